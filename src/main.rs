@@ -1,0 +1,3 @@
+//! The `trueup` program.
+
+fn main() {}
