@@ -1,0 +1,8 @@
+//! Trueup: a declarative reconciler for applications on plain Linux hosts.
+//!
+//! A YAML manifest says which release, how many workers and what healthy means; a pass observes
+//! the host, computes the drift, and takes the fewest convergent actions that close it.
+//! The layers are described in `ARCHITECTURE.md`; arrows between them only point down.
+
+pub mod model;
+pub mod ports;

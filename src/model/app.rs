@@ -1,0 +1,317 @@
+//! One App: what a checked manifest document desires of one application.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::health::HealthContract;
+use super::names::{AppName, GroupName, MemberName, RelativePath, ReleaseId, Root, UserName};
+
+/// One manifest document, checked; everything after the loader trusts it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct App {
+    /// Unique among the manifests reconciled together.
+    pub name: AppName,
+    /// Free labels, for selecting and for people.
+    pub labels: BTreeMap<String, String>,
+    /// Directory of the application, unique among the manifests reconciled together.
+    pub root: Root,
+    /// Whom commands and made files belong to; none: the owner of the root when run as root, else who runs.
+    pub user: Option<UserName>,
+    /// The release that should be in force.
+    pub release: Release,
+    /// The long-running processes that execute the release.
+    pub workers: Vec<WorkerGroup>,
+    /// What healthy means; none: nothing is probed.
+    pub health: Option<HealthContract>,
+    /// What to do with processes of this root that no group owns.
+    pub strays: StrayPolicy,
+    /// When changes may be made.
+    pub sync: SyncPolicy,
+}
+
+impl App {
+    /// The group of that name.
+    #[must_use]
+    pub fn group(&self, name: &GroupName) -> Option<&WorkerGroup> {
+        self.workers.iter().find(|group| &group.name == name)
+    }
+}
+
+/// The release that should be in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// Its directory in `releases/`.
+    pub id: ReleaseId,
+    /// What must be there before it may be switched to: guards against half-uploaded releases.
+    pub requires: Vec<RelativePath>,
+}
+
+/// N interchangeable long-running processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerGroup {
+    /// Unique in its App.
+    pub name: GroupName,
+    /// How many should run; 0 keeps the group stopped.
+    pub count: u32,
+    /// Who runs them.
+    pub manager: Manager,
+    /// How long a worker may take to finish its job before it is killed; 30 s unless said.
+    pub stop_timeout: Duration,
+    /// How many may be down at a time while they are replaced.
+    pub max_unavailable: MaxUnavailable,
+    /// Files whose change makes the workers stale.
+    pub restart_on: Vec<RestartOn>,
+}
+
+impl WorkerGroup {
+    /// How many workers may be down at once: rounded up, at least 1.
+    #[must_use]
+    pub fn unavailable_limit(&self) -> u32 {
+        let limit = match self.max_unavailable {
+            MaxUnavailable::Count(count) => count,
+            // u64, so that no count overflows; a percentage is at most 100, so the result fits again.
+            MaxUnavailable::Percent(percent) => {
+                u32::try_from((u64::from(self.count) * u64::from(percent)).div_ceil(100)).unwrap_or(u32::MAX)
+            }
+        };
+        limit.max(1)
+    }
+
+    /// The manager's name for the member with this number, where trueup may make new members;
+    /// none where the manager's own configuration says which exist (supervisord's `numprocs`).
+    #[must_use]
+    pub fn member(&self, ordinal: u32) -> Option<MemberName> {
+        match &self.manager {
+            Manager::Supervisord(_) => None,
+            Manager::Systemd(systemd) => MemberName::new(systemd.unit.instance(ordinal)).ok(),
+            Manager::Builtin(_) => MemberName::new(format!("{}/{ordinal}", self.name)).ok(),
+        }
+    }
+}
+
+/// How many workers of a group may be down at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxUnavailable {
+    /// That many.
+    Count(u32),
+    /// That share of `count`, 0 to 100, rounded up.
+    Percent(u8),
+}
+
+/// A file whose content workers read once, at their start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestartOn {
+    /// Relative to the root, such as `shared/.env`.
+    pub path: RelativePath,
+    /// Run in the release, as the App's user, before the workers restart, such as `php artisan config:cache`.
+    pub run: Option<CommandLine>,
+}
+
+/// A command: one line for `sh -c`, exactly as written, or an argument list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum CommandLine {
+    /// Handed to `sh -c` as it is.
+    Shell(String),
+    /// Program and arguments; never empty.
+    Arguments(Vec<String>),
+}
+
+impl CommandLine {
+    /// Program and arguments as they are executed.
+    #[must_use]
+    pub fn argv(&self) -> Vec<String> {
+        match self {
+            Self::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
+            Self::Arguments(arguments) => arguments.clone(),
+        }
+    }
+}
+
+impl std::fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Shell(line) => f.write_str(line),
+            Self::Arguments(arguments) => f.write_str(&arguments.join(" ")),
+        }
+    }
+}
+
+/// Who runs the workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Manager {
+    /// A group of a running supervisord.
+    Supervisord(Supervisord),
+    /// Instances of a systemd template unit.
+    Systemd(Systemd),
+    /// Trueup itself, without a daemon.
+    Builtin(Builtin),
+}
+
+impl Manager {
+    /// The word used in manifests and messages.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Supervisord(_) => "supervisord",
+            Self::Systemd(_) => "systemd",
+            Self::Builtin(_) => "builtin",
+        }
+    }
+}
+
+/// A group of a running supervisord.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervisord {
+    /// The group's name; a lone program is a group of its own name.
+    pub group: String,
+    /// Which program, where the group mixes several.
+    pub program: Option<String>,
+    /// The XML-RPC socket; none: the usual places.
+    pub socket: Option<PathBuf>,
+    /// Name for the socket's authentication.
+    pub username: Option<String>,
+    /// Where the password is.
+    pub password: Option<SecretSource>,
+}
+
+/// Where a secret is read from; the value itself never stands in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// First line of this file.
+    File(PathBuf),
+    /// This environment variable of trueup itself.
+    EnvironmentVariable(String),
+}
+
+/// Instances of a systemd template unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Systemd {
+    /// Such as `yujix-worker@`.
+    pub unit: TemplateUnit,
+}
+
+/// Name of a template unit, kept as `PREFIX@` without `.service`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateUnit(String);
+
+impl TemplateUnit {
+    /// Accepts `yujix-worker@` and `yujix-worker@.service`; none for anything else.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let name = text.strip_suffix(".service").unwrap_or(text);
+        let prefix = name.strip_suffix('@')?;
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\');
+        (!prefix.is_empty() && prefix.chars().all(allowed)).then(|| Self(name.to_owned()))
+    }
+
+    /// The template, such as `yujix-worker@.service`.
+    #[must_use]
+    pub fn template(&self) -> String {
+        format!("{}.service", self.0)
+    }
+
+    /// One instance, such as `yujix-worker@3.service`.
+    #[must_use]
+    pub fn instance(&self, ordinal: u32) -> String {
+        format!("{}{ordinal}.service", self.0)
+    }
+
+    /// The number in an instance's name; none for a unit that is no numbered instance of this template.
+    #[must_use]
+    pub fn ordinal(&self, unit: &str) -> Option<u32> {
+        let number = unit.strip_prefix(&self.0)?.strip_suffix(".service")?;
+        // `@01` is another unit than `@1`; only our own spelling is ours.
+        number.parse().ok().filter(|parsed: &u32| parsed.to_string() == number)
+    }
+}
+
+/// Workers that trueup starts itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Builtin {
+    /// What to run, in the release's directory.
+    pub run: CommandLine,
+    /// Added to the worker's environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What to do with processes of this root that no group owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StrayPolicy {
+    /// Say so, touch nothing. The default.
+    #[default]
+    Report,
+    /// Stop them gently.
+    Stop,
+}
+
+/// When changes may be made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SyncPolicy {
+    /// Observe and report, but do not act.
+    pub suspend: bool,
+}
+
+/// Where an HTTP probe really connects, whatever its URL resolves to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectTo {
+    /// This address and port.
+    Tcp(SocketAddr),
+    /// This unix socket.
+    Unix(PathBuf),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(count: u32, max_unavailable: MaxUnavailable) -> WorkerGroup {
+        WorkerGroup {
+            name: GroupName::new("default").unwrap(),
+            count,
+            manager: Manager::Systemd(Systemd { unit: TemplateUnit::new("w@").unwrap() }),
+            stop_timeout: Duration::from_secs(30),
+            max_unavailable,
+            restart_on: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn max_unavailable_rounds_up_and_is_at_least_one() {
+        let rows = [
+            (2, MaxUnavailable::Percent(100), 2),
+            (3, MaxUnavailable::Percent(50), 2),
+            (10, MaxUnavailable::Percent(1), 1),
+            (10, MaxUnavailable::Percent(0), 1),
+            (0, MaxUnavailable::Percent(100), 1),
+            (4, MaxUnavailable::Count(0), 1),
+            (4, MaxUnavailable::Count(3), 3),
+            (u32::MAX, MaxUnavailable::Percent(100), u32::MAX),
+        ];
+        for (count, max, limit) in rows {
+            assert_eq!(group(count, max).unavailable_limit(), limit, "{count} {max:?}");
+        }
+    }
+
+    #[test]
+    fn template_units_name_their_instances() {
+        for text in ["yujix-worker@", "yujix-worker@.service"] {
+            let unit = TemplateUnit::new(text).unwrap();
+            assert_eq!(unit.template(), "yujix-worker@.service");
+            assert_eq!(unit.instance(3), "yujix-worker@3.service");
+            assert_eq!(unit.ordinal("yujix-worker@3.service"), Some(3));
+            for other in
+                ["yujix-worker@03.service", "yujix-worker@x.service", "yujix@3.service", "yujix-worker@.service"]
+            {
+                assert_eq!(unit.ordinal(other), None, "{other}");
+            }
+        }
+        for bad in ["", "@", "yujix-worker", "a b@", "a@1", "../a@", "a/b@"] {
+            assert!(TemplateUnit::new(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The health contract, what a probe answered, and the verdict of each rule.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::app::{CommandLine, ConnectTo};
+
+/// Probe and rules that together define healthy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthContract {
+    /// How the application is asked.
+    pub probe: Probe,
+    /// How long one answer may take; 10 s unless said.
+    pub timeout: Duration,
+    /// How often it is asked before it counts as unhealthy; 5 unless said, at least 1.
+    pub attempts: u32,
+    /// The pause between two attempts; 3 s unless said.
+    pub interval: Duration,
+    /// All must hold. Never empty: the loader fills in the probe's own default.
+    pub expect: Vec<Rule>,
+}
+
+/// How the application is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Probe {
+    /// An HTTP GET.
+    Http {
+        /// What is asked for; `http` or `https`.
+        url: String,
+        /// Sent with the request.
+        headers: BTreeMap<String, String>,
+        /// Where to connect instead of where the URL's host resolves to.
+        connect_to: Option<ConnectTo>,
+        /// Certificates to trust besides the system's.
+        ca_file: Option<PathBuf>,
+    },
+    /// A file that the application writes.
+    File {
+        /// Absolute; the loader has joined it to the root.
+        path: PathBuf,
+        /// Older than this is unhealthy, whatever it says.
+        max_age: Option<Duration>,
+    },
+    /// A command, run in `current` as the App's user.
+    Command {
+        /// What to run.
+        run: CommandLine,
+    },
+}
+
+impl Probe {
+    /// The word used in manifests and messages.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Http { .. } => "http",
+            Self::File { .. } => "file",
+            Self::Command { .. } => "command",
+        }
+    }
+}
+
+/// One CEL expression; the loader has compiled it once and knows that its names exist.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Rule(pub String);
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a probe answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeAnswer {
+    /// HTTP status or exit code; none for a file.
+    pub status: Option<i64>,
+    /// HTTP headers, names in lower case; empty for the other probes.
+    pub headers: BTreeMap<String, String>,
+    /// Parsed JSON, else the text as a JSON string.
+    pub body: serde_json::Value,
+    /// From asking to the whole answer.
+    pub latency: Duration,
+    /// How long ago the file was written; none for the other probes.
+    pub age: Option<Duration>,
+}
+
+/// Why there was no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ProbeFailure {
+    /// What happened, as a lower-case fragment.
+    pub message: String,
+}
+
+/// Numbers about the workers that rules may speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct WorkerNumbers {
+    /// How many the App wants.
+    pub desired: u32,
+    /// How many run.
+    pub total: u32,
+    /// How many run the desired release.
+    pub fresh: u32,
+    /// How many run another.
+    pub stale: u32,
+    /// How many run nobody knows what.
+    pub unknown: u32,
+}
+
+/// What came of one rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleVerdict {
+    /// The rule as written.
+    pub rule: Rule,
+    /// Whether it held.
+    pub passed: bool,
+    /// The values that it named, as they were seen: `body.status = "degraded"`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub seen: String,
+    /// Why it could not be evaluated, such as a missing key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What the contract says of one answer, or of there being none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthVerdict {
+    /// All rules held.
+    pub healthy: bool,
+    /// Rule by rule; empty when there was no answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleVerdict>,
+    /// Why there was no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// How long the answer took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u64>,
+}
+
+impl HealthVerdict {
+    /// The verdict when nobody answered.
+    #[must_use]
+    pub fn unanswered(failure: impl Into<String>) -> Self {
+        Self { healthy: false, rules: Vec::new(), failure: Some(failure.into()), latency_ms: None }
+    }
+
+    /// The failing rules with the values seen, or the failure; none when healthy.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        if self.healthy {
+            return None;
+        }
+        if let Some(failure) = &self.failure {
+            return Some(failure.clone());
+        }
+        let failed: Vec<String> = self
+            .rules
+            .iter()
+            .filter(|verdict| !verdict.passed)
+            .map(|verdict| match (&verdict.reason, verdict.seen.as_str()) {
+                (Some(reason), "") => format!("`{}` does not hold: {reason}", verdict.rule),
+                (Some(reason), seen) => format!("`{}` does not hold: {reason} ({seen})", verdict.rule),
+                (None, seen) => format!("`{}` does not hold: {seen}", verdict.rule),
+            })
+            .collect();
+        Some(failed.join("; "))
+    }
+}

@@ -1,0 +1,15 @@
+//! Plain values: what is desired, what was seen, what differs, what to do.
+//!
+//! Nothing in here reads a clock, a file or a socket, and nothing depends on
+//! any other room of the house. [`app`] is one checked manifest, [`observed`]
+//! one snapshot of a host, [`drift`] the named differences between the two,
+//! [`action`] the plan that closes them, [`record`] what is kept on disk.
+
+pub mod action;
+pub mod app;
+pub mod drift;
+pub mod health;
+pub mod names;
+pub mod observed;
+pub mod process;
+pub mod record;

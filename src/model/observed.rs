@@ -1,0 +1,314 @@
+//! One snapshot of a host, for one App. What could not be read is *unknown*, never *absent*.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::health::HealthVerdict;
+use super::names::{GroupName, MemberName, RelativePath, ReleaseId};
+use super::process::{Inode, Known, ProcessId};
+use super::record::{AppliedConfig, Helpless};
+
+/// One snapshot of a host, for one App.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// When it was taken.
+    pub at: Timestamp,
+    /// The link and the releases.
+    pub layout: Layout,
+    /// One entry for each of the App's groups, in the App's order.
+    pub groups: Vec<ObservedGroup>,
+    /// Processes of this root's releases that no group owns.
+    pub strays: Vec<Stray>,
+    /// Files whose change makes workers stale, in the App's order.
+    pub config: Vec<ObservedConfig>,
+    /// What the contract says; none without a contract.
+    pub health: Option<HealthVerdict>,
+    /// Restarts that did not help, as recorded by earlier passes.
+    pub helpless: Vec<Helpless>,
+}
+
+/// The link and the releases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// What stands at `ROOT/current`.
+    pub link: Link,
+    /// When the link was last changed (its ctime: a rename leaves the mtime old); none without a link.
+    pub link_changed: Option<Timestamp>,
+    /// What stands in `releases/`, ordered by id.
+    pub releases: Vec<ObservedRelease>,
+}
+
+impl Layout {
+    /// The release of that id, if its directory is there.
+    #[must_use]
+    pub fn release(&self, id: &ReleaseId) -> Option<&ObservedRelease> {
+        self.releases.iter().find(|release| &release.id == id)
+    }
+}
+
+/// What stands at `ROOT/current`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Link {
+    /// Nothing.
+    Absent,
+    /// A link to this release, by any spelling.
+    Release {
+        /// The release.
+        id: ReleaseId,
+    },
+    /// A link to something that is not there.
+    Dangling {
+        /// The link's text.
+        target: String,
+    },
+    /// A link to something that is no release of this root.
+    Outside {
+        /// The link's text.
+        target: String,
+    },
+    /// A real directory or file: never replaced.
+    NotALink {
+        /// `directory` or `file`.
+        what: String,
+    },
+}
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absent => f.write_str("absent"),
+            Self::Release { id } => write!(f, "{id}"),
+            Self::Dangling { target } => write!(f, "dangling ({target})"),
+            Self::Outside { target } => write!(f, "outside releases/ ({target})"),
+            Self::NotALink { what } => write!(f, "a real {what}"),
+        }
+    }
+}
+
+/// One directory in `releases/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedRelease {
+    /// Its name.
+    pub id: ReleaseId,
+    /// Device and inode of the directory.
+    pub inode: Inode,
+    /// There is nothing in it. Looked at only for the desired release; false for the others.
+    pub empty: bool,
+    /// What `release.requires` names and it lacks. Looked at only for the desired release.
+    pub missing: Vec<RelativePath>,
+}
+
+/// One worker group as its manager shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedGroup {
+    /// The group.
+    pub group: GroupName,
+    /// Its members, ordered by ordinal; for a manager with a fixed set, the stopped ones too.
+    pub members: Result<Vec<Worker>, Unreadable>,
+}
+
+/// Why something could not be observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// What happened, as a lower-case fragment.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+/// One member of a worker group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// The manager's name for it.
+    pub member: MemberName,
+    /// Its place in the manager's own numbering; counting down takes the highest first.
+    pub ordinal: u32,
+    /// What the manager says of it.
+    pub state: MemberState,
+    /// The manager's own words about the state, such as `Exited too quickly`; may be empty.
+    pub detail: String,
+    /// Its process; none when it has none, or when that could not be identified.
+    pub process: Option<ProcessId>,
+    /// When the process started.
+    pub started: Option<Timestamp>,
+    /// Which release it runs, and how that is known.
+    pub evidence: Evidence,
+    /// Whether it comes back after a reboot; none where the manager has no such notion.
+    pub enabled: Option<bool>,
+}
+
+/// What a manager says of one member, in one vocabulary for all managers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MemberState {
+    /// Up.
+    Running,
+    /// Has a process, but has not yet lasted as long as the manager wants.
+    Starting,
+    /// Has no process; the manager is about to start it again by itself.
+    Backoff,
+    /// Asked to stop, still alive.
+    Stopping,
+    /// Not running, on purpose.
+    Stopped,
+    /// Ended by itself.
+    Exited,
+    /// Given up by the manager.
+    Failed,
+    /// The manager does not know.
+    Unknown,
+}
+
+impl MemberState {
+    /// It has a process that does the work, or is about to.
+    #[must_use]
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Starting)
+    }
+
+    /// Nothing runs and nothing will by itself: only a start brings it back.
+    #[must_use]
+    pub fn is_down(self) -> bool {
+        matches!(self, Self::Stopped | Self::Exited | Self::Failed)
+    }
+
+    /// It will become something else by itself shortly.
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Starting | Self::Backoff | Self::Stopping)
+    }
+}
+
+impl std::fmt::Display for MemberState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Starting => "starting",
+            Self::Backoff => "backoff",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Exited => "exited",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// Which release a process runs, and how that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// The finding.
+    pub runs: Runs,
+    /// The rung of the ladder that spoke; none when no rung did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rung: Option<Rung>,
+    /// What was seen there, for people: `cwd /srv/app/releases/3`.
+    pub seen: String,
+}
+
+impl Evidence {
+    /// No rung spoke, and why.
+    #[must_use]
+    pub fn unknown(why: impl Into<String>) -> Self {
+        Self { runs: Runs::Unknown, rung: None, seen: why.into() }
+    }
+}
+
+/// Which release a process runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "finding", rename_all = "camelCase")]
+pub enum Runs {
+    /// This one.
+    Release {
+        /// The release.
+        id: ReleaseId,
+    },
+    /// One whose directory has been deleted since: stale, even if a directory of that name is there again.
+    Deleted {
+        /// What the directory was called.
+        id: ReleaseId,
+    },
+    /// The process and its children, or its rungs, name several: stale.
+    Mixed {
+        /// All that were named, ordered.
+        ids: Vec<ReleaseId>,
+    },
+    /// It names none, and started before the link last changed: stale.
+    BeforeSwitch,
+    /// It names none, and a manager started it after the link last changed: it runs what the link names now.
+    AfterSwitch,
+    /// Nobody can tell: never fresh.
+    Unknown,
+}
+
+/// Rung of the ladder of evidence; the first that names a release wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Rung {
+    /// 1: the working directory.
+    WorkingDirectory,
+    /// 2: the entry script, open or on the command line.
+    EntryScript,
+    /// 3: the program file or a mapped file.
+    Executable,
+    /// 4: the start time against the link's last change.
+    StartTime,
+}
+
+impl Rung {
+    /// 1 to 4.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::WorkingDirectory => 1,
+            Self::EntryScript => 2,
+            Self::Executable => 3,
+            Self::StartTime => 4,
+        }
+    }
+}
+
+impl std::fmt::Display for Rung {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = match self {
+            Self::WorkingDirectory => "cwd",
+            Self::EntryScript => "entry script",
+            Self::Executable => "executable",
+            Self::StartTime => "start time",
+        };
+        write!(f, "{} {name}", self.number())
+    }
+}
+
+/// A process of this root's releases that no group owns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stray {
+    /// The process.
+    pub process: ProcessId,
+    /// Which release it runs and how it was found.
+    pub evidence: Evidence,
+    /// Its command line, for people.
+    pub command: String,
+    /// The group whose dead supervisord left it behind: a surplus member, stopped gently whatever `strays` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orphan_of: Option<GroupName>,
+}
+
+/// One file of `restartOn`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedConfig {
+    /// Whose workers read it.
+    pub group: GroupName,
+    /// The file, relative to the root.
+    pub path: RelativePath,
+    /// Digest of its content; none inside when there is no such file.
+    pub content: Known<Option<String>>,
+    /// When the content was last written; none when there is no such file.
+    pub modified: Option<Timestamp>,
+    /// The content that was last made known to the group, if that was recorded.
+    pub applied: Option<AppliedConfig>,
+}

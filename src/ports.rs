@@ -1,0 +1,234 @@
+//! The traits between deciding and doing.
+//!
+//! The engine and the observers know a host only through these; the real host
+//! and the simulated one implement the same. Every method says what it promises
+//! when it is called twice, because after a crash it will be.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::app::{App, CommandLine, WorkerGroup};
+use crate::model::health::{ProbeAnswer, ProbeFailure};
+use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
+use crate::model::observed::{Layout, MemberState};
+use crate::model::process::{Known, Pid, ProcessFacts, ProcessId, ProcessTable};
+use crate::model::record::{JournalEntry, Memory};
+
+/// What went wrong on a host, in words for people; rooms turn their own errors into this at their door.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct HostError {
+    /// What sort of failure.
+    pub kind: HostErrorKind,
+    /// What happened and where, with its causes, as a lower-case fragment.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// What sort of failure; decides whether another try makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostErrorKind {
+    /// Nobody answers: the daemon is down, the socket is not there.
+    Unreachable,
+    /// Not allowed.
+    Denied,
+    /// The manager knows no such thing, or its set-up does not fit the manifest.
+    Misconfigured,
+    /// No space left, or a read-only file system.
+    Storage,
+    /// The worker does not stay up.
+    WorkerFailed,
+    /// It took too long.
+    TimedOut,
+    /// Anything else.
+    Other,
+}
+
+impl HostError {
+    /// An error without advice.
+    #[must_use]
+    pub fn new(kind: HostErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), help: None }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// An I/O error with what was being done, such as ``cannot read `/srv/app/current` ``.
+    #[must_use]
+    pub fn io(doing: impl std::fmt::Display, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        let kind = match error.kind() {
+            ErrorKind::PermissionDenied => HostErrorKind::Denied,
+            ErrorKind::StorageFull | ErrorKind::ReadOnlyFilesystem | ErrorKind::QuotaExceeded => HostErrorKind::Storage,
+            ErrorKind::TimedOut => HostErrorKind::TimedOut,
+            _ => HostErrorKind::Other,
+        };
+        let help = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space, then run again"),
+            ErrorKind::ReadOnlyFilesystem => Some("mount it for writing, then run again"),
+            ErrorKind::PermissionDenied => Some("run as root, or as the user that owns the root"),
+            _ => None,
+        };
+        Self { kind, message: format!("{doing}: {error}"), help: help.map(str::to_owned) }
+    }
+}
+
+/// Time.
+pub trait Clock: Send + Sync {
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+    /// Waits.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// The release directories and the link.
+pub trait Releases: Send + Sync {
+    /// Reads the link and `releases/`; looks into `desired` for what it lacks of `requires`.
+    ///
+    /// A root that does not exist is an error.
+    fn layout(
+        &self,
+        root: &Root,
+        desired: &ReleaseId,
+        requires: &[RelativePath],
+    ) -> impl Future<Output = Result<Layout, HostError>> + Send;
+
+    /// Makes `current` lead to `to`: readers see the old target or the new one, and after the
+    /// return a power cut keeps the new one. Refuses to replace anything that is no link.
+    fn switch(&self, root: &Root, to: &ReleaseId) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Digest and time of last writing of a file below the root; none inside when it is absent.
+    fn content(
+        &self,
+        root: &Root,
+        path: &RelativePath,
+    ) -> impl Future<Output = Known<Option<(String, Timestamp)>>> + Send;
+}
+
+/// Processes.
+pub trait Processes: Send + Sync {
+    /// Walks over all processes once.
+    fn walk(&self) -> impl Future<Output = Result<Arc<ProcessTable>, HostError>> + Send;
+
+    /// Everything that can be read of one process now; none when it is gone or a zombie.
+    fn facts(&self, pid: Pid) -> impl Future<Output = Option<ProcessFacts>> + Send;
+
+    /// Asks a process to end, kills it after `grace`; returns when it is gone.
+    /// A process that is gone already, or whose number is used by another one, is success.
+    fn terminate(&self, process: ProcessId, grace: Duration) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Names this boot of the machine; start ticks of two boots do not compare.
+    fn boot(&self) -> impl Future<Output = String> + Send;
+}
+
+/// One App's group, to be asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupOf<'a> {
+    /// The App.
+    pub app: &'a App,
+    /// One of its groups.
+    pub group: &'a WorkerGroup,
+}
+
+/// One member as its manager lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The manager's name for it.
+    pub member: MemberName,
+    /// Its place in the manager's numbering.
+    pub ordinal: u32,
+    /// What the manager says of it.
+    pub state: MemberState,
+    /// The manager's own words; may be empty.
+    pub detail: String,
+    /// Its main process.
+    pub pid: Option<Pid>,
+    /// When the manager says it started: from, and how coarse that is.
+    /// Only used where `/proc` does not tell.
+    pub started: Option<(Timestamp, Duration)>,
+    /// Whether it comes back after a reboot; none where the manager has no such notion.
+    pub enabled: Option<bool>,
+}
+
+/// Who runs the workers: supervisord, systemd, or trueup itself.
+pub trait Managers: Send + Sync {
+    /// Lists the members of all these groups, each daemon being asked once.
+    /// The answers are in the order of the groups. A group that could not be read is an error,
+    /// never an empty list.
+    fn list(
+        &self,
+        groups: &[GroupOf<'_>],
+        table: &ProcessTable,
+    ) -> impl Future<Output = Vec<Result<Vec<Listed>, HostError>>> + Send;
+
+    /// Starts one member and returns when it runs; one that runs already is left alone.
+    /// One that is being stopped is waited for first.
+    fn start(&self, of: GroupOf<'_>, member: &MemberName) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Replaces `process` of one member by a successor and returns when that runs: asked gently,
+    /// killed after the group's stop timeout, its descendants with it. Where the member's process is
+    /// no longer `process`, that has happened already and nothing is done but to see it run.
+    fn replace(
+        &self,
+        of: GroupOf<'_>,
+        member: &MemberName,
+        process: Option<ProcessId>,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Stops one member for good (a reboot does not bring it back, where the manager has the notion)
+    /// and returns when nothing of it runs. One that is stopped already is success.
+    fn stop(&self, of: GroupOf<'_>, member: &MemberName) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Makes a member come back after a reboot.
+    fn enable(&self, of: GroupOf<'_>, member: &MemberName) -> impl Future<Output = Result<(), HostError>> + Send;
+}
+
+/// Asks applications how they are.
+pub trait Prober: Send + Sync {
+    /// Probes once, within the contract's timeout. An App without a contract is never asked.
+    fn probe(&self, app: &App) -> impl Future<Output = Result<ProbeAnswer, ProbeFailure>> + Send;
+}
+
+/// Runs the App's own commands.
+pub trait Commands: Send + Sync {
+    /// Runs a command in the release's directory as the App's user, with `RELEASE_ID` and
+    /// `RELEASE_PATH` in its environment; an exit code other than 0 is an error with its last output.
+    fn run(
+        &self,
+        app: &App,
+        command: &CommandLine,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+}
+
+/// What is kept under `ROOT/.trueup/`.
+pub trait Ledger: Send + Sync {
+    /// Holding it keeps every other pass over this root out; dropping it lets them in.
+    type Lock: Send + Sync;
+
+    /// Takes the lock, waiting for at most `wait`; the error names the holder's pid and since when.
+    fn lock(&self, root: &Root, wait: Duration) -> impl Future<Output = Result<Self::Lock, HostError>> + Send;
+
+    /// Adds one line to the journal.
+    fn journal(&self, root: &Root, entry: &JournalEntry) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Reads what is remembered; nothing there, or nothing readable there, is the empty memory.
+    fn recall(&self, root: &Root) -> impl Future<Output = Memory> + Send;
+
+    /// Replaces what is remembered, atomically.
+    fn remember(&self, root: &Root, memory: &Memory) -> impl Future<Output = Result<(), HostError>> + Send;
+}
+
+/// A whole host.
+pub trait Host: Clock + Releases + Processes + Managers + Prober + Commands + Ledger {}
+
+impl<T: Clock + Releases + Processes + Managers + Prober + Commands + Ledger> Host for T {}
