@@ -14,7 +14,7 @@ use crate::model::app::{App, CommandLine, WorkerGroup};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, MemberState};
-use crate::model::process::{Known, Pid, ProcessFacts, ProcessId, ProcessTable};
+use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::{JournalEntry, Memory};
 
 /// What went wrong on a host, in words for people; rooms turn their own errors into this at their door.
@@ -119,8 +119,11 @@ pub trait Processes: Send + Sync {
     /// Walks over all processes once.
     fn walk(&self) -> impl Future<Output = Result<Arc<ProcessTable>, HostError>> + Send;
 
-    /// Everything that can be read of one process now; none when it is gone or a zombie.
-    fn facts(&self, pid: Pid) -> impl Future<Output = Option<ProcessFacts>> + Send;
+    /// Everything that can be read of one process now.
+    fn facts(&self, pid: Pid) -> impl Future<Output = Look> + Send;
+
+    /// The process that looks: neither it nor its ancestors are strays.
+    fn own(&self) -> Pid;
 
     /// Asks a process to end, kills it after `grace`; returns when it is gone.
     /// A process that is gone already, or whose number is used by another one, is success.

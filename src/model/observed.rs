@@ -1,5 +1,7 @@
 //! One snapshot of a host, for one App. What could not be read is *unknown*, never *absent*.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -34,6 +36,8 @@ pub struct Layout {
     pub link: Link,
     /// When the link was last changed (its ctime: a rename leaves the mtime old); none without a link.
     pub link_changed: Option<Timestamp>,
+    /// `ROOT/releases` with all links resolved, as the kernel names it.
+    pub releases_path: PathBuf,
     /// What stands in `releases/`, ordered by id.
     pub releases: Vec<ObservedRelease>,
 }

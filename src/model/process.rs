@@ -63,6 +63,14 @@ impl<T> Known<T> {
             Self::Unknown(_) => None,
         }
     }
+
+    /// Changes the value, if it was read.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Known<U> {
+        match self {
+            Self::Known(value) => Known::Known(change(value)),
+            Self::Unknown(why) => Known::Unknown(why),
+        }
+    }
 }
 
 /// A file or directory that a process holds, as the kernel names it.
@@ -110,6 +118,17 @@ pub struct ProcessFacts {
     pub mapped_files: Known<Vec<Place>>,
     /// Its environment as it started, unless it wrote over it.
     pub environment: Known<Vec<(String, String)>>,
+}
+
+/// What came of looking at one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// It lives, and this could be read.
+    Seen(Box<ProcessFacts>),
+    /// It is dead, a zombie included.
+    Gone,
+    /// It lives, but `/proc` does not show it to us (hidepid).
+    Hidden,
 }
 
 /// All processes of one walk.

@@ -1,0 +1,196 @@
+//! Names every difference between an App and a snapshot, with what was seen.
+
+use crate::decide::freshness::{Content, Freshness, contents, leads_to_desired};
+use crate::decide::select::{Selection, select};
+use crate::model::app::{App, Manager, StrayPolicy, WorkerGroup};
+use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
+use crate::model::names::ReleaseId;
+use crate::model::observed::{Link, MemberState, Observed, Worker};
+use crate::model::process::Known;
+
+/// How many present releases an error lists.
+const PRESENT_SHOWN: usize = 5;
+
+/// Everything that differs. Drift stands in the order in which it would be closed.
+#[must_use]
+pub fn diff(app: &App, observed: &Observed) -> Difference {
+    let mut difference = Difference { blockers: blockers(app, observed), ..Difference::default() };
+    if !leads_to_desired(app, &observed.layout.link) {
+        difference
+            .drift
+            .push(Drift::CurrentElsewhere { observed: observed.layout.link.clone(), desired: app.release.id.clone() });
+    }
+    for config in &observed.config {
+        if let Known::Unknown(why) = &config.content {
+            difference.stalled.push(Stalled::ConfigUnreadable {
+                group: config.group.clone(),
+                path: config.path.clone(),
+                why: why.clone(),
+            });
+        }
+    }
+    for group in &app.workers {
+        let Some(seen) = observed.groups.iter().find(|seen| seen.group == group.name) else { continue };
+        let Ok(members) = &seen.members else { continue };
+        for (path, content) in contents(app, observed, group) {
+            if matches!(content, Content::Changed(_)) {
+                difference.drift.push(Drift::ConfigChanged { group: group.name.clone(), path: path.clone() });
+            }
+        }
+        let selection = select(app, observed, group, members);
+        if selection.beyond > 0 {
+            difference.blockers.push(beyond(group, &selection));
+        }
+        members_drift(app, observed, group, &selection, &mut difference);
+    }
+    for stray in &observed.strays {
+        if stray.orphan_of.is_some() || app.strays == StrayPolicy::Stop {
+            difference.drift.push(Drift::StrayRunning { stray: stray.clone() });
+        }
+    }
+    difference
+}
+
+fn members_drift(
+    app: &App,
+    observed: &Observed,
+    group: &WorkerGroup,
+    selection: &Selection<'_>,
+    difference: &mut Difference,
+) {
+    for (worker, freshness) in &selection.keep {
+        keeper(app, observed, group, worker, freshness, difference);
+    }
+    for member in &selection.missing {
+        difference.drift.push(Drift::WorkerDown {
+            group: group.name.clone(),
+            member: member.clone(),
+            state: None,
+            detail: String::new(),
+        });
+    }
+    for worker in &selection.surplus {
+        difference.drift.push(Drift::WorkerSurplus {
+            group: group.name.clone(),
+            member: worker.member.clone(),
+            state: worker.state,
+            process: worker.process,
+            count: group.count,
+        });
+    }
+}
+
+fn keeper(
+    app: &App,
+    observed: &Observed,
+    group: &WorkerGroup,
+    worker: &Worker,
+    freshness: &Freshness,
+    difference: &mut Difference,
+) {
+    let (name, member) = (&group.name, &worker.member);
+    match worker.state {
+        MemberState::Running | MemberState::Starting => {
+            let helpless = worker.process.filter(|process| {
+                *freshness != Freshness::Fresh
+                    && observed.helpless.iter().any(|known| {
+                        known.process == *process && known.member == *member && known.release == app.release.id
+                    })
+            });
+            match (freshness, helpless) {
+                (Freshness::Fresh, _) => {}
+                (Freshness::Stale(_) | Freshness::Unknown, Some(process)) => {
+                    difference.stalled.push(Stalled::RestartDidNotHelp {
+                        group: name.clone(),
+                        member: member.clone(),
+                        process,
+                        evidence: worker.evidence.clone(),
+                    });
+                }
+                (Freshness::Stale(because), None) => difference.drift.push(Drift::WorkerStale {
+                    group: name.clone(),
+                    member: member.clone(),
+                    process: worker.process,
+                    evidence: worker.evidence.clone(),
+                    because: because.clone(),
+                    desired: app.release.id.clone(),
+                }),
+                (Freshness::Unknown, None) => difference.drift.push(Drift::WorkerUnknown {
+                    group: name.clone(),
+                    member: member.clone(),
+                    process: worker.process,
+                    evidence: worker.evidence.clone(),
+                }),
+            }
+            if worker.enabled == Some(false) {
+                difference.drift.push(Drift::WorkerNotEnabled { group: name.clone(), member: member.clone() });
+            }
+        }
+        MemberState::Stopped | MemberState::Exited | MemberState::Failed => {
+            difference.drift.push(Drift::WorkerDown {
+                group: name.clone(),
+                member: member.clone(),
+                state: Some(worker.state),
+                detail: worker.detail.clone(),
+            });
+        }
+        MemberState::Backoff | MemberState::Stopping => {}
+        MemberState::Unknown => difference.stalled.push(Stalled::WorkerUnknown {
+            group: name.clone(),
+            member: member.clone(),
+            detail: worker.detail.clone(),
+        }),
+    }
+    // A stale worker that is still starting is replaced, not waited for.
+    let waited_for =
+        worker.state.is_passing() && (worker.state != MemberState::Starting || *freshness == Freshness::Fresh);
+    if waited_for {
+        difference.settling.push(Settling {
+            group: name.clone(),
+            member: member.clone(),
+            state: worker.state,
+            detail: worker.detail.clone(),
+        });
+    }
+}
+
+fn blockers(app: &App, observed: &Observed) -> Vec<Blocker> {
+    let mut blockers = Vec::new();
+    if let Link::NotALink { what } = &observed.layout.link {
+        blockers.push(Blocker::CurrentIsNotALink { what: what.clone() });
+    }
+    let id = &app.release.id;
+    match observed.layout.release(id) {
+        None => blockers.push(Blocker::ReleaseAbsent { id: id.clone(), present: newest(observed) }),
+        Some(release) if release.empty => blockers.push(Blocker::ReleaseEmpty { id: id.clone() }),
+        // What is required is required before a switch; a release in force is not taken back for it.
+        Some(release) if !release.missing.is_empty() && !leads_to_desired(app, &observed.layout.link) => {
+            blockers.push(Blocker::ReleaseIncomplete { id: id.clone(), missing: release.missing.clone() });
+        }
+        Some(_) => {}
+    }
+    for seen in &observed.groups {
+        if let Err(why) = &seen.members {
+            blockers.push(Blocker::GroupUnreadable { group: seen.group.clone(), why: why.clone() });
+        }
+    }
+    blockers
+}
+
+fn newest(observed: &Observed) -> Vec<ReleaseId> {
+    observed.layout.releases.iter().rev().take(PRESENT_SHOWN).map(|release| release.id.clone()).collect()
+}
+
+fn beyond(group: &WorkerGroup, selection: &Selection<'_>) -> Blocker {
+    let managed_as = match &group.manager {
+        Manager::Supervisord(supervisord) => supervisord.program.as_ref().unwrap_or(&supervisord.group).clone(),
+        Manager::Systemd(systemd) => systemd.unit.template(),
+        Manager::Builtin(_) => group.name.to_string(),
+    };
+    Blocker::CountBeyondManager {
+        group: group.name.clone(),
+        count: group.count,
+        offered: u32::try_from(selection.keep.len()).unwrap_or(u32::MAX),
+        managed_as,
+    }
+}

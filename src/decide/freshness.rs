@@ -1,0 +1,122 @@
+//! Is one worker fresh? Its evidence and its start against what is desired.
+
+use jiff::Timestamp;
+
+use crate::model::app::{App, WorkerGroup};
+use crate::model::drift::StaleBecause;
+use crate::model::health::WorkerNumbers;
+use crate::model::names::RelativePath;
+use crate::model::observed::{Link, Observed, ObservedConfig, Runs, Worker};
+use crate::model::process::Known;
+
+/// Whether a worker runs what is desired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Freshness {
+    /// The desired release, with the present configuration.
+    Fresh,
+    /// Another release, or old configuration.
+    Stale(StaleBecause),
+    /// Nobody can tell; never taken for fresh.
+    Unknown,
+}
+
+/// Judges one running worker of `group`.
+#[must_use]
+pub fn freshness(app: &App, observed: &Observed, group: &WorkerGroup, worker: &Worker) -> Freshness {
+    match &worker.evidence.runs {
+        Runs::Release { id } if *id == app.release.id => {}
+        // It runs what the link names now; that is fresh only if the link names the right release.
+        Runs::AfterSwitch if leads_to_desired(app, &observed.layout.link) => {}
+        Runs::Release { .. } | Runs::Deleted { .. } | Runs::Mixed { .. } | Runs::BeforeSwitch | Runs::AfterSwitch => {
+            return Freshness::Stale(StaleBecause::Release);
+        }
+        Runs::Unknown => return Freshness::Unknown,
+    }
+    for (path, content) in contents(app, observed, group) {
+        let Some(since) = content.since() else { continue };
+        match worker.started {
+            Some(started) if started >= since => {}
+            Some(_) => return Freshness::Stale(StaleBecause::Config(path.clone())),
+            None => return Freshness::Unknown,
+        }
+    }
+    Freshness::Fresh
+}
+
+/// The link leads to the desired release.
+#[must_use]
+pub fn leads_to_desired(app: &App, link: &Link) -> bool {
+    matches!(link, Link::Release { id } if *id == app.release.id)
+}
+
+/// Where the content of one `restartOn` file stands against what the group was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// There is no file, and nobody was told of one.
+    Settled,
+    /// The group was told at this time; who started earlier has read something else.
+    AppliedAt(Timestamp),
+    /// The group has not been told. Who started before the given time has read something else;
+    /// with a step to run that is everybody, for the step has not run.
+    Changed(Timestamp),
+}
+
+impl Content {
+    /// Workers that started before this have read another content.
+    #[must_use]
+    pub fn since(self) -> Option<Timestamp> {
+        match self {
+            Self::Settled => None,
+            Self::AppliedAt(since) | Self::Changed(since) => Some(since),
+        }
+    }
+}
+
+/// The readable `restartOn` files of a group.
+pub fn contents<'a>(
+    app: &'a App,
+    observed: &'a Observed,
+    group: &'a WorkerGroup,
+) -> impl Iterator<Item = (&'a RelativePath, Content)> + 'a {
+    observed.config.iter().filter(|config| config.group == group.name).filter_map(|config| {
+        let with_step = group.restart_on.iter().find(|wanted| wanted.path == config.path)?.run.is_some();
+        Some((&config.path, content(app, observed, config, with_step)?))
+    })
+}
+
+fn content(app: &App, observed: &Observed, config: &ObservedConfig, with_step: bool) -> Option<Content> {
+    let Known::Known(digest) = &config.content else { return None };
+    let written = config.modified.unwrap_or(observed.at);
+    // A step that has not run leaves even a worker started a moment ago with the old configuration.
+    let changed = Content::Changed(if with_step { Timestamp::MAX } else { written });
+    match (&config.applied, digest) {
+        (Some(applied), digest) if applied.digest == *digest => Some(Content::AppliedAt(applied.at)),
+        (Some(_), _) => Some(changed),
+        (None, None) => Some(Content::Settled),
+        // Nobody wrote down what the group was told. Whoever made the release in force knew the file as it was
+        // then; written since, the step has not run. Workers younger than the file have read it.
+        (None, Some(_)) => {
+            let in_force_since = observed.layout.link_changed.filter(|_| leads_to_desired(app, &observed.layout.link));
+            let step_is_due = with_step && in_force_since.is_some_and(|since| written > since);
+            Some(if step_is_due { changed } else { Content::AppliedAt(written) })
+        }
+    }
+}
+
+/// Counts the App's workers, for health rules and tables.
+#[must_use]
+pub fn numbers(app: &App, observed: &Observed) -> WorkerNumbers {
+    let mut numbers = WorkerNumbers::default();
+    for (group, seen) in app.workers.iter().zip(&observed.groups) {
+        numbers.desired += group.count;
+        for worker in seen.members.iter().flatten().filter(|worker| worker.state.is_up()) {
+            numbers.total += 1;
+            match freshness(app, observed, group, worker) {
+                Freshness::Fresh => numbers.fresh += 1,
+                Freshness::Stale(_) => numbers.stale += 1,
+                Freshness::Unknown => numbers.unknown += 1,
+            }
+        }
+    }
+    numbers
+}

@@ -1,0 +1,400 @@
+//! Turns drift into the shortest ordered list of actions.
+//!
+//! In: a checked [`App`] and one [`Observed`] snapshot. Out: a [`Plan`]; an empty plan means that
+//! nothing we can do is left to be done. Each drift has exactly one action, so leaving any out
+//! leaves drift. The link moves before any worker restarts, because a worker takes its release
+//! from the link as it starts.
+
+use std::collections::BTreeMap;
+
+use crate::decide::diff::diff;
+use crate::model::action::{Action, Plan, Step};
+use crate::model::app::App;
+use crate::model::drift::{Difference, Drift, StaleBecause};
+use crate::model::names::GroupName;
+use crate::model::observed::{Link, MemberState, Observed, Runs};
+
+/// The shortest ordered list of actions that closes the drift between `app` and `observed`.
+#[must_use]
+pub fn plan(app: &App, observed: &Observed) -> Plan {
+    plan_for(app, &diff(app, observed))
+}
+
+/// The same for drift that is known already.
+#[must_use]
+pub fn plan_for(app: &App, difference: &Difference) -> Plan {
+    let mut plan =
+        Plan { steps: Vec::new(), stalled: difference.stalled.clone(), blockers: difference.blockers.clone() };
+    if !plan.blockers.is_empty() {
+        return plan;
+    }
+    let mut waves = Waves::new(app, difference);
+    plan.steps = difference
+        .drift
+        .iter()
+        .map(|drift| {
+            let action = action(drift);
+            Step { wave: waves.of(&action), action, reason: reason(drift) }
+        })
+        .collect();
+    plan.steps.sort_by_key(|step| step.wave);
+    plan
+}
+
+/// The one action that closes a drift.
+fn action(drift: &Drift) -> Action {
+    match drift.clone() {
+        Drift::CurrentElsewhere { desired, .. } => Action::SwitchCurrent { to: desired },
+        Drift::ConfigChanged { group, path } => Action::ApplyConfig { group, path },
+        Drift::WorkerDown { group, member, .. } => Action::StartWorker { group, member },
+        Drift::WorkerStale { group, member, process, .. } | Drift::WorkerUnknown { group, member, process, .. } => {
+            Action::RestartWorker { group, member, process }
+        }
+        Drift::WorkerSurplus { group, member, .. } => Action::StopWorker { group, member },
+        Drift::WorkerNotEnabled { group, member } => Action::EnableWorker { group, member },
+        Drift::StrayRunning { stray } => Action::StopStray { process: stray.process },
+    }
+}
+
+/// Gives each action its wave: switch, configuration, then workers, all groups side by side.
+struct Waves {
+    groups: BTreeMap<GroupName, GroupWaves>,
+}
+
+struct GroupWaves {
+    limit: u32,
+    /// Restarts that still fit into `wave`.
+    left: u32,
+    wave: u32,
+}
+
+/// The link moves alone.
+pub const SWITCH_WAVE: u32 = 0;
+/// Changed configuration is made known before any worker reads it.
+pub const CONFIG_WAVE: u32 = 1;
+/// Workers that may go at once. Later waves find no room yet under `maxUnavailable`:
+/// they come only after another look at the host.
+pub const WORKER_WAVE: u32 = 2;
+
+impl Waves {
+    fn new(app: &App, difference: &Difference) -> Self {
+        let groups = app.workers.iter().map(|group| {
+            let limit = group.unavailable_limit();
+            let down = difference
+                .drift
+                .iter()
+                .filter(|drift| matches!(drift, Drift::WorkerDown { group: of, .. } if *of == group.name));
+            let coming = difference.settling.iter().filter(|one| one.group == group.name && !one.state.is_up());
+            // Who is down already takes up room until another look finds it up.
+            let down = u32::try_from(down.count() + coming.count()).unwrap_or(u32::MAX);
+            let left = limit.saturating_sub(down);
+            (group.name.clone(), GroupWaves { limit, left, wave: WORKER_WAVE })
+        });
+        Self { groups: groups.collect() }
+    }
+
+    fn of(&mut self, action: &Action) -> u32 {
+        match action {
+            Action::SwitchCurrent { .. } => SWITCH_WAVE,
+            Action::ApplyConfig { .. } => CONFIG_WAVE,
+            Action::StartWorker { .. }
+            | Action::StopWorker { .. }
+            | Action::EnableWorker { .. }
+            | Action::StopStray { .. } => WORKER_WAVE,
+            Action::RestartWorker { group, .. } => {
+                let Some(group) = self.groups.get_mut(group) else { return WORKER_WAVE };
+                if group.left == 0 {
+                    group.wave += 1;
+                    group.left = group.limit;
+                }
+                group.left -= 1;
+                group.wave
+            }
+        }
+    }
+}
+
+/// Why an action is taken, for people.
+fn reason(drift: &Drift) -> String {
+    match drift {
+        Drift::CurrentElsewhere { observed, .. } => match observed {
+            Link::Absent => "current is absent".to_owned(),
+            Link::Release { id } => format!("current leads to {id}"),
+            Link::Dangling { target } => format!("current leads nowhere ({target})"),
+            Link::Outside { target } => format!("current leads out of releases/ ({target})"),
+            Link::NotALink { what } => format!("current is a real {what}"),
+        },
+        Drift::ConfigChanged { path, .. } => format!("{path} has changed"),
+        Drift::WorkerDown { state: None, .. } => "missing".to_owned(),
+        Drift::WorkerDown { state: Some(state), detail, .. } => match (state, detail.as_str()) {
+            (MemberState::Failed, "") => "given up by its manager".to_owned(),
+            (MemberState::Failed, detail) => format!("given up by its manager: {detail}"),
+            (state, _) => state.to_string(),
+        },
+        Drift::WorkerStale { because: StaleBecause::Config(path), .. } => format!("started before {path} changed"),
+        Drift::WorkerStale { evidence, desired, .. } => match &evidence.runs {
+            Runs::Release { id } => format!("runs {id} ({})", evidence.seen),
+            Runs::Deleted { id } => format!("runs {id}, which was deleted ({})", evidence.seen),
+            Runs::Mixed { ids } => {
+                let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+                format!("runs a mix of {}", ids.join(" and "))
+            }
+            Runs::BeforeSwitch => format!("started before current was switched ({})", evidence.seen),
+            Runs::AfterSwitch | Runs::Unknown => format!("does not run {desired} ({})", evidence.seen),
+        },
+        Drift::WorkerUnknown { evidence, .. } => format!("runs nobody knows what: {}", evidence.seen),
+        Drift::WorkerSurplus { count, state, .. } => format!("{state}, and {count} are wanted"),
+        Drift::WorkerNotEnabled { .. } => "would not come back after a reboot".to_owned(),
+        Drift::StrayRunning { stray } => match &stray.orphan_of {
+            Some(group) => format!("left behind by a dead supervisord of {group}: {}", stray.command),
+            None => format!("owned by no group: {} ({})", stray.command, stray.evidence.seen),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::testing::{
+        app, apply_all, builtin, evidence, group, id, in_state, member, noon, process, running, seconds_before, seen,
+        supervisord, systemd,
+    };
+    use crate::model::app::{CommandLine, MaxUnavailable, RestartOn};
+    use crate::model::drift::{Blocker, Stalled};
+    use crate::model::names::{MemberName, RelativePath};
+    use crate::model::observed::{Evidence, ObservedConfig, Unreadable, Worker};
+    use crate::model::process::Known;
+    use crate::model::record::Helpless;
+
+    fn switch(to: &str) -> Action {
+        Action::SwitchCurrent { to: id(to) }
+    }
+
+    fn restart(ordinal: u32) -> Action {
+        Action::RestartWorker {
+            group: GroupName::new("default").unwrap(),
+            member: member(ordinal),
+            process: Some(process(100 + ordinal)),
+        }
+    }
+
+    fn start(ordinal: u32) -> Action {
+        Action::StartWorker { group: GroupName::new("default").unwrap(), member: member(ordinal) }
+    }
+
+    fn stop(ordinal: u32) -> Action {
+        Action::StopWorker { group: GroupName::new("default").unwrap(), member: member(ordinal) }
+    }
+
+    fn finding(ordinal: u32, runs: Runs) -> Worker {
+        Worker { evidence: evidence(runs), ..running(ordinal, "r2") }
+    }
+
+    #[test]
+    fn a_supervisord_group_of_two_that_should_run_r2() {
+        use MemberState::{Backoff, Exited, Failed, Starting, Stopped, Stopping};
+        let wanted = app("r2", vec![group("default", 2, supervisord())]);
+        let both = |one: Worker| vec![one, running(2, "r2")];
+        let rows = [
+            ("settled", seen("r2", vec![running(1, "r2"), running(2, "r2")]), vec![]),
+            ("link behind", seen("r1", vec![running(1, "r2"), running(2, "r2")]), vec![switch("r2")]),
+            (
+                "all old",
+                seen("r1", vec![running(1, "r1"), running(2, "r1")]),
+                vec![switch("r2"), restart(1), restart(2)],
+            ),
+            ("one worker left over", seen("r2", both(running(1, "r1"))), vec![restart(1)]),
+            ("its release was deleted", seen("r2", both(finding(1, Runs::Deleted { id: id("r2") }))), vec![restart(1)]),
+            ("a mix", seen("r2", both(finding(1, Runs::Mixed { ids: vec![id("r1"), id("r2")] }))), vec![restart(1)]),
+            ("silent, from before the switch", seen("r2", both(finding(1, Runs::BeforeSwitch))), vec![restart(1)]),
+            ("silent, from after the switch", seen("r2", both(finding(1, Runs::AfterSwitch))), vec![]),
+            (
+                "silent, and the link is wrong",
+                seen("r1", both(finding(1, Runs::AfterSwitch))),
+                vec![switch("r2"), restart(1)],
+            ),
+            ("unknown is not fresh", seen("r2", both(finding(1, Runs::Unknown))), vec![restart(1)]),
+            ("stopped", seen("r2", both(in_state(1, Stopped))), vec![start(1)]),
+            ("exited", seen("r2", both(in_state(1, Exited))), vec![start(1)]),
+            ("given up", seen("r2", both(in_state(1, Failed))), vec![start(1)]),
+            ("coming back by itself", seen("r2", both(in_state(1, Backoff))), vec![]),
+            ("on its way out", seen("r2", both(in_state(1, Stopping))), vec![]),
+            ("just started, fresh", seen("r2", both(Worker { state: Starting, ..running(1, "r2") })), vec![]),
+            ("just started, stale", seen("r2", both(in_state(1, Starting))), vec![restart(1)]),
+            (
+                "one too many: the stale one goes",
+                seen("r2", vec![running(1, "r1"), running(2, "r2"), running(3, "r2")]),
+                vec![stop(1)],
+            ),
+            (
+                "one too many, all fresh: the highest goes",
+                seen("r2", vec![running(1, "r2"), running(2, "r2"), running(3, "r2")]),
+                vec![stop(3)],
+            ),
+            (
+                "the one too many is not running",
+                seen("r2", vec![in_state(1, Stopped), running(2, "r2"), running(3, "r2")]),
+                vec![],
+            ),
+        ];
+        for (name, observed, planned) in rows {
+            let actions: Vec<Action> = plan(&wanted, &observed).steps.into_iter().map(|step| step.action).collect();
+            assert_eq!(actions, planned, "{name}");
+            let after = apply_all(&wanted, &observed, &actions);
+            assert_eq!(plan(&wanted, &after).steps, vec![], "{name}: planned again");
+        }
+    }
+
+    #[test]
+    fn nothing_is_touched_where_something_stands_in_the_way() {
+        let mut wanted = app("r2", vec![group("default", 3, supervisord())]);
+        let two = || vec![running(1, "r1"), running(2, "r1")];
+        let at = |link: Link| {
+            let mut observed = seen("r1", vec![running(1, "r1"), running(2, "r1"), running(3, "r1")]);
+            observed.layout.link = link;
+            observed
+        };
+        let mut unreadable = at(Link::Absent);
+        let why = Unreadable { message: "connection refused".to_owned(), help: None };
+        unreadable.groups[0].members = Err(why.clone());
+        let mut empty = at(Link::Absent);
+        empty.layout.releases[1].empty = true;
+        let mut incomplete = at(Link::Absent);
+        let missing = vec![RelativePath::new("vendor/autoload.php").unwrap()];
+        incomplete.layout.releases[1].missing.clone_from(&missing);
+        let mut absent = at(Link::Absent);
+        absent.layout.releases.remove(1);
+        let name = GroupName::new("default").unwrap();
+        let rows = [
+            (
+                at(Link::NotALink { what: "directory".to_owned() }),
+                Blocker::CurrentIsNotALink { what: "directory".to_owned() },
+            ),
+            (absent, Blocker::ReleaseAbsent { id: id("r2"), present: vec![id("r3"), id("r1")] }),
+            (empty, Blocker::ReleaseEmpty { id: id("r2") }),
+            (incomplete.clone(), Blocker::ReleaseIncomplete { id: id("r2"), missing }),
+            (unreadable, Blocker::GroupUnreadable { group: name.clone(), why }),
+            (
+                seen("r1", two()),
+                Blocker::CountBeyondManager { group: name, count: 3, offered: 2, managed_as: "web".to_owned() },
+            ),
+        ];
+        for (observed, blocker) in rows {
+            let planned = plan(&wanted, &observed);
+            assert_eq!(planned.blockers, vec![blocker]);
+            assert_eq!(planned.steps, vec![]);
+        }
+        // What is required before a switch takes nothing back that is in force already.
+        incomplete.layout.link = Link::Release { id: id("r2") };
+        wanted.workers[0].count = 0;
+        assert_eq!(plan(&wanted, &incomplete).blockers, vec![]);
+    }
+
+    #[test]
+    fn max_unavailable_leaves_the_rest_for_another_look() {
+        let mut wanted = app("r2", vec![group("default", 5, supervisord())]);
+        wanted.workers[0].max_unavailable = MaxUnavailable::Count(2);
+        let workers = |first: Worker| {
+            let mut workers = vec![first];
+            workers.extend((2..=5).map(|ordinal| running(ordinal, "r1")));
+            workers
+        };
+        let rows = [
+            ("all up", workers(running(1, "r1")), vec![2, 2, 3, 3, 4]),
+            ("one down already", workers(in_state(1, MemberState::Stopped)), vec![2, 2, 3, 3, 4]),
+            ("one coming back", workers(in_state(1, MemberState::Backoff)), vec![2, 3, 3, 4]),
+        ];
+        for (name, workers, waves) in rows {
+            let planned = plan(&wanted, &seen("r2", workers));
+            assert_eq!(planned.steps.iter().map(|step| step.wave).collect::<Vec<_>>(), waves, "{name}");
+        }
+    }
+
+    #[test]
+    fn members_are_made_and_enabled_where_the_manager_allows() {
+        let unit = |ordinal, enabled| Worker {
+            member: MemberName::new(format!("web@{ordinal}.service")).unwrap(),
+            enabled: Some(enabled),
+            ..running(ordinal, "r2")
+        };
+        let verbs = |wanted: &App, observed: &Observed| -> Vec<String> {
+            plan(wanted, observed).steps.iter().map(|step| step.action.to_string()).collect()
+        };
+        let wanted = app("r2", vec![group("default", 3, systemd())]);
+        assert_eq!(
+            verbs(&wanted, &seen("r2", vec![unit(2, true), unit(4, false)])),
+            ["enable web@4.service", "start web@1.service"],
+        );
+        let wanted = app("r2", vec![group("default", 1, systemd())]);
+        let down = Worker { state: MemberState::Stopped, ..unit(2, true) };
+        assert_eq!(verbs(&wanted, &seen("r2", vec![unit(1, true), down])), ["stop web@2.service"], "it is enabled");
+        let wanted = app("r2", vec![group("default", 2, builtin())]);
+        assert_eq!(verbs(&wanted, &seen("r2", vec![])), ["start default/1", "start default/2"]);
+    }
+
+    #[test]
+    fn changed_configuration_is_applied_before_the_workers_restart() {
+        let mut wanted = app("r2", vec![group("default", 2, supervisord())]);
+        let path = RelativePath::new("shared/.env").unwrap();
+        let step = Some(CommandLine::Shell("php artisan config:cache".to_owned()));
+        wanted.workers[0].restart_on = vec![RestartOn { path: path.clone(), run: step }];
+        let mut observed = seen("r2", vec![running(1, "r2"), running(2, "r2")]);
+        observed.config = vec![ObservedConfig {
+            group: GroupName::new("default").unwrap(),
+            path,
+            content: Known::Known(Some("digest".to_owned())),
+            modified: Some(seconds_before(noon(), 10)),
+            applied: None,
+        }];
+        let planned = plan(&wanted, &observed);
+        let actions: Vec<String> = planned.steps.iter().map(|step| step.action.to_string()).collect();
+        assert_eq!(
+            actions,
+            ["apply shared/.env to default", "restart web:web_01 (pid 101)", "restart web:web_02 (pid 102)"]
+        );
+        assert_eq!(planned.steps.iter().map(|step| step.wave).collect::<Vec<_>>(), [1, 2, 2]);
+        observed.config[0].modified = Some(seconds_before(noon(), 150));
+        assert!(plan(&wanted, &observed).is_empty(), "the release was put in force after the file was written");
+    }
+
+    #[test]
+    fn a_restart_that_did_not_help_is_not_repeated() {
+        let wanted = app("r2", vec![group("default", 1, supervisord())]);
+        let mut observed = seen("r2", vec![running(1, "r1")]);
+        let known = |pid, release: &str| Helpless {
+            group: GroupName::new("default").unwrap(),
+            member: member(1),
+            process: process(pid),
+            release: id(release),
+        };
+        observed.helpless = vec![known(101, "r2")];
+        let planned = plan(&wanted, &observed);
+        assert!(planned.is_empty());
+        assert!(matches!(planned.stalled[..], [Stalled::RestartDidNotHelp { .. }]), "{:?}", planned.stalled);
+        for other in [known(77, "r2"), known(101, "r3")] {
+            observed.helpless = vec![other];
+            assert_eq!(plan(&wanted, &observed).steps.len(), 1, "another process or another wish is a new case");
+        }
+    }
+
+    #[test]
+    fn only_orphans_and_strays_that_may_be_stopped_are() {
+        use crate::model::app::StrayPolicy;
+        use crate::model::observed::Stray;
+        let mut wanted = app("r2", vec![]);
+        let mut observed = seen("r2", vec![]);
+        let stray = |pid, orphan_of: Option<&str>| Stray {
+            process: process(pid),
+            evidence: Evidence::unknown("cwd"),
+            command: "php artisan".to_owned(),
+            orphan_of: orphan_of.map(|name| GroupName::new(name).unwrap()),
+        };
+        observed.strays = vec![stray(7, None), stray(8, Some("default"))];
+        let stopped = |wanted: &App| -> Vec<Action> {
+            plan(wanted, &observed).steps.into_iter().map(|step| step.action).collect()
+        };
+        assert_eq!(stopped(&wanted), [Action::StopStray { process: process(8) }]);
+        wanted.strays = StrayPolicy::Stop;
+        assert_eq!(stopped(&wanted).len(), 2);
+    }
+}

@@ -1,0 +1,216 @@
+//! Apps and snapshots for tests, short to write, and a model of what each action does to a snapshot.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{Timestamp, ToSpan};
+
+use crate::model::action::Action;
+use crate::model::app::{
+    App, Builtin, CommandLine, Manager, MaxUnavailable, Release, StrayPolicy, Supervisord, SyncPolicy, Systemd,
+    TemplateUnit, WorkerGroup,
+};
+use crate::model::names::{AppName, GroupName, MemberName, ReleaseId, Root};
+use crate::model::observed::{
+    Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
+};
+use crate::model::process::{Inode, Known, Pid, ProcessId, StartTicks};
+use crate::model::record::AppliedConfig;
+
+/// The moment of every snapshot made here.
+pub fn noon() -> Timestamp {
+    "2026-05-01T12:00:00Z".parse().unwrap()
+}
+
+pub fn seconds_before(at: Timestamp, seconds: i64) -> Timestamp {
+    at - seconds.seconds()
+}
+
+pub fn id(text: &str) -> ReleaseId {
+    ReleaseId::new(text).unwrap()
+}
+
+pub fn supervisord() -> Manager {
+    Manager::Supervisord(Supervisord {
+        group: "web".to_owned(),
+        program: None,
+        socket: None,
+        username: None,
+        password: None,
+    })
+}
+
+pub fn systemd() -> Manager {
+    Manager::Systemd(Systemd { unit: TemplateUnit::new("web@").unwrap() })
+}
+
+pub fn builtin() -> Manager {
+    Manager::Builtin(Builtin { run: CommandLine::Shell("./worker".to_owned()), env: BTreeMap::new() })
+}
+
+pub fn group(name: &str, count: u32, manager: Manager) -> WorkerGroup {
+    WorkerGroup {
+        name: GroupName::new(name).unwrap(),
+        count,
+        manager,
+        stop_timeout: Duration::from_secs(30),
+        max_unavailable: MaxUnavailable::Percent(100),
+        restart_on: Vec::new(),
+    }
+}
+
+/// An App that wants `release` and these groups, in `/srv/app`.
+pub fn app(release: &str, workers: Vec<WorkerGroup>) -> App {
+    App {
+        name: AppName::new("web").unwrap(),
+        labels: BTreeMap::new(),
+        root: Root::new("/srv/app").unwrap(),
+        user: None,
+        release: Release { id: id(release), requires: Vec::new() },
+        workers,
+        health: None,
+        strays: StrayPolicy::Report,
+        sync: SyncPolicy::default(),
+    }
+}
+
+/// The member of a supervisord group with that ordinal.
+pub fn member(ordinal: u32) -> MemberName {
+    MemberName::new(format!("web:web_{ordinal:02}")).unwrap()
+}
+
+pub fn process(pid: u32) -> ProcessId {
+    ProcessId { pid: Pid(pid), start_ticks: StartTicks(u64::from(pid) * 100) }
+}
+
+pub fn evidence(runs: Runs) -> Evidence {
+    let rung = match &runs {
+        Runs::Release { .. } | Runs::Deleted { .. } | Runs::Mixed { .. } => Some(Rung::WorkingDirectory),
+        Runs::BeforeSwitch | Runs::AfterSwitch => Some(Rung::StartTime),
+        Runs::Unknown => None,
+    };
+    Evidence { runs, rung, seen: "as the test says".to_owned() }
+}
+
+/// A running worker; its pid is 100 + ordinal.
+pub fn running(ordinal: u32, release: &str) -> Worker {
+    Worker {
+        member: member(ordinal),
+        ordinal,
+        state: MemberState::Running,
+        detail: String::new(),
+        process: Some(process(100 + ordinal)),
+        started: Some(seconds_before(noon(), 60)),
+        evidence: evidence(Runs::Release { id: id(release) }),
+        enabled: None,
+    }
+}
+
+/// A member in another state; down, it has no process.
+pub fn in_state(ordinal: u32, state: MemberState) -> Worker {
+    let mut worker = Worker { state, ..running(ordinal, "r1") };
+    if !state.is_up() && state != MemberState::Stopping {
+        worker.process = None;
+        worker.started = None;
+        worker.evidence = Evidence::unknown("no process");
+    }
+    worker
+}
+
+/// A snapshot whose link leads to `link`, with the releases r1, r2 and r3, and these members of group `default`.
+pub fn seen(link: &str, workers: Vec<Worker>) -> Observed {
+    Observed {
+        at: noon(),
+        layout: Layout {
+            link: Link::Release { id: id(link) },
+            link_changed: Some(seconds_before(noon(), 120)),
+            releases_path: "/srv/app/releases".into(),
+            releases: ["r1", "r2", "r3"]
+                .iter()
+                .zip(1..)
+                .map(|(name, number)| ObservedRelease {
+                    id: id(name),
+                    inode: Inode { device: 1, number },
+                    empty: false,
+                    missing: Vec::new(),
+                })
+                .collect(),
+        },
+        groups: vec![ObservedGroup { group: GroupName::new("default").unwrap(), members: Ok(workers) }],
+        strays: Vec::new(),
+        config: Vec::new(),
+        health: None,
+        helpless: Vec::new(),
+    }
+}
+
+/// What a successful action makes of a snapshot, one second later.
+pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
+    let mut after = observed.clone();
+    after.at = observed.at + 1.second();
+    let now = after.at;
+    match action {
+        Action::SwitchCurrent { to } => {
+            after.layout.link = Link::Release { id: to.clone() };
+            after.layout.link_changed = Some(now);
+            // What a silent worker runs is told by the link's change: it was there before.
+            for group in &mut after.groups {
+                for worker in group.members.iter_mut().flatten() {
+                    if worker.evidence.runs == Runs::AfterSwitch {
+                        worker.evidence.runs = Runs::BeforeSwitch;
+                    }
+                }
+            }
+        }
+        Action::ApplyConfig { group, path } => {
+            let wanted = app.group(group).unwrap().restart_on.iter().find(|one| one.path == *path).unwrap();
+            let config = after.config.iter_mut().find(|one| one.group == *group && one.path == *path).unwrap();
+            let Known::Known(digest) = &config.content else { panic!("applied what could not be read") };
+            let at = if wanted.run.is_some() { now } else { config.modified.unwrap_or(now) };
+            config.applied =
+                Some(AppliedConfig { group: group.clone(), path: path.clone(), digest: digest.clone(), at });
+        }
+        Action::StartWorker { group, member } | Action::RestartWorker { group, member, .. } => {
+            let manager = &app.group(group).unwrap().manager;
+            let starts = matches!(action, Action::StartWorker { .. });
+            let released = match &after.layout.link {
+                Link::Release { id } => Runs::Release { id: id.clone() },
+                _ => Runs::Unknown,
+            };
+            let members = after.groups.iter_mut().find(|seen| seen.group == *group).unwrap().members.as_mut().unwrap();
+            if !members.iter().any(|worker| worker.member == *member) {
+                let ordinal = (1..).find(|n| app.group(group).unwrap().member(*n).as_ref() == Some(member)).unwrap();
+                members.push(Worker { member: member.clone(), ..in_state(ordinal, MemberState::Stopped) });
+                members.sort_by_key(|worker| worker.ordinal);
+            }
+            let worker = members.iter_mut().find(|worker| worker.member == *member).unwrap();
+            worker.state = MemberState::Running;
+            let pid = worker.process.map_or(1000 + worker.ordinal, |process| process.pid.0 + 1000);
+            worker.process = Some(process(pid));
+            worker.started = Some(now);
+            worker.evidence = evidence(released);
+            if matches!(manager, Manager::Systemd(_)) && starts {
+                worker.enabled = Some(true);
+            }
+        }
+        Action::StopWorker { group, member } => {
+            let members = after.groups.iter_mut().find(|seen| seen.group == *group).unwrap().members.as_mut().unwrap();
+            let worker = members.iter_mut().find(|worker| worker.member == *member).unwrap();
+            worker.state = MemberState::Stopped;
+            worker.process = None;
+            worker.started = None;
+            worker.enabled = worker.enabled.map(|_| false);
+        }
+        Action::EnableWorker { group, member } => {
+            let members = after.groups.iter_mut().find(|seen| seen.group == *group).unwrap().members.as_mut().unwrap();
+            members.iter_mut().find(|worker| worker.member == *member).unwrap().enabled = Some(true);
+        }
+        Action::StopStray { process } => after.strays.retain(|stray| stray.process != *process),
+    }
+    after
+}
+
+/// Snapshot after all steps of a plan.
+pub fn apply_all<'a>(app: &App, observed: &Observed, actions: impl IntoIterator<Item = &'a Action>) -> Observed {
+    actions.into_iter().fold(observed.clone(), |observed, action| apply(app, &observed, action))
+}

@@ -1,0 +1,192 @@
+//! The ladder of evidence: which release does a process run?
+//!
+//! In: what was read of a process and its descendants, and the layout. Out: one [`Evidence`].
+//! Rungs 1 to 3 (working directory; entry script; executable and mapped files) name releases; rungs
+//! that disagree make the worker mixed. Rung 4 (start time against the link's last change) speaks
+//! only where they are silent. Nothing here reads anything, and nothing is ever guessed to be fresh.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::names::{ReleaseId, Root};
+use crate::model::observed::{Evidence, Layout, Link, Rung, Runs};
+use crate::model::process::{Known, Place, ProcessFacts, ProcessSummary};
+
+/// How close to the link's change a start may lie before neither "before" nor "after" can be said:
+/// start times are known to some 10 ms.
+pub const GUARD: Duration = Duration::from_millis(20);
+
+/// A release that something named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Named {
+    id: ReleaseId,
+    /// The thing that named it has no name any more.
+    deleted: bool,
+    rung: Rung,
+    seen: String,
+}
+
+/// When a worker was started, and how coarse that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// Not before this.
+    pub at: Timestamp,
+    /// Not later than this after `at`.
+    pub within: Duration,
+}
+
+/// Judges a worker by its own facts and those of its descendants; `started` by its manager.
+#[must_use]
+pub fn judge(root: &Root, layout: &Layout, family: &[ProcessFacts], started: Option<Started>) -> Evidence {
+    let named: Vec<Named> = family.iter().flat_map(|facts| rungs(root, layout, facts)).collect();
+    by_name(&named).unwrap_or_else(|| by_start(layout, started))
+}
+
+/// Which release of this root a process runs by rungs 1 to 3; none when they are silent.
+#[must_use]
+pub fn names_release(root: &Root, layout: &Layout, facts: &ProcessFacts) -> Option<Evidence> {
+    by_name(&rungs(root, layout, facts))
+}
+
+/// The same, by what everybody may see of it.
+#[must_use]
+pub fn summary_names_release(root: &Root, layout: &Layout, summary: &ProcessSummary) -> Option<Evidence> {
+    let silent = || Known::Known(Vec::new());
+    let facts = ProcessFacts {
+        summary: summary.clone(),
+        open_files: silent(),
+        mapped_files: silent(),
+        environment: Known::Known(Vec::new()),
+    };
+    names_release(root, layout, &facts)
+}
+
+/// Every rung from 1 to 3 that names a release.
+fn rungs(root: &Root, layout: &Layout, facts: &ProcessFacts) -> Vec<Named> {
+    let summary = &facts.summary;
+    let mut named = Vec::new();
+    if let Known::Known(cwd) = &summary.cwd {
+        let found = release_of_directory(layout, cwd);
+        named.extend(found.map(|id| says(id, cwd.deleted, Rung::WorkingDirectory, "cwd", &cwd.path)));
+    }
+    let scripts: Vec<Named> = held(layout, &facts.open_files, Rung::EntryScript, "open file").collect();
+    if scripts.is_empty() {
+        named.extend(on_command_line(root, layout, &summary.command));
+    } else {
+        named.extend(scripts);
+    }
+    if let Known::Known(executable) = &summary.executable {
+        let found = release_below(layout, &executable.path);
+        named.extend(found.map(|id| says(id, executable.deleted, Rung::Executable, "executable", &executable.path)));
+    }
+    named.extend(held(layout, &facts.mapped_files, Rung::Executable, "mapped file"));
+    named
+}
+
+fn says(id: ReleaseId, deleted: bool, rung: Rung, what: &str, path: &Path) -> Named {
+    let mark = if deleted { " (deleted)" } else { "" };
+    Named { id, deleted, rung, seen: format!("{what} {}{mark}", path.display()) }
+}
+
+/// Files of a release that a process holds. A deleted file in a release that is still there says
+/// nothing: programs replace their logs and caches.
+fn held<'a>(
+    layout: &'a Layout,
+    files: &'a Known<Vec<Place>>,
+    rung: Rung,
+    what: &'static str,
+) -> impl Iterator<Item = Named> + 'a {
+    files.known().into_iter().flatten().filter_map(move |file| {
+        let id = release_below(layout, &file.path)?;
+        let gone = layout.release(&id).is_none();
+        (gone || !file.deleted).then(|| says(id, file.deleted && gone, rung, what, &file.path))
+    })
+}
+
+/// The release that a path lies in, by name.
+fn release_below(layout: &Layout, path: &Path) -> Option<ReleaseId> {
+    let below = path.strip_prefix(&layout.releases_path).ok()?;
+    let name = below.components().next()?.as_os_str().to_str()?;
+    ReleaseId::new(name).ok()
+}
+
+/// The release that a directory is or lies in: by name, else by device and inode (a bind mount has another name).
+fn release_of_directory(layout: &Layout, place: &Place) -> Option<ReleaseId> {
+    let by_inode = || {
+        let inode = place.inode?;
+        layout.releases.iter().find(|release| release.inode == inode).map(|release| release.id.clone())
+    };
+    release_below(layout, &place.path).or_else(by_inode)
+}
+
+/// A release that an argument names itself, such as `php /srv/app/releases/3/artisan`.
+fn on_command_line(root: &Root, layout: &Layout, command: &[String]) -> Option<Named> {
+    let written = root.releases();
+    let spellings = [written.as_path(), layout.releases_path.as_path()];
+    command.iter().find_map(|argument| {
+        spellings.iter().find_map(|releases| {
+            let prefix = format!("{}/", releases.display());
+            let after = &argument[argument.find(&prefix)? + prefix.len()..];
+            let ends = |c: char| c == '/' || c.is_whitespace() || matches!(c, '"' | '\'' | ';' | ':' | ')');
+            let name = after.split(ends).next().unwrap_or_default();
+            let id = ReleaseId::new(name).ok()?;
+            let gone = layout.release(&id).is_none();
+            Some(Named { id, deleted: gone, rung: Rung::EntryScript, seen: format!("argument {argument}") })
+        })
+    })
+}
+
+/// The first rung that names a release wins; rungs that disagree make it mixed.
+fn by_name(named: &[Named]) -> Option<Evidence> {
+    let first = named.iter().min_by_key(|one| one.rung)?;
+    let ids: BTreeSet<&ReleaseId> = named.iter().map(|one| &one.id).collect();
+    if ids.len() > 1 {
+        let seen: Vec<&str> =
+            ids.iter().filter_map(|id| named.iter().find(|one| one.id == **id)).map(|one| one.seen.as_str()).collect();
+        return Some(Evidence {
+            runs: Runs::Mixed { ids: ids.into_iter().cloned().collect() },
+            rung: Some(first.rung),
+            seen: seen.join(", "),
+        });
+    }
+    // One thing that was deleted is enough: a directory of that name may be there again, with other files.
+    let witness = named.iter().find(|one| one.deleted).unwrap_or(first);
+    let id = first.id.clone();
+    let runs = if witness.deleted { Runs::Deleted { id } } else { Runs::Release { id } };
+    Some(Evidence { runs, rung: Some(witness.rung), seen: witness.seen.clone() })
+}
+
+/// Rung 4.
+fn by_start(layout: &Layout, started: Option<Started>) -> Evidence {
+    let Some(started) = started else { return Evidence::unknown("its start time cannot be read") };
+    let (Link::Release { .. }, Some(changed)) = (&layout.link, layout.link_changed) else {
+        return Evidence::unknown("it names no release, and current leads to none");
+    };
+    let since = |from: Timestamp, to: Timestamp| to.duration_since(from);
+    let guard = jiff::SignedDuration::try_from(GUARD).unwrap_or_default();
+    let within = jiff::SignedDuration::try_from(started.within).unwrap_or_default();
+    let after = since(changed, started.at);
+    let (runs, seen) = if after >= guard {
+        (Runs::AfterSwitch, format!("started {} after current was switched", short(after)))
+    } else if after + within + guard <= jiff::SignedDuration::ZERO {
+        (Runs::BeforeSwitch, format!("started {} before current was switched", short(-after)))
+    } else {
+        return Evidence::unknown(format!("started too close to the switch of current to tell ({})", short(after)));
+    };
+    Evidence { runs, rung: Some(Rung::StartTime), seen }
+}
+
+/// A length of time for people, in its largest sensible unit.
+fn short(length: jiff::SignedDuration) -> String {
+    let seconds = length.as_secs();
+    match seconds.abs() {
+        0 => format!("{} ms", length.as_millis()),
+        1..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86400),
+    }
+}

@@ -1,0 +1,115 @@
+//! Processes of a root's releases that no group owns, and who left them behind.
+
+use std::collections::BTreeSet;
+
+use crate::model::app::{App, Manager};
+use crate::model::names::GroupName;
+use crate::model::observed::{Layout, Stray};
+use crate::model::process::{Known, Look, Pid, ProcessFacts, ProcessSummary, ProcessTable};
+use crate::observe::evidence::{names_release, summary_names_release};
+use crate::ports::Host;
+
+/// How much of a command line is kept for people.
+const COMMAND_SHOWN: usize = 120;
+
+/// Finds them among all processes but `owned`, ourselves and our ancestors.
+pub async fn find<H: Host>(
+    host: &H,
+    app: &App,
+    layout: &Layout,
+    table: &ProcessTable,
+    owned: &BTreeSet<Pid>,
+) -> Vec<Stray> {
+    let ourselves = with_ancestors(table, host.own());
+    let mut strays = Vec::new();
+    for process in &table.processes {
+        let pid = process.id.pid;
+        if process.zombie || process.command.is_empty() || owned.contains(&pid) || ourselves.contains(&pid) {
+            continue;
+        }
+        let candidate = summary_names_release(&app.root, layout, process);
+        // A script under `current` is held open by its interpreter; that takes a second, closer look.
+        if candidate.is_none() && !mentions(app, layout, process) {
+            continue;
+        }
+        let Look::Seen(facts) = host.facts(pid).await else { continue };
+        if facts.summary.id != process.id {
+            continue;
+        }
+        let Some(evidence) = names_release(&app.root, layout, &facts).or(candidate) else { continue };
+        strays.push(Stray {
+            process: process.id,
+            evidence,
+            command: shown(&process.command),
+            orphan_of: orphan_of(app, table, owned, &facts),
+        });
+    }
+    strays
+}
+
+fn mentions(app: &App, layout: &Layout, process: &ProcessSummary) -> bool {
+    let written = app.root.path().to_string_lossy();
+    let real = layout.releases_path.parent().map(|path| path.to_string_lossy()).unwrap_or_default();
+    process
+        .command
+        .iter()
+        .any(|argument| argument.contains(written.as_ref()) || (!real.is_empty() && argument.contains(real.as_ref())))
+}
+
+fn with_ancestors(table: &ProcessTable, pid: Pid) -> BTreeSet<Pid> {
+    let mut found = BTreeSet::new();
+    let mut next = Some(pid);
+    while let Some(pid) = next {
+        if !found.insert(pid) {
+            break;
+        }
+        next = table.get(pid).map(|process| process.parent).filter(|parent| parent.0 > 0);
+    }
+    found
+}
+
+/// The group whose supervisord died and left this process behind.
+///
+/// Its environment names the group, its parent is gone, and it is older than the supervisord that
+/// runs the group now: a daemon that a present worker has put in the background is younger.
+fn orphan_of(app: &App, table: &ProcessTable, owned: &BTreeSet<Pid>, facts: &ProcessFacts) -> Option<GroupName> {
+    let Known::Known(environment) = &facts.environment else { return None };
+    let value = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let (group, process) = (value("SUPERVISOR_GROUP_NAME")?, value("SUPERVISOR_PROCESS_NAME")?);
+    let parent = facts.summary.parent;
+    if parent != Pid(1) || table.get(parent).is_some_and(is_supervisord) {
+        return None;
+    }
+    let owner = app.workers.iter().find(|wanted| match &wanted.manager {
+        Manager::Supervisord(supervisord) => {
+            supervisord.group == group
+                && supervisord.program.as_ref().is_none_or(|program| process.starts_with(program.as_str()))
+        }
+        Manager::Systemd(_) | Manager::Builtin(_) => false,
+    })?;
+    let of_members = table.processes.iter().filter(|process| {
+        is_supervisord(process)
+            && table.processes.iter().any(|child| child.parent == process.id.pid && owned.contains(&child.id.pid))
+    });
+    let running: Vec<&ProcessSummary> = of_members.collect();
+    let candidates: Vec<&ProcessSummary> = if running.is_empty() {
+        table.processes.iter().filter(|process| is_supervisord(process)).collect()
+    } else {
+        running
+    };
+    let started = candidates.iter().map(|process| process.started).min()?;
+    (facts.summary.started < started).then(|| owner.name.clone())
+}
+
+fn is_supervisord(process: &ProcessSummary) -> bool {
+    process.command.iter().take(2).any(|argument| argument.rsplit('/').next().is_some_and(|name| name == "supervisord"))
+}
+
+fn shown(command: &[String]) -> String {
+    let mut text = command.join(" ");
+    if let Some((cut, _)) = text.char_indices().nth(COMMAND_SHOWN) {
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
+}
