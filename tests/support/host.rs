@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a host may take to settle; an idle machine needs half a second.
-const BOOT: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_mins(1);
 /// How long one foreground command may take before it is killed (exit code 124).
 const COMMAND_SECONDS: &str = "120";
 /// How often a condition is looked at again.
