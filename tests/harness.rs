@@ -192,6 +192,16 @@ fn hosts_live_side_by_side_and_leave_nothing_behind() {
 }
 
 #[test]
+fn connected_hosts_reach_each_other() {
+    let control = require_host!("control", []);
+    let web = require_host!("web", [Unit::Nginx]);
+    let fetch = || control.run(&["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://web/"]);
+    assert!(!fetch().success(), "hosts are apart until they are connected");
+    control.connect("10.9.0.1", &web, "10.9.0.2");
+    assert_eq!(fetch().ok(), "200");
+}
+
+#[test]
 #[should_panic(expected = "waited 50ms in vain for the moon")]
 fn waiting_in_vain_says_for_what() {
     support::wait_until("the moon", Duration::from_millis(50), || false);

@@ -323,6 +323,25 @@ impl Host {
         self.sh(&format!("id {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {user}")).ok();
     }
 
+    /// Lays a cable between two hosts: each can reach the other by address and by host name.
+    pub fn connect(&self, own: &str, other: &Host, others: &str) {
+        let (here, there) = (self.init.to_string(), other.init.to_string());
+        // Named by the far end's pid, since a host may have several cables and an interface name 15 letters.
+        let (near, far) = (format!("to{there}"), format!("to{here}"));
+        let cable = ["ip", "link", "add", &near, "type", "veth", "peer", "name", &far, "netns", &there];
+        // Only the network of the host, not its pids: `netns` wants an outer one.
+        let laid = Command::new("nsenter").args(["--target", &here, "--net", "--"]).args(cable).output();
+        let laid = laid.expect("nsenter starts");
+        assert!(laid.status.success(), "{}", String::from_utf8_lossy(&laid.stderr));
+        for (host, link, own, peer, name) in
+            [(self, &near, own, others, &other.name), (other, &far, others, own, &self.name)]
+        {
+            let script =
+                r#"ip addr add "$2" peer "$3" dev "$1"; ip link set "$1" up; echo "$3 $4" >>/etc/hosts"#;
+            host.run(&["bash", "-euc", script, "-", link, own, peer, name]).ok();
+        }
+    }
+
     /// Tells whether a process with this inner pid exists and is not a zombie.
     pub fn is_alive(&self, pid: u32) -> bool {
         let stat = std::fs::read_to_string(self.root_path().join(format!("proc/{pid}/stat")));
