@@ -13,3 +13,4 @@ pub mod names;
 pub mod observed;
 pub mod process;
 pub mod record;
+pub mod report;

@@ -1,0 +1,10 @@
+//! The loop: observe, diff, plan, apply in rounds, then prove.
+//!
+//! [`pass`] turns Apps into reports over any [`Host`](crate::ports::Host); [`execute`] does one plan's
+//! steps; both know nothing of files, sockets or processes. A pass may be killed at any moment:
+//! the next one observes afresh and goes on.
+
+pub mod events;
+pub mod execute;
+pub mod interrupt;
+pub mod pass;

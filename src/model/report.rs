@@ -1,0 +1,129 @@
+//! What a pass found, did, and left behind.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::action::{Action, Plan};
+use super::drift::Difference;
+use super::names::{AppName, ReleaseId, Root};
+use super::observed::Observed;
+
+/// What a pass was allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// Close the drift.
+    Apply,
+    /// Only say what that would be.
+    DryRun,
+}
+
+/// How a pass ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// The host is as the App says, and healthy.
+    Converged,
+    /// There is drift; a dry run leaves it.
+    Drift,
+    /// There is drift, and the App says not to act on it now.
+    Withheld,
+    /// The host is as the App says, but not healthy.
+    Unhealthy,
+    /// Drift is left that this pass could not close, or something went wrong.
+    Failed,
+    /// Asked to stop; the step in hand was finished.
+    Interrupted,
+}
+
+/// Something that went wrong, in words for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// What happened, as a lower-case fragment.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+/// One action that was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tried {
+    /// The action.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Why it was taken.
+    pub reason: String,
+    /// How long it took.
+    #[serde(serialize_with = "milliseconds", rename = "tookMs")]
+    pub took: Duration,
+    /// Why it failed; none when it succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What a pass over one App found, did, and left behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PassReport {
+    /// The App.
+    pub app: AppName,
+    /// Its root.
+    pub root: Root,
+    /// The desired release.
+    pub release: ReleaseId,
+    /// Names this pass in the journal.
+    pub pass: String,
+    /// When it began.
+    pub began: Timestamp,
+    /// How long it took.
+    pub took: Duration,
+    /// What it was allowed to do.
+    pub mode: Mode,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The first look; none when the host could not be looked at.
+    pub before: Option<Observed>,
+    /// What differed at the first look.
+    pub difference: Difference,
+    /// What the first plan was.
+    pub plan: Plan,
+    /// What was tried, in the order in which it ended.
+    pub tried: Vec<Tried>,
+    /// The last look; the first one again when nothing was done.
+    pub after: Option<Observed>,
+    /// What differs at the last look.
+    pub remaining: Difference,
+    /// How often health was asked for.
+    pub health_attempts: u32,
+    /// What went wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl PassReport {
+    /// The exit code of this pass alone: DESIGN.md, "Exit codes of `reconcile`". Drift counts as success
+    /// unless `detailed`.
+    #[must_use]
+    pub fn exit_code(&self, detailed: bool) -> u8 {
+        match self.outcome {
+            Outcome::Converged => 0,
+            Outcome::Drift => {
+                if detailed {
+                    2
+                } else {
+                    0
+                }
+            }
+            Outcome::Failed | Outcome::Interrupted => 1,
+            Outcome::Unhealthy => 3,
+            Outcome::Withheld => 4,
+        }
+    }
+}
