@@ -9,3 +9,5 @@ pub mod engine;
 pub mod model;
 pub mod observe;
 pub mod ports;
+#[cfg(test)]
+pub(crate) mod sim;
