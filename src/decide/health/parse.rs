@@ -48,6 +48,9 @@ pub(super) fn compile(rule: &str) -> Result<Program, RuleError> {
         let message = first.msg.strip_prefix("Syntax error: ").unwrap_or(&first.msg);
         // The list of everything that could stand there helps nobody.
         let message = message.split(" expecting ").next().unwrap_or(message);
+        if message.starts_with("token recognition error at: '=") {
+            return RuleError::new("a single `=`").at(offset_of(rule, first.pos)).help("write `==` to compare");
+        }
         let message = if message.contains("Recursion limit") { "the expression is nested too deep" } else { message };
         RuleError::new(format!("this is no CEL expression: {message}"))
             .at(offset_of(rule, first.pos))

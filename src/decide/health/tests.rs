@@ -90,7 +90,7 @@ fn rules_that_can_be_right_are_accepted() {
 fn rules_that_cannot_be_right_are_refused_where_the_mistake_stands() {
     let rows: Vec<(ProbeKind, &str, Option<usize>, &str, &str)> = vec![
         (ProbeKind::Http, "", None, "empty", "status == 200"),
-        (ProbeKind::Http, "status = 200", Some(7), "no CEL expression", "&&"),
+        (ProbeKind::Http, "status = 200", Some(7), "a single `=`", "`==`"),
         (ProbeKind::Http, "status == 200 &&", Some(16), "no CEL expression", "&&"),
         (ProbeKind::Http, "true &&\n  )", Some(10), "no CEL expression", "&&"),
         (ProbeKind::Http, "'ä' == 'b' && )", Some(15), "no CEL expression", "&&"),
