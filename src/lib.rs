@@ -5,5 +5,6 @@
 //! The layers are described in `ARCHITECTURE.md`; arrows between them only point down.
 
 pub mod decide;
+pub mod manifest;
 pub mod model;
 pub mod ports;
