@@ -264,6 +264,13 @@ fn hostile_files_are_refused_quickly() {
         ("---\n".repeat(5000), "more than 1000 documents"),
         ("a: b\n".repeat(50_000), "mistakes"),
         (lines(50_000, |key| format!("k{key}: v")), "more than 50000 values"),
+        (
+            app(&format!(
+                "  release: {{id: 1}}\n  health: {{http: {{url: 'http://x/'}}, expect: [{}]}}\n",
+                "body,".repeat(40_000)
+            )),
+            "at most 50 are allowed",
+        ),
         ("a: &a [*a]".to_owned(), "an alias inside of what it stands for"),
         ("x".repeat(1024 * 1024 + 1), "larger than 1024 KiB"),
     ];

@@ -249,6 +249,7 @@ pub struct Health {
     /// Rules in CEL, of which all must hold; unless said, an HTTP status of 2xx, an exit code of 0, or
     /// a file that can be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
     pub expect: Vec<String>,
 }
 

@@ -95,7 +95,7 @@ impl<'a> Checker<'a> {
         }
         let known: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();
         Err(self
-            .error(expr, format!("there is no `{name}` in a rule over a {} probe", self.probe.word()))
+            .error(expr, format!("there is no `{name}` in rules over {} probes", self.probe.word()))
             .help(suggestion(name, &known)))
     }
 

@@ -18,6 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 5;
 /// The pause between two attempts, unless said.
 const INTERVAL: Duration = Duration::from_secs(3);
+/// Most rules of one contract: each is compiled at every probe.
+const RULES: usize = 50;
 /// What cannot be 0.
 const LEAST: Duration = Duration::from_millis(1);
 
@@ -42,6 +44,11 @@ impl Checker<'_> {
         }
         let interval = self.duration(health.interval.as_ref(), &at.key("interval"), Duration::ZERO, INTERVAL);
         let list = at.key("expect");
+        if health.expect.len() > RULES {
+            let message = format!("`{}` has {} rules; at most {RULES} are allowed", list.path, health.expect.len());
+            self.find(list.span, message, "join some of them by &&");
+            return None;
+        }
         let rules = each(&health.expect, |position, rule| self.rule(rule, kind, &list.item(position)));
         let (kind, rules) = (kind?, rules?);
         Some(HealthContract {
