@@ -12,10 +12,11 @@
 //! ```
 //!
 //! With a socket in the manifest, `-s unix://SOCKET` stands before the verb. `signal` is not run for workers
-//! that trueup may signal itself, those of its own user.
+//! that trueup may signal itself, those of its own user. A password for supervisord has to stand in its own
+//! configuration, where supervisorctl finds it.
 //!
 //! It is the poorer door: a call takes some 170 ms, the program's own stop signal and times cannot be asked
-//! for (supervisord's defaults are taken: TERM, 10 s, 1 s), nor can a worker's log be read.
+//! for (TERM is sent, and a start may take 30 s), nor can a worker's log be read.
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -25,7 +26,7 @@ use jiff::Timestamp;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::supervisord::door::{Door, Info, Settings, StartAnswer, StopSignal, unknown_member};
+use super::supervisord::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal, unknown_member};
 use crate::model::names::MemberName;
 use crate::model::observed::MemberState;
 use crate::model::process::Pid;
@@ -35,6 +36,9 @@ use crate::ports::{HostError, HostErrorKind};
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// `start` and `stop` wait for their outcome. We watch for that ourselves, and leave them to it after this.
 const REFUSAL_WITHIN: Duration = Duration::from_secs(2);
+
+/// A worker's `startsecs` cannot be asked for; one that is still starting after less than this is no failure.
+const START_TIME: Duration = Duration::from_secs(30);
 
 /// One supervisord, reached by its command.
 #[derive(Debug, Clone)]
@@ -155,15 +159,15 @@ impl Door for Supervisorctl {
     }
 
     async fn settings(&self, _member: &MemberName) -> Settings {
-        Settings::default()
+        Settings { start_time: START_TIME, ..Settings::default() }
     }
 
     async fn last_words(&self, _member: &MemberName) -> String {
         String::new()
     }
 
-    fn pace(&self) -> Duration {
-        Duration::from_millis(100)
+    fn pace(&self) -> Pace {
+        Pace { first: Duration::from_millis(100), then: Duration::from_millis(100) }
     }
 }
 
@@ -366,6 +370,29 @@ mod tests {
             let said = Said { code: Some(code), out: out.to_owned(), err: err.to_owned() };
             assert_eq!((said.complaint(), said.reason()), (complaint, reason), "{out}{err}");
         }
+    }
+
+    /// Writes its arguments down, and takes its time for a stop.
+    const SCRIPT: &str = "#!/bin/sh\necho \"$*\" >>\"$0.said\"\n[ \"$1\" != stop ] || sleep 10\n";
+
+    #[tokio::test]
+    async fn only_the_documented_commands_are_run_and_a_slow_stop_is_left_to_itself() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("ctl");
+        std::fs::write(&script, SCRIPT).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let door = Supervisorctl::new(vec![script.display().to_string()], None);
+        let member = MemberName::new("w:w_00").unwrap();
+        assert!(door.all().await.unwrap().is_empty());
+        assert_eq!(door.info(&member).await.unwrap_err().kind, HostErrorKind::Misconfigured);
+        assert_eq!(door.start(&member).await.unwrap(), StartAnswer::Accepted);
+        door.signal(&member, StopSignal::TERM).await.unwrap();
+        let begun = std::time::Instant::now();
+        door.stop(&member).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(9));
+        let said = std::fs::read_to_string(dir.path().join("ctl.said")).unwrap();
+        assert_eq!(said, "status\nstatus\nstart w:w_00\nsignal TERM w:w_00\nstop w:w_00\n");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! supervisord, which kills it after its own `stopwaitsecs` where that is shorter.
 
 mod act;
+mod answers;
 mod descendants;
 pub(super) mod door;
 mod members;
@@ -60,7 +61,7 @@ impl Way {
     async fn all(&self) -> Result<Vec<Info>, HostError> {
         match self {
             Self::Socket(rpc) => {
-                rpc.forget_programs();
+                rpc.forget_programs().await;
                 rpc.all().await
             }
             Self::Command(supervisorctl) => supervisorctl.all().await,

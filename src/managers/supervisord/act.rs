@@ -9,10 +9,10 @@
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
-use super::descendants::{Family, KILL_GRACE, identify, is_there};
-use super::door::{Door, Info, Settings, StartAnswer, StopSignal};
+use super::descendants::{Family, KILL_GRACE, dead_or_alive, ends_by, identify};
+use super::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal};
 use crate::model::names::MemberName;
 use crate::model::observed::MemberState;
 use crate::model::process::ProcessId;
@@ -24,7 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const MARGIN: Duration = Duration::from_secs(5);
 /// supervisord goes from an exit to a new process in about three wakings: these first asks come quickly.
 const QUICK_ASKS: u32 = 10;
-const QUICK_PACE: Duration = Duration::from_millis(1);
 /// How often a start that somebody else undid is repeated.
 const STARTS: u32 = 3;
 /// A worker that exited may be started again by supervisord at its next waking; so many looks tell.
@@ -41,19 +40,21 @@ pub(super) struct Act<'a, D> {
 /// Spaces the asks of one wait.
 struct Asking {
     asks: u32,
-    pace: Duration,
+    pace: Pace,
 }
 
 impl Asking {
-    fn at(pace: Duration) -> Self {
+    fn at(pace: Pace) -> Self {
         Self { asks: 0, pace }
     }
 
     async fn pause(&mut self) {
         self.asks += 1;
-        // A door that is slow anyway has no use for quick asks.
-        let quick = self.asks <= QUICK_ASKS && self.pace <= QUICK_PACE * 20;
-        sleep(if quick { QUICK_PACE } else { self.pace }).await;
+        sleep(if self.asks <= QUICK_ASKS { self.pace.first } else { self.pace.then }).await;
+    }
+
+    fn begin_anew(&mut self) {
+        self.asks = 0;
     }
 }
 
@@ -79,7 +80,7 @@ impl<'a, D: Door> Act<'a, D> {
     /// survives even SIGKILL.
     pub(super) async fn replace(&self, process: Option<ProcessId>) -> Result<(), HostError> {
         let info = self.shown().await?;
-        let current = info.pid.and_then(identify);
+        let current = info.pid.and_then(dead_or_alive);
         let (Some(current), false) = (current, info.state == MemberState::Stopping) else {
             return self.bring_up(current.or(process)).await;
         };
@@ -102,15 +103,17 @@ impl<'a, D: Door> Act<'a, D> {
     /// # Errors
     /// `TimedOut` for a process that survives even SIGKILL.
     pub(super) async fn stop(&self) -> Result<(), HostError> {
-        let family = match self.door.info(self.member).await?.pid.and_then(identify) {
-            Some(process) => Family::hold(process).await,
-            None => None,
-        };
         let deadline = Instant::now() + self.stop_timeout;
         let mut asking = Asking::at(self.door.pace());
+        // More than one where supervisord starts it again before our stop reaches it.
+        let mut families: Vec<Family> = Vec::new();
         let (mut exited, mut killed) = (0, false);
         loop {
             let info = self.door.info(self.member).await?;
+            let process = info.pid.and_then(identify);
+            if let Some(process) = process.filter(|process| families.last().map(Family::id) != Some(*process)) {
+                families.extend(Family::hold(process).await);
+            }
             match info.state {
                 MemberState::Stopped | MemberState::Failed => break,
                 MemberState::Exited => {
@@ -123,7 +126,7 @@ impl<'a, D: Door> Act<'a, D> {
                     self.door.stop(self.member).await?;
                 }
                 MemberState::Stopping => {
-                    if let Some(family) = &family {
+                    if let Some(family) = families.last() {
                         killed |= self.see_it_end(family, deadline).await?;
                     } else if Instant::now() >= deadline && !killed {
                         self.door.signal(self.member, StopSignal::KILL).await?;
@@ -137,10 +140,10 @@ impl<'a, D: Door> Act<'a, D> {
             }
             asking.pause().await;
         }
-        match family {
-            Some(family) => self.sweep(family, deadline, killed).await,
-            None => Ok(()),
+        for family in families {
+            self.sweep(family, deadline, killed).await?;
         }
+        Ok(())
     }
 
     /// Signals the main process alone: by its pidfd, which cannot hit a successor, or through supervisord
@@ -200,7 +203,9 @@ impl<'a, D: Door> Act<'a, D> {
         let mut seen: Option<Instant> = None;
         loop {
             let info = self.door.info(self.member).await?;
-            let is_old = old.is_some_and(|old| info.pid == Some(old.pid) && is_there(old));
+            // Reaped between the answer and this look it is nobody's: only a living other one makes it a successor's.
+            let is_old =
+                old.is_some_and(|old| info.pid == Some(old.pid) && identify(old.pid).is_none_or(|now| now == old));
             match info.state {
                 MemberState::Running if !is_old => return Ok(()),
                 MemberState::Starting if !is_old => {
@@ -232,7 +237,11 @@ impl<'a, D: Door> Act<'a, D> {
                 MemberState::Unknown => return Err(self.lost(&info)),
             }
             if Instant::now() >= deadline {
-                return Err(self.failed(&info).await);
+                let blind = is_old.then(|| self.too_long(&info, "has ended, and supervisord does not notice"));
+                return Err(match blind {
+                    Some(error) => error,
+                    None => self.failed(&info).await,
+                });
             }
             self.rest(&info, &mut asking, seen).await;
         }
@@ -240,26 +249,21 @@ impl<'a, D: Door> Act<'a, D> {
 
     /// Pauses before the next ask; as long as a starting process cannot count as running yet, until it ends.
     async fn rest(&self, info: &Info, asking: &mut Asking, seen: Option<Instant>) {
-        let ripe = seen.map(|seen| seen + self.settings.start_time);
-        let (Some(ripe), Some(process)) = (ripe.filter(|ripe| *ripe > Instant::now()), info.pid.and_then(identify))
-        else {
-            return asking.pause().await;
-        };
-        match Family::hold(process).await {
-            Some(family) => {
-                family.main_ends_by(ripe).await;
+        let ripe = seen.map(|seen| seen + self.settings.start_time).filter(|ripe| *ripe > Instant::now());
+        match (ripe, info.pid.and_then(identify)) {
+            (Some(ripe), Some(process)) => {
+                ends_by(process, ripe).await;
+                asking.begin_anew();
             }
-            None => sleep_until(ripe.min(Instant::now() + asking.pace)).await,
+            _ => asking.pause().await,
         }
     }
 
     /// Waits until what somebody else is stopping has stopped.
     async fn see_stopped(&self, info: &Info) -> Result<(), HostError> {
         let deadline = Instant::now() + self.stop_timeout.max(self.settings.stop_wait) + MARGIN;
-        if let Some(process) = info.pid.and_then(identify)
-            && let Some(family) = Family::hold(process).await
-        {
-            family.main_ends_by(deadline).await;
+        if let Some(process) = info.pid.and_then(identify) {
+            ends_by(process, deadline).await;
         }
         let mut asking = Asking::at(self.door.pace());
         loop {

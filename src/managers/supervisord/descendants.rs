@@ -155,17 +155,21 @@ fn not_ours(process: ProcessId, main: ProcessId, error: Errno) -> HostError {
     ))
 }
 
-/// Whether this process is there, dead or alive, and not a later one of the same number.
-pub(super) fn is_there(process: ProcessId) -> bool {
-    std::fs::read_to_string(format!("/proc/{}/stat", process.pid))
-        .ok()
-        .and_then(|line| parse(&line))
-        .is_some_and(|(found, _)| found.id == process)
+/// Waits for a process to end, until the deadline.
+pub(super) async fn ends_by(process: ProcessId, deadline: Instant) {
+    if let Some(held) = Held::open(process) {
+        held.ends_by(deadline).await;
+    }
 }
 
 /// What names the living process of that number.
 pub(super) fn identify(pid: Pid) -> Option<ProcessId> {
     stat(pid).map(|found| found.id)
+}
+
+/// What names the process of that number, which may have ended without anybody having noticed yet.
+pub(super) fn dead_or_alive(pid: Pid) -> Option<ProcessId> {
+    read(pid).map(|(found, _)| found.id)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,8 +181,12 @@ struct Stat {
 
 /// One living process.
 fn stat(pid: Pid) -> Option<Stat> {
-    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    parse(&line).filter(|(_, alive)| *alive).map(|(found, _)| found)
+    read(pid).filter(|(_, alive)| *alive).map(|(found, _)| found)
+}
+
+/// One process, and whether it is alive.
+fn read(pid: Pid) -> Option<(Stat, bool)> {
+    parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// A line of `/proc/PID/stat`, and whether the process is alive.
@@ -197,12 +205,12 @@ fn parse(line: &str) -> Option<(Stat, bool)> {
 
 /// All living processes.
 async fn walk() -> Vec<Stat> {
-    let read = || -> Vec<Stat> {
+    let look = || -> Vec<Stat> {
         let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         pids.filter_map(|pid| stat(Pid(pid))).collect()
     };
-    tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }
 
 fn descendants(table: &[Stat], ancestor: Pid) -> Vec<ProcessId> {
@@ -246,9 +254,7 @@ mod tests {
     #[test]
     fn our_own_stat_parses() {
         let own = stat(Pid(std::process::id())).unwrap();
-        assert!(is_there(own.id));
         assert_eq!(identify(own.id.pid), Some(own.id));
-        assert!(!is_there(ProcessId { start_ticks: StartTicks(own.id.start_ticks.0 + 1), ..own.id }));
     }
 
     #[test]

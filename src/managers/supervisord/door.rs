@@ -93,6 +93,15 @@ pub(in crate::managers) enum StartAnswer {
     Refused(String),
 }
 
+/// The pauses between the asks of one wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::managers) struct Pace {
+    /// After each of the first few.
+    pub first: Duration,
+    /// After the others.
+    pub then: Duration,
+}
+
 /// A way into one supervisord.
 pub(in crate::managers) trait Door: Send + Sync {
     /// All processes of all groups, by one request.
@@ -117,7 +126,7 @@ pub(in crate::managers) trait Door: Send + Sync {
     fn last_words(&self, member: &MemberName) -> impl Future<Output = String> + Send;
 
     /// How often it may be asked without being a burden.
-    fn pace(&self) -> Duration;
+    fn pace(&self) -> Pace;
 }
 
 /// The error for a process that supervisord does not know.

@@ -5,23 +5,21 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use dxr::{Fault, FaultResponse, MethodCall, MethodResponse, TryFromValue, Value};
+use dxr::{Fault, MethodCall, TryFromValue, Value};
 use reqwest::StatusCode;
 
-use super::door::{Door, Info, Settings, StartAnswer, StopSignal, unknown_member};
+use super::answers::{ConfigInfo, ProcessInfo, Program, last_lines, parse};
+use super::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal, unknown_member};
 use crate::model::names::MemberName;
-use crate::model::observed::MemberState;
-use crate::model::process::Pid;
 use crate::ports::{HostError, HostErrorKind};
 
 /// No call of ours makes supervisord wait, so an answer that takes longer than this is a fault of its.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How much of a worker's log is asked for, in bytes, and how many lines of it are shown.
+/// How much of a worker's log is asked for, in bytes.
 const LOG_BYTES: i32 = 2048;
-const LOG_LINES: usize = 10;
 
 mod fault {
     pub(super) const SHUTDOWN_STATE: i32 = 6;
@@ -34,26 +32,13 @@ mod fault {
     pub(super) const NOT_RUNNING: i32 = 70;
 }
 
-/// What one program of the configuration says.
-#[derive(Debug, Clone)]
-pub(super) struct Program {
-    /// Its group.
-    pub(super) group: String,
-    /// The name of the process in the group.
-    pub(super) name: String,
-    /// Its command, expanded.
-    pub(super) command: String,
-    /// How it is to be treated.
-    settings: Settings,
-}
-
 /// One supervisord behind one socket.
 pub(super) struct Rpc {
     http: reqwest::Client,
     socket: PathBuf,
     credentials: Option<(String, String)>,
     turn: tokio::sync::Mutex<()>,
-    programs: Mutex<Option<Arc<Vec<Program>>>>,
+    programs: tokio::sync::Mutex<Option<Arc<Vec<Program>>>>,
 }
 
 impl Rpc {
@@ -85,25 +70,26 @@ impl Rpc {
             socket: socket.to_owned(),
             credentials,
             turn: tokio::sync::Mutex::new(()),
-            programs: Mutex::new(None),
+            programs: tokio::sync::Mutex::new(None),
         })
     }
 
     /// Forgets the programs' settings, so that the next action reads them anew.
-    pub(super) fn forget_programs(&self) {
-        *self.programs.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    pub(super) async fn forget_programs(&self) {
+        *self.programs.lock().await = None;
     }
 
     /// All programs of the configuration, asked for once until they are forgotten.
     pub(super) async fn programs(&self) -> Result<Arc<Vec<Program>>, HostError> {
-        let cached = self.programs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(programs) = cached {
-            return Ok(programs);
+        // Held over the call, so that actions side by side ask once.
+        let mut cached = self.programs.lock().await;
+        if let Some(programs) = &*cached {
+            return Ok(Arc::clone(programs));
         }
         let value = self.demand("supervisor.getAllConfigInfo", Vec::new()).await?;
         let configs = Vec::<ConfigInfo>::try_from_value(&value).map_err(|error| self.nonsense(&error))?;
         let programs = Arc::new(configs.into_iter().map(Program::from).collect::<Vec<_>>());
-        *self.programs.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&programs));
+        *cached = Some(Arc::clone(&programs));
         Ok(programs)
     }
 
@@ -111,11 +97,13 @@ impl Rpc {
     async fn call(&self, method: &str, params: Vec<Value>) -> Result<Result<Value, Fault>, HostError> {
         let body = MethodCall { name: method.into(), params }.to_xml().map_err(|error| self.nonsense(&error))?;
         let _turn = self.turn.lock().await;
-        let mut request = self.http.post("http://localhost/RPC2").header("Content-Type", "text/xml").body(body);
-        if let Some((username, password)) = &self.credentials {
-            request = request.basic_auth(username, Some(password));
-        }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = match self.send(&body).await {
+            // The connection was kept from a supervisord that is gone. What answers now, if anything, is another one;
+            // were it the same, every request of ours may be made twice.
+            Err(error) if !error.is_timeout() && !error.is_connect() => self.send(&body).await,
+            answer => answer,
+        };
+        let response = response.map_err(|error| self.unreachable(&error))?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED => return Err(self.unauthorized()),
@@ -126,6 +114,14 @@ impl Rpc {
         }
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         parse(&String::from_utf8_lossy(&body)).map_err(|error| self.nonsense(&error))
+    }
+
+    async fn send(&self, body: &str) -> Result<reqwest::Response, reqwest::Error> {
+        let request = self.http.post("http://localhost/RPC2").header("Content-Type", "text/xml").body(body.to_owned());
+        match &self.credentials {
+            Some((username, password)) => request.basic_auth(username, Some(password)).send().await,
+            None => request.send().await,
+        }
     }
 
     /// One call whose faults are errors.
@@ -277,21 +273,13 @@ impl Door for Rpc {
         }
     }
 
-    fn pace(&self) -> Duration {
-        Duration::from_millis(10)
+    fn pace(&self) -> Pace {
+        Pace { first: Duration::from_millis(1), then: Duration::from_millis(10) }
     }
 }
 
 fn name(member: &MemberName) -> Value {
     Value::String(member.as_str().to_owned())
-}
-
-/// The fault or the value in an answer. Text in it is escaped, so a bare `<fault>` is one.
-fn parse(body: &str) -> Result<Result<Value, Fault>, dxr::Error> {
-    if body.contains("<fault>") {
-        return FaultResponse::from_xml(body).map(|response| Err(response.fault));
-    }
-    MethodResponse::from_xml(body).map(|response| Ok(response.value))
 }
 
 fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
@@ -303,138 +291,4 @@ fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
         cause = inner.source();
     }
     None
-}
-
-fn last_lines(text: &str) -> String {
-    let clean: String = text.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect();
-    let lines: Vec<&str> = clean.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n")
-}
-
-/// What `getProcessInfo` says of one process, as far as we use it.
-#[derive(Debug, TryFromValue)]
-struct ProcessInfo {
-    group: String,
-    name: String,
-    state: i32,
-    description: String,
-    spawnerr: String,
-    exitstatus: i32,
-    pid: i32,
-    start: i32,
-}
-
-impl From<ProcessInfo> for Info {
-    fn from(info: ProcessInfo) -> Self {
-        let state = match info.state {
-            0 => MemberState::Stopped,
-            10 => MemberState::Starting,
-            20 => MemberState::Running,
-            30 => MemberState::Backoff,
-            40 => MemberState::Stopping,
-            100 => MemberState::Exited,
-            200 => MemberState::Failed,
-            _ => MemberState::Unknown,
-        };
-        let detail = match state {
-            // An uptime would differ at every look.
-            MemberState::Running | MemberState::Starting | MemberState::Stopping => String::new(),
-            MemberState::Exited if info.spawnerr.is_empty() => format!("exit status {}", info.exitstatus),
-            MemberState::Exited => info.spawnerr,
-            _ => info.description,
-        };
-        let pid = u32::try_from(info.pid).ok().filter(|pid| *pid != 0).map(Pid);
-        let started = pid.map(|_| i64::from(info.start));
-        Self { group: info.group, name: info.name, state, detail, pid, started }
-    }
-}
-
-/// What `getAllConfigInfo` says of one process, as far as we use it.
-#[derive(Debug, TryFromValue)]
-struct ConfigInfo {
-    group: String,
-    name: String,
-    command: String,
-    stopsignal: i32,
-    stopwaitsecs: i32,
-    startsecs: i32,
-}
-
-impl From<ConfigInfo> for Program {
-    fn from(config: ConfigInfo) -> Self {
-        let seconds = |number: i32| Duration::from_secs(u64::try_from(number).unwrap_or_default());
-        let settings = Settings {
-            stop_signal: StopSignal(config.stopsignal),
-            stop_wait: seconds(config.stopwaitsecs),
-            start_time: seconds(config.startsecs),
-        };
-        Self { group: config.group, name: config.name, command: config.command, settings }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As supervisord 4.2.5 writes it.
-    fn process(state: i32, pid: i32, description: &str, spawnerr: &str, exitstatus: i32) -> String {
-        format!(
-            "<?xml version='1.0'?>\n<methodResponse>\n<params>\n<param>\n<value><struct>\n\
-             <member>\n<name>name</name>\n<value><string>w_00</string></value>\n</member>\n\
-             <member>\n<name>group</name>\n<value><string>w</string></value>\n</member>\n\
-             <member>\n<name>start</name>\n<value><int>1700000000</int></value>\n</member>\n\
-             <member>\n<name>state</name>\n<value><int>{state}</int></value>\n</member>\n\
-             <member>\n<name>spawnerr</name>\n<value><string>{spawnerr}</string></value>\n</member>\n\
-             <member>\n<name>exitstatus</name>\n<value><int>{exitstatus}</int></value>\n</member>\n\
-             <member>\n<name>pid</name>\n<value><int>{pid}</int></value>\n</member>\n\
-             <member>\n<name>description</name>\n<value><string>{description}</string></value>\n</member>\n\
-             </struct></value>\n</param>\n</params>\n</methodResponse>\n"
-        )
-    }
-
-    #[test]
-    fn states_and_words_of_a_process() {
-        let rows = [
-            // state, pid, description, spawnerr, exit -> state, words, pid
-            (20, 7, "pid 7, uptime 0:00:05", "", 0, MemberState::Running, "", Some(Pid(7))),
-            (10, 7, "", "", 0, MemberState::Starting, "", Some(Pid(7))),
-            (40, 7, "", "", 0, MemberState::Stopping, "", Some(Pid(7))),
-            (0, 0, "Not started", "", 0, MemberState::Stopped, "Not started", None),
-            (30, 0, "Exited too quickly", "Exited too quickly", 0, MemberState::Backoff, "Exited too quickly", None),
-            (200, 0, "can't find command", "x", 0, MemberState::Failed, "can't find command", None),
-            (100, 0, "Jan 01 10:00 AM", "", 0, MemberState::Exited, "exit status 0", None),
-            (100, 0, "Jan 01 10:00 AM", "Bad exit code 3", 3, MemberState::Exited, "Bad exit code 3", None),
-            (1000, 0, "", "", 0, MemberState::Unknown, "", None),
-            (555, 0, "", "", 0, MemberState::Unknown, "", None),
-        ];
-        for (state, pid, description, spawnerr, exit, wanted, words, wanted_pid) in rows {
-            let value = parse(&process(state, pid, description, spawnerr, exit)).unwrap().unwrap();
-            let info = Info::from(ProcessInfo::try_from_value(&value).unwrap());
-            assert_eq!((info.state, info.detail.as_str(), info.pid), (wanted, words, wanted_pid), "{state}");
-            assert_eq!(info.started, wanted_pid.map(|_| 1_700_000_000));
-            assert_eq!(info.full_name(), "w:w_00");
-        }
-    }
-
-    #[test]
-    fn a_fault_is_found_before_a_value() {
-        let body = "<?xml version='1.0'?>\n<methodResponse>\n<fault>\n<value><struct>\n<member>\n<name>faultCode</name>\n\
-                    <value><int>60</int></value>\n</member>\n<member>\n<name>faultString</name>\n\
-                    <value><string>ALREADY_STARTED: w:w_00</string></value>\n</member>\n</struct></value>\n</fault>\n\
-                    </methodResponse>\n";
-        let fault = parse(body).unwrap().unwrap_err();
-        assert_eq!((fault.code(), fault.string()), (60, "ALREADY_STARTED: w:w_00"));
-        let text = "<?xml version='1.0'?>\n<methodResponse>\n<params>\n<param>\n\
-                    <value><string>&lt;fault&gt;</string></value>\n</param>\n</params>\n</methodResponse>\n";
-        assert_eq!(parse(text).unwrap().unwrap(), Value::String("<fault>".to_owned()));
-        assert!(parse("<html>no</html>").is_err());
-    }
-
-    #[test]
-    fn last_lines_are_few_and_printable() {
-        let long = (0..40).map(|n| format!("line {n}\n")).collect::<Vec<_>>().join("\n");
-        assert_eq!(last_lines(&long).lines().count(), LOG_LINES);
-        assert_eq!(last_lines("a\u{1b}[31mb\n"), "a[31mb");
-        assert!(last_lines(&long).ends_with("line 39"));
-    }
 }
