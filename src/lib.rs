@@ -7,6 +7,7 @@
 pub mod decide;
 pub mod engine;
 pub mod manifest;
+pub mod managers;
 pub mod model;
 pub mod observe;
 pub mod ports;
