@@ -76,10 +76,7 @@ fn supervisord_runs_php_workers_from_the_current_release() {
     assert_eq!(pids.len(), 2, "{:?}", workers.status());
     for pid in &pids {
         // Exactly the awkward case: nothing but the open entry script tells the release.
-        assert_eq!(
-            host.read_link(&format!("/proc/{pid}/fd/3")).as_deref(),
-            Some("/srv/app/releases/r1/artisan")
-        );
+        assert_eq!(host.read_link(&format!("/proc/{pid}/fd/3")).as_deref(), Some("/srv/app/releases/r1/artisan"));
         assert_eq!(host.read_link(&format!("/proc/{pid}/cwd")).as_deref(), Some("/"));
         assert_eq!(host.run(&["stat", "-c", "%U", &format!("/proc/{pid}")]).ok(), "deploy");
     }
@@ -96,8 +93,7 @@ fn supervisord_runs_php_workers_from_the_current_release() {
     host.run(&["kill", "-s", "TERM", &busy.to_string()]).ok();
     host.wait_until("the busy worker's end", Duration::from_secs(10), || !host.is_alive(busy));
     assert!(asked.elapsed() > Duration::from_millis(300), "cut short after {:?}", asked.elapsed());
-    let told: Vec<String> =
-        site.events().into_iter().filter(|line| line.pid == busy).map(|line| line.event).collect();
+    let told: Vec<String> = site.events().into_iter().filter(|line| line.pid == busy).map(|line| line.event).collect();
     assert_eq!(told, ["started", "job-begun", "job-done", "stopped"]);
     host.wait_until("a worker of r2", Duration::from_secs(10), || {
         site.events().iter().any(|line| line.release == "r2" && line.event == "started")
@@ -167,9 +163,8 @@ fn hosts_live_side_by_side_and_leave_nothing_behind() {
 
     // One that ignores the gentle signals and has left its parent.
     for host in [&first, &second] {
-        let script = format!(
-            "setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' {mark} >/dev/null 2>&1 &"
-        );
+        let script =
+            format!("setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' {mark} >/dev/null 2>&1 &");
         host.sh(&script).ok();
     }
     let seen = || outer_processes(&mark).len();

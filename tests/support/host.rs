@@ -176,13 +176,8 @@ impl Host {
         };
 
         // From here on a panic drops the host, which cleans up.
-        let mut host = Host {
-            name: name.to_owned(),
-            keeper,
-            init,
-            boot_time: Duration::ZERO,
-            spawned: AtomicU32::new(0),
-        };
+        let mut host =
+            Host { name: name.to_owned(), keeper, init, boot_time: Duration::ZERO, spawned: AtomicU32::new(0) };
         host.wait_until_settled(units);
         host.boot_time = began.elapsed();
         host
@@ -334,8 +329,7 @@ impl Host {
         let proc = std::fs::read_dir(self.root_path().join("proc")).expect("the host runs");
         let pids = proc.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let matches = |pid: &u32| {
-            let line =
-                std::fs::read(self.root_path().join(format!("proc/{pid}/cmdline"))).unwrap_or_default();
+            let line = std::fs::read(self.root_path().join(format!("proc/{pid}/cmdline"))).unwrap_or_default();
             String::from_utf8_lossy(&line).replace('\0', " ").contains(words) && self.is_alive(*pid)
         };
         let mut pids: Vec<u32> = pids.filter(matches).collect();
@@ -381,13 +375,7 @@ impl Host {
             ["running", "degraded"].contains(&state.stdout.trim())
         });
         let failed = self.run(&["systemctl", "--failed", "--plain", "--no-legend"]);
-        assert!(
-            failed.ok().is_empty(),
-            "host {}: failed units:\n{}\n{}",
-            self.name,
-            failed.stdout,
-            self.journal()
-        );
+        assert!(failed.ok().is_empty(), "host {}: failed units:\n{}\n{}", self.name, failed.stdout, self.journal());
         for unit in units {
             let active = self.run(&["systemctl", "is-active", unit.name()]);
             assert!(active.success(), "host {}: {active}\n{}", self.name, self.journal());
@@ -497,8 +485,7 @@ fn find_obstacle() -> Option<String> {
          mkdir $d/u $d/w $d/r $d/c; mount -t overlay -o lowerdir=/,upperdir=$d/u,workdir=$d/w overlay $d/r; \
          mknod $d/null c 1 3; : >$d/null; mount -t cgroup2 cgroup2 $d/c; g=$d/c/${d##*/}; mkdir $g; rmdir $g; \
          unshare --fork --pid --uts --ipc --cgroup --net ip link set lo up";
-    let tried =
-        Command::new("unshare").args(["--mount", "--propagation", "private", "sh", "-c", trial]).output();
+    let tried = Command::new("unshare").args(["--mount", "--propagation", "private", "sh", "-c", trial]).output();
     match tried {
         Ok(output) if output.status.success() => None,
         Ok(output) => {
