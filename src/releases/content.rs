@@ -132,11 +132,7 @@ mod tests {
         symlink(root.path().join("releases/r1"), root.current()).unwrap();
         for path in ["releases/r1/.env", "current/.env", "./shared//.env"] {
             let seen = look(&root, path).await;
-            assert_eq!(
-                seen.known().and_then(|found| found.clone()).map(|found| found.0).as_deref(),
-                Some(OF_ABC),
-                "{path}"
-            );
+            assert_eq!(seen.known().and_then(Clone::clone).map(|found| found.0).as_deref(), Some(OF_ABC), "{path}");
         }
     }
 
