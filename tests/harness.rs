@@ -1,5 +1,7 @@
 //! The harness proves itself: hosts boot, workers run from the release they should, nothing stays behind.
 
+#![allow(clippy::expect_used, reason = "a helper that fails should fail its test on the spot")]
+
 mod support;
 
 use std::path::Path;
@@ -112,10 +114,10 @@ fn python_and_wrapped_workers_have_their_habits() {
     let open = host.run(&["sh", "-c", &format!("readlink /proc/{pid}/fd/*")]);
     assert!(!open.ok().contains("releases"), "{open}");
 
-    let [wrapper] = wrapped.pids()[..] else { panic!("{:?}", wrapped.status()) };
-    let child: u32 = host.run(&["pgrep", "-P", &wrapper.to_string()]).ok().parse().expect("one child");
-    host.run(&["kill", "-s", "TERM", &wrapper.to_string()]).ok();
-    host.wait_until("the wrapper's end", Duration::from_secs(10), || !host.is_alive(wrapper));
+    let [shell] = wrapped.pids()[..] else { panic!("{:?}", wrapped.status()) };
+    let child: u32 = host.run(&["pgrep", "-P", &shell.to_string()]).ok().parse().expect("one child");
+    host.run(&["kill", "-s", "TERM", &shell.to_string()]).ok();
+    host.wait_until("the wrapper's end", Duration::from_secs(10), || !host.is_alive(shell));
     assert!(host.is_alive(child), "the child outlives its wrapper");
 }
 
@@ -182,6 +184,16 @@ fn hosts_live_side_by_side_and_leave_nothing_behind() {
     }
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
     assert!(!mounts.contains("trueup-host"), "{mounts}");
+}
+
+#[test]
+fn connected_hosts_reach_each_other() {
+    let control = require_host!("control", []);
+    let web = require_host!("web", [Unit::Nginx]);
+    let fetch = || control.run(&["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://web/"]);
+    assert!(!fetch().success(), "hosts are apart until they are connected");
+    control.connect("10.9.0.1", &web, "10.9.0.2");
+    assert_eq!(fetch().ok(), "200");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a host may take to settle; an idle machine needs half a second.
-const BOOT: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_mins(1);
 /// How long one foreground command may take before it is killed (exit code 124).
 const COMMAND_SECONDS: &str = "120";
 /// How often a condition is looked at again.
@@ -316,6 +316,25 @@ impl Host {
     /// Adds an ordinary user with a home directory and bash; adding one twice is fine.
     pub fn add_user(&self, user: &str) {
         self.sh(&format!("id {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {user}")).ok();
+    }
+
+    /// Lays a cable between two hosts: each can reach the other by address and by host name.
+    pub fn connect(&self, own: &str, other: &Host, others: &str) {
+        let (here, there) = (self.init.to_string(), other.init.to_string());
+        // Named by the far end's pid, since a host may have several cables and an interface name 15 letters.
+        let (near, far) = (format!("to{there}"), format!("to{here}"));
+        let cable = ["ip", "link", "add", &near, "type", "veth", "peer", "name", &far, "netns", &there];
+        // Only the network of the host, not its pids: `netns` wants an outer one.
+        let laid = Command::new("nsenter").args(["--target", &here, "--net", "--"]).args(cable).output();
+        let laid = laid.expect("nsenter starts");
+        assert!(laid.status.success(), "{}", String::from_utf8_lossy(&laid.stderr));
+        for (host, link, own, peer, name) in
+            [(self, &near, own, others, &other.name), (other, &far, others, own, &self.name)]
+        {
+            let script =
+                r#"ip addr add "$2" peer "$3" dev "$1"; ip link set "$1" up; echo "$3 $4" >>/etc/hosts"#;
+            host.run(&["bash", "-euc", script, "-", link, own, peer, name]).ok();
+        }
     }
 
     /// Tells whether a process with this inner pid exists and is not a zombie.
