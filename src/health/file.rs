@@ -91,7 +91,7 @@ mod tests {
         assert_eq!((answer.status, &answer.body), (None, &json!("ready\n")));
         let age = answer.age.unwrap();
         assert!(age >= Duration::from_secs(45) && age < Duration::from_secs(105), "{age:?}");
-        assert!(probe(&path, Some(Duration::from_secs(3600)), TIMEOUT).await.is_ok());
+        assert!(probe(&path, Some(Duration::from_hours(1)), TIMEOUT).await.is_ok());
 
         let failure = probe(&path, Some(Duration::from_secs(30)), TIMEOUT).await.unwrap_err();
         assert!(failure.message.ends_with(" s old, at most 30 s allowed"), "{failure}");
