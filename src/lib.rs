@@ -6,6 +6,7 @@
 
 pub mod health;
 pub mod ledger;
+pub mod managers;
 pub mod model;
 pub mod ports;
 pub mod releases;
