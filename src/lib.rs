@@ -6,10 +6,13 @@
 
 pub mod decide;
 pub mod engine;
-pub mod manifest;
+pub mod health;
+pub mod ledger;
 pub mod managers;
+pub mod manifest;
 pub mod model;
 pub mod observe;
 pub mod ports;
+pub mod releases;
 #[cfg(test)]
 pub(crate) mod sim;

@@ -32,6 +32,7 @@
     reason = "a helper that fails should fail its test on the spot"
 )]
 
+pub mod door;
 pub mod fixtures;
 mod host;
 
