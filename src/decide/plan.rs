@@ -84,7 +84,8 @@ impl Waves {
                 .drift
                 .iter()
                 .filter(|drift| matches!(drift, Drift::WorkerDown { group: of, .. } if *of == group.name));
-            let coming = difference.settling.iter().filter(|one| one.group == group.name && !one.state.is_up());
+            let coming =
+                difference.settling.iter().filter(|one| one.group == group.name && !one.leaving && !one.state.is_up());
             // Who is down already takes up room until another look finds it up.
             let down = u32::try_from(down.count() + coming.count()).unwrap_or(u32::MAX);
             let left = limit.saturating_sub(down);

@@ -106,14 +106,25 @@ impl SimHost {
             if tokio::time::Instant::now() >= deadline {
                 return Err(HostError::new(HostErrorKind::WorkerFailed, format!("{name} does not get to run")));
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.until_something_happens().await;
         }
     }
 
     async fn until_gone(&self, pid: Pid, process: ProcessId) {
         while self.world().processes.get(&pid).is_some_and(|one| one.id == process) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.until_something_happens().await;
         }
+    }
+
+    /// Waits for the world's next event, a second at most.
+    async fn until_something_happens(&self) {
+        let next = {
+            let world = self.world();
+            world.next_event().map(|at| at.duration_since(world.now))
+        };
+        let second = Duration::from_secs(1);
+        let pause = next.and_then(|next| Duration::try_from(next).ok()).unwrap_or(second);
+        tokio::time::sleep(pause.clamp(Duration::from_millis(1), second)).await;
     }
 
     /// Asks a member's process to end; it takes its time for the job in hand, at most `grace`.

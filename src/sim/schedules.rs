@@ -11,16 +11,16 @@ use super::faults::{Call, Coverage, Fault, Faults};
 use super::host::SimHost;
 use super::random::Random;
 use super::world::{Member, Process, Shows, World};
-use crate::decide::testing::{app, builtin, group, id, supervisord, systemd};
+use crate::decide::testing::{app, builtin, group, id, supervisord};
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::{Request, reconcile};
-use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn};
+use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, Systemd, TemplateUnit};
 use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Link, MemberState};
 use crate::model::process::Pid;
-use crate::model::record::Memory;
+use crate::model::record::{JournalEvent, Memory};
 use crate::model::report::{Mode, Outcome, PassReport};
 
 /// Schedules in a normal test run.
@@ -38,11 +38,11 @@ const SHOWS: [Shows; 5] =
 /// A random host and what is wanted of it.
 fn world(seed: u64) -> World {
     let mut random = Random::new(seed);
-    let managers = [supervisord(), systemd(), builtin()];
+    let unit = |number| Manager::Systemd(Systemd { unit: TemplateUnit::new(&format!("g{number}@")).unwrap() });
     let mut groups = Vec::new();
     for number in 0..=random.below(2) {
         let count = u32::try_from(random.below(4)).unwrap();
-        let mut wanted = group(&format!("g{number}"), count, random.pick(&managers));
+        let mut wanted = group(&format!("g{number}"), count, random.pick(&[supervisord(), unit(number), builtin()]));
         if random.percent(40) {
             wanted.max_unavailable = MaxUnavailable::Count(u32::try_from(random.below(3)).unwrap());
         }
@@ -54,7 +54,7 @@ fn world(seed: u64) -> World {
         groups[0].restart_on.push(RestartOn { path: RelativePath::new("shared/.env").unwrap(), run: step });
     }
     let mut wanted = app("r2", groups);
-    if random.percent(60) {
+    if random.percent(25) {
         wanted.health = Some(HealthContract {
             probe: Probe::Http {
                 url: "http://localhost/".to_owned(),
@@ -306,8 +306,22 @@ fn honest(host: &SimHost, report: Option<&PassReport>) {
 }
 
 fn story(world: &World) -> String {
-    let lines: Vec<String> = world.journal.iter().map(|entry| format!("  {} {:?}", entry.at, entry.event)).collect();
-    format!("App: {:#?}\nmembers: {:#?}\njournal:\n{}", world.app.workers, world.members, lines.join("\n"))
+    let groups = world.app.workers.iter().map(|group| {
+        let (name, count, max) = (&group.name, group.count, group.max_unavailable);
+        format!("group {name}: {count} by {}, {max:?}, {:?}", group.manager.kind(), group.restart_on)
+    });
+    let members = world.members.iter().map(|one| {
+        let process = one.pid.and_then(|pid| world.processes.get(&pid));
+        let runs = process.map(|one| format!("{} runs {} since {}", one.id, one.runs, one.started));
+        format!("  {} {}: {} {:?} {runs:?} enabled {:?}", one.group, one.name, one.state, one.shows, one.enabled)
+    });
+    let journal = world.journal.iter().map(|entry| match &entry.event {
+        JournalEvent::Begin { action, reason } => format!("  {} {action}: {reason}", entry.at),
+        JournalEvent::Done { action, .. } => format!("  {} done: {action}", entry.at),
+        JournalEvent::Failed { action, error, .. } => format!("  {} failed: {action}: {error}", entry.at),
+        other => format!("  {} {other:?}", entry.at),
+    });
+    groups.chain(members).chain(journal).collect::<Vec<_>>().join("\n")
 }
 
 fn one(seed: u64) -> Result<Coverage, String> {

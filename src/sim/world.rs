@@ -194,7 +194,8 @@ impl World {
         self.now = self.now.max(now);
     }
 
-    fn next_event(&self) -> Option<Timestamp> {
+    /// When something next happens by itself.
+    pub fn next_event(&self) -> Option<Timestamp> {
         let ends = self.processes.values().filter_map(|process| process.ends);
         let turns = self.members.iter().filter_map(|member| member.next);
         ends.chain(turns).min()
@@ -203,14 +204,15 @@ impl World {
     /// A member's state changes by itself.
     fn turn(&mut self, index: usize) {
         self.members[index].next = None;
+        let alive = self.members[index].pid.is_some_and(|pid| self.processes.contains_key(&pid));
         match self.members[index].state {
-            MemberState::Starting => {
+            MemberState::Starting if alive => {
                 self.members[index].state = MemberState::Running;
                 let name = self.members[index].name.clone();
                 self.down_by_us.remove(&name);
             }
             // RUNNING with a dead process is a manager that has not noticed yet.
-            MemberState::Backoff | MemberState::Running => {
+            MemberState::Backoff | MemberState::Running | MemberState::Starting => {
                 let (group, name) = (self.members[index].group.clone(), self.members[index].name.clone());
                 self.spawn(&group, &name);
             }
@@ -261,7 +263,8 @@ impl World {
 
     /// The truth: this process runs what the App wants.
     pub fn is_right(&self, process: &Process) -> bool {
-        let current_config = self.restart_on().is_none() || process.config_at_start == self.config_version;
+        let reads = process.owner.as_ref().and_then(|(group, _)| self.app.group(group)).map(|group| &group.restart_on);
+        let current_config = reads.is_none_or(Vec::is_empty) || process.config_at_start == self.config_version;
         process.runs == self.app.release.id && current_config && !process.asked_to_end
     }
 
@@ -294,8 +297,7 @@ impl World {
         let right = self
             .members
             .iter()
-            .filter(|one| one.group == *group)
-            .filter(|one| one.state == MemberState::Running)
+            .filter(|one| one.group == *group && one.state.is_up())
             .filter(|one| {
                 one.pid.and_then(|pid| self.processes.get(&pid)).is_some_and(|process| self.is_right(process))
             })
