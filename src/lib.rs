@@ -4,5 +4,7 @@
 //! the host, computes the drift, and takes the fewest convergent actions that close it.
 //! The layers are described in `ARCHITECTURE.md`; arrows between them only point down.
 
+pub mod host;
+pub mod managers;
 pub mod model;
 pub mod ports;
