@@ -123,7 +123,7 @@ pub async fn execute(shim: &Shim, job: Job) -> Result<Ended, HostError> {
     };
     let limit = Instant::now().checked_add(job.timeout);
     let mut child = shim.start(launch).await?;
-    let first = child.id().map(Pid).and_then(proc::identify);
+    let first = child.id().map(Pid).and_then(proc::identify_child);
     let session = child.id().map(Pid);
     let mut check = tokio::time::interval(OUTPUT_CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -136,20 +136,15 @@ pub async fn execute(shim: &Shim, job: Job) -> Result<Ended, HostError> {
     };
     let rest = move |table: &ProcessTable| in_session(table, first, session);
     let ended = signal::terminate_all(rest, COMMAND_GRACE).await;
-    match waited {
-        Some(status) => {
-            let status = status.map_err(|error| HostError::io(format!("cannot wait for `{name}`"), &error))?;
-            ended?;
-            Ok(Ended { status, output: output.tail()? })
-        }
-        None => {
-            tokio::spawn(async move { child.wait().await });
-            ended?;
-            let message =
-                format!("`{name}` took longer than {:?} and was ended{}", job.timeout, quote(&output.tail()?));
-            Err(HostError::new(HostErrorKind::TimedOut, message).with_help("give it a longer `timeout`"))
-        }
-    }
+    let Some(status) = waited else {
+        tokio::spawn(async move { child.wait().await });
+        ended?;
+        let message = format!("`{name}` took longer than {:?} and was ended{}", job.timeout, quote(&output.tail()?));
+        return Err(HostError::new(HostErrorKind::TimedOut, message).with_help("give it a longer `timeout`"));
+    };
+    let status = status.map_err(|error| HostError::io(format!("cannot wait for `{name}`"), &error))?;
+    ended?;
+    Ok(Ended { status, output: output.tail()? })
 }
 
 async fn until(limit: Option<Instant>) {

@@ -220,7 +220,7 @@ mod tests {
         let (mut child, _) = ready(IDLE);
         let handle = Handle::open(child.process()).unwrap().unwrap();
         handle.send(Signal::STOP).unwrap();
-        terminate(child.process(), Duration::from_secs(60)).await.unwrap();
+        terminate(child.process(), Duration::from_mins(1)).await.unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(15));
     }
 
@@ -245,9 +245,9 @@ mod tests {
         handle.gone().await.unwrap();
         assert_eq!(proc::identify(id.pid), None, "nobody has waited for it yet: a zombie");
         assert!(Handle::open(id).unwrap().is_none());
-        terminate(id, Duration::from_secs(60)).await.unwrap();
+        terminate(id, Duration::from_mins(1)).await.unwrap();
         child.wait().unwrap();
-        terminate(id, Duration::from_secs(60)).await.unwrap();
+        terminate(id, Duration::from_mins(1)).await.unwrap();
     }
 
     #[tokio::test]

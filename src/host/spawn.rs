@@ -215,10 +215,7 @@ impl From<Failure> for HostError {
 #[must_use]
 pub fn main() -> ExitCode {
     // Moved away, so that the command prints elsewhere; closed when the command begins, which tells the parent.
-    let report = match fcntl_dupfd_cloexec(stdout(), 3) {
-        Ok(report) => report,
-        Err(_) => return ExitCode::from(126),
-    };
+    let Ok(report) = fcntl_dupfd_cloexec(stdout(), 3) else { return ExitCode::from(126) };
     let Err(failure) = become_command(&report);
     // A parent that is gone has nobody left to be told.
     let _ = rustix::io::write(&report, failure.line().as_bytes());

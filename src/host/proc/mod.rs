@@ -110,6 +110,16 @@ pub fn identify(pid: Pid) -> Option<ProcessId> {
     (!stat.zombie).then_some(ProcessId { pid, start_ticks: StartTicks(stat.start) })
 }
 
+/// Number and start of a child that its parent has yet to wait for; none when there is no such process.
+/// Unlike [`identify`] it knows a zombie, too.
+#[must_use]
+pub fn identify_child(pid: Pid) -> Option<ProcessId> {
+    let mut reader = Reader::new(boot_time()).ok()?;
+    let home = reader.open(pid).ok()?;
+    let stat = reader.stat(&home).ok()?;
+    Some(ProcessId { pid, start_ticks: StartTicks(stat.start) })
+}
+
 /// Names this boot of the machine; start ticks of two boots do not compare.
 /// Empty where the kernel does not tell.
 #[must_use]
@@ -451,7 +461,8 @@ print('ready', flush=True); time.sleep(600)";
     fn a_program_may_have_any_name() {
         let room = tempfile::tempdir().unwrap();
         let program = room.path().join("a) R 1 (b");
-        std::fs::copy("/bin/sleep", &program).unwrap();
+        // By another process: a child that another test starts right now would inherit the file open for writing.
+        assert!(Command::new("cp").arg("/bin/sleep").arg(&program).status().unwrap().success());
         let child = TestChild::spawn(Command::new(&program).arg("600"));
         let seen = facts(Pid(child.id())).unwrap().summary;
         assert_eq!(seen.parent, Pid(std::process::id()));
@@ -470,6 +481,7 @@ print('ready', flush=True); time.sleep(600)";
         }
         assert!(walk().unwrap().get(pid).unwrap().zombie);
         assert_eq!(facts(pid), None);
+        assert_eq!(identify_child(pid).map(|id| id.pid), Some(pid));
         child.wait().unwrap();
         assert_eq!(walk().unwrap().get(pid), None);
     }
