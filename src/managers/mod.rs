@@ -1,0 +1,3 @@
+//! Who runs workers: one port, several doors.
+
+pub mod builtin;
