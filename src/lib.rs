@@ -7,7 +7,9 @@
 pub mod decide;
 pub mod engine;
 pub mod health;
+pub mod host;
 pub mod ledger;
+pub mod local;
 pub mod managers;
 pub mod manifest;
 pub mod model;

@@ -97,11 +97,11 @@ fn content(app: &App, observed: &Observed, config: &ObservedConfig, with_step: b
         (Some(applied), digest) if applied.digest == *digest => Some(Content::AppliedAt(applied.at)),
         (Some(_), _) => Some(changed),
         (None, None) => Some(Content::Settled),
-        // Nobody wrote down what the group was told. Whoever made the release in force knew the file as it was
-        // then; written since, the step has not run. Workers younger than the file have read it.
+        // Nobody wrote down what the group was told. Whoever made the release knew the file as it was then;
+        // written since, the step has not run. Workers younger than the file have read it.
         (None, Some(_)) => {
-            let in_force_since = observed.layout.link_changed.filter(|_| leads_to_desired(app, &observed.layout.link));
-            let step_is_due = with_step && in_force_since.is_some_and(|since| written >= since);
+            let made = observed.layout.release(&app.release.id).and_then(|release| release.made);
+            let step_is_due = with_step && made.is_none_or(|made| written >= made);
             Some(if step_is_due { changed } else { Content::AppliedAt(written) })
         }
     }

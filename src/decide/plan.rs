@@ -355,7 +355,7 @@ mod tests {
         );
         assert_eq!(planned.steps.iter().map(|step| step.wave).collect::<Vec<_>>(), [1, 2, 2]);
         observed.config[0].modified = Some(seconds_before(noon(), 150));
-        assert!(plan(&wanted, &observed).is_empty(), "the release was put in force after the file was written");
+        assert!(plan(&wanted, &observed).is_empty(), "the release was made after the file was written");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Finished {
     pub stdout: Vec<u8>,
 }
 
-/// Runs commands for probes.
+/// Runs commands for probes; the room of commands stands beside this one, whoever wires the host joins them.
 pub trait Runner: Send + Sync {
     /// Runs a command in `ROOT/current` as the App's user until it ends; after `timeout` it is
     /// killed with all that it started. Every exit code is an answer, none is an error.

@@ -68,7 +68,10 @@ fn list(releases: &Path) -> Result<Vec<ObservedRelease>, HostError> {
         let Ok(id) = ReleaseId::new(id) else { continue };
         match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => {
-                found.push(ObservedRelease { id, inode: inode(&metadata), empty: false, missing: Vec::new() });
+                // Not every file system keeps the time of birth.
+                let made = metadata.created().ok().and_then(|made| Timestamp::try_from(made).ok());
+                let inode = inode(&metadata);
+                found.push(ObservedRelease { id, inode, made, empty: false, missing: Vec::new() });
             }
             Ok(_) => {}
             // Somebody removed it while we were looking.

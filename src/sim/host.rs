@@ -168,6 +168,7 @@ impl Releases for SimHost {
         let releases = world.releases.iter().map(|id| ObservedRelease {
             id: id.clone(),
             inode: inode(id),
+            made: Some(world.made),
             empty: false,
             missing: Vec::new(),
         });
@@ -189,8 +190,6 @@ impl Releases for SimHost {
             }
             world.link = Link::Release { id: to.clone() };
             world.link_changed = Some(world.now);
-            // Whoever made the release cached its configuration.
-            world.config_cached = world.config_version;
         }
         self.after(Call::Switch, fault).await
     }
@@ -500,7 +499,8 @@ impl Commands for SimHost {
         {
             let mut world = self.world();
             world.check_change("a step", true);
-            world.config_cached = world.config_version;
+            let (release, version) = (world.app.release.id.clone(), world.config_version);
+            world.config_cached.insert(release, version);
         }
         self.after(Call::ApplyConfig, fault).await
     }

@@ -76,6 +76,7 @@ fn world(seed: u64) -> World {
         _ => Link::Release { id: id("r1") },
     };
     let switched = now - SignedDuration::from_secs(600);
+    let made = now - SignedDuration::from_secs(700);
     let written = now - SignedDuration::from_secs(if random.percent(70) { 3000 } else { 300 });
     let mut world = World {
         link_changed: (link != Link::Absent).then_some(switched),
@@ -83,12 +84,13 @@ fn world(seed: u64) -> World {
         app: wanted,
         faults: Faults::new(Random::new(seed ^ 0xFA17)),
         now,
+        made,
         releases: vec![id("r1"), id("r2"), id("r3")],
         processes: std::collections::BTreeMap::new(),
         members: Vec::new(),
         config_version: 1,
         config_written: written,
-        config_cached: u64::from(written < switched),
+        config_cached: ["r1", "r2", "r3"].map(|name| (id(name), u64::from(written < made))).into(),
         healthy: true,
         journal: Vec::new(),
         memory: Memory::default(),
@@ -158,7 +160,7 @@ fn people(world: &mut World, group: &GroupName, manager: &Manager, count: u32) {
             world.now = now - SignedDuration::from_secs(age);
             let pid = world.new_process(Pid(2), runs, shows, Some((group.clone(), name)));
             let version = u64::from(world.now >= world.config_written);
-            let knows = if world.has_step() { version.min(world.config_cached) } else { version };
+            let knows = if world.has_step() { world.config_read_in(&world.processes[&pid].runs) } else { version };
             if let Some(process) = world.processes.get_mut(&pid) {
                 process.config_at_start = knows;
             }

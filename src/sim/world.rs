@@ -74,12 +74,14 @@ pub struct World {
     pub link: Link,
     pub link_changed: Option<Timestamp>,
     pub releases: Vec<ReleaseId>,
+    /// When all of them were made.
+    pub made: Timestamp,
     pub processes: BTreeMap<Pid, Process>,
     pub members: Vec<Member>,
     pub config_version: u64,
     pub config_written: Timestamp,
-    /// The version that the `restartOn` step has last been run for.
-    pub config_cached: u64,
+    /// The version that the `restartOn` step has last been run for, in each release.
+    pub config_cached: BTreeMap<ReleaseId, u64>,
     pub healthy: bool,
     pub journal: Vec<JournalEntry>,
     pub memory: Memory,
@@ -148,9 +150,9 @@ impl World {
             parent,
             started: self.now,
             seen_started: self.now + off,
+            config_at_start: self.config_read_in(&runs),
             runs,
             shows,
-            config_at_start: self.config_version.min(if self.has_step() { self.config_cached } else { u64::MAX }),
             owner,
             orphan: false,
             ends: None,
@@ -166,6 +168,11 @@ impl World {
 
     pub fn has_step(&self) -> bool {
         self.restart_on().is_some_and(|file| file.run.is_some())
+    }
+
+    /// What a worker reads that starts in this release now: with a step, what that has last made known there.
+    pub fn config_read_in(&self, release: &ReleaseId) -> u64 {
+        if self.has_step() { self.config_cached.get(release).copied().unwrap_or(0) } else { self.config_version }
     }
 
     pub fn after(&self, duration: Duration) -> Timestamp {
