@@ -145,7 +145,7 @@ async fn a_stop_ends_children_and_what_a_dead_wrapper_left() {
             (below.len() >= 2 && apart).then_some(below)
         });
         if wrapper_dies {
-            support::kill(leader);
+            support::local::kill(leader);
             wait_for(|| proc::identify(leader.pid).is_none().then_some(()));
             let listed = site.list().await;
             assert_eq!(listed[0].state, MemberState::Exited, "{listed:?}");
@@ -166,7 +166,7 @@ async fn what_a_dead_member_above_the_count_left_is_listed_to_be_stopped() {
     let site = Site::new("sleep 600 & wait");
     site.start(9).await.unwrap();
     let leader = site.leader(9).await;
-    support::kill(leader);
+    support::local::kill(leader);
     wait_for(|| proc::identify(leader.pid).is_none().then_some(()));
     let listed = site.list().await;
     assert_eq!((listed[0].ordinal, listed[0].state), (9, MemberState::Running));

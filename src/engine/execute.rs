@@ -258,20 +258,16 @@ fn last_change(plan: &Plan, observed: &Observed, switched: Option<Timestamp>) ->
     let starting: BTreeSet<&GroupName> = plan
         .steps
         .iter()
-        .filter_map(|step| match &step.action {
-            Action::StartWorker { group, .. } | Action::RestartWorker { group, .. } => Some(group),
-            Action::SwitchCurrent { .. }
-            | Action::ApplyConfig { .. }
-            | Action::StopWorker { .. }
-            | Action::EnableWorker { .. }
-            | Action::StopStray { .. } => None,
-        })
+        .filter(|step| matches!(step.action, Action::StartWorker { .. } | Action::RestartWorker { .. }))
+        .filter_map(|step| step.action.group())
         .collect();
     let written = observed.config.iter().filter(|file| starting.contains(&file.group)).filter_map(|file| file.modified);
-    let silent = observed.groups.iter().filter(|seen| starting.contains(&seen.group)).any(|seen| {
-        let mut up = seen.members.iter().flatten().filter(|worker| worker.state.is_up()).peekable();
-        up.peek().is_none() || up.any(|worker| matches!(worker.evidence.rung, None | Some(Rung::StartTime)))
-    });
+    // Of a member that is down nobody knows yet what it will show; of one that runs, its successor shows the same.
+    let silent = plan.steps.iter().any(|step| matches!(step.action, Action::StartWorker { .. }))
+        || observed.groups.iter().filter(|seen| starting.contains(&seen.group)).any(|seen| {
+            let mut up = seen.members.iter().flatten().filter(|worker| worker.state.is_up());
+            up.any(|worker| matches!(worker.evidence.rung, None | Some(Rung::StartTime)))
+        });
     written.chain(switched.filter(|_| silent)).max()
 }
 
