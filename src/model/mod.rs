@@ -14,3 +14,4 @@ pub mod observed;
 pub mod process;
 pub mod record;
 pub mod report;
+pub mod status;
