@@ -5,6 +5,7 @@
 //! The layers are described in `ARCHITECTURE.md`; arrows between them only point down.
 
 pub mod decide;
+pub mod engine;
 pub mod model;
 pub mod observe;
 pub mod ports;

@@ -11,7 +11,7 @@ use crate::decide::diff::diff;
 use crate::model::action::{Action, Plan, Step};
 use crate::model::app::App;
 use crate::model::drift::{Difference, Drift, StaleBecause};
-use crate::model::names::GroupName;
+use crate::model::names::{GroupName, ReleaseId};
 use crate::model::observed::{Link, MemberState, Observed, Runs};
 
 /// The shortest ordered list of actions that closes the drift between `app` and `observed`.
@@ -136,7 +136,7 @@ fn reason(drift: &Drift) -> String {
             Runs::Release { id } => format!("runs {id} ({})", evidence.seen),
             Runs::Deleted { id } => format!("runs {id}, which was deleted ({})", evidence.seen),
             Runs::Mixed { ids } => {
-                let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+                let ids: Vec<&str> = ids.iter().map(ReleaseId::as_str).collect();
                 format!("runs a mix of {}", ids.join(" and "))
             }
             Runs::BeforeSwitch => format!("started before current was switched ({})", evidence.seen),

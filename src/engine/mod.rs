@@ -6,5 +6,7 @@
 
 pub mod events;
 pub mod execute;
+pub mod helpless;
 pub mod interrupt;
 pub mod pass;
+pub mod patience;

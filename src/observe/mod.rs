@@ -28,18 +28,27 @@ pub mod strays;
 /// The kernel's start times are whole ticks of this length.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Whether a look asks the applications how they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probing {
+    /// Once each.
+    Once,
+    /// Not at all; the snapshot says nothing of health.
+    Not,
+}
+
 /// Looks at the host once for one App.
 ///
 /// # Errors
 /// [`HostError`] when the root itself cannot be read; everything less is unknown inside.
-pub async fn observe<H: Host>(host: &H, app: &App) -> Result<Observed, HostError> {
-    let mut all = observe_all(host, &[app]).await;
+pub async fn observe<H: Host>(host: &H, app: &App, probing: Probing) -> Result<Observed, HostError> {
+    let mut all = observe_all(host, &[app], probing).await;
     all.pop().unwrap_or_else(|| Err(HostError::new(crate::ports::HostErrorKind::Other, "nothing was observed")))
 }
 
 /// Looks at the host once for all these Apps; the answers are in their order.
-pub async fn observe_all<H: Host>(host: &H, apps: &[&App]) -> Vec<Result<Observed, HostError>> {
-    let probes = join_all(apps.iter().map(|app| probe(host, app)));
+pub async fn observe_all<H: Host>(host: &H, apps: &[&App], probing: Probing) -> Vec<Result<Observed, HostError>> {
+    let probes = join_all(apps.iter().map(|app| probe(host, app, probing)));
     let layouts = join_all(apps.iter().map(|app| host.layout(&app.root, &app.release.id, &app.release.requires)));
     let memories = join_all(apps.iter().map(|app| host.recall(&app.root)));
     let (answers, (layouts, memories, table, boot, listings)) = tokio::join!(probes, async {
@@ -77,10 +86,10 @@ struct Glance<'a> {
     listed: Vec<Result<Vec<Listed>, HostError>>,
 }
 
-async fn probe<H: Host>(host: &H, app: &App) -> Answer {
-    match app.health {
-        Some(_) => Some(host.probe(app).await),
-        None => None,
+async fn probe<H: Host>(host: &H, app: &App, probing: Probing) -> Answer {
+    match (&app.health, probing) {
+        (Some(_), Probing::Once) => Some(host.probe(app).await),
+        (None, _) | (_, Probing::Not) => None,
     }
 }
 
@@ -158,7 +167,7 @@ async fn worker<H: Host>(
     let mut family = vec![pid];
     match host.facts(pid).await {
         Look::Gone => {
-            worker.detail = "its process has just ended".to_owned();
+            "its process has just ended".clone_into(&mut worker.detail);
             worker.evidence = Evidence::unknown("its process has just ended");
             // Its manager has not noticed yet. What comes of it will be seen at another look.
             if worker.state.is_up() {

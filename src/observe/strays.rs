@@ -80,7 +80,7 @@ fn orphan_of(app: &App, table: &ProcessTable, owned: &BTreeSet<Pid>, facts: &Pro
     if parent != Pid(1) || table.get(parent).is_some_and(is_supervisord) {
         return None;
     }
-    let owner = app.workers.iter().find(|wanted| match &wanted.manager {
+    let left_by = app.workers.iter().find(|wanted| match &wanted.manager {
         Manager::Supervisord(supervisord) => {
             supervisord.group == group
                 && supervisord.program.as_ref().is_none_or(|program| process.starts_with(program.as_str()))
@@ -98,7 +98,7 @@ fn orphan_of(app: &App, table: &ProcessTable, owned: &BTreeSet<Pid>, facts: &Pro
         running
     };
     let started = candidates.iter().map(|process| process.started).min()?;
-    (facts.summary.started < started).then(|| owner.name.clone())
+    (facts.summary.started < started).then(|| left_by.name.clone())
 }
 
 fn is_supervisord(process: &ProcessSummary) -> bool {

@@ -1,0 +1,268 @@
+//! Does the steps of one plan: wave after wave, side by side within a wave, each journaled before and after.
+//!
+//! It never asks why a step is there. A step that fails keeps back what stands on it; the rest goes on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use backoff::{BackoffBuilder, ExponentialBuilder};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use crate::decide::plan::{CONFIG_WAVE, SWITCH_WAVE, WORKER_WAVE};
+use crate::engine::events::{Event, Listener};
+use crate::engine::interrupt::Interrupt;
+use crate::model::action::{Action, Plan, Step};
+use crate::model::app::{App, WorkerGroup};
+use crate::model::names::{GroupName, RelativePath};
+use crate::model::observed::{Observed, Rung};
+use crate::model::process::Known;
+use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory};
+use crate::model::report::{Problem, Tried};
+use crate::observe::evidence::GUARD;
+use crate::ports::{GroupOf, Host, HostError, HostErrorKind};
+
+/// How long a step of `restartOn` may take.
+const STEP_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// A worker that does not stay up is started once more after this, and again after twice this.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+const RETRIES: usize = 2;
+
+/// Does steps for one App in one pass, whose lock the caller holds.
+pub struct Executor<'a, H> {
+    /// The host.
+    pub host: &'a H,
+    /// The App.
+    pub app: &'a App,
+    /// Names the pass in the journal.
+    pub pass: &'a str,
+    /// Who is told.
+    pub listener: &'a dyn Listener,
+    /// Looked at before each wave and each further try.
+    pub interrupt: &'a Interrupt,
+    /// One writer of the memory at a time.
+    memory: tokio::sync::Mutex<()>,
+}
+
+impl<'a, H: Host> Executor<'a, H> {
+    /// An executor for one pass.
+    pub fn new(host: &'a H, app: &'a App, pass: &'a str, listener: &'a dyn Listener, interrupt: &'a Interrupt) -> Self {
+        Self { host, app, pass, listener, interrupt, memory: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Does the waves that may go now and says what came of each step. Waves that must wait until
+    /// another look finds room for them are left to the next round.
+    pub async fn execute(&self, plan: &Plan, observed: &Observed) -> Vec<Tried> {
+        let mut tried = Vec::new();
+        let mut without_config: BTreeSet<GroupName> = BTreeSet::new();
+        for wave in SWITCH_WAVE..=WORKER_WAVE {
+            let steps: Vec<&Step> = plan
+                .steps
+                .iter()
+                .filter(|step| step.wave == wave)
+                .filter(|step| step.action.group().is_none_or(|group| !without_config.contains(group)))
+                .collect();
+            if steps.is_empty() {
+                continue;
+            }
+            if self.interrupt.is_asked() {
+                break;
+            }
+            let done = join_all(steps.into_iter().map(|step| self.step(step, observed))).await;
+            let failed = |one: &&Tried| one.problem.is_some();
+            if wave == CONFIG_WAVE {
+                // A worker restarted now would read the old configuration again.
+                without_config.extend(done.iter().filter(failed).filter_map(|one| one.action.group().cloned()));
+            }
+            let switch_failed = wave == SWITCH_WAVE && done.iter().any(|one| one.problem.is_some());
+            tried.extend(done);
+            if switch_failed {
+                break;
+            }
+            if wave == SWITCH_WAVE && starts_are_judged_by_time(plan, observed) {
+                self.host.sleep(GUARD * 2).await;
+            }
+        }
+        tried
+    }
+
+    async fn step(&self, step: &Step, observed: &Observed) -> Tried {
+        let began = self.host.now();
+        let Step { action, reason, .. } = step;
+        self.tell(&Event::Begun { action: action.clone(), reason: reason.clone() });
+        let result = match self.journal(JournalEvent::Begin { action: action.clone(), reason: reason.clone() }).await {
+            Ok(()) => self.act(action, observed).await,
+            Err(error) => Err(error),
+        };
+        let took = elapsed(began, self.host.now());
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let (event, entry) = match &result {
+            Ok(()) => {
+                info!(%action, took_ms, "done");
+                (Event::Done { action: action.clone(), took }, JournalEvent::Done { action: action.clone(), took_ms })
+            }
+            Err(error) => {
+                warn!(%action, took_ms, %error, "failed");
+                let text = error.to_string();
+                (
+                    Event::Failed { action: action.clone(), error: text.clone(), retry_in: None },
+                    JournalEvent::Failed { action: action.clone(), error: text, took_ms },
+                )
+            }
+        };
+        self.tell(&event);
+        if let Err(error) = self.journal(entry).await {
+            // What was done stays done; the next look at the host does not need the journal.
+            warn!(%error, "cannot write the journal");
+        }
+        let problem = result.err().map(|error| Problem { message: format!("{action}: {error}"), help: error.help });
+        Tried { action: action.clone(), reason: reason.clone(), took, problem }
+    }
+
+    async fn act(&self, action: &Action, observed: &Observed) -> Result<(), HostError> {
+        let (host, app) = (self.host, self.app);
+        match action {
+            Action::SwitchCurrent { to } => host.switch(&app.root, to).await,
+            Action::ApplyConfig { group, path } => self.apply_config(self.group(group)?, path, observed).await,
+            Action::StartWorker { group, member } => {
+                let of = GroupOf { app, group: self.group(group)? };
+                self.insist(action, || host.start(of, member), || host.start(of, member)).await
+            }
+            Action::RestartWorker { group, member, process } => {
+                let of = GroupOf { app, group: self.group(group)? };
+                // Once the old process is gone, a further try is a start.
+                self.insist(action, || host.replace(of, member, *process), || host.start(of, member)).await
+            }
+            Action::StopWorker { group, member } => host.stop(GroupOf { app, group: self.group(group)? }, member).await,
+            Action::EnableWorker { group, member } => {
+                host.enable(GroupOf { app, group: self.group(group)? }, member).await
+            }
+            Action::StopStray { process } => host.terminate(*process, self.stray_grace()).await,
+        }
+    }
+
+    /// Tries again, with growing pauses, while the worker does not stay up.
+    async fn insist<F, G>(
+        &self,
+        action: &Action,
+        first: impl FnOnce() -> F,
+        again: impl Fn() -> G,
+    ) -> Result<(), HostError>
+    where
+        F: Future<Output = Result<(), HostError>>,
+        G: Future<Output = Result<(), HostError>>,
+    {
+        let mut result = first().await;
+        let pauses = ExponentialBuilder::default().with_min_delay(RETRY_AFTER).with_max_times(RETRIES).build();
+        for pause in pauses {
+            match &result {
+                Err(error) if error.kind == HostErrorKind::WorkerFailed && !self.interrupt.is_asked() => {
+                    let error = error.to_string();
+                    self.tell(&Event::Failed { action: action.clone(), error, retry_in: Some(pause) });
+                    self.host.sleep(pause).await;
+                    result = again().await;
+                }
+                Ok(()) | Err(_) => break,
+            }
+        }
+        result
+    }
+
+    async fn apply_config(
+        &self,
+        group: &WorkerGroup,
+        path: &RelativePath,
+        observed: &Observed,
+    ) -> Result<(), HostError> {
+        let seen = observed.config.iter().find(|config| config.group == group.name && config.path == *path);
+        let Some((seen, Known::Known(digest))) = seen.map(|seen| (seen, &seen.content)) else {
+            return Err(HostError::new(HostErrorKind::Other, format!("`{path}` was not read")));
+        };
+        let run = group.restart_on.iter().find(|wanted| wanted.path == *path).and_then(|wanted| wanted.run.as_ref());
+        let at = match run {
+            Some(command) => {
+                self.host.run(self.app, command, STEP_TIMEOUT).await?;
+                self.host.now()
+            }
+            None => seen.modified.unwrap_or_else(|| self.host.now()),
+        };
+        let applied = AppliedConfig { group: group.name.clone(), path: path.clone(), digest: digest.clone(), at };
+        self.remember(|memory| {
+            memory.config.retain(|known| known.group != applied.group || known.path != applied.path);
+            memory.config.push(applied);
+        })
+        .await?;
+        // Workers started from now on must be told apart from those that started before.
+        self.host.sleep(GUARD * 2).await;
+        Ok(())
+    }
+
+    /// Changes what is remembered, and nothing that another step changes at the same time.
+    ///
+    /// # Errors
+    /// [`HostError`] when it cannot be written.
+    pub async fn remember(&self, change: impl FnOnce(&mut Memory)) -> Result<(), HostError> {
+        let _one_writer = self.memory.lock().await;
+        let mut memory = self.host.recall(&self.app.root).await;
+        let boot = self.host.boot().await;
+        if memory.boot != boot {
+            memory.helpless.clear();
+            memory.boot = boot;
+        }
+        change(&mut memory);
+        self.host.remember(&self.app.root, &memory).await
+    }
+
+    /// Adds a line to the journal.
+    ///
+    /// # Errors
+    /// [`HostError`] when it cannot be written.
+    pub async fn journal(&self, event: JournalEvent) -> Result<(), HostError> {
+        let entry = JournalEntry { at: self.host.now(), pass: self.pass.to_owned(), app: self.app.name.clone(), event };
+        self.host.journal(&self.app.root, &entry).await
+    }
+
+    /// Tells whoever listens.
+    pub fn tell(&self, event: &Event) {
+        self.listener.event(&self.app.name, event);
+    }
+
+    fn group(&self, name: &GroupName) -> Result<&'a WorkerGroup, HostError> {
+        self.app
+            .group(name)
+            .ok_or_else(|| HostError::new(HostErrorKind::Other, format!("the App has no group `{name}`")))
+    }
+
+    /// A stray gets as long as the most patient group: it may be anybody's worker.
+    fn stray_grace(&self) -> Duration {
+        self.app.workers.iter().map(|group| group.stop_timeout).max().unwrap_or(Duration::from_secs(30))
+    }
+}
+
+/// Whether a worker that starts right after the switch could be mistaken for one from before it:
+/// its release is told by its start time alone, or nothing tells yet by what it would be.
+fn starts_are_judged_by_time(plan: &Plan, observed: &Observed) -> bool {
+    plan.steps.iter().any(|step| match &step.action {
+        Action::StartWorker { group, .. } | Action::RestartWorker { group, .. } => {
+            let seen = observed.groups.iter().find(|seen| seen.group == *group);
+            let mut up = seen
+                .iter()
+                .flat_map(|seen| seen.members.iter().flatten())
+                .filter(|worker| worker.state.is_up())
+                .peekable();
+            up.peek().is_none() || up.any(|worker| matches!(worker.evidence.rung, None | Some(Rung::StartTime)))
+        }
+        Action::SwitchCurrent { .. }
+        | Action::ApplyConfig { .. }
+        | Action::StopWorker { .. }
+        | Action::EnableWorker { .. }
+        | Action::StopStray { .. } => false,
+    })
+}
+
+/// From one moment to a later one; nothing if the clock was set back.
+pub(crate) fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
