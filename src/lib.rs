@@ -6,6 +6,7 @@
 
 pub mod decide;
 pub mod engine;
+pub mod manifest;
 pub mod model;
 pub mod observe;
 pub mod ports;

@@ -10,6 +10,7 @@ pub mod app;
 pub mod drift;
 pub mod health;
 pub mod names;
+pub mod nearest;
 pub mod observed;
 pub mod process;
 pub mod record;

@@ -98,7 +98,7 @@ async fn probe<H: Host>(host: &H, app: &App, probing: Probing) -> Answer {
 pub fn verdict(app: &App, observed: &Observed, answer: &Result<ProbeAnswer, ProbeFailure>) -> Option<HealthVerdict> {
     let contract = app.health.as_ref()?;
     let path = app.root.release(&app.release.id);
-    Some(judge(contract, answer, &app.release.id, &path, &numbers(app, observed)))
+    Some(judge(contract, answer, (&app.release.id, &path), &numbers(app, observed)))
 }
 
 async fn assemble<H: Host>(

@@ -1,0 +1,226 @@
+//! From the forgiving shape to the strict model: everything that the schema cannot say.
+//!
+//! In: a document without what the schema refused, and the tree that knows the places. Out: the App,
+//! unless something was missing or found wrong, and the claims that other documents may clash with.
+
+mod health;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::duration;
+use super::node::{Node, Place, Span, cut};
+use super::shape::{Document, DurationText, Run, Spec, Strays, Text};
+use super::yaml::{FINDINGS, Finding};
+use crate::model::app::{App, CommandLine, Release, StrayPolicy, SyncPolicy};
+use crate::model::names::{AppName, NameError, RelativePath, ReleaseId, Root, UserName};
+
+/// Something that only one place in all manifests may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// In words, such as ``an App named `web` ``; two equal ones clash.
+    pub what: String,
+    /// A part of it; a claim without one is to the whole.
+    pub part: Option<String>,
+    /// Where it stands.
+    pub span: Span,
+    /// What to do about a clash.
+    pub help: &'static str,
+}
+
+impl Claim {
+    /// Whether the two cannot both stand.
+    pub(super) fn clashes(&self, other: &Self) -> bool {
+        self.what == other.what && (self.part.is_none() || other.part.is_none() || self.part == other.part)
+    }
+}
+
+/// What came of one document.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// None when something is missing or wrong.
+    pub app: Option<App>,
+    /// Also of an App that has other mistakes.
+    pub claims: Vec<Claim>,
+}
+
+/// Checks one document. `base` is the directory that a root starting with `./` is relative to; none
+/// for the standard input.
+pub(super) fn check(
+    document: &Document,
+    tree: &Node,
+    source: &str,
+    base: Option<&Path>,
+    findings: &mut Vec<Finding>,
+) -> Checked {
+    let before = findings.len();
+    let mut checker = Checker { source, base, findings, claims: Vec::new() };
+    let app = checker.app(document, &Place::root(tree));
+    let claims = checker.claims;
+    Checked { app: app.filter(|_| findings.len() == before), claims }
+}
+
+struct Checker<'a> {
+    source: &'a str,
+    base: Option<&'a Path>,
+    findings: &'a mut Vec<Finding>,
+    claims: Vec<Claim>,
+}
+
+impl Checker<'_> {
+    fn find(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        if self.findings.len() < FINDINGS {
+            self.findings.push(Finding::new(span, message).help(help));
+        }
+    }
+
+    fn claim(&mut self, at: &Place<'_>, what: String, part: Option<String>, help: &'static str) {
+        self.claims.push(Claim { what, part, span: at.span.clone(), help });
+    }
+
+    /// What a constructor of the model accepts; else its reason and the remedy.
+    fn accept<T, E: Display>(&mut self, at: &Place<'_>, made: Result<T, E>, help: &str) -> Option<T> {
+        match made {
+            Ok(made) => Some(made),
+            Err(error) => {
+                self.find(at.span.clone(), format!("`{}` is {error}", at.path), help);
+                None
+            }
+        }
+    }
+
+    fn app(&mut self, document: &Document, at: &Place<'_>) -> Option<App> {
+        let (meta, metadata) = (at.key("metadata"), document.metadata.as_ref());
+        let name = metadata.and_then(|metadata| metadata.name.as_ref());
+        let name = name.and_then(|name| {
+            let at = meta.key("name");
+            self.claim(&at, format!("an App named `{}`", cut(name)), None, "every App needs a name of its own");
+            self.accept(&at, AppName::new(name), LABEL)
+        });
+        let spec = document.spec.as_ref()?;
+        let at = at.key("spec");
+        let root = spec.root.as_ref().and_then(|root| self.root(root, &at.key("root")));
+        let user = spec
+            .user
+            .as_ref()
+            .map(|user| self.accept(&at.key("user"), UserName::new(user), "write a login name, such as `deploy`"));
+        let release = self.release(spec, &at.key("release"));
+        let workers = self.workers(&spec.workers, &at.key("workers"));
+        let health = spec.health.as_ref().map(|health| self.health(health, root.as_ref(), &at.key("health")));
+        Some(App {
+            name: name?,
+            labels: metadata.map(|metadata| texts(&metadata.labels)).unwrap_or_default(),
+            root: root?,
+            user: optional(user)?,
+            release: release?,
+            workers: workers?,
+            health: optional(health)?,
+            strays: match spec.strays {
+                None | Some(Strays::Report) => StrayPolicy::Report,
+                Some(Strays::Stop) => StrayPolicy::Stop,
+            },
+            sync: SyncPolicy { suspend: spec.sync.as_ref().and_then(|sync| sync.suspend).unwrap_or_default() },
+        })
+    }
+
+    fn root(&mut self, text: &str, at: &Place<'_>) -> Option<Root> {
+        const HELP: &str = "a root is absolute, or starts with `./` and is then relative to the manifest's own directory; it has no `..`";
+        let path = if text == "." || text.starts_with("./") {
+            let Some(base) = self.base else {
+                let message = format!("`{}` is relative, and the standard input has no directory", at.path);
+                self.find(at.span.clone(), message, "write an absolute path");
+                return None;
+            };
+            base.join(text)
+        } else {
+            PathBuf::from(text)
+        };
+        let root = self.accept(at, Root::new(path), HELP)?;
+        self.claim(at, format!("an App with the root `{root}`"), None, "every App needs a root of its own");
+        Some(root)
+    }
+
+    fn release(&mut self, spec: &Spec, at: &Place<'_>) -> Option<Release> {
+        let release = spec.release.as_ref()?;
+        let id = release.id.as_ref().and_then(|Text(id)| {
+            let help = "write the name of one directory in `releases/`, such as `20260111-150000`";
+            self.accept(&at.key("id"), ReleaseId::new(id), help)
+        });
+        let list = at.key("requires");
+        let requires = each(&release.requires, |position, path| self.inside(path, &list.item(position), "the release"));
+        Some(Release { id: id?, requires: requires? })
+    }
+
+    /// A path that stays inside of something.
+    fn inside(&mut self, path: &str, at: &Place<'_>, of: &str) -> Option<RelativePath> {
+        let help = format!("write a path relative to {of}, without `..`, such as `shared/.env`");
+        self.accept(at, RelativePath::new(path), &help)
+    }
+
+    fn absolute(&mut self, path: &str, at: &Place<'_>) -> Option<PathBuf> {
+        let path = PathBuf::from(path);
+        let made = if path.is_absolute() { Ok(path) } else { Err(NameError::NotAbsolute) };
+        self.accept(at, made, "write a path that begins with `/`")
+    }
+
+    /// A duration of at least `least`, or what stands for it when nothing is written.
+    fn duration(
+        &mut self,
+        text: Option<&DurationText>,
+        at: &Place<'_>,
+        least: Duration,
+        unless: Duration,
+    ) -> Option<Duration> {
+        let Some(DurationText(text)) = text else { return Some(unless) };
+        match duration::parse(text) {
+            Ok(found) if found >= least => Some(found),
+            Ok(_) => {
+                self.find(at.span.clone(), format!("`{}` is too short: `{text}`", at.path), "write 1ms or more");
+                None
+            }
+            Err(error) => {
+                let message = format!("`{}` is {error}: `{}`", at.path, cut(text));
+                self.find(at.span.clone(), message, error.help(&cut(text)));
+                None
+            }
+        }
+    }
+
+    fn command(&mut self, run: &Run, at: &Place<'_>) -> Option<CommandLine> {
+        let (command, program) = match run {
+            Run::Line(line) => (CommandLine::Shell(line.clone()), Some(line)),
+            Run::Arguments(arguments) => (CommandLine::Arguments(arguments.clone()), arguments.first()),
+        };
+        if program.is_none_or(|program| program.trim().is_empty()) {
+            let help = "write a line for the shell, such as `php artisan queue:work`, or a list of arguments";
+            self.find(at.span.clone(), format!("`{}` names no command", at.path), help);
+            return None;
+        }
+        Some(command)
+    }
+}
+
+/// Help for names that `model::names` calls labels.
+const LABEL: &str = "use letters, digits, `-`, `_` and `.`, and begin with a letter or digit";
+
+/// All of them, or none when one is wrong; every one is looked at.
+fn each<T, U>(list: &[T], mut make: impl FnMut(usize, &T) -> Option<U>) -> Option<Vec<U>> {
+    let all: Vec<Option<U>> = list.iter().enumerate().map(|(position, element)| make(position, element)).collect();
+    all.into_iter().collect()
+}
+
+/// What need not be written, but must be right where it is: none at all when it is wrong.
+#[expect(clippy::option_option, reason = "not written, wrong, and right are three cases")]
+fn optional<T>(written: Option<Option<T>>) -> Option<Option<T>> {
+    match written {
+        None => Some(None),
+        Some(made) => made.map(Some),
+    }
+}
+
+fn texts(map: &BTreeMap<String, Text>) -> BTreeMap<String, String> {
+    map.iter().map(|(key, Text(value))| (key.clone(), value.clone())).collect()
+}

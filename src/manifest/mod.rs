@@ -1,0 +1,24 @@
+//! Manifests: YAML in, checked Apps out, every mistake of every file located.
+//!
+//! In: paths of files and directories. Out: one [`Loaded`] for each document, or [`LoadErrors`] with
+//! all that is wrong, each with file, line, column and a remedy. Two shapes: [`shape`] is a document as
+//! people write it, [`crate::model::app::App`] the strict one that the rest of the program trusts.
+//!
+//! The steps: `yaml` makes a tree that knows where everything stands; `conform` holds it against the
+//! schema of [`shape`] (unknown, missing and duplicate keys, wrong types); `check` makes the App of what
+//! is left (names, paths, durations, rules). A mistake in one place hides none in another. Start with
+//! [`load`].
+
+mod check;
+mod conform;
+mod duration;
+mod load;
+mod node;
+mod report;
+pub mod schema;
+pub mod shape;
+mod yaml;
+
+pub use load::{Loaded, Source, load};
+pub use report::{LoadErrors, Mistake};
+pub use yaml::to_string;

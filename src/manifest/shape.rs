@@ -1,0 +1,448 @@
+//! A manifest document as it is written: the forgiving one of the two shapes.
+//!
+//! Every key that must be there is an `Option` all the same, so that one missing key does not hide
+//! what else is wrong; the schema made of these types knows which ones they are. The doc comments
+//! are the descriptions in that schema: editors show them to the people who write manifests.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::duration;
+
+/// One application on one host: which release, how many workers, and what healthy means.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "Trueup App")]
+pub struct Document {
+    /// The version of this format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub api_version: Option<ApiVersion>,
+    /// What the document describes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub kind: Option<Kind>,
+    /// Name and labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub metadata: Option<Metadata>,
+    /// What is desired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub spec: Option<Spec>,
+}
+
+/// The version of this format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// The first and only version.
+    #[serde(rename = "trueup/v1")]
+    V1,
+}
+
+/// What a document describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Kind {
+    /// One application.
+    App,
+}
+
+/// Name and labels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    /// Unique among the manifests that are reconciled together: letters, digits, `-`, `_` and `.`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub name: Option<String>,
+    /// Free labels, for selecting and for people.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Text>,
+}
+
+/// What is desired.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Spec {
+    /// Directory of the application, with `releases/` and the link `current` in it. Absolute, or starting
+    /// with `./` and then relative to the directory of the manifest file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub root: Option<String>,
+    /// The user that commands run as and made files belong to. Without it: the owner of the root when
+    /// run as root, else the user who runs trueup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The release that should be in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub release: Option<Release>,
+    /// The long-running processes that execute the release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<Worker>,
+    /// What healthy means. Without it nothing is probed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// What to do with processes of this root that no worker group owns; `report` unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strays: Option<Strays>,
+    /// When changes may be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync: Option<Sync>,
+}
+
+/// The release that should be in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Release {
+    /// The name of its directory in `releases/`. Stays as typed, with or without quotes: `007`, `1e3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub id: Option<Text>,
+    /// Files or directories that a release must have before it may be switched to, such as
+    /// `vendor/autoload.php`: guards against half-uploaded releases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+}
+
+/// A group of interchangeable long-running processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Worker {
+    /// Unique in the App: letters, digits, `-`, `_` and `.`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub name: Option<String>,
+    /// How many should run; 1 unless said, 0 keeps the group stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub count: Option<u32>,
+    /// Who runs them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub manager: Option<Manager>,
+    /// How long a worker may take to finish its job before it is killed; 30s unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<DurationText>,
+    /// How the group is replaced when the release changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// Files that workers read once, at their start: when one changes, the workers restart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart_on: Vec<RestartOn>,
+}
+
+/// Who runs the workers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Manager {
+    /// A group of a running supervisord, whose own configuration says what runs.
+    Supervisord(Supervisord),
+    /// Instances of a systemd template unit, whose own file says what runs.
+    Systemd(Systemd),
+    /// Trueup itself, without a daemon.
+    Builtin(Builtin),
+}
+
+/// A group of a running supervisord.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Supervisord {
+    /// The group's name; a lone program is a group of its own name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub group: Option<String>,
+    /// Which program, where the group mixes several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Absolute path of supervisord's socket; without it the usual places are tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
+    /// The socket's user name, where supervisord asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Where the socket's password is read from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
+}
+
+/// Where a password is read from; the password itself never stands in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Password {
+    /// Absolute path of a file; its first line is the password.
+    File(String),
+    /// Name of an environment variable of trueup itself.
+    EnvVar(String),
+}
+
+/// Instances of a systemd template unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Systemd {
+    /// The template, such as `app-worker@`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub unit: Option<String>,
+}
+
+/// Workers that trueup starts itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Builtin {
+    /// What to run, in the release's directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub run: Option<Run>,
+    /// Added to the workers' environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Text>,
+}
+
+/// How the group is replaced when the release changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rollout {
+    /// How many workers may be down at a time: a number, or a share of `count` such as `50%`, rounded up
+    /// and at least 1; `100%` unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<Share>,
+}
+
+/// A file that workers read once, at their start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestartOn {
+    /// The file, relative to the root, such as `shared/.env`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub path: Option<String>,
+    /// Run in the release before the workers restart, such as `php artisan config:cache`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+}
+
+/// What healthy means: one probe, `http`, `file` or `command`, and the rules over its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{"required": ["http"]}, {"required": ["file"]}, {"required": ["command"]}]))]
+pub struct Health {
+    /// Asks by HTTP GET.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
+    /// Reads a file that the application writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<File>,
+    /// Runs a command in `current`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
+    /// How often is asked before the application counts as unhealthy; 5 unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub attempts: Option<u32>,
+    /// The pause between two attempts; 3s unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<DurationText>,
+    /// Rules in CEL, of which all must hold; unless said, an HTTP status of 2xx, an exit code of 0, or
+    /// a file that can be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub expect: Vec<String>,
+}
+
+/// Asks by HTTP GET.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Http {
+    /// What is asked for, `http://` or `https://`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub url: Option<String>,
+    /// Where to connect instead of where the URL's host resolves to, such as this host instead of the
+    /// load balancer: `IP:PORT`, or a unix socket as `unix:/run/app.sock`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_to: Option<String>,
+    /// Sent with the request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Text>,
+    /// Absolute path of certificates to trust besides the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// How long one answer may take; 10s unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+}
+
+/// Reads a file that the application writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct File {
+    /// The file, absolute or relative to the root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub path: Option<String>,
+    /// An older file is unhealthy, whatever it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<DurationText>,
+    /// How long reading may take; 10s unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+}
+
+/// Runs a command in `current`, as the App's user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Command {
+    /// What to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub run: Option<Run>,
+    /// How long it may take; 10s unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+}
+
+/// What to do with processes of this root that no worker group owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Strays {
+    /// Say so, touch nothing.
+    Report,
+    /// Stop them gently.
+    Stop,
+}
+
+/// When changes may be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sync {
+    /// Observe and report, but change nothing; false unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// A text that stays as typed, even where it looks like a number or like true and false.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Text(pub String);
+
+impl JsonSchema for Text {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Text".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "number", "boolean"]})
+    }
+}
+
+/// A duration: whole numbers with the units d, h, m, s and ms, such as `30s`, `1h30m` or `500ms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DurationText(pub String);
+
+impl JsonSchema for DurationText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // No `format: duration`: that means ISO 8601, and editors would mark `30s`.
+        json_schema!({"type": "string", "minLength": 2, "pattern": duration::PATTERN, "examples": ["30s", "1h30m", "500ms"]})
+    }
+}
+
+/// A number, or a percentage such as `50%`; as typed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Share(pub String);
+
+impl JsonSchema for Share {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["integer", "string"], "minimum": 0, "pattern": "^([0-9]+|[0-9]{1,2}%|100%)$"})
+    }
+}
+
+/// A command: one line for `sh -c`, or an argument list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Run {
+    /// Handed to `sh -c` as written.
+    Line(String),
+    /// Program and arguments.
+    Arguments(Vec<String>),
+}
+
+impl Serialize for Run {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Line(line) => line.serialize(serializer),
+            Self::Arguments(arguments) => arguments.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Run {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> de::Visitor<'de> for Either {
+            type Value = Run;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a command line or a list of arguments")
+            }
+
+            fn visit_str<E: de::Error>(self, line: &str) -> Result<Run, E> {
+                Ok(Run::Line(line.to_owned()))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Run, A::Error> {
+                let mut arguments = Vec::new();
+                while let Some(argument) = list.next_element()? {
+                    arguments.push(argument);
+                }
+                Ok(Run::Arguments(arguments))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Run {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Run".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "array"],
+            "minLength": 1,
+            "items": {"type": ["string", "number", "boolean"]},
+            "minItems": 1,
+        })
+    }
+}

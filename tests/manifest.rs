@@ -1,0 +1,463 @@
+//! Manifest files in, Apps or all located mistakes out.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use trueup::manifest::schema::json_schema;
+use trueup::manifest::{LoadErrors, Loaded, load, to_string};
+use trueup::model::app::{CommandLine, ConnectTo, Manager, MaxUnavailable, SecretSource, StrayPolicy};
+use trueup::model::health::Probe;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new("tests/manifests").join(name)
+}
+
+fn load_files(paths: &[PathBuf]) -> Result<Vec<Loaded>, LoadErrors> {
+    load(paths, &mut std::io::empty())
+}
+
+/// Through the standard input, where nothing is relative to a directory.
+fn load_text(text: &str) -> Result<Vec<Loaded>, LoadErrors> {
+    load(&[PathBuf::from("-")], &mut text.as_bytes())
+}
+
+fn refused(text: &str) -> LoadErrors {
+    load_text(text).expect_err(text)
+}
+
+fn app(spec: &str) -> String {
+    format!("apiVersion: trueup/v1\nkind: App\nmetadata: {{name: web}}\nspec:\n  root: /srv/web\n{spec}")
+}
+
+#[test]
+fn the_least_manifest_gets_the_defaults() {
+    let loaded = load_files(&[fixture("good/minimal.yaml")]).unwrap();
+    let [one] = loaded.as_slice() else { panic!("{loaded:?}") };
+    assert_eq!(one.app.name.as_str(), "web");
+    assert_eq!(one.app.release.id.as_str(), "20260111-150000");
+    assert_eq!(one.app.strays, StrayPolicy::Report);
+    assert!(!one.app.sync.suspend && one.app.workers.is_empty() && one.app.health.is_none());
+    assert_eq!(one.source.to_string(), "tests/manifests/good/minimal.yaml:2");
+
+    let text = app(
+        "  release: {id: 1}\n  workers: [{name: a, manager: {builtin: {run: x}}}]\n  health: {http: {url: 'http://x/'}}\n",
+    );
+    let app = load_text(&text).unwrap().remove(0).app;
+    let group = &app.workers[0];
+    assert_eq!((group.count, group.stop_timeout), (1, Duration::from_secs(30)));
+    assert_eq!(group.max_unavailable, MaxUnavailable::Percent(100));
+    let health = app.health.unwrap();
+    assert_eq!(
+        (health.timeout, health.attempts, health.interval),
+        (Duration::from_secs(10), 5, Duration::from_secs(3))
+    );
+    assert_eq!(health.expect[0].0, "status >= 200 && status < 300");
+}
+
+#[test]
+fn every_key_arrives() {
+    let app = load_files(&[fixture("good/full.yaml")]).unwrap().remove(0).app;
+    assert_eq!(
+        app.labels.into_iter().collect::<Vec<_>>(),
+        [("canary", "true"), ("team", "web"), ("tier", "1")].map(|(a, b)| (a.to_owned(), b.to_owned()))
+    );
+    assert_eq!(app.user.unwrap().as_str(), "deploy");
+    assert_eq!(app.release.id.as_str(), "1e3");
+    assert_eq!(app.release.requires.len(), 2);
+    assert_eq!(app.strays, StrayPolicy::Stop);
+    assert!(app.sync.suspend);
+
+    let [default, mail, import] = app.workers.as_slice() else { panic!("{:?}", app.workers) };
+    let Manager::Supervisord(supervisord) = &default.manager else { panic!("{default:?}") };
+    assert_eq!(supervisord.program.as_deref(), Some("default"));
+    assert_eq!(supervisord.password, Some(SecretSource::File("/etc/trueup/supervisor.password".into())));
+    assert_eq!((default.count, default.stop_timeout), (2, Duration::from_secs(90)));
+    assert_eq!(default.max_unavailable, MaxUnavailable::Percent(50));
+    assert_eq!(default.restart_on[0].run, Some(CommandLine::Shell("php artisan config:cache".to_owned())));
+    assert_eq!(mail.max_unavailable, MaxUnavailable::Count(1));
+    assert_eq!(import.count, 0);
+    let Manager::Builtin(builtin) = &import.manager else { panic!("{import:?}") };
+    assert_eq!(builtin.run.argv(), ["php", "artisan", "queue:work", "--sleep", "3"]);
+    assert_eq!(builtin.env["DEBUG"], "false");
+
+    let health = app.health.unwrap();
+    assert_eq!(
+        (health.timeout, health.attempts, health.interval),
+        (Duration::from_secs(5), 7, Duration::from_millis(500))
+    );
+    let Probe::Http { headers, connect_to, .. } = &health.probe else { panic!("{health:?}") };
+    assert_eq!(headers["x-probe"], "1");
+    assert_eq!(*connect_to, Some(ConnectTo::Tcp("127.0.0.1:443".parse().unwrap())));
+    assert_eq!(health.expect.len(), 4);
+}
+
+#[test]
+fn one_file_may_hold_several_documents() {
+    let loaded = load_files(&[fixture("good/several.yaml")]).unwrap();
+    let [file, command, json] = loaded.as_slice() else { panic!("{}", loaded.len()) };
+    let here = Path::new("tests/manifests/good").canonicalize().unwrap();
+    assert_eq!(file.app.root.path(), here.join("several/file"));
+    assert_eq!(file.app.release.id.as_str(), "007");
+    let health = file.app.health.as_ref().unwrap();
+    let path = here.join("several/file/shared/health.json");
+    assert_eq!(health.probe, Probe::File { path, max_age: Some(Duration::from_secs(90)) });
+    assert_eq!(command.app.workers[1].stop_timeout, Duration::from_mins(10));
+    assert_eq!(command.app.health.as_ref().unwrap().timeout, Duration::from_secs(30));
+    assert_eq!(command.source.line, 15);
+    let Probe::Http { connect_to, .. } = &json.app.health.as_ref().unwrap().probe else { panic!("{json:?}") };
+    assert_eq!(*connect_to, Some(ConnectTo::Unix("/run/app.sock".into())));
+}
+
+#[test]
+fn release_ids_stay_as_typed() {
+    for id in [
+        "20260111085234",
+        "1e3",
+        "007",
+        "0x10",
+        "2026-01-11",
+        "1.10",
+        "12:30:45",
+        "true",
+        "no",
+        "1_000",
+        "+1",
+        &"9".repeat(44),
+    ] {
+        for spelled in [id.to_owned(), format!("\"{id}\""), format!("'{id}'")] {
+            let loaded = load_text(&app(&format!("  release: {{id: {spelled}}}\n"))).unwrap();
+            assert_eq!(loaded[0].app.release.id.as_str(), id);
+            // Printed and read again it is the same.
+            let printed = to_string(&loaded[0].document).unwrap();
+            assert_eq!(load_text(&printed).unwrap()[0].app, loaded[0].app, "{printed}");
+        }
+    }
+}
+
+#[test]
+fn a_printed_document_is_the_same_manifest() {
+    for loaded in load_files(&[fixture("good/full.yaml"), fixture("good/minimal.yaml")]).unwrap() {
+        let printed = to_string(&loaded.document).unwrap();
+        let again = load_text(&printed).unwrap().remove(0);
+        assert_eq!((again.app, again.document), (loaded.app, loaded.document), "{printed}");
+    }
+}
+
+#[test]
+fn every_mistake_is_told_at_its_place() {
+    let mut shown = String::new();
+    for name in ["bad/eight.yaml", "bad/types.yaml", "bad/clashes.yaml", "bad/syntax.yaml"] {
+        let errors = load_files(&[fixture(name)]).unwrap_err();
+        let _ = writeln!(shown, "{errors}\n");
+    }
+    insta::assert_snapshot!("mistakes", shown);
+}
+
+#[test]
+fn mistakes_are_shown_with_their_lines_and_a_remedy() {
+    let errors = load_files(&[fixture("bad/eight.yaml"), fixture("bad/none.yaml")]).unwrap_err();
+    insta::assert_snapshot!("plain", errors.render(false, 100));
+    assert!(errors.render(true, 100).contains("\u{1b}["));
+    let json = errors.to_json();
+    assert_eq!(json.as_array().unwrap().len(), errors.mistakes.len());
+    insta::assert_json_snapshot!("json", [&json[0], &json[errors.mistakes.len() - 1]]);
+}
+
+/// The mistakes of several documents and files come together, and a file reached twice counts once.
+#[test]
+fn directories_are_read_whole_and_every_file_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let manifest = |name: &str| {
+        format!(
+            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: {name}}}\nspec: {{root: /srv/{name}, release: {{id: 1}}}}\n"
+        )
+    };
+    std::fs::write(path("b.yaml"), manifest("b")).unwrap();
+    std::fs::write(path("a.yml"), manifest("a")).unwrap();
+    std::fs::write(path(".#b.yaml"), "not: this").unwrap();
+    std::fs::write(path("notes.txt"), "nor this").unwrap();
+    std::fs::create_dir(path("deeper.yaml")).unwrap();
+    std::os::unix::fs::symlink(path("b.yaml"), path("link.yaml")).unwrap();
+    let loaded = load_files(&[directory.path().to_owned(), path("b.yaml"), path("link.yaml")]).unwrap();
+    let names: Vec<_> = loaded.iter().map(|loaded| loaded.app.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+
+    std::fs::write(path("c.yaml"), manifest("b").replace("/srv/b", "/srv/c")).unwrap();
+    let errors = load_files(&[directory.path().to_owned()]).unwrap_err();
+    let [clash] = errors.mistakes.as_slice() else { panic!("{errors}") };
+    assert!(clash.file.ends_with("c.yaml"), "{clash:?}");
+    assert!(clash.help.as_ref().unwrap().contains("b.yaml:3"), "{clash:?}");
+
+    let empty = path("deeper.yaml");
+    assert!(load_files(&[empty]).unwrap_err().to_string().contains("no *.yaml"));
+}
+
+#[test]
+fn a_root_is_absolute_or_beside_its_manifest() {
+    let with_root = |root: &str| app("  release: {id: 1}\n").replace("/srv/web", root);
+    for (root, message) in [
+        ("srv/web", "`spec.root` is not an absolute path"),
+        ("../web", "`spec.root` is not an absolute path"),
+        ("~/web", "`spec.root` is not an absolute path"),
+        ("/", "`spec.root` is `/`"),
+        ("/srv/../etc", "`spec.root` is not a path that stays inside"),
+        ("./web", "the standard input has no directory"),
+    ] {
+        let errors = refused(&with_root(root));
+        let [mistake] = errors.mistakes.as_slice() else { panic!("{errors}") };
+        assert!(mistake.message.contains(message), "{root}: {mistake}");
+        assert_eq!((mistake.line, mistake.column), (Some(5), Some(9)), "{root}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("m.yaml");
+    std::fs::write(&file, with_root("./target/web")).unwrap();
+    let root = load_files(std::slice::from_ref(&file)).unwrap().remove(0).app.root;
+    assert_eq!(root.path(), directory.path().canonicalize().unwrap().join("target/web"));
+    std::fs::write(&file, with_root("./../web")).unwrap();
+    assert!(load_files(&[file]).unwrap_err().to_string().contains("stays inside"));
+}
+
+#[test]
+fn what_is_no_manifest_is_said_in_words() {
+    let rows: [(&[u8], &str); 11] = [
+        (b"", "there is no document in it"),
+        (b"# nothing\n---\n# more of it\n", "there is no document in it"),
+        (b"a: \xff\n", "<stdin>:1:4: the text is not UTF-8"),
+        (b"\xff\xfea\0", "UTF-16"),
+        (b"a: b\nc\0d: e\n", "<stdin>:2:2: a NUL byte"),
+        (b"a: \"\\0\"\n", "<stdin>:1:4: a NUL character in a text"),
+        (b"a:\n\tb: c\n", "<stdin>:2:2: a tab in the indentation"),
+        (b"- a\n- b\n", "the document must be a map, not a list"),
+        (b"text", "the document must be a map, not `text`"),
+        (b"{", "this is no YAML"),
+        (b"\"open", "the quote is never closed"),
+    ];
+    for (bytes, message) in rows {
+        let errors = load(&[PathBuf::from("-")], &mut &bytes[..]).unwrap_err();
+        assert!(errors.to_string().contains(message), "{:?}: {errors}", String::from_utf8_lossy(bytes));
+    }
+    let bom = format!("\u{feff}{}", app("  release: {id: 1}\n"));
+    assert_eq!(load_text(&bom).unwrap().len(), 1);
+    let crlf = app("  release: {id: 1}\n").replace('\n', "\r\n");
+    assert_eq!(load_text(&crlf).unwrap()[0].app.root.path(), Path::new("/srv/web"));
+}
+
+/// Refused in bounded time and memory: the tests would hang or die otherwise.
+#[test]
+fn hostile_files_are_refused_quickly() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..20 {
+        let inner = vec![format!("*a{}", level - 1); 10].join(", ");
+        let _ = writeln!(bomb, "a{level}: &a{level} [{inner}]");
+    }
+    let rows = [
+        (bomb, "more than 50000 values"),
+        (format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(5000), "*a, ".repeat(20_000)), "more than 50000 values"),
+        (format!("a: {}", "[".repeat(100_000)), "inside each other"),
+        (format!("a: {}", "{a: ".repeat(100_000)), "inside each other"),
+        (lines(200, |level| format!("{}a:", " ".repeat(level))), "inside each other"),
+        ("- ".repeat(100_000), "inside each other"),
+        ("---\na: b\n".repeat(5000), "mistakes"),
+        ("---\n".repeat(5000), "more than 1000 documents"),
+        ("a: b\n".repeat(50_000), "mistakes"),
+        (lines(50_000, |key| format!("k{key}: v")), "more than 50000 values"),
+        (
+            app(&format!(
+                "  release: {{id: 1}}\n  health: {{http: {{url: 'http://x/'}}, expect: [{}]}}\n",
+                "body,".repeat(40_000)
+            )),
+            "at most 50 are allowed",
+        ),
+        ("a: &a [*a]".to_owned(), "an alias inside of what it stands for"),
+        ("x".repeat(1024 * 1024 + 1), "larger than 1024 KiB"),
+    ];
+    for (text, message) in rows {
+        let started = std::time::Instant::now();
+        let errors = refused(&text);
+        assert!(errors.to_string().contains(message), "{:.60}: {:.300}", text, errors.to_string());
+        assert!(errors.mistakes.len() <= 101, "{}", errors.mistakes.len());
+        assert!(errors.render(false, 80).len() < 4_000_000);
+        assert!(started.elapsed() < Duration::from_secs(20), "{:.60}: {:?}", text, started.elapsed());
+    }
+    // Endless input is cut off.
+    let errors = load(&[PathBuf::from("-")], &mut std::io::repeat(b'#')).unwrap_err();
+    assert!(errors.to_string().contains("larger than"), "{errors}");
+    let mut failing = Failing;
+    assert!(load(&[PathBuf::from("-")], &mut failing).unwrap_err().to_string().contains("cannot read it"));
+}
+
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect::<Vec<_>>().join("\n")
+}
+
+struct Failing;
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::other("gone"))
+    }
+}
+
+#[test]
+fn the_committed_schema_is_the_one_of_the_types() {
+    let made = format!("{}\n", serde_json::to_string_pretty(&json_schema()).unwrap());
+    let path = Path::new("schemas/app.v1.json");
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(path, &made).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(committed, made, "schemas/app.v1.json is stale; renew it: cargo run -- schema > schemas/app.v1.json");
+}
+
+/// An editor reads YAML into plain values and knows nothing of our loader: both must agree.
+#[test]
+fn the_schema_agrees_with_the_loader() {
+    let schema = jsonschema::validator_for(&json_schema()).unwrap();
+    let values = |path: &Path| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let all: Vec<serde_json::Value> = serde_yaml::from_multiple(&text).unwrap();
+        all.into_iter().filter(|value| !value.is_null()).collect()
+    };
+    let mut seen = 0;
+    for directory in ["tests/manifests/good", "manifests"] {
+        for entry in std::fs::read_dir(directory).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            for value in values(&path) {
+                let errors: Vec<String> =
+                    schema.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+                assert!(errors.is_empty(), "{}: {errors:?}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 5, "{seen}");
+    for value in values(&fixture("bad/types.yaml")) {
+        assert!(!schema.is_valid(&value));
+    }
+
+    let good = values(&fixture("good/full.yaml")).remove(0);
+    let refused = [
+        ("/kind", serde_json::json!("Deployment")),
+        ("/spec/unknown", serde_json::json!(1)),
+        ("/spec/user", serde_json::Value::Null),
+        ("/spec/release/id", serde_json::Value::Null),
+        ("/spec/release/id", serde_json::json!(["a"])),
+        ("/spec/workers/0/count", serde_json::json!(-1)),
+        ("/spec/workers/0/count", serde_json::json!("2")),
+        ("/spec/workers/0/stopTimeout", serde_json::json!(30)),
+        ("/spec/workers/0/stopTimeout", serde_json::json!("30")),
+        ("/spec/workers/0/stopTimeout", serde_json::json!("1 fortnight")),
+        ("/spec/workers/0/rollout/maxUnavailable", serde_json::json!("120%")),
+        ("/spec/workers/0/manager/systemd", serde_json::json!({"unit": "x@"})),
+        ("/spec/workers/0/manager", serde_json::json!({})),
+        ("/spec/workers/2/manager/builtin/run", serde_json::json!([])),
+        ("/spec/health/file", serde_json::json!({"path": "x"})),
+        ("/spec/health/attempts", serde_json::json!(0)),
+        ("/spec/strays", serde_json::json!("kill")),
+        ("/spec/sync/suspend", serde_json::json!("yes")),
+    ];
+    for (pointer, value) in refused {
+        let mut changed = good.clone();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        changed.pointer_mut(parent).unwrap()[key] = value;
+        assert!(!schema.is_valid(&changed), "{pointer}");
+        let text = serde_json::to_string(&changed).unwrap();
+        assert!(load_text(&text).is_err(), "{pointer}");
+    }
+}
+
+/// `format` words that editors check otherwise than we do, and nulls, must not come back.
+#[test]
+fn the_schema_has_no_traps_for_editors() {
+    let text = json_schema().to_string();
+    assert!(!text.contains("\"format\""), "{text}");
+    assert!(!text.contains("\"null\""), "{text}");
+    for id in [serde_json::json!("a"), serde_json::json!(20_260_111), serde_json::json!(1e3)] {
+        let schema = jsonschema::validator_for(&json_schema()).unwrap();
+        let manifest = serde_json::json!({"apiVersion": "trueup/v1", "kind": "App", "metadata": {"name": "a"},
+            "spec": {"root": "/a", "release": {"id": id}}});
+        assert!(schema.is_valid(&manifest), "{id}");
+    }
+}
+
+mod never_a_panic {
+    use proptest::prelude::*;
+
+    use super::load_text;
+
+    /// What the mutations put into good manifests.
+    const SPLICES: [&str; 24] = [
+        "\n",
+        " ",
+        "  ",
+        "\t",
+        ": ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "'",
+        "&a ",
+        "*a",
+        "!!str ",
+        "|\n",
+        ">\n",
+        "#",
+        "---\n",
+        "\0",
+        "ä",
+        "null",
+        "-1",
+        "99999999999999999999",
+    ];
+
+    fn load_and_show(text: &str) {
+        if let Err(errors) = load_text(text) {
+            assert!(!errors.mistakes.is_empty());
+            assert!(errors.mistakes.iter().all(|mistake| mistake.line != Some(0) && mistake.column != Some(0)));
+            let _ = (errors.render(false, 80), errors.render(true, 80), errors.to_json(), errors.to_string());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_bytes_come(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut bytes = bytes.as_slice();
+            let _ = super::load(&["-".into()], &mut bytes).map_err(|errors| errors.render(false, 80));
+        }
+
+        #[test]
+        fn whatever_text_comes(text in "[ -~\\n\\täö€]{0,300}") {
+            load_and_show(&text);
+        }
+
+        #[test]
+        fn however_a_manifest_is_mangled(
+            whole in prop_oneof![
+                Just(include_str!("manifests/good/full.yaml")),
+                Just(include_str!("manifests/good/several.yaml")),
+                Just(include_str!("manifests/bad/eight.yaml")),
+                Just(include_str!("manifests/bad/types.yaml")),
+            ],
+            cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..12, 0..SPLICES.len()), 1..6),
+        ) {
+            let mut text: Vec<char> = whole.chars().collect();
+            for (at, removed, splice) in cuts {
+                let at = at.index(text.len() + 1);
+                let end = (at + removed).min(text.len());
+                text.splice(at..end, SPLICES[splice].chars());
+            }
+            load_and_show(&text.into_iter().collect::<String>());
+        }
+    }
+}
