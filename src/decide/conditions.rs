@@ -19,7 +19,7 @@ struct Objection {
     message: String,
 }
 
-/// Ready, Healthy, WorkersCurrent, Reconciling and Stalled, in this order.
+/// Ready, Healthy, `WorkersCurrent`, Reconciling and Stalled, in this order.
 pub(super) fn conditions(
     app: &App,
     observed: &Observed,
@@ -103,7 +103,12 @@ fn drift(app: &App, difference: &Difference, groups: &[GroupStatus]) -> Vec<Obje
     for drift in &difference.drift {
         match drift {
             Drift::CurrentElsewhere { observed, .. } => {
-                object(true, false, Reason::ReleaseNotCurrent, format!("current is {observed}, not {}", app.release.id))
+                object(
+                    true,
+                    false,
+                    Reason::ReleaseNotCurrent,
+                    format!("current is {observed}, not {}", app.release.id),
+                );
             }
             Drift::ConfigChanged { path, group } => {
                 object(true, false, Reason::ConfigChanged, format!("{path} has changed, and {group} was not told"));

@@ -4,6 +4,7 @@
 
 use crate::model::app::{App, Manager};
 use crate::model::drift::{Blocker, Stalled};
+use crate::model::names::ReleaseId;
 use crate::model::observed::{Evidence, Runs};
 use crate::model::report::Problem;
 
@@ -98,7 +99,7 @@ fn finding(evidence: &Evidence) -> String {
         Runs::Release { id } => format!("runs {id} ({})", evidence.seen),
         Runs::Deleted { id } => format!("runs {id}, which was deleted ({})", evidence.seen),
         Runs::Mixed { ids } => {
-            let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+            let ids: Vec<&str> = ids.iter().map(ReleaseId::as_str).collect();
             format!("runs a mix of {} ({})", ids.join(" and "), evidence.seen)
         }
         Runs::BeforeSwitch | Runs::AfterSwitch => format!("does not run what is desired ({})", evidence.seen),

@@ -28,7 +28,7 @@ pub struct AppStatus {
     /// When `current` was last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_since: Option<Timestamp>,
-    /// Ready, Healthy, WorkersCurrent, Reconciling and Stalled, in this order; always all five.
+    /// Ready, Healthy, `WorkersCurrent`, Reconciling and Stalled, in this order; always all five.
     pub conditions: Vec<Condition>,
     /// One entry for each group, in the order of the manifest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
