@@ -7,7 +7,15 @@
 pub mod cli;
 pub mod decide;
 pub mod engine;
+pub mod health;
+pub mod host;
+pub mod ledger;
+pub mod local;
+pub mod managers;
 pub mod manifest;
 pub mod model;
 pub mod observe;
 pub mod ports;
+pub mod releases;
+#[cfg(test)]
+pub(crate) mod sim;

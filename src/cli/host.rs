@@ -12,6 +12,8 @@ use crate::local::LocalHost;
 use crate::model::app::App;
 use crate::model::report::{Mode, PassReport};
 
+/// What others read about who holds a lock; a pass that only looks takes none.
+const HOLDER: &str = "trueup reconcile";
 /// The exit code after a second wish to stop, as shells count SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -32,7 +34,7 @@ pub fn pass(
         if mode == Mode::Apply {
             listen_for_signals(&request.interrupt).map_err(|error| cannot_begin(&error))?;
         }
-        Ok(reconcile(&LocalHost::new(), apps, &request, listener).await)
+        Ok(reconcile(&LocalHost::new(HOLDER), apps, &request, listener).await)
     })
 }
 

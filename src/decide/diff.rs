@@ -69,6 +69,9 @@ fn members_drift(
             detail: String::new(),
         });
     }
+    for worker in &selection.leaving {
+        difference.settling.push(settling(group, worker, true));
+    }
     for worker in &selection.surplus {
         difference.drift.push(Drift::WorkerSurplus {
             group: group.name.clone(),
@@ -145,12 +148,17 @@ fn keeper(
     let waited_for =
         worker.state.is_passing() && (worker.state != MemberState::Starting || *freshness == Freshness::Fresh);
     if waited_for {
-        difference.settling.push(Settling {
-            group: name.clone(),
-            member: member.clone(),
-            state: worker.state,
-            detail: worker.detail.clone(),
-        });
+        difference.settling.push(settling(group, worker, false));
+    }
+}
+
+fn settling(group: &WorkerGroup, worker: &Worker, leaving: bool) -> Settling {
+    Settling {
+        group: group.name.clone(),
+        member: worker.member.clone(),
+        state: worker.state,
+        detail: worker.detail.clone(),
+        leaving,
     }
 }
 

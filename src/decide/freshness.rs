@@ -1,13 +1,13 @@
 //! Is one worker fresh? Its evidence and its start against what is desired.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::model::app::{App, WorkerGroup};
 use crate::model::drift::StaleBecause;
 use crate::model::health::WorkerNumbers;
 use crate::model::names::RelativePath;
 use crate::model::observed::{Link, Observed, ObservedConfig, Runs, Worker};
-use crate::model::process::Known;
+use crate::model::process::{Known, START_GUARD};
 
 /// Whether a worker runs what is desired.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,12 +35,16 @@ pub fn freshness(app: &App, observed: &Observed, group: &WorkerGroup, worker: &W
     for (path, content) in contents(app, observed, group) {
         let Some(since) = content.since() else { continue };
         match worker.started {
-            Some(started) if started >= since => {}
+            Some(started) if is_clearly_after(started, since) => {}
             Some(_) => return Freshness::Stale(StaleBecause::Config(path.clone())),
             None => return Freshness::Unknown,
         }
     }
     Freshness::Fresh
+}
+
+fn is_clearly_after(started: Timestamp, since: Timestamp) -> bool {
+    SignedDuration::try_from(START_GUARD).is_ok_and(|guard| started.duration_since(since) >= guard)
 }
 
 /// The link leads to the desired release.
@@ -93,11 +97,11 @@ fn content(app: &App, observed: &Observed, config: &ObservedConfig, with_step: b
         (Some(applied), digest) if applied.digest == *digest => Some(Content::AppliedAt(applied.at)),
         (Some(_), _) => Some(changed),
         (None, None) => Some(Content::Settled),
-        // Nobody wrote down what the group was told. Whoever made the release in force knew the file as it was
-        // then; written since, the step has not run. Workers younger than the file have read it.
+        // Nobody wrote down what the group was told. Whoever made the release knew the file as it was then;
+        // written since, the step has not run. Workers younger than the file have read it.
         (None, Some(_)) => {
-            let in_force_since = observed.layout.link_changed.filter(|_| leads_to_desired(app, &observed.layout.link));
-            let step_is_due = with_step && in_force_since.is_some_and(|since| written > since);
+            let made = observed.layout.release(&app.release.id).and_then(|release| release.made);
+            let step_is_due = with_step && made.is_none_or(|made| written >= made);
             Some(if step_is_due { changed } else { Content::AppliedAt(written) })
         }
     }

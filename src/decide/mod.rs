@@ -2,7 +2,7 @@
 //!
 //! Sees only the model: no clock, no file system, no async. The dry run, the apply and every
 //! later rollback use these same functions, so a dry run cannot lie about the snapshot it saw.
-//! Begin at [`diff`](diff::diff), then [`plan`](plan::plan).
+//! Begin at [`diff`](diff::diff), then [`plan`](plan::plan); [`health`] judges what a probe answered.
 
 mod conditions;
 pub mod diff;

@@ -84,7 +84,8 @@ impl Waves {
                 .drift
                 .iter()
                 .filter(|drift| matches!(drift, Drift::WorkerDown { group: of, .. } if *of == group.name));
-            let coming = difference.settling.iter().filter(|one| one.group == group.name && !one.state.is_up());
+            let coming =
+                difference.settling.iter().filter(|one| one.group == group.name && !one.leaving && !one.state.is_up());
             // Who is down already takes up room until another look finds it up.
             let down = u32::try_from(down.count() + coming.count()).unwrap_or(u32::MAX);
             let left = limit.saturating_sub(down);
@@ -354,7 +355,7 @@ mod tests {
         );
         assert_eq!(planned.steps.iter().map(|step| step.wave).collect::<Vec<_>>(), [1, 2, 2]);
         observed.config[0].modified = Some(seconds_before(noon(), 150));
-        assert!(plan(&wanted, &observed).is_empty(), "the release was put in force after the file was written");
+        assert!(plan(&wanted, &observed).is_empty(), "the release was made after the file was written");
     }
 
     #[test]

@@ -231,7 +231,7 @@ proptest! {
             let coming = diff(&app, &observed)
                 .settling
                 .iter()
-                .filter(|one| one.group == wanted.name && !one.state.is_up())
+                .filter(|one| one.group == wanted.name && !one.leaving && !one.state.is_up())
                 .count();
             let last = planned.steps.iter().map(|step| step.wave).max().unwrap_or(0);
             for wave in WORKER_WAVE..=last {

@@ -12,6 +12,8 @@ pub struct Selection<'a> {
     pub keep: Vec<(&'a Worker, Freshness)>,
     /// Members beyond `count` that run, or would come back, ordered by ordinal.
     pub surplus: Vec<&'a Worker>,
+    /// Members beyond `count` that are on their way out, ordered by ordinal.
+    pub leaving: Vec<&'a Worker>,
     /// Names of members that are not there yet, where the manager allows new ones.
     pub missing: Vec<MemberName>,
     /// How many are wanted beyond what a manager with a fixed set offers.
@@ -36,7 +38,11 @@ pub fn select<'a>(app: &App, observed: &Observed, group: &WorkerGroup, members: 
     let mut keep: Vec<(&Worker, Freshness)> =
         ranked.into_iter().map(|(_, worker, freshness)| (worker, freshness)).collect();
     keep.sort_by_key(|(worker, _)| worker.ordinal);
-    let mut surplus: Vec<&Worker> = rest.into_iter().map(|(_, worker, _)| worker).filter(|w| occupies(w)).collect();
+    let rest: Vec<&Worker> = rest.into_iter().map(|(_, worker, _)| worker).collect();
+    let mut leaving: Vec<&Worker> =
+        rest.iter().filter(|worker| worker.state == MemberState::Stopping).copied().collect();
+    leaving.sort_by_key(|worker| worker.ordinal);
+    let mut surplus: Vec<&Worker> = rest.into_iter().filter(|worker| occupies(worker)).collect();
     surplus.sort_by_key(|worker| worker.ordinal);
 
     let lacking = group.count.saturating_sub(u32::try_from(keep.len()).unwrap_or(u32::MAX));
@@ -46,7 +52,7 @@ pub fn select<'a>(app: &App, observed: &Observed, group: &WorkerGroup, members: 
         .take(usize::try_from(lacking).unwrap_or(usize::MAX))
         .collect();
     let beyond = lacking.saturating_sub(u32::try_from(missing.len()).unwrap_or(u32::MAX));
-    Selection { keep, surplus, missing, beyond }
+    Selection { keep, surplus, leaving, missing, beyond }
 }
 
 /// How dear it is to keep a member: the lower, the better.

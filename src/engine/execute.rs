@@ -17,10 +17,9 @@ use crate::model::action::{Action, Plan, Step};
 use crate::model::app::{App, WorkerGroup};
 use crate::model::names::{GroupName, RelativePath};
 use crate::model::observed::{Observed, Rung};
-use crate::model::process::Known;
+use crate::model::process::{Known, START_GUARD};
 use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory};
 use crate::model::report::{Problem, Tried};
-use crate::observe::evidence::GUARD;
 use crate::ports::{GroupOf, Host, HostError, HostErrorKind};
 
 /// How long a step of `restartOn` may take.
@@ -56,6 +55,7 @@ impl<'a, H: Host> Executor<'a, H> {
     /// another look finds room for them are left to the next round.
     pub async fn execute(&self, plan: &Plan, observed: &Observed) -> Vec<Tried> {
         let mut tried = Vec::new();
+        let mut switched = observed.layout.link_changed;
         let mut without_config: BTreeSet<GroupName> = BTreeSet::new();
         for wave in SWITCH_WAVE..=WORKER_WAVE {
             let steps: Vec<&Step> = plan
@@ -70,6 +70,9 @@ impl<'a, H: Host> Executor<'a, H> {
             if self.interrupt.is_asked() {
                 break;
             }
+            if wave == WORKER_WAVE {
+                self.keep_clear_of(last_change(plan, observed, switched)).await;
+            }
             let done = join_all(steps.into_iter().map(|step| self.step(step, observed))).await;
             let failed = |one: &&Tried| one.problem.is_some();
             if wave == CONFIG_WAVE {
@@ -81,11 +84,19 @@ impl<'a, H: Host> Executor<'a, H> {
             if switch_failed {
                 break;
             }
-            if wave == SWITCH_WAVE && starts_are_judged_by_time(plan, observed) {
-                self.host.sleep(GUARD * 2).await;
+            if wave == SWITCH_WAVE {
+                switched = Some(self.host.now());
             }
         }
         tried
+    }
+
+    /// Waits until a worker that starts is clearly younger than the last change, whoever made it.
+    async fn keep_clear_of(&self, change: Option<Timestamp>) {
+        let since = change.map_or(Duration::MAX, |change| elapsed(change, self.host.now()));
+        if let Some(rest) = (START_GUARD * 2).checked_sub(since) {
+            self.host.sleep(rest).await;
+        }
     }
 
     async fn step(&self, step: &Step, observed: &Observed) -> Tried {
@@ -195,7 +206,7 @@ impl<'a, H: Host> Executor<'a, H> {
         })
         .await?;
         // Workers started from now on must be told apart from those that started before.
-        self.host.sleep(GUARD * 2).await;
+        self.host.sleep(START_GUARD * 2).await;
         Ok(())
     }
 
@@ -241,25 +252,27 @@ impl<'a, H: Host> Executor<'a, H> {
     }
 }
 
-/// Whether a worker that starts right after the switch could be mistaken for one from before it:
-/// its release is told by its start time alone, or nothing tells yet by what it would be.
-fn starts_are_judged_by_time(plan: &Plan, observed: &Observed) -> bool {
-    plan.steps.iter().any(|step| match &step.action {
-        Action::StartWorker { group, .. } | Action::RestartWorker { group, .. } => {
-            let seen = observed.groups.iter().find(|seen| seen.group == *group);
-            let mut up = seen
-                .iter()
-                .flat_map(|seen| seen.members.iter().flatten())
-                .filter(|worker| worker.state.is_up())
-                .peekable();
-            up.peek().is_none() || up.any(|worker| matches!(worker.evidence.rung, None | Some(Rung::StartTime)))
-        }
-        Action::SwitchCurrent { .. }
-        | Action::ApplyConfig { .. }
-        | Action::StopWorker { .. }
-        | Action::EnableWorker { .. }
-        | Action::StopStray { .. } => false,
-    })
+/// The last change that workers which start now will be judged against by their start time: of a file that
+/// they read, and of the link where nothing else tells (yet) what they run.
+fn last_change(plan: &Plan, observed: &Observed, switched: Option<Timestamp>) -> Option<Timestamp> {
+    let starting: BTreeSet<&GroupName> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::StartWorker { group, .. } | Action::RestartWorker { group, .. } => Some(group),
+            Action::SwitchCurrent { .. }
+            | Action::ApplyConfig { .. }
+            | Action::StopWorker { .. }
+            | Action::EnableWorker { .. }
+            | Action::StopStray { .. } => None,
+        })
+        .collect();
+    let written = observed.config.iter().filter(|file| starting.contains(&file.group)).filter_map(|file| file.modified);
+    let silent = observed.groups.iter().filter(|seen| starting.contains(&seen.group)).any(|seen| {
+        let mut up = seen.members.iter().flatten().filter(|worker| worker.state.is_up()).peekable();
+        up.peek().is_none() || up.any(|worker| matches!(worker.evidence.rung, None | Some(Rung::StartTime)))
+    });
+    written.chain(switched.filter(|_| silent)).max()
 }
 
 /// From one moment to a later one; nothing if the clock was set back.

@@ -132,6 +132,8 @@ pub struct Settling {
     /// The manager's own words.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// It is beyond `count`, and only waited out.
+    pub leaving: bool,
 }
 
 /// A difference that no action of ours closes.

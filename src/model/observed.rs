@@ -97,6 +97,8 @@ pub struct ObservedRelease {
     pub id: ReleaseId,
     /// Device and inode of the directory.
     pub inode: Inode,
+    /// When the directory was made; none where the file system does not tell.
+    pub made: Option<Timestamp>,
     /// There is nothing in it. Looked at only for the desired release; false for the others.
     pub empty: bool,
     /// What `release.requires` names and it lacks. Looked at only for the desired release.

@@ -1,6 +1,7 @@
 //! Processes, and the facts about one that say which release it runs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,10 @@ impl std::fmt::Display for Pid {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StartTicks(pub u64);
+
+/// How close to another event a process's start may lie before neither "before" nor "after" can be
+/// said: start times in wall time are known to some 10 ms.
+pub const START_GUARD: Duration = Duration::from_millis(20);
 
 /// One process for as long as the machine runs: the pid and when it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

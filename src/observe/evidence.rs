@@ -13,11 +13,7 @@ use jiff::Timestamp;
 
 use crate::model::names::{ReleaseId, Root};
 use crate::model::observed::{Evidence, Layout, Link, Rung, Runs};
-use crate::model::process::{Known, Place, ProcessFacts, ProcessSummary};
-
-/// How close to the link's change a start may lie before neither "before" nor "after" can be said:
-/// start times are known to some 10 ms.
-pub const GUARD: Duration = Duration::from_millis(20);
+use crate::model::process::{Known, Place, ProcessFacts, ProcessSummary, START_GUARD};
 
 /// A release that something named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +162,7 @@ fn by_start(layout: &Layout, started: Option<Started>) -> Evidence {
         return Evidence::unknown("it names no release, and current leads to none");
     };
     let since = |from: Timestamp, to: Timestamp| to.duration_since(from);
-    let guard = jiff::SignedDuration::try_from(GUARD).unwrap_or_default();
+    let guard = jiff::SignedDuration::try_from(START_GUARD).unwrap_or_default();
     let within = jiff::SignedDuration::try_from(started.within).unwrap_or_default();
     let after = since(changed, started.at);
     let (runs, seen) = if after >= guard {

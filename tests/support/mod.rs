@@ -32,8 +32,10 @@
     reason = "a helper that fails should fail its test on the spot"
 )]
 
+pub mod door;
 pub mod fixtures;
 mod host;
+pub mod local;
 
 pub use host::{Background, Host, Output, Unit, host_or_skip, wait_until};
 

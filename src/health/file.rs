@@ -1,0 +1,130 @@
+//! Health from a file that the application writes.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::OFlags;
+
+use super::{BODY_LIMIT, body, failure, spoken};
+use crate::model::health::{ProbeAnswer, ProbeFailure};
+
+/// Reads the file once. One that is older than `max_age` is a failure, whatever it says.
+pub(super) async fn probe(
+    path: &Path,
+    max_age: Option<Duration>,
+    timeout: Duration,
+) -> Result<ProbeAnswer, ProbeFailure> {
+    let reading = tokio::task::spawn_blocking({
+        let path = path.to_owned();
+        move || read(&path, max_age)
+    });
+    match tokio::time::timeout(timeout, reading).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => Err(failure(format!("reading `{}` did not come to its end: {error}", path.display()))),
+        Err(_) => Err(failure(format!("`{}` could not be read within {}", path.display(), spoken(timeout)))),
+    }
+}
+
+fn read(path: &PathBuf, max_age: Option<Duration>) -> Result<ProbeAnswer, ProbeFailure> {
+    let began = Instant::now();
+    let failed = |error: &std::io::Error| failure(format!("cannot read `{}`: {error}", path.display()));
+    // Nonblocking: opening a named pipe would else wait for its writer.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| failed(&error))?;
+    let metadata = file.metadata().map_err(|error| failed(&error))?;
+    if !metadata.is_file() {
+        return Err(failure(format!("`{}` is not a regular file", path.display())));
+    }
+    let written = metadata.modified().map_err(|error| failed(&error))?;
+    // A file from the future, as clocks go, is new.
+    let age = SystemTime::now().duration_since(written).unwrap_or_default();
+    if let Some(max_age) = max_age
+        && age > max_age
+    {
+        return Err(failure(format!(
+            "`{}` is {} s old, at most {} allowed",
+            path.display(),
+            age.as_secs(),
+            spoken(max_age)
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.take(BODY_LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    if bytes.len() > BODY_LIMIT {
+        return Err(failure(format!("`{}` is larger than 1 MiB", path.display())));
+    }
+    Ok(ProbeAnswer {
+        status: None,
+        headers: BTreeMap::new(),
+        body: body(&bytes),
+        latency: began.elapsed(),
+        age: Some(age),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use serde_json::json;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn the_content_and_the_age_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("health");
+        fs::write(&path, "ready\n").unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(SystemTime::now() - Duration::from_secs(45))
+            .unwrap();
+        let answer = probe(&path, None, TIMEOUT).await.unwrap();
+        assert_eq!((answer.status, &answer.body), (None, &json!("ready\n")));
+        let age = answer.age.unwrap();
+        assert!(age >= Duration::from_secs(45) && age < Duration::from_secs(105), "{age:?}");
+        assert!(probe(&path, Some(Duration::from_hours(1)), TIMEOUT).await.is_ok());
+
+        let failure = probe(&path, Some(Duration::from_secs(30)), TIMEOUT).await.unwrap_err();
+        assert!(failure.message.ends_with(" s old, at most 30 s allowed"), "{failure}");
+
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(SystemTime::now() + Duration::from_secs(45))
+            .unwrap();
+        let answer = probe(&path, Some(Duration::from_secs(30)), TIMEOUT).await.unwrap();
+        assert_eq!(answer.age, Some(Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_says_why() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        fs::write(place("large"), vec![b' '; BODY_LIMIT + 1]).unwrap();
+        fs::write(place("largest"), vec![b' '; BODY_LIMIT]).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, place("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(probe(&place("largest"), None, TIMEOUT).await.is_ok());
+        let rows = [
+            (place("absent"), "cannot read"),
+            (place("pipe"), "not a regular file"),
+            (directory.path().to_owned(), "not a regular file"),
+            (place("large"), "larger than 1 MiB"),
+        ];
+        for (path, words) in rows {
+            let failure = probe(&path, None, TIMEOUT).await.unwrap_err();
+            assert!(failure.message.contains(words), "{failure}");
+            assert!(failure.message.contains(&*path.to_string_lossy()), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Whom HTTPS probes trust.
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::SystemTime;
+
+use reqwest::{Certificate, ClientBuilder};
+
+use super::failure;
+use crate::model::health::ProbeFailure;
+
+/// Whom a client trusts; two clients with equal trust are interchangeable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Nobody: it never speaks TLS, and no certificates are loaded for it.
+    Nobody,
+    /// The system's certificates.
+    System,
+    /// Those and the ones in this file, as written at this time.
+    SystemAnd(PathBuf, Option<SystemTime>),
+}
+
+impl Trust {
+    /// What a request needs.
+    pub(super) fn of(https: bool, ca_file: Option<&Path>) -> Self {
+        match (https, ca_file) {
+            (false, _) => Self::Nobody,
+            (true, None) => Self::System,
+            (true, Some(path)) => {
+                let written = std::fs::metadata(path).and_then(|found| found.modified()).ok();
+                Self::SystemAnd(path.to_owned(), written)
+            }
+        }
+    }
+
+    /// Adds the certificates to a client in the making.
+    pub(super) fn apply(&self, builder: ClientBuilder) -> Result<ClientBuilder, ProbeFailure> {
+        install_provider();
+        match self {
+            // An empty list of our own keeps the system's certificates from being loaded.
+            Self::Nobody => Ok(builder.tls_certs_only([])),
+            Self::System => Ok(builder),
+            Self::SystemAnd(path, _) => Ok(builder.tls_certs_merge(read(path)?)),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<Certificate>, ProbeFailure> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| failure(format!("cannot read the certificates in `{}`: {error}", path.display())))?;
+    let certificates = Certificate::from_pem_bundle(&bytes)
+        .map_err(|error| failure(format!("`{}` does not hold certificates in PEM form: {error}", path.display())))?;
+    if certificates.is_empty() {
+        return Err(failure(format!("`{}` holds no certificate in PEM form", path.display())));
+    }
+    Ok(certificates)
+}
+
+/// Clients cannot be made before this, not even for plain HTTP.
+fn install_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error says that another room of this program was first, with the same provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}

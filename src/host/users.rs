@@ -1,0 +1,125 @@
+//! Users of the machine: whom an App's commands, workers and files belong to.
+
+use std::ffi::CString;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use nix::unistd::{Gid, Uid, getgrouplist};
+
+use crate::model::app::App;
+use crate::ports::{HostError, HostErrorKind};
+
+/// One user, with everything that a child of his needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Login name; the number in digits where the machine has no name for it.
+    pub name: String,
+    /// His number.
+    pub uid: u32,
+    /// His primary group.
+    pub gid: u32,
+    /// All his groups, the primary one among them.
+    pub groups: Vec<u32>,
+    /// His home directory; `/` where the machine knows none.
+    pub home: PathBuf,
+    /// His shell; `/bin/sh` where the machine knows none.
+    pub shell: PathBuf,
+}
+
+impl User {
+    /// Looks a login name up. Blocks while name services are asked.
+    ///
+    /// # Errors
+    /// There is no such user, or the name service does not answer.
+    pub fn named(name: &str) -> Result<Self, HostError> {
+        match nix::unistd::User::from_name(name) {
+            Ok(Some(found)) => Self::complete(found),
+            Ok(None) => Err(HostError::new(HostErrorKind::Misconfigured, format!("there is no user `{name}`"))
+                .with_help("create the user, or set `spec.user` to one that exists")),
+            Err(error) => Err(HostError::io(format!("cannot look up the user `{name}`"), &error.into())),
+        }
+    }
+
+    /// Looks a number up. A number without a name is a user nevertheless, with `gid` as his only group.
+    ///
+    /// # Errors
+    /// The name service does not answer.
+    pub fn numbered(uid: u32, gid: u32) -> Result<Self, HostError> {
+        match nix::unistd::User::from_uid(Uid::from_raw(uid)) {
+            Ok(Some(found)) => Self::complete(found),
+            Ok(None) => Ok(Self {
+                name: uid.to_string(),
+                uid,
+                gid,
+                groups: vec![gid],
+                home: PathBuf::from("/"),
+                shell: PathBuf::from("/bin/sh"),
+            }),
+            Err(error) => Err(HostError::io(format!("cannot look up the user {uid}"), &error.into())),
+        }
+    }
+
+    /// Who runs this program.
+    ///
+    /// # Errors
+    /// The name service does not answer.
+    pub fn who_runs() -> Result<Self, HostError> {
+        Self::numbered(nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())
+    }
+
+    /// Whom an App's commands, workers and made files belong to: `spec.user`; without it the owner of the
+    /// root when run as root, else who runs.
+    ///
+    /// # Errors
+    /// There is no such user, or the root cannot be looked at.
+    pub fn of(app: &App) -> Result<Self, HostError> {
+        if let Some(name) = &app.user {
+            return Self::named(name.as_str());
+        }
+        if !nix::unistd::geteuid().is_root() {
+            return Self::who_runs();
+        }
+        let root = std::fs::metadata(app.root.path())
+            .map_err(|error| HostError::io(format!("cannot look at `{}`", app.root), &error))?;
+        Self::numbered(root.uid(), root.gid())
+    }
+
+    fn complete(found: nix::unistd::User) -> Result<Self, HostError> {
+        let cannot = |error: std::io::Error| {
+            HostError::io(format!("cannot look up the groups of the user `{}`", found.name), &error)
+        };
+        let name = CString::new(found.name.as_str()).map_err(|error| cannot(error.into()))?;
+        let groups = getgrouplist(&name, found.gid).map_err(|error| cannot(error.into()))?;
+        let or = |path: PathBuf, default: &str| if path.as_os_str().is_empty() { default.into() } else { path };
+        Ok(Self {
+            uid: found.uid.as_raw(),
+            gid: found.gid.as_raw(),
+            groups: groups.into_iter().map(Gid::as_raw).collect(),
+            home: or(found.dir, "/"),
+            shell: or(found.shell, "/bin/sh"),
+            name: found.name,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_name_and_by_number() {
+        let root = User::named("root").unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert!(root.groups.contains(&0));
+        assert_eq!(User::numbered(0, 0).unwrap(), root);
+    }
+
+    #[test]
+    fn a_number_without_a_name_is_a_user_and_a_name_without_a_number_is_none() {
+        let nameless = User::numbered(3_999_999_999, 77).unwrap();
+        assert_eq!((nameless.name.as_str(), nameless.gid, nameless.groups.as_slice()), ("3999999999", 77, &[77][..]));
+        let error = User::named("no-such-user-here").unwrap_err();
+        assert_eq!(error.kind, HostErrorKind::Misconfigured);
+        assert!(error.message.contains("no-such-user-here") && error.help.is_some(), "{error:?}");
+    }
+}

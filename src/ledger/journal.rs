@@ -1,0 +1,206 @@
+//! What was done and why: one JSON line each, oldest first.
+//!
+//! `journal.jsonl` is moved to `journal.1.jsonl` before it would grow beyond 1 MiB, so the two
+//! never hold much more than 2 MiB together. Lines are not forced to the disk: a power cut may
+//! cost the last seconds of history, and no decision rests on them.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::OFlags;
+
+use super::folder::Folder;
+use crate::model::names::Root;
+use crate::model::record::JournalEntry;
+use crate::ports::{HostError, HostErrorKind};
+
+const NAME: &str = "journal.jsonl";
+const OLDER: &str = "journal.1.jsonl";
+/// Size in bytes that the journal does not grow beyond.
+const LIMIT: u64 = 1 << 20;
+
+/// Adds one line, in one write; a torn last line of a pass that died is closed first.
+///
+/// # Errors
+/// What the file system refuses.
+pub fn append(root: &Root, entry: &JournalEntry) -> Result<(), HostError> {
+    append_within(root, entry, LIMIT)
+}
+
+fn append_within(root: &Root, entry: &JournalEntry, limit: u64) -> Result<(), HostError> {
+    let line = serde_json::to_vec(entry).map_err(|error| {
+        HostError::new(HostErrorKind::Other, format!("cannot write a line of the journal as JSON: {error}"))
+    })?;
+    let folder = Folder::open(root)?;
+    write(&folder, &line, limit)
+        .map_err(|error| HostError::io(format!("cannot write `{}`", folder.path(NAME).display()), &error))
+}
+
+fn write(folder: &Folder, line: &[u8], limit: u64) -> io::Result<()> {
+    let mut file = folder.file(NAME, OFlags::APPEND)?;
+    let mut length = file.metadata()?.len();
+    if length > 0 && length + line.len() as u64 + 2 > limit {
+        folder.rename(NAME, OLDER)?;
+        file = folder.file(NAME, OFlags::APPEND)?;
+        length = 0;
+    }
+    let mut text = Vec::with_capacity(line.len() + 2);
+    if is_torn(&file, length)? {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(line);
+    text.push(b'\n');
+    file.write_all(&text)
+}
+
+fn is_torn(file: &File, length: u64) -> io::Result<bool> {
+    let Some(last) = length.checked_sub(1) else { return Ok(false) };
+    let mut byte = [b'\n'];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte != *b"\n")
+}
+
+/// All lines that can be read, oldest first. Torn and unknown lines are skipped.
+#[must_use]
+pub fn read(root: &Root) -> Vec<JournalEntry> {
+    let mut entries = Vec::new();
+    for name in [OLDER, NAME] {
+        let lines = Folder::existing(root)
+            .and_then(|folder| folder.map_or(Ok(None), |folder| folder.readable(name)))
+            .and_then(|file| file.map_or(Ok(Vec::new()), parse));
+        match lines {
+            Ok(mut lines) => entries.append(&mut lines),
+            Err(error) => {
+                tracing::warn!(file = %root.state().join(name).display(), %error, "cannot read the journal");
+            }
+        }
+    }
+    entries
+}
+
+fn parse(file: File) -> io::Result<Vec<JournalEntry>> {
+    let mut entries = Vec::new();
+    for line in BufReader::new(file).split(b'\n') {
+        if let Ok(entry) = serde_json::from_slice(&line?) {
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::action::Action;
+    use crate::model::names::{AppName, GroupName, MemberName, ReleaseId};
+    use crate::model::process::{Pid, ProcessId, StartTicks};
+    use crate::model::record::JournalEvent;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path()).unwrap();
+        (directory, root)
+    }
+
+    fn entry(event: JournalEvent) -> JournalEntry {
+        JournalEntry {
+            at: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
+            pass: "p1".to_owned(),
+            app: AppName::new("yujix").unwrap(),
+            event,
+        }
+    }
+
+    fn numbered(number: u32) -> JournalEntry {
+        entry(JournalEvent::PassEnded { outcome: "converged".to_owned(), summary: format!("{number:08}") })
+    }
+
+    #[test]
+    fn every_sort_of_line_reads_back_as_it_was_written() {
+        let (_directory, root) = root();
+        let group = GroupName::new("default").unwrap();
+        let member = MemberName::new("w@1.service").unwrap();
+        let process = ProcessId { pid: Pid(7), start_ticks: StartTicks(99) };
+        let restart = Action::RestartWorker { group: group.clone(), member: member.clone(), process: Some(process) };
+        let r2 = ReleaseId::new("1e3").unwrap();
+        let events = [
+            JournalEvent::PassStarted { release: r2.clone(), trigger: "command".to_owned(), pid: 12 },
+            JournalEvent::Begin { action: Action::SwitchCurrent { to: r2 }, reason: "line\nbreak".to_owned() },
+            JournalEvent::Begin { action: restart.clone(), reason: String::new() },
+            JournalEvent::Done { action: restart, took_ms: 12 },
+            JournalEvent::Done { action: Action::RestartWorker { group, member, process: None }, took_ms: 1 },
+            JournalEvent::Failed { action: Action::StopStray { process }, error: "no".to_owned(), took_ms: 3 },
+            JournalEvent::PassEnded { outcome: "failed".to_owned(), summary: "one of two".to_owned() },
+        ];
+        let entries: Vec<JournalEntry> = events.into_iter().map(entry).collect();
+        for entry in &entries {
+            append(&root, entry).unwrap();
+        }
+        assert_eq!(read(&root), entries);
+        let text = fs::read_to_string(root.state().join(NAME)).unwrap();
+        assert_eq!(text.lines().count(), entries.len());
+    }
+
+    #[test]
+    fn a_torn_tail_is_skipped_and_closed() {
+        let (_directory, root) = root();
+        append(&root, &numbered(1)).unwrap();
+        append(&root, &numbered(2)).unwrap();
+        let path = root.state().join(NAME);
+        let whole = fs::read(&path).unwrap();
+        // Whatever part of the last line reached the disk.
+        let second = whole.len() / 2;
+        for length in second..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            append(&root, &numbered(3)).unwrap();
+            let mut expected = vec![numbered(1), numbered(3)];
+            if length == whole.len() - 1 {
+                expected.insert(1, numbered(2));
+            }
+            assert_eq!(read(&root), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn garbage_between_lines_is_skipped() {
+        let (_directory, root) = root();
+        append(&root, &numbered(1)).unwrap();
+        let path = root.state().join(NAME);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend_from_slice(b"\xff\0\n\n{\"event\":\"fromTheFuture\"}\n");
+        fs::write(&path, bytes).unwrap();
+        append(&root, &numbered(2)).unwrap();
+        assert_eq!(read(&root), [numbered(1), numbered(2)]);
+    }
+
+    #[test]
+    fn it_stays_bounded_and_loses_only_the_oldest_lines() {
+        let (_directory, root) = root();
+        let line = serde_json::to_vec(&numbered(0)).unwrap().len() as u64 + 1;
+        let limit = 4 * line + 1;
+        for number in 0..100 {
+            append_within(&root, &numbered(number), limit).unwrap();
+            for name in [NAME, OLDER] {
+                let length = fs::metadata(root.state().join(name)).map_or(0, |found| found.len());
+                assert!(length <= limit, "{name}: {length}");
+            }
+            let kept = read(&root);
+            assert_eq!(kept.last(), Some(&numbered(number)));
+            let first = number + 1 - u32::try_from(kept.len()).unwrap();
+            assert_eq!(kept, (first..=number).map(numbered).collect::<Vec<_>>());
+            assert!(kept.len() > 4 || number < 4, "{} after {number}", kept.len());
+        }
+    }
+
+    #[test]
+    fn no_folder_is_no_history() {
+        let (_directory, root) = root();
+        assert_eq!(read(&root), []);
+        assert!(!root.state().exists());
+    }
+}

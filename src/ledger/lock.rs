@@ -1,0 +1,266 @@
+//! One pass at a time over one root.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+use serde::{Deserialize, Serialize};
+
+use super::folder::Folder;
+use crate::model::names::Root;
+use crate::ports::{HostError, HostErrorKind};
+
+const NAME: &str = "lock";
+/// How often a held lock is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Keeps every other pass over the root out until it is dropped.
+///
+/// It is a lock of the kernel on an open file, so it goes with its holder. A command that was given
+/// [`Lock::try_clone`] holds it too if the holder is killed; a holder that lives to drop it lets
+/// others in at once.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// The same lock for a child process to inherit.
+    ///
+    /// # Errors
+    /// When this process may not open more files.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a daemon that a step left behind would keep its copy, and the lock, for ever.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+/// Who holds the lock; a courtesy to those who wait, the kernel alone decides.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    pid: i32,
+    since: Timestamp,
+    host: String,
+    command: String,
+}
+
+/// Takes the lock of a root, waiting for at most `wait`; `command` is what others will read about us.
+///
+/// # Errors
+/// [`HostErrorKind::TimedOut`] with the holder's pid and since when; or what the file system refuses.
+pub async fn lock(root: &Root, wait: Duration, command: &str) -> Result<Lock, HostError> {
+    let began = Instant::now();
+    let folder = Folder::open(root)?;
+    let failed = |error: &io::Error| HostError::io(format!("cannot lock `{}`", folder.path(NAME).display()), error);
+    let mut file = folder.file(NAME, OFlags::empty()).map_err(|error| failed(&error))?;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            Err(error) => return Err(failed(&error.into())),
+        }
+        let left = wait.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Err(held(root, &mut file));
+        }
+        tokio::time::sleep(left.min(PAUSE)).await;
+    }
+    let holder = Holder {
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        since: Timestamp::now(),
+        host: host(),
+        command: command.to_owned(),
+    };
+    let lock = Lock { file };
+    // A full disk must not keep a rollback from its lock: what is missing is only the courtesy.
+    if let Err(error) = introduce(&lock.file, &holder) {
+        tracing::warn!(%root, %error, "cannot write into the lock file who holds it");
+    }
+    Ok(lock)
+}
+
+fn introduce(mut file: &File, holder: &Holder) -> io::Result<()> {
+    let mut text = serde_json::to_vec(holder)?;
+    text.push(b'\n');
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&text)
+}
+
+fn held(root: &Root, file: &mut File) -> HostError {
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text));
+    let holder: Option<Holder> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+    let mut message = format!("`{root}` is locked: ");
+    match holder {
+        None => message.push_str("held by another process"),
+        Some(holder) => {
+            let here = holder.host == host();
+            let place = if here { String::new() } else { format!(" on {}", holder.host) };
+            let since = Timestamp::from_second(holder.since.as_second()).unwrap_or(holder.since);
+            let held = spoken(Timestamp::now().duration_since(holder.since).unsigned_abs());
+            // Writing to a string cannot fail.
+            let _ = write!(message, "held by pid {}{place} ({}) since {since} ({held})", holder.pid, holder.command);
+            if here && is_gone(holder.pid) {
+                message.push_str("; that process has ended, but a command that it started still runs");
+            }
+        }
+    }
+    HostError::new(HostErrorKind::TimedOut, message).with_help("wait for it with `--wait 5m`")
+}
+
+fn is_gone(pid: i32) -> bool {
+    // Not by looking into `/proc`, which may hide other users' processes.
+    Pid::from_raw(pid).is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// A duration as people say it, in its two largest units.
+fn spoken(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} m {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} m"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::BufRead;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path()).unwrap();
+        (directory, root)
+    }
+
+    #[tokio::test]
+    async fn a_second_one_is_told_who_holds_it() {
+        let (_directory, root) = root();
+        let first = lock(&root, Duration::ZERO, "trueup reconcile").await.unwrap();
+        let error = lock(&root, Duration::from_millis(1), "trueup status").await.unwrap_err();
+        assert_eq!(error.kind, HostErrorKind::TimedOut);
+        let pid = std::process::id();
+        assert!(error.message.contains(&format!("held by pid {pid} (trueup reconcile) since 2")), "{error}");
+        assert!(error.message.ends_with(" s)"), "{error}");
+        assert!(error.help.is_some_and(|help| help.contains("--wait")));
+
+        drop(first);
+        lock(&root, Duration::ZERO, "trueup status").await.unwrap();
+        let text = fs::read_to_string(root.state().join(NAME)).unwrap();
+        let holder: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(holder["command"], "trueup status");
+    }
+
+    #[tokio::test]
+    async fn a_waiting_one_gets_in_when_the_holder_lets_go() {
+        let (_directory, root) = root();
+        let first = lock(&root, Duration::ZERO, "first").await.unwrap();
+        let waiting = {
+            let root = root.clone();
+            tokio::spawn(async move { lock(&root, Duration::from_mins(1), "second").await })
+        };
+        let mut tried = tokio::time::interval(Duration::from_millis(1));
+        while Timestamp::now().duration_since(first_since(&root)).as_millis() < 100 {
+            tried.tick().await;
+            assert!(!waiting.is_finished());
+        }
+        drop(first);
+        waiting.await.unwrap().unwrap();
+    }
+
+    fn first_since(root: &Root) -> Timestamp {
+        let text = fs::read_to_string(root.state().join(NAME)).unwrap();
+        serde_json::from_str::<Holder>(&text).unwrap().since
+    }
+
+    #[tokio::test]
+    async fn unreadable_words_of_the_holder_do_no_harm() {
+        let (_directory, root) = root();
+        let _first = lock(&root, Duration::ZERO, "first").await.unwrap();
+        fs::write(root.state().join(NAME), b"\xff{").unwrap();
+        let error = lock(&root, Duration::ZERO, "second").await.unwrap_err();
+        assert!(error.message.contains("held by another process"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_copy_does_not_outlive_a_lock_that_was_let_go() {
+        let (_directory, root) = root();
+        let first = lock(&root, Duration::ZERO, "first").await.unwrap();
+        let copy = first.try_clone().unwrap();
+        drop(first);
+        lock(&root, Duration::ZERO, "second").await.unwrap();
+        drop(copy);
+    }
+
+    /// Run by the test below in a process of its own: takes the lock, starts a command that inherits it.
+    #[tokio::test]
+    async fn holder_in_its_own_process() {
+        let Ok(path) = std::env::var("TRUEUP_TEST_LOCK_ROOT") else { return };
+        let root = Root::new(path).unwrap();
+        let lock = lock(&root, Duration::ZERO, "trueup reconcile").await.unwrap();
+        let mut step = Command::new("sleep").arg("600").stdin(Stdio::from(lock.try_clone().unwrap())).spawn().unwrap();
+        println!("\nstep {}", step.id());
+        step.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_command_of_a_killed_holder_still_holds_it() {
+        let (_directory, root) = root();
+        let mut holder = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "ledger::lock::tests::holder_in_its_own_process"])
+            .env("TRUEUP_TEST_LOCK_ROOT", root.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = io::BufReader::new(holder.stdout.take().unwrap());
+        let step = output.lines().find_map(|line| line.unwrap().strip_prefix("step ")?.parse().ok()).unwrap();
+        let step = Pid::from_raw(step).unwrap();
+
+        let error = lock(&root, Duration::ZERO, "second").await.unwrap_err();
+        assert!(error.message.contains(&format!("pid {}", holder.id())), "{error}");
+        assert!(!error.message.contains("has ended"), "{error}");
+
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        let error = lock(&root, Duration::ZERO, "second").await.unwrap_err();
+        assert!(error.message.contains("has ended, but a command that it started still runs"), "{error}");
+
+        rustix::process::kill_process(step, rustix::process::Signal::KILL).unwrap();
+        lock(&root, Duration::from_mins(1), "second").await.unwrap();
+    }
+
+    #[test]
+    fn durations_are_spoken_in_two_units() {
+        for (seconds, words) in [(0, "0 s"), (59, "59 s"), (123, "2 m 3 s"), (3600, "1 h 0 m"), (90_061, "25 h 1 m")] {
+            assert_eq!(spoken(Duration::from_secs(seconds)), words);
+        }
+    }
+}

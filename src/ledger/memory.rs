@@ -1,0 +1,173 @@
+//! The memory of one App: one JSON document, replaced whole.
+
+use std::io::{self, Read, Write};
+
+use rustix::fs::OFlags;
+
+use super::blocking;
+use super::folder::Folder;
+use crate::model::names::Root;
+use crate::model::record::Memory;
+use crate::ports::{HostError, HostErrorKind};
+
+const NAME: &str = "memory.json";
+const NEW: &str = "memory.json.new";
+
+/// Reads what is remembered; nothing there, or nothing readable there, is the empty memory.
+///
+/// Processes of another boot are still in it: [`Memory::boot`] tells.
+pub async fn recall(root: &Root) -> Memory {
+    let file = root.state().join(NAME);
+    let root = root.clone();
+    let bytes = match blocking(move || bytes(&root)).await {
+        Ok(Ok(None)) => return Memory::default(),
+        Ok(Ok(Some(bytes))) => bytes,
+        Ok(Err(error)) => {
+            tracing::warn!(file = %file.display(), %error, "cannot read the memory: it counts as empty");
+            return Memory::default();
+        }
+        Err(error) => {
+            tracing::warn!(file = %file.display(), %error, "cannot read the memory: it counts as empty");
+            return Memory::default();
+        }
+    };
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        tracing::warn!(file = %file.display(), %error, "the memory makes no sense: it counts as empty");
+        Memory::default()
+    })
+}
+
+fn bytes(root: &Root) -> io::Result<Option<Vec<u8>>> {
+    let Some(folder) = Folder::existing(root)? else { return Ok(None) };
+    read(&folder)
+}
+
+fn read(folder: &Folder) -> io::Result<Option<Vec<u8>>> {
+    let Some(mut file) = folder.readable(NAME)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// Replaces what is remembered: after a crash it is the old or the new memory, whole.
+///
+/// # Errors
+/// What the file system refuses; the old memory is then still there.
+pub async fn remember(root: &Root, memory: &Memory) -> Result<(), HostError> {
+    let mut text = serde_json::to_vec_pretty(memory)
+        .map_err(|error| HostError::new(HostErrorKind::Other, format!("cannot write the memory as JSON: {error}")))?;
+    text.push(b'\n');
+    let root = root.clone();
+    blocking(move || {
+        let folder = Folder::open(&root)?;
+        replace(&folder, &text)
+            .map_err(|error| HostError::io(format!("cannot write `{}`", folder.path(NAME).display()), &error))
+    })
+    .await?
+}
+
+fn replace(folder: &Folder, text: &[u8]) -> io::Result<()> {
+    if read(folder).is_ok_and(|there| there.as_deref() == Some(text)) {
+        return Ok(());
+    }
+    // One fixed name, since the lock's holder alone writes: what a dead pass left is taken away here.
+    folder.remove(NEW)?;
+    let written = write(folder, text);
+    if written.is_err() {
+        // The first error is the one worth telling.
+        let _ = folder.remove(NEW);
+    }
+    written
+}
+
+fn write(folder: &Folder, text: &[u8]) -> io::Result<()> {
+    let mut file = folder.file(NEW, OFlags::empty())?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    folder.rename(NEW, NAME)?;
+    folder.sync()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId};
+    use crate::model::process::{Pid, ProcessId, StartTicks};
+    use crate::model::record::{AppliedConfig, Helpless};
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path()).unwrap();
+        (directory, root)
+    }
+
+    fn memory(boot: &str) -> Memory {
+        let group = GroupName::new("default").unwrap();
+        Memory {
+            boot: boot.to_owned(),
+            config: vec![AppliedConfig {
+                group: group.clone(),
+                path: RelativePath::new("shared/.env").unwrap(),
+                digest: None,
+                at: Timestamp::from_second(1_700_000_000).unwrap(),
+            }],
+            helpless: vec![Helpless {
+                group,
+                member: MemberName::new("w@1.service").unwrap(),
+                process: ProcessId { pid: Pid(7), start_ticks: StartTicks(99) },
+                release: ReleaseId::new("007").unwrap(),
+            }],
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_memory_comes_back() {
+        let (_directory, root) = root();
+        assert_eq!(recall(&root).await, Memory::default());
+        for boot in ["one", "two"] {
+            remember(&root, &memory(boot)).await.unwrap();
+            assert_eq!(recall(&root).await, memory(boot));
+        }
+        let names: Vec<_> = fs::read_dir(root.state()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [NAME]);
+    }
+
+    #[tokio::test]
+    async fn the_same_memory_is_not_written_again() {
+        let (_directory, root) = root();
+        remember(&root, &memory("one")).await.unwrap();
+        let inode = || fs::metadata(root.state().join(NAME)).unwrap().ino();
+        let before = inode();
+        remember(&root, &memory("one")).await.unwrap();
+        assert_eq!(inode(), before);
+    }
+
+    #[tokio::test]
+    async fn garbage_is_the_empty_memory_and_is_replaced() {
+        let (_directory, root) = root();
+        remember(&root, &memory("one")).await.unwrap();
+        let path = root.state().join(NAME);
+        for garbage in [&b""[..], b"{", b"\xff\xfe", b"[]", b"{\"config\": 7}"] {
+            fs::write(&path, garbage).unwrap();
+            assert_eq!(recall(&root).await, Memory::default(), "{garbage:?}");
+        }
+        fs::write(root.state().join(NEW), "torn").unwrap();
+        remember(&root, &memory("two")).await.unwrap();
+        assert_eq!(recall(&root).await, memory("two"));
+    }
+
+    #[tokio::test]
+    async fn a_directory_in_its_place_is_an_error_not_a_loss() {
+        let (_directory, root) = root();
+        fs::create_dir_all(root.state().join(NAME)).unwrap();
+        assert_eq!(recall(&root).await, Memory::default());
+        let error = remember(&root, &memory("one")).await.unwrap_err();
+        assert!(error.message.contains("memory.json"), "{error}");
+        assert!(!root.state().join(NEW).exists());
+    }
+}

@@ -1,0 +1,24 @@
+//! What is kept under `ROOT/.trueup/`: the lock, the journal and the memory.
+//!
+//! In: a root and what is to be kept. Out: what was kept. The folder is made when it is first needed
+//! and, made by root, belongs to the owner of the root, so that a deploy user can go on with it.
+//! Promised: a crash at any moment leaves at worst one torn line in the journal, which is skipped
+//! when it is read; without the folder nothing that serves is lost.
+//! Begin at [`lock`]; the [`journal`] and the memory are written by its holder only.
+
+mod folder;
+pub mod journal;
+mod lock;
+mod memory;
+
+pub use lock::{Lock, lock};
+pub use memory::{recall, remember};
+
+use crate::ports::{HostError, HostErrorKind};
+
+/// Runs file-system work on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        HostError::new(HostErrorKind::Other, format!("file system work did not come to its end: {error}"))
+    })
+}

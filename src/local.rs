@@ -1,0 +1,215 @@
+//! The host that trueup runs on: every port wired to the room that does it.
+//!
+//! No decision is made here, and nothing is done that a room does not do.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::health::{Finished, Probes, Runner};
+use crate::host::command::{Job, Wanted, execute, user_of};
+use crate::host::spawn::Shim;
+use crate::host::{command, proc, signal};
+use crate::ledger;
+use crate::managers::Doors;
+use crate::model::app::{App, CommandLine};
+use crate::model::health::{ProbeAnswer, ProbeFailure};
+use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
+use crate::model::observed::Layout;
+use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
+use crate::model::record::{JournalEntry, Memory};
+use crate::ports::{
+    Clock, Commands, GroupOf, HostError, HostErrorKind, Ledger, Listed, Managers, Prober, Processes, Releases,
+};
+use crate::releases;
+
+/// More of a health command's answer than this is not read; the probe refuses what is longer than its own limit.
+const ANSWER_LIMIT: u64 = (1 << 20) + 1;
+
+/// The host that trueup runs on.
+#[derive(Debug)]
+pub struct LocalHost {
+    shim: Shim,
+    doors: Doors,
+    probes: Probes<ProbeCommands>,
+    /// What others read about us in the lock.
+    command: String,
+    /// Copies of the locks that are held, for steps to inherit.
+    locks: Arc<Mutex<BTreeMap<Root, OwnedFd>>>,
+}
+
+impl LocalHost {
+    /// Reaches nothing yet. `command` is what others read about the holder of a lock: `trueup reconcile`.
+    #[must_use]
+    pub fn new(command: impl Into<String>) -> Self {
+        Self::with_shim(Shim::own(), command)
+    }
+
+    /// The same with another program as the shim, which must be trueup.
+    #[must_use]
+    pub fn with_shim(shim: Shim, command: impl Into<String>) -> Self {
+        Self {
+            doors: Doors::new(shim.clone()),
+            probes: Probes::new(ProbeCommands { shim: shim.clone() }),
+            shim,
+            command: command.into(),
+            locks: Arc::default(),
+        }
+    }
+}
+
+/// Runs file-system work on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| HostError::new(HostErrorKind::Other, format!("work did not come to its end: {error}")))
+}
+
+impl Clock for LocalHost {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+impl Releases for LocalHost {
+    async fn layout(&self, root: &Root, desired: &ReleaseId, requires: &[RelativePath]) -> Result<Layout, HostError> {
+        releases::layout(root, desired, requires).await
+    }
+
+    async fn switch(&self, root: &Root, to: &ReleaseId) -> Result<(), HostError> {
+        releases::switch(root, to).await
+    }
+
+    async fn content(&self, root: &Root, path: &RelativePath) -> Known<Option<(String, Timestamp)>> {
+        releases::content(root, path).await
+    }
+}
+
+impl Processes for LocalHost {
+    async fn walk(&self) -> Result<Arc<ProcessTable>, HostError> {
+        blocking(proc::walk).await?.map(Arc::new)
+    }
+
+    async fn facts(&self, pid: Pid) -> Look {
+        blocking(move || proc::look(pid)).await.unwrap_or(Look::Hidden)
+    }
+
+    fn own(&self) -> Pid {
+        Pid(std::process::id())
+    }
+
+    async fn terminate(&self, process: ProcessId, grace: Duration) -> Result<(), HostError> {
+        signal::terminate(process, grace).await
+    }
+
+    async fn boot(&self) -> String {
+        blocking(proc::boot_id).await.unwrap_or_default()
+    }
+}
+
+impl Managers for LocalHost {
+    async fn list(&self, groups: &[GroupOf<'_>], table: &ProcessTable) -> Vec<Result<Vec<Listed>, HostError>> {
+        self.doors.list(groups, table).await
+    }
+
+    async fn start(&self, of: GroupOf<'_>, member: &MemberName) -> Result<(), HostError> {
+        self.doors.start(of, member).await
+    }
+
+    async fn replace(&self, of: GroupOf<'_>, member: &MemberName, process: Option<ProcessId>) -> Result<(), HostError> {
+        self.doors.replace(of, member, process).await
+    }
+
+    async fn stop(&self, of: GroupOf<'_>, member: &MemberName) -> Result<(), HostError> {
+        self.doors.stop(of, member).await
+    }
+
+    async fn enable(&self, of: GroupOf<'_>, member: &MemberName) -> Result<(), HostError> {
+        self.doors.enable(of, member).await
+    }
+}
+
+impl Prober for LocalHost {
+    async fn probe(&self, app: &App) -> Result<ProbeAnswer, ProbeFailure> {
+        self.probes.probe(app).await
+    }
+}
+
+impl Commands for LocalHost {
+    async fn run(&self, app: &App, command: &CommandLine, timeout: Duration) -> Result<(), HostError> {
+        let lock = {
+            let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.get(&app.root).map(OwnedFd::try_clone).transpose()
+        };
+        let lock = lock.map_err(|error| HostError::io("cannot hand the lock to the step", &error))?;
+        command::run(&self.shim, app, command, timeout, lock).await
+    }
+}
+
+/// A lock that steps inherit while it is held.
+#[derive(Debug)]
+pub struct HeldLock {
+    _lock: ledger::Lock,
+    root: Root,
+    locks: Arc<Mutex<BTreeMap<Root, OwnedFd>>>,
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.root);
+    }
+}
+
+impl Ledger for LocalHost {
+    type Lock = HeldLock;
+
+    async fn lock(&self, root: &Root, wait: Duration) -> Result<HeldLock, HostError> {
+        let lock = ledger::lock(root, wait, &self.command).await?;
+        let copy = lock.try_clone().map_err(|error| HostError::io("cannot keep the lock", &error))?;
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(root.clone(), copy);
+        Ok(HeldLock { _lock: lock, root: root.clone(), locks: Arc::clone(&self.locks) })
+    }
+
+    async fn journal(&self, root: &Root, entry: &JournalEntry) -> Result<(), HostError> {
+        ledger::journal::append(root, entry)
+    }
+
+    async fn recall(&self, root: &Root) -> Memory {
+        ledger::recall(root).await
+    }
+
+    async fn remember(&self, root: &Root, memory: &Memory) -> Result<(), HostError> {
+        ledger::remember(root, memory).await
+    }
+}
+
+/// Runs health commands as any other command of the App, but in `current` and without the lock.
+#[derive(Debug)]
+struct ProbeCommands {
+    shim: Shim,
+}
+
+impl Runner for ProbeCommands {
+    async fn finish(&self, app: &App, command: &CommandLine, timeout: Duration) -> Result<Finished, HostError> {
+        let job = Job {
+            command: command.clone(),
+            directory: app.root.current(),
+            user: user_of(app).await?,
+            environment: BTreeMap::new(),
+            timeout,
+            lock: None,
+            output: Wanted::Answer(ANSWER_LIMIT),
+        };
+        let ended = execute(&self.shim, job).await?;
+        let code = ended.status.code().or_else(|| ended.status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+        Ok(Finished { code, stdout: ended.output.into_bytes() })
+    }
+}

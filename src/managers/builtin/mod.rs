@@ -1,0 +1,365 @@
+//! Workers that trueup starts itself, without a daemon.
+//!
+//! A member is `GROUP/ORDINAL`. Its process is started through the shim in a session of its own, in the
+//! release that `current` leads to at that moment, and is found again in two ways: by
+//! `ROOT/.trueup/workers.json`, and by the mark in its environment ([`family`]). Nothing restarts a worker but
+//! the next pass. Every act looks before it does anything, so doing it again changes nothing.
+//!
+//! Listed are the members that live; those of the file that have died, where the group still has room for
+//! them, as exited; and what a dead member above the count has left running, as running. A member that is
+//! not listed can be started.
+
+mod family;
+mod launch;
+mod roster;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::host::command::{describe, quote, tail, user_of};
+use crate::host::spawn::Shim;
+use crate::host::{proc, signal};
+use crate::model::app::{App, Builtin as Settings, Manager, WorkerGroup};
+use crate::model::names::{MemberName, Root};
+use crate::model::observed::MemberState;
+use crate::model::process::{Pid, ProcessId, ProcessTable};
+use crate::ports::{GroupOf, HostError, HostErrorKind, Listed, Managers};
+use family::{Family, Marks, Place};
+use roster::Roster;
+
+/// A worker that ends within this time of its start has failed to start.
+pub const STARTUP_GRACE: Duration = Duration::from_millis(200);
+
+/// So much of a failed worker's output is looked at for its error.
+const TAIL_LIMIT: u64 = 4 * 1024;
+
+/// The manager that is trueup itself. One value serves all Apps; it keeps nothing but locks.
+#[derive(Debug)]
+pub struct Builtin {
+    shim: Shim,
+    boot: String,
+    /// One writer of any `workers.json` at a time.
+    writing: Arc<Mutex<()>>,
+    /// One act on a member at a time.
+    acting: Mutex<BTreeMap<(Root, MemberName), Turn>>,
+}
+
+/// Held by whoever acts on one member.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+impl Builtin {
+    /// Starts its workers through this shim.
+    #[must_use]
+    pub fn new(shim: Shim) -> Self {
+        let (writing, acting) = (Arc::default(), Mutex::default());
+        Self { shim, boot: proc::boot_id(), writing, acting }
+    }
+
+    fn turn(&self, app: &App, member: &MemberName) -> Turn {
+        let mut acting = self.acting.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(acting.entry((app.root.clone(), member.clone())).or_default())
+    }
+
+    /// Changes the file of one root.
+    async fn edit<F>(&self, root: &Root, change: F) -> Result<(), HostError>
+    where
+        F: FnOnce(&mut Roster) -> bool + Send + 'static,
+    {
+        let (writing, root) = (Arc::clone(&self.writing), root.clone());
+        blocking(move || {
+            let _alone = writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut roster = Roster::read(&root);
+            if change(&mut roster) { roster.write(&root) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// Looks at one member now.
+    async fn look(&self, place: &Place, member: &MemberName) -> Result<Family, HostError> {
+        let (place, member, boot) = (place.clone(), member.clone(), self.boot.clone());
+        blocking(move || {
+            let recorded = Roster::read(&place.root).process(&member, &boot);
+            Ok(members_family(&proc::walk()?, &place, &member, recorded, None))
+        })
+        .await
+    }
+
+    /// Ends whatever there is of a member: asked gently, killed after the group's stop timeout.
+    async fn clear(&self, of: GroupOf<'_>, place: &Place, member: &MemberName, seen: &Family) -> Result<(), HostError> {
+        if seen.leader.is_none() && seen.others.is_empty() {
+            return Ok(());
+        }
+        let (place, member, leader) = (place.clone(), member.clone(), seen.leader);
+        let everything = move |table: &ProcessTable| {
+            let found = members_family(table, &place, &member, leader, leader);
+            found.leader.into_iter().chain(found.others).collect()
+        };
+        signal::terminate_all(everything, of.group.stop_timeout).await
+    }
+
+    /// Starts a member of which nothing runs; of one that does not stay up nothing is left.
+    async fn launch(&self, of: GroupOf<'_>, place: &Place, member: &MemberName) -> Result<(), HostError> {
+        let prepared = {
+            let (place, settings, member) = (place.clone(), settings(of.group)?.clone(), member.clone());
+            blocking(move || launch::prepare(&place, &settings, &member)).await?
+        };
+        let (launch, log) = prepared;
+        let directory = launch.directory.clone();
+        let begun = Instant::now();
+        let mut child = self.shim.start(launch).await.map_err(|error| HostError {
+            message: format!("worker `{member}` could not be started: {}", error.message),
+            ..error
+        })?;
+        let process = child.id().map(Pid).and_then(proc::identify_child);
+        if let Some(process) = process {
+            // Before anything is waited for: a crash from here on finds it in the file.
+            let (name, boot) = (member.clone(), self.boot.clone());
+            let add = move |roster: &mut Roster| {
+                roster.add(name, process, &boot);
+                true
+            };
+            if let Err(error) = self.edit(&place.root, add).await {
+                // It runs and carries its mark: no reason to end it, on a full disk least of all.
+                tracing::warn!(worker = %member.as_str(), %error, "the worker runs, but was not recorded");
+            }
+        }
+        match tokio::time::timeout(STARTUP_GRACE, child.wait()).await {
+            Err(_) => {
+                // Somebody has to wait for it, or it stays a zombie for as long as this process lives.
+                tokio::spawn(async move { child.wait().await });
+                Ok(())
+            }
+            Ok(status) => {
+                let lived = begun.elapsed().as_millis();
+                let status = status.map_or_else(|error| format!("an unknown status ({error})"), describe);
+                let output = blocking(move || {
+                    tail(&log.file, log.length, TAIL_LIMIT)
+                        .map(|output| (output, log.path))
+                        .map_err(|error| HostError::io("cannot read the worker's log", &error))
+                });
+                let (output, path) = output.await.unwrap_or_default();
+                self.clear(of, place, member, &Family { leader: process, others: Vec::new() }).await?;
+                let quoted = quote(&output);
+                let message = format!("worker `{member}` ended {lived} ms after its start with {status}{quoted}");
+                Err(HostError::new(HostErrorKind::WorkerFailed, message).with_help(format!(
+                    "run its command by hand in `{}` as `{}`; its whole log is `{}`",
+                    directory.display(),
+                    place.user.name,
+                    path.display()
+                )))
+            }
+        }
+    }
+
+    /// Starts a member after ending whatever there is of it.
+    async fn start_anew(
+        &self,
+        of: GroupOf<'_>,
+        place: &Place,
+        member: &MemberName,
+        seen: &Family,
+    ) -> Result<(), HostError> {
+        self.clear(of, place, member, seen).await?;
+        self.launch(of, place, member).await
+    }
+}
+
+impl Managers for Builtin {
+    async fn list(&self, groups: &[GroupOf<'_>], table: &ProcessTable) -> Vec<Result<Vec<Listed>, HostError>> {
+        let mut views: BTreeMap<Root, Result<View, HostError>> = BTreeMap::new();
+        let mut lists = Vec::with_capacity(groups.len());
+        for of in groups {
+            if let Err(error) = settings(of.group) {
+                lists.push(Err(error));
+                continue;
+            }
+            if !views.contains_key(&of.app.root) {
+                views.insert(of.app.root.clone(), View::take(of.app, table, &self.boot).await);
+            }
+            lists.push(match views.get(&of.app.root) {
+                Some(Ok(view)) => Ok(view.members(of.group, table, &self.boot)),
+                Some(Err(error)) => Err(error.clone()),
+                None => Ok(Vec::new()),
+            });
+        }
+        lists
+    }
+
+    async fn start(&self, of: GroupOf<'_>, member: &MemberName) -> Result<(), HostError> {
+        checked(of.group, member)?;
+        let turn = self.turn(of.app, member);
+        let _turn = turn.lock().await;
+        let place = place(of.app).await?;
+        let seen = self.look(&place, member).await?;
+        if seen.leader.is_some() {
+            return Ok(());
+        }
+        self.start_anew(of, &place, member, &seen).await
+    }
+
+    async fn replace(&self, of: GroupOf<'_>, member: &MemberName, process: Option<ProcessId>) -> Result<(), HostError> {
+        checked(of.group, member)?;
+        let turn = self.turn(of.app, member);
+        let _turn = turn.lock().await;
+        let place = place(of.app).await?;
+        let seen = self.look(&place, member).await?;
+        if seen.leader.is_some() && process.is_some() && seen.leader != process {
+            return Ok(());
+        }
+        self.start_anew(of, &place, member, &seen).await
+    }
+
+    async fn stop(&self, of: GroupOf<'_>, member: &MemberName) -> Result<(), HostError> {
+        checked(of.group, member)?;
+        let turn = self.turn(of.app, member);
+        let _turn = turn.lock().await;
+        let place = place(of.app).await?;
+        let seen = self.look(&place, member).await?;
+        self.clear(of, &place, member, &seen).await?;
+        let member = member.clone();
+        self.edit(&place.root, move |roster| roster.remove(&member)).await
+    }
+
+    /// Has no notion of it: after a reboot the next pass starts the workers.
+    async fn enable(&self, of: GroupOf<'_>, member: &MemberName) -> Result<(), HostError> {
+        checked(of.group, member).map(|_| ())
+    }
+}
+
+/// What was read for all groups of one App.
+struct View {
+    place: Place,
+    roster: Roster,
+    marks: Marks,
+}
+
+impl View {
+    async fn take(app: &App, table: &ProcessTable, boot: &str) -> Result<Self, HostError> {
+        let place = place(app).await?;
+        let candidates = family::candidates(table, &place);
+        let boot = boot.to_owned();
+        blocking(move || {
+            let roster = Roster::read(&place.root);
+            let recorded = roster.members(&boot).filter_map(|(_, process)| process);
+            let all: BTreeSet<ProcessId> = candidates.into_iter().chain(recorded).collect();
+            let marks = family::read_marks(all, &place);
+            Ok(Self { place, roster, marks })
+        })
+        .await
+    }
+
+    fn members(&self, group: &WorkerGroup, table: &ProcessTable, boot: &str) -> Vec<Listed> {
+        let marked = self.marks.values().filter_map(|mark| match mark {
+            family::Mark::Ours { worker, .. } => Some(worker.as_str()),
+            family::Mark::Foreign | family::Mark::Silent => None,
+        });
+        let known = self.roster.members(boot).map(|(member, _)| member.as_str());
+        let ordinals: BTreeSet<u32> = marked.chain(known).filter_map(|name| ordinal(group, name)).collect();
+        ordinals.into_iter().filter_map(|ordinal| self.member(group, ordinal, table, boot)).collect()
+    }
+
+    fn member(&self, group: &WorkerGroup, ordinal: u32, table: &ProcessTable, boot: &str) -> Option<Listed> {
+        let member = group.member(ordinal)?;
+        let recorded = self.roster.process(&member, boot);
+        let family = family::family(table, &self.marks, &self.place, &member, recorded, None);
+        let (state, pid, detail) = match (family.leader, family.others.first()) {
+            (Some(leader), _) => (MemberState::Running, Some(leader.pid), ""),
+            (None, Some(_)) if ordinal <= group.count => {
+                (MemberState::Exited, None, "its first process has ended, what that started still runs")
+            }
+            (None, Some(left)) => (MemberState::Running, Some(left.pid), "left behind by its first process"),
+            (None, None) if ordinal <= group.count => (MemberState::Exited, None, "its process has ended"),
+            (None, None) => return None,
+        };
+        Some(Listed { member, ordinal, state, detail: detail.to_owned(), pid, started: None, enabled: None })
+    }
+}
+
+fn members_family(
+    table: &ProcessTable,
+    place: &Place,
+    member: &MemberName,
+    recorded: Option<ProcessId>,
+    proven: Option<ProcessId>,
+) -> Family {
+    let all = family::candidates(table, place).into_iter().chain(recorded);
+    let marks = family::read_marks(all, place);
+    family::family(table, &marks, place, member, recorded, proven)
+}
+
+async fn place(app: &App) -> Result<Place, HostError> {
+    use std::os::unix::fs::MetadataExt;
+    let user = user_of(app).await?;
+    let (root, name) = (app.root.clone(), app.name.as_str().to_owned());
+    blocking(move || {
+        let failed = |error: std::io::Error| HostError::io(format!("cannot look at `{root}`"), &error);
+        let real: PathBuf = root.path().canonicalize().map_err(failed)?;
+        let owner = std::fs::metadata(&real).map_err(failed)?.uid();
+        let uids = vec![user.uid, 0, owner, nix::unistd::geteuid().as_raw()];
+        Ok(Place { root, real, app: name, user, uids })
+    })
+    .await
+}
+
+async fn blocking<T, F>(work: F) -> Result<T, HostError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, HostError> + Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| HostError::new(HostErrorKind::Other, format!("a helper thread failed: {error}")))?
+}
+
+fn settings(group: &WorkerGroup) -> Result<&Settings, HostError> {
+    match &group.manager {
+        Manager::Builtin(settings) => Ok(settings),
+        Manager::Supervisord(_) | Manager::Systemd(_) => Err(HostError::new(
+            HostErrorKind::Misconfigured,
+            format!("group `{}` is run by {}, not by trueup itself", group.name, group.manager.kind()),
+        )),
+    }
+}
+
+/// The number in one of the group's own member names, spelled as the group spells it.
+fn ordinal(group: &WorkerGroup, name: &str) -> Option<u32> {
+    let ordinal = name.strip_prefix(group.name.as_str())?.strip_prefix('/')?.parse().ok()?;
+    (group.member(ordinal)?.as_str() == name).then_some(ordinal)
+}
+
+fn checked(group: &WorkerGroup, member: &MemberName) -> Result<u32, HostError> {
+    settings(group)?;
+    ordinal(group, member.as_str()).ok_or_else(|| {
+        HostError::new(HostErrorKind::Misconfigured, format!("group `{}` has no member `{member}`", group.name))
+            .with_help(format!("its members are `{}/1`, `{}/2` and so on", group.name, group.name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::app::{CommandLine, MaxUnavailable};
+    use crate::model::names::GroupName;
+
+    #[test]
+    fn only_the_groups_own_spelling_is_its_member() {
+        let run = CommandLine::Shell("true".to_owned());
+        let group = WorkerGroup {
+            name: GroupName::new("a-1").unwrap(),
+            count: 1,
+            manager: Manager::Builtin(Settings { run, env: BTreeMap::new() }),
+            stop_timeout: Duration::ZERO,
+            max_unavailable: MaxUnavailable::Count(1),
+            restart_on: Vec::new(),
+        };
+        let rows =
+            [("a-1/3", Some(3)), ("a-1/03", None), ("a-1/+3", None), ("a/3", None), ("a-1", None), ("a-1/../x", None)];
+        for (name, expected) in rows {
+            assert_eq!(ordinal(&group, name), expected, "{name}");
+        }
+        assert_eq!(checked(&group, &MemberName::new("b/1").unwrap()).unwrap_err().kind, HostErrorKind::Misconfigured);
+    }
+}

@@ -1,0 +1,26 @@
+//! The release directories of one root: reading them, and moving `current`.
+//!
+//! In: a [`Root`] and names below it. Out: a [`Layout`], a moved link, or the digest of a file.
+//! Promised: nothing outside the root is written, a real directory at `current` is never replaced,
+//! and what could not be read is an error or unknown, never absent.
+//! Begin at [`layout`]; [`switch`] is the only function that changes anything.
+//!
+//! [`Root`]: crate::model::names::Root
+//! [`Layout`]: crate::model::observed::Layout
+
+mod content;
+mod layout;
+mod switch;
+
+pub use content::content;
+pub use layout::layout;
+pub use switch::switch;
+
+use crate::ports::{HostError, HostErrorKind};
+
+/// Runs file-system work on a thread that may block: a root can be on a slow or hanging mount.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        HostError::new(HostErrorKind::Other, format!("file system work did not come to its end: {error}"))
+    })
+}

@@ -1,0 +1,558 @@
+//! Shows a [`World`] through the ports, with the blind spots and bad habits of a real host.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+
+use super::faults::{Call, Fault};
+use super::world::{Member, Process, Shows, World};
+use crate::model::app::{App, CommandLine, Manager};
+use crate::model::health::{ProbeAnswer, ProbeFailure};
+use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId, Root};
+use crate::model::observed::{Layout, Link, MemberState, ObservedRelease};
+use crate::model::process::{Inode, Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable};
+use crate::model::record::{JournalEntry, Memory};
+use crate::ports::{
+    Clock, Commands, GroupOf, HostError, HostErrorKind, Ledger, Listed, Managers, Prober, Processes, Releases,
+};
+
+/// A handle on the world; what trueup sees.
+#[derive(Clone)]
+pub struct SimHost {
+    world: Arc<Mutex<World>>,
+    began: (tokio::time::Instant, Timestamp),
+    crash: Arc<Notify>,
+}
+
+/// How long a manager may take until a member runs, or is given up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl SimHost {
+    /// Must be made inside a runtime with a paused clock: its time is the world's.
+    pub fn new(world: World) -> Self {
+        let now = world.now;
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            began: (tokio::time::Instant::now(), now),
+            crash: Arc::new(Notify::new()),
+        }
+    }
+
+    /// The world as it is now.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        let passed = SignedDuration::try_from(self.began.0.elapsed()).unwrap();
+        let mut world = self.world.lock().unwrap();
+        world.advance(self.began.1 + passed);
+        world
+    }
+
+    /// Returns when trueup is killed.
+    pub async fn crashed(&self) {
+        self.crash.notified().await;
+    }
+
+    /// What happens to this call before its effect.
+    async fn before(&self, call: Call) -> Result<Option<Fault>, HostError> {
+        let fault = self.world().faults.meet(call);
+        match fault {
+            Some(Fault::CrashBefore) => self.die().await,
+            Some(Fault::ErrorBefore) => Err(failure(call, "failed")),
+            Some(Fault::Slow) => {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                Ok(fault)
+            }
+            _ => Ok(fault),
+        }
+    }
+
+    /// What happens to it after its effect.
+    async fn after(&self, call: Call, fault: Option<Fault>) -> Result<(), HostError> {
+        match fault {
+            Some(Fault::CrashAfter) => self.die().await,
+            Some(Fault::ErrorAfter) => Err(failure(call, "was done, but the answer got lost")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn die<T>(&self) -> T {
+        self.world().crashed = true;
+        self.crash.notify_one();
+        std::future::pending().await
+    }
+
+    /// Waits until the member runs; while its manager keeps trying, that may take a while.
+    async fn until_running(&self, group: &GroupName, name: &MemberName) -> Result<(), HostError> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            {
+                let mut world = self.world();
+                let Some(member) = world.member(group, name).cloned() else {
+                    return Err(HostError::new(HostErrorKind::Misconfigured, format!("no member {name}")));
+                };
+                match member.state {
+                    MemberState::Running if world.member_process(group, name).is_some() => return Ok(()),
+                    MemberState::Failed => {
+                        return Err(HostError::new(HostErrorKind::WorkerFailed, format!("{name} was given up")));
+                    }
+                    MemberState::Exited | MemberState::Stopped if member.next.is_none() => {
+                        world.spawn(group, name);
+                    }
+                    _ => {}
+                }
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(HostError::new(HostErrorKind::WorkerFailed, format!("{name} does not get to run")));
+            }
+            self.until_something_happens().await;
+        }
+    }
+
+    async fn until_gone(&self, pid: Pid, process: ProcessId) {
+        while self.world().processes.get(&pid).is_some_and(|one| one.id == process) {
+            self.until_something_happens().await;
+        }
+    }
+
+    /// Waits for the world's next event, a second at most.
+    async fn until_something_happens(&self) {
+        let next = {
+            let world = self.world();
+            world.next_event().map(|at| at.duration_since(world.now))
+        };
+        let second = Duration::from_secs(1);
+        let pause = next.and_then(|next| Duration::try_from(next).ok()).unwrap_or(second);
+        tokio::time::sleep(pause.clamp(Duration::from_millis(1), second)).await;
+    }
+
+    /// Asks a member's process to end; it takes its time for the job in hand, at most `grace`.
+    fn ask_to_end(&self, group: &GroupName, name: &MemberName, grace: Duration) -> Option<ProcessId> {
+        let mut world = self.world();
+        let member = world.member(group, name)?.clone();
+        let ends = world.after(member.job.min(grace));
+        let process = world.processes.get_mut(&member.pid?)?;
+        process.asked_to_end = true;
+        process.ends = Some(process.ends.unwrap_or(ends).min(ends));
+        let id = process.id;
+        if world.member_process(group, name).is_none() {
+            world.violation(format!("{name}: another process of that number was signalled"));
+        }
+        Some(id)
+    }
+}
+
+fn failure(call: Call, what: &str) -> HostError {
+    HostError::new(HostErrorKind::Other, format!("{call:?} {what}"))
+}
+
+impl Clock for SimHost {
+    fn now(&self) -> Timestamp {
+        self.world().now
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+fn inode(id: &ReleaseId) -> Inode {
+    Inode { device: 1, number: u64::from(id.as_str().as_bytes()[1]) }
+}
+
+impl Releases for SimHost {
+    async fn layout(&self, root: &Root, _: &ReleaseId, _: &[RelativePath]) -> Result<Layout, HostError> {
+        self.before(Call::Layout).await?;
+        let world = self.world();
+        let releases = world.releases.iter().map(|id| ObservedRelease {
+            id: id.clone(),
+            inode: inode(id),
+            made: Some(world.made),
+            empty: false,
+            missing: Vec::new(),
+        });
+        Ok(Layout {
+            link: world.link.clone(),
+            link_changed: world.link_changed,
+            releases_path: root.releases(),
+            releases: releases.collect(),
+        })
+    }
+
+    async fn switch(&self, _: &Root, to: &ReleaseId) -> Result<(), HostError> {
+        let fault = self.before(Call::Switch).await?;
+        {
+            let mut world = self.world();
+            world.check_change("the switch", true);
+            if *to != world.app.release.id || !world.releases.contains(to) {
+                world.violation(format!("current is switched to {to}"));
+            }
+            world.link = Link::Release { id: to.clone() };
+            world.link_changed = Some(world.now);
+        }
+        self.after(Call::Switch, fault).await
+    }
+
+    async fn content(&self, _: &Root, _: &RelativePath) -> Known<Option<(String, Timestamp)>> {
+        let world = self.world();
+        Known::Known(Some((world.config_version.to_string(), world.config_written)))
+    }
+}
+
+impl SimHost {
+    fn summary(world: &World, process: &Process) -> ProcessSummary {
+        let root = world.app.root.path();
+        let release = world.app.root.release(&process.runs);
+        let hidden = matches!(process.shows, Shows::Silent);
+        let place = |path: PathBuf| {
+            if hidden {
+                Known::Unknown("not permitted".to_owned())
+            } else {
+                Known::Known(Place { path, deleted: false, inode: None })
+            }
+        };
+        let cwd = if process.shows == Shows::WorkingDirectory { release.clone() } else { PathBuf::from("/") };
+        let program = if process.shows == Shows::Executable { release.join("worker") } else { "/usr/bin/php".into() };
+        ProcessSummary {
+            id: process.id,
+            parent: process.parent,
+            session: process.id.pid,
+            uid: 33,
+            started: process.seen_started,
+            zombie: false,
+            command: vec!["php".to_owned(), root.join("current/artisan").display().to_string()],
+            cwd: place(cwd),
+            executable: place(program),
+        }
+    }
+
+    fn supervisord(world: &World) -> ProcessSummary {
+        let started = world.now - SignedDuration::from_secs(5000);
+        let nowhere = || Known::Known(Place { path: "/".into(), deleted: false, inode: None });
+        ProcessSummary {
+            id: ProcessId { pid: Pid(2), start_ticks: crate::model::process::StartTicks(1) },
+            parent: Pid(1),
+            session: Pid(2),
+            uid: 0,
+            started,
+            zombie: false,
+            command: vec!["/usr/bin/python3".to_owned(), "/usr/bin/supervisord".to_owned()],
+            cwd: nowhere(),
+            executable: nowhere(),
+        }
+    }
+}
+
+impl Processes for SimHost {
+    async fn walk(&self) -> Result<Arc<ProcessTable>, HostError> {
+        self.before(Call::Walk).await?;
+        let world = self.world();
+        let shown = world.processes.values().filter(|process| process.shows != Shows::Hidden);
+        let mut processes: Vec<ProcessSummary> = shown.map(|process| Self::summary(&world, process)).collect();
+        processes.push(Self::supervisord(&world));
+        processes.sort_by_key(|process| process.id.pid);
+        Ok(Arc::new(ProcessTable { processes }))
+    }
+
+    async fn facts(&self, pid: Pid) -> Look {
+        // Cannot fail, but can be the last thing that trueup does.
+        let _ = self.before(Call::Facts).await;
+        let world = self.world();
+        let Some(process) = world.processes.get(&pid) else { return Look::Gone };
+        if process.shows == Shows::Hidden {
+            return Look::Hidden;
+        }
+        let script = world.app.root.release(&process.runs).join("artisan");
+        let open = if process.shows == Shows::EntryScript {
+            vec![Place { path: script, deleted: false, inode: None }]
+        } else {
+            Vec::new()
+        };
+        let environment = process.owner.as_ref().filter(|_| process.orphan).map(|_| {
+            vec![
+                ("SUPERVISOR_GROUP_NAME".to_owned(), "web".to_owned()),
+                ("SUPERVISOR_PROCESS_NAME".to_owned(), "web_00".to_owned()),
+            ]
+        });
+        Look::Seen(Box::new(ProcessFacts {
+            summary: Self::summary(&world, process),
+            open_files: Known::Known(open),
+            mapped_files: Known::Known(Vec::new()),
+            environment: Known::Known(environment.unwrap_or_default()),
+        }))
+    }
+
+    fn own(&self) -> Pid {
+        Pid(1)
+    }
+
+    async fn terminate(&self, process: ProcessId, grace: Duration) -> Result<(), HostError> {
+        let fault = self.before(Call::StopStray).await?;
+        if fault == Some(Fault::Lie) {
+            return Ok(());
+        }
+        {
+            let mut world = self.world();
+            world.check_change("stopping a stray", true);
+            let ends = world.after(grace.min(Duration::from_secs(2)));
+            match world.processes.get_mut(&process.pid).filter(|one| one.id == process) {
+                Some(stray) if stray.orphan => stray.ends = Some(ends),
+                Some(_) => world.violation(format!("{process} is no stray and is stopped")),
+                None => {}
+            }
+        }
+        if fault != Some(Fault::CrashAfter) {
+            self.until_gone(process.pid, process).await;
+        }
+        self.after(Call::StopStray, fault).await
+    }
+
+    async fn boot(&self) -> String {
+        "boot".to_owned()
+    }
+}
+
+impl Managers for SimHost {
+    async fn list(&self, groups: &[GroupOf<'_>], _: &ProcessTable) -> Vec<Result<Vec<Listed>, HostError>> {
+        let fault = self.before(Call::List).await;
+        let world = self.world();
+        let listed = |of: &GroupOf<'_>| {
+            fault.clone()?;
+            let members = world.members.iter().filter(|member| member.group == of.group.name).filter(|member| {
+                // Only a fixed set shows what is not there.
+                matches!(of.group.manager, Manager::Supervisord(_))
+                    || member.pid.is_some()
+                    || member.enabled == Some(true)
+                    || member.state != MemberState::Stopped
+            });
+            Ok(members.map(|member| show(&world, member)).collect())
+        };
+        groups.iter().map(listed).collect()
+    }
+
+    async fn start(&self, of: GroupOf<'_>, name: &MemberName) -> Result<(), HostError> {
+        let fault = self.before(Call::Start).await?;
+        if fault == Some(Fault::Lie) {
+            return Ok(());
+        }
+        let group = &of.group.name;
+        {
+            let mut world = self.world();
+            world.check_change("a start", true);
+            if world.member(group, name).is_none() {
+                let member = new_member(&of, name);
+                world.members.push(member);
+            }
+            if let Some(member) = world.member(group, name) {
+                member.enabled = member.enabled.map(|_| true);
+                let down = member.state.is_down();
+                if down {
+                    world.spawn(group, name);
+                }
+            }
+        }
+        if fault == Some(Fault::CrashAfter) {
+            return self.die().await;
+        }
+        self.until_running(group, name).await?;
+        self.after(Call::Start, fault).await
+    }
+
+    async fn replace(&self, of: GroupOf<'_>, name: &MemberName, old: Option<ProcessId>) -> Result<(), HostError> {
+        let fault = self.before(Call::Restart).await?;
+        if fault == Some(Fault::Lie) {
+            return Ok(());
+        }
+        let group = &of.group.name;
+        let present = self.world().member_process(group, name).map(|process| process.id);
+        let is_still_it = present.is_some() && (old.is_none() || present == old);
+        if is_still_it {
+            {
+                let mut world = self.world();
+                world.check_change("a restart", true);
+                world.check_taking_down(group, name, false);
+                world.down_by_us.insert(name.clone());
+                world.check_unavailable(group);
+            }
+            let asked = self.ask_to_end(group, name, of.group.stop_timeout);
+            if fault == Some(Fault::CrashAfter) {
+                return self.die().await;
+            }
+            if let Some(process) = asked {
+                self.until_gone(process.pid, process).await;
+            }
+        }
+        self.until_running(group, name).await?;
+        self.after(Call::Restart, fault).await
+    }
+
+    async fn stop(&self, of: GroupOf<'_>, name: &MemberName) -> Result<(), HostError> {
+        let fault = self.before(Call::Stop).await?;
+        if fault == Some(Fault::Lie) {
+            return Ok(());
+        }
+        let group = &of.group.name;
+        {
+            let mut world = self.world();
+            world.check_change("a stop", true);
+            world.check_taking_down(group, name, true);
+            if let Some(member) = world.member(group, name) {
+                member.enabled = member.enabled.map(|_| false);
+                if member.pid.is_none() {
+                    member.state = MemberState::Stopped;
+                    member.next = None;
+                } else {
+                    member.stopping = true;
+                    member.state = MemberState::Stopping;
+                    member.next = None;
+                }
+            }
+            if world.member_process(group, name).is_none()
+                && let Some(member) = world.member(group, name)
+            {
+                member.pid = None;
+                member.state = MemberState::Stopped;
+            }
+        }
+        let asked = self.ask_to_end(group, name, of.group.stop_timeout);
+        if fault == Some(Fault::CrashAfter) {
+            return self.die().await;
+        }
+        if let Some(process) = asked {
+            self.until_gone(process.pid, process).await;
+        }
+        self.after(Call::Stop, fault).await
+    }
+
+    async fn enable(&self, of: GroupOf<'_>, name: &MemberName) -> Result<(), HostError> {
+        let fault = self.before(Call::Enable).await?;
+        if fault == Some(Fault::Lie) {
+            return Ok(());
+        }
+        {
+            let mut world = self.world();
+            world.check_change("enabling", true);
+            if let Some(member) = world.member(&of.group.name, name) {
+                member.enabled = Some(true);
+            }
+        }
+        self.after(Call::Enable, fault).await
+    }
+}
+
+fn show(world: &World, member: &Member) -> Listed {
+    let process = member.pid.and_then(|pid| world.processes.get(&pid));
+    // Managers tell starts in whole seconds.
+    let started = process.map(|process| {
+        let second = Timestamp::from_second(process.started.as_second()).unwrap();
+        (second, Duration::from_secs(1))
+    });
+    Listed {
+        member: member.name.clone(),
+        ordinal: member.ordinal,
+        state: member.state,
+        detail: String::new(),
+        pid: member.pid,
+        started,
+        enabled: member.enabled,
+    }
+}
+
+fn new_member(of: &GroupOf<'_>, name: &MemberName) -> Member {
+    let ordinal = (1..100).find(|ordinal| of.group.member(*ordinal).as_ref() == Some(name)).unwrap_or(100);
+    Member {
+        group: of.group.name.clone(),
+        name: name.clone(),
+        ordinal,
+        state: MemberState::Stopped,
+        pid: None,
+        restarts_itself: !matches!(of.group.manager, Manager::Builtin(_)),
+        stopping: false,
+        enabled: matches!(of.group.manager, Manager::Systemd(_)).then_some(false),
+        next: None,
+        failing_starts: 0,
+        shows: Shows::WorkingDirectory,
+        job: Duration::from_millis(10),
+    }
+}
+
+impl Prober for SimHost {
+    async fn probe(&self, _: &App) -> Result<ProbeAnswer, ProbeFailure> {
+        if let Err(error) = self.before(Call::Probe).await {
+            return Err(ProbeFailure { message: error.message });
+        }
+        let status = if self.world().healthy { 200 } else { 500 };
+        Ok(ProbeAnswer {
+            status: Some(status),
+            headers: std::collections::BTreeMap::new(),
+            body: serde_json::Value::Null,
+            latency: Duration::from_millis(5),
+            age: None,
+        })
+    }
+}
+
+impl Commands for SimHost {
+    async fn run(&self, _: &App, _: &CommandLine, _: Duration) -> Result<(), HostError> {
+        let fault = self.before(Call::ApplyConfig).await?;
+        {
+            let mut world = self.world();
+            world.check_change("a step", true);
+            let (release, version) = (world.app.release.id.clone(), world.config_version);
+            world.config_cached.insert(release, version);
+        }
+        self.after(Call::ApplyConfig, fault).await
+    }
+}
+
+/// Counts its holder for as long as it lives.
+pub struct SimLock(Arc<Mutex<World>>);
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().lock_holders -= 1;
+    }
+}
+
+impl Ledger for SimHost {
+    type Lock = SimLock;
+
+    async fn lock(&self, _: &Root, _: Duration) -> Result<SimLock, HostError> {
+        let fault = self.before(Call::Lock).await?;
+        let lock = {
+            let mut world = self.world();
+            if world.lock_holders > 0 {
+                return Err(HostError::new(HostErrorKind::Other, "held by another"));
+            }
+            world.lock_holders += 1;
+            SimLock(self.world.clone())
+        };
+        self.after(Call::Lock, fault).await?;
+        Ok(lock)
+    }
+
+    async fn journal(&self, _: &Root, entry: &JournalEntry) -> Result<(), HostError> {
+        let fault = self.before(Call::Journal).await?;
+        {
+            let mut world = self.world();
+            world.check_change("a line in the journal", false);
+            world.journal.push(entry.clone());
+        }
+        self.after(Call::Journal, fault).await
+    }
+
+    async fn recall(&self, _: &Root) -> Memory {
+        self.world().memory.clone()
+    }
+
+    async fn remember(&self, _: &Root, memory: &Memory) -> Result<(), HostError> {
+        let fault = self.before(Call::Remember).await?;
+        {
+            let mut world = self.world();
+            world.check_change("the memory", false);
+            world.memory = memory.clone();
+        }
+        self.after(Call::Remember, fault).await
+    }
+}

@@ -1,0 +1,376 @@
+//! A hundred thousand schedules: a random App on a random host, trueup killed, lied to and interfered
+//! with, then left in peace. Whatever happened, nothing forbidden may have, and peace must converge.
+//!
+//! `TRUEUP_SIM_SCHEDULES=1000000` runs more of them, `TRUEUP_SIM_SEED=N` replays one and prints it.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::faults::{Call, Coverage, Fault, Faults};
+use super::host::SimHost;
+use super::random::Random;
+use super::world::{Member, Process, Shows, World};
+use crate::decide::testing::{app, builtin, group, id, supervisord};
+use crate::engine::events::Silent;
+use crate::engine::interrupt::Interrupt;
+use crate::engine::pass::{Request, reconcile};
+use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, Systemd, TemplateUnit};
+use crate::model::health::{HealthContract, Probe, Rule};
+use crate::model::names::{GroupName, MemberName, RelativePath};
+use crate::model::observed::{Link, MemberState};
+use crate::model::process::Pid;
+use crate::model::record::{JournalEvent, Memory};
+use crate::model::report::{Mode, Outcome, PassReport};
+
+/// Schedules in a normal test run.
+const SCHEDULES: u64 = 100_000;
+/// How often each fault must have met each call it fits.
+const COVERED: u64 = 100;
+
+fn noon() -> Timestamp {
+    "2026-05-01T12:00:00Z".parse().unwrap()
+}
+
+const SHOWS: [Shows; 5] =
+    [Shows::WorkingDirectory, Shows::EntryScript, Shows::Executable, Shows::Silent, Shows::Hidden];
+
+/// A random host and what is wanted of it.
+fn world(seed: u64) -> World {
+    let mut random = Random::new(seed);
+    let unit = |number| Manager::Systemd(Systemd { unit: TemplateUnit::new(&format!("g{number}@")).unwrap() });
+    let mut groups = Vec::new();
+    for number in 0..=random.below(2) {
+        let count = u32::try_from(random.below(4)).unwrap();
+        let mut wanted = group(&format!("g{number}"), count, random.pick(&[supervisord(), unit(number), builtin()]));
+        if random.percent(40) {
+            wanted.max_unavailable = MaxUnavailable::Count(u32::try_from(random.below(3)).unwrap());
+        }
+        wanted.stop_timeout = Duration::from_secs(5);
+        groups.push(wanted);
+    }
+    if random.percent(40) {
+        let step = random.percent(50).then(|| CommandLine::Shell("php artisan config:cache".to_owned()));
+        groups[0].restart_on.push(RestartOn { path: RelativePath::new("shared/.env").unwrap(), run: step });
+    }
+    let mut wanted = app("r2", groups);
+    if random.percent(25) {
+        wanted.health = Some(HealthContract {
+            probe: Probe::Http {
+                url: "http://localhost/".to_owned(),
+                headers: std::collections::BTreeMap::new(),
+                connect_to: None,
+                ca_file: None,
+            },
+            timeout: Duration::from_secs(1),
+            attempts: 2,
+            interval: Duration::from_secs(3),
+            expect: vec![Rule("status == 200".to_owned())],
+        });
+    }
+    let now = noon();
+    let link = match random.below(6) {
+        0 => Link::Absent,
+        1 => Link::Dangling { target: "releases/r9".to_owned() },
+        2 | 3 => Link::Release { id: id("r2") },
+        _ => Link::Release { id: id("r1") },
+    };
+    let switched = now - SignedDuration::from_secs(600);
+    let made = now - SignedDuration::from_secs(700);
+    let written = now - SignedDuration::from_secs(if random.percent(70) { 3000 } else { 300 });
+    let mut world = World {
+        link_changed: (link != Link::Absent).then_some(switched),
+        link,
+        app: wanted,
+        faults: Faults::new(Random::new(seed ^ 0xFA17)),
+        now,
+        made,
+        releases: vec![id("r1"), id("r2"), id("r3")],
+        processes: std::collections::BTreeMap::new(),
+        members: Vec::new(),
+        config_version: 1,
+        config_written: written,
+        config_cached: ["r1", "r2", "r3"].map(|name| (id(name), u64::from(written < made))).into(),
+        healthy: true,
+        journal: Vec::new(),
+        memory: Memory::default(),
+        lock_holders: 0,
+        next_pid: 100,
+        free_pids: Vec::new(),
+        changes: 0,
+        violations: Vec::new(),
+        down_by_us: std::collections::BTreeSet::new(),
+        crashed: false,
+        random,
+    };
+    for wanted in world.app.workers.clone() {
+        people(&mut world, &wanted.name, &wanted.manager, wanted.count);
+    }
+    if world.random.percent(30) {
+        orphan(&mut world);
+    }
+    world
+}
+
+/// Members of a group, in random states.
+fn people(world: &mut World, group: &GroupName, manager: &Manager, count: u32) {
+    let fixed = matches!(manager, Manager::Supervisord(_));
+    let extra = u32::try_from(world.random.below(3)).unwrap();
+    let number = if fixed { count + extra } else { u32::try_from(world.random.below(5)).unwrap() };
+    // What the workers of one group show does not differ: they run the same program.
+    let shows = world.random.pick(&SHOWS);
+    for ordinal in 1..=number {
+        let wanted = world.app.group(group).unwrap();
+        let name = wanted.member(ordinal).unwrap_or_else(|| MemberName::new(format!("{group}:{ordinal}")).unwrap());
+        let states = [
+            MemberState::Running,
+            MemberState::Running,
+            MemberState::Stopped,
+            MemberState::Exited,
+            MemberState::Failed,
+        ];
+        let state = world.random.pick(&states);
+        let mut member = Member {
+            group: group.clone(),
+            name: name.clone(),
+            ordinal,
+            state,
+            pid: None,
+            restarts_itself: match manager {
+                Manager::Builtin(_) => false,
+                Manager::Systemd(_) => true,
+                Manager::Supervisord(_) => world.random.percent(80),
+            },
+            stopping: false,
+            enabled: matches!(manager, Manager::Systemd(_)).then(|| world.random.percent(70)),
+            next: None,
+            failing_starts: 0,
+            shows,
+            job: Duration::from_millis(world.random.below(8000)),
+        };
+        if state == MemberState::Running {
+            // Before or after the link was changed; what it runs follows from that, or from a swap before.
+            let early = world.random.percent(50);
+            let runs = match &world.link {
+                Link::Release { id } if !early => id.clone(),
+                _ => id("r1"),
+            };
+            let age = if early { 2000 } else { 200 };
+            let now = world.now;
+            world.now = now - SignedDuration::from_secs(age);
+            let pid = world.new_process(Pid(2), runs, shows, Some((group.clone(), name)));
+            let version = u64::from(world.now >= world.config_written);
+            let knows = if world.has_step() { world.config_read_in(&world.processes[&pid].runs) } else { version };
+            if let Some(process) = world.processes.get_mut(&pid) {
+                process.config_at_start = knows;
+            }
+            world.now = now;
+            member.pid = Some(pid);
+        }
+        world.members.push(member);
+    }
+}
+
+/// A worker that a dead supervisord left behind.
+fn orphan(world: &mut World) {
+    let Some(group) = world.app.workers.iter().find(|group| matches!(group.manager, Manager::Supervisord(_))) else {
+        return;
+    };
+    let owner = (group.name.clone(), MemberName::new("web:gone").unwrap());
+    let now = world.now;
+    world.now = now - SignedDuration::from_secs(9000);
+    let pid = world.new_process(Pid(1), id("r1"), Shows::EntryScript, Some(owner));
+    world.now = now;
+    if let Some(process) = world.processes.get_mut(&pid) {
+        process.orphan = true;
+    }
+}
+
+/// Something that others do to the host between or during passes.
+fn interfere(world: &mut World) {
+    let pids: Vec<Pid> = world.processes.values().filter(|one| !one.orphan).map(|one: &Process| one.id.pid).collect();
+    match world.random.below(6) {
+        0 if !pids.is_empty() => {
+            let pid = world.random.pick(&pids);
+            world.end(pid);
+        }
+        1 => {
+            world.link = Link::Release { id: id("r1") };
+            world.link_changed = Some(world.now);
+        }
+        2 => {
+            world.config_version += 1;
+            world.config_written = world.now;
+        }
+        3 => {
+            let failing = u32::try_from(world.random.below(3)).unwrap();
+            for member in &mut world.members {
+                member.failing_starts = failing;
+            }
+        }
+        4 => world.healthy = !world.healthy,
+        _ => {}
+    }
+}
+
+fn request(mode: Mode) -> Request {
+    Request { mode, wait: Duration::ZERO, trigger: "test".to_owned(), interrupt: Interrupt::default() }
+}
+
+/// One pass, unless trueup is killed in it.
+async fn pass(host: &SimHost, mode: Mode) -> Option<PassReport> {
+    let app = host.world().app.clone();
+    let apps = [&app];
+    let request = request(mode);
+    tokio::select! {
+        biased;
+        () = host.crashed() => None,
+        mut reports = reconcile(host, &apps, &request, &Silent) => reports.pop(),
+    }
+}
+
+/// Runs one schedule. The error tells what must not have happened.
+async fn run(seed: u64) -> Result<Coverage, String> {
+    let host = SimHost::new(world(seed));
+    // A guard of the world that lives on into an await would stop it for ever.
+    let passes = host.world().random.below(3);
+    for _ in 0..=passes {
+        let dry = host.world().random.percent(10);
+        let changes = host.world().changes;
+        let mode = if dry { Mode::DryRun } else { Mode::Apply };
+        let report = pass(&host, mode).await;
+        if dry && host.world().changes != changes {
+            host.world().violation("a dry run has changed something");
+        }
+        honest(&host, report.as_ref());
+        host.world().down_by_us.clear();
+        interfere(&mut host.world());
+        let pause = host.world().random.below(3000);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    {
+        let mut world = host.world();
+        world.faults.enabled = false;
+        world.healthy = true;
+        for member in &mut world.members {
+            member.failing_starts = 0;
+        }
+    }
+    let mut last = None;
+    for _ in 0..3 {
+        last = pass(&host, Mode::Apply).await;
+        honest(&host, last.as_ref());
+        host.world().down_by_us.clear();
+        if last.as_ref().is_some_and(|report| report.outcome == Outcome::Converged) {
+            break;
+        }
+    }
+    let last = last.ok_or("killed in peace")?;
+    let mut world = host.world();
+    let unseen = blind(&world);
+    if last.outcome != Outcome::Converged && !unseen {
+        let (outcome, left, problems) = (last.outcome, last.remaining, last.problems);
+        world.violation(format!("peace does not converge: {outcome:?}, left {left:?}, {problems:?}"));
+    }
+    let changes = world.changes;
+    drop(world);
+    let again = pass(&host, Mode::Apply).await.ok_or("killed in peace")?;
+    let mut world = host.world();
+    if !unseen && (world.changes != changes || !again.tried.is_empty()) {
+        world.violation(format!("a settled host was touched: {:?}", again.tried));
+    }
+    match world.violations.first() {
+        None => Ok(world.faults.coverage.clone()),
+        Some(_) => Err(format!("seed {seed}: {}\n{}", world.violations.join("\n"), story(&world))),
+    }
+}
+
+/// Nobody could tell what some worker runs: what cannot be known need not be closed, only never be called fresh.
+fn blind(world: &World) -> bool {
+    world.members.iter().any(|member| member.shows == Shows::Hidden)
+}
+
+/// What a report says must be so.
+fn honest(host: &SimHost, report: Option<&PassReport>) {
+    let Some(report) = report else { return };
+    let mut world = host.world();
+    if report.mode == Mode::Apply && report.outcome == Outcome::Converged {
+        if let Err(untrue) = world.is_converged() {
+            world.violation(format!("called converged, but {untrue}"));
+        }
+        if world.app.health.is_some() && !world.healthy {
+            world.violation("called converged, but not healthy");
+        }
+    }
+    if report.outcome != Outcome::Converged && report.exit_code(true) == 0 {
+        world.violation(format!("{:?} exits with 0", report.outcome));
+    }
+}
+
+fn story(world: &World) -> String {
+    let groups = world.app.workers.iter().map(|group| {
+        let (name, count, max) = (&group.name, group.count, group.max_unavailable);
+        format!("group {name}: {count} by {}, {max:?}, {:?}", group.manager.kind(), group.restart_on)
+    });
+    let members = world.members.iter().map(|one| {
+        let process = one.pid.and_then(|pid| world.processes.get(&pid));
+        let runs = process.map(|one| format!("{} runs {} since {}", one.id, one.runs, one.started));
+        format!("  {} {}: {} {:?} {runs:?} enabled {:?}", one.group, one.name, one.state, one.shows, one.enabled)
+    });
+    let journal = world.journal.iter().map(|entry| match &entry.event {
+        JournalEvent::Begin { action, reason } => format!("  {} {action}: {reason}", entry.at),
+        JournalEvent::Done { action, .. } => format!("  {} done: {action}", entry.at),
+        JournalEvent::Failed { action, error, .. } => format!("  {} failed: {action}: {error}", entry.at),
+        other => format!("  {} {other:?}", entry.at),
+    });
+    groups.chain(members).chain(journal).collect::<Vec<_>>().join("\n")
+}
+
+fn one(seed: u64) -> Result<Coverage, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        // In simulated time: whoever waits this long waits for ever.
+        let limit = Duration::from_secs(3600);
+        tokio::time::timeout(limit, run(seed)).await.unwrap_or_else(|_| Err(format!("seed {seed}: never ends")))
+    })
+}
+
+#[test]
+fn a_hundred_thousand_schedules_do_nothing_forbidden_and_converge() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    if let Some(seed) = number("TRUEUP_SIM_SEED") {
+        println!("seed {seed}: {:?}", one(seed).map(|_| "nothing forbidden").map_err(|story| println!("{story}")));
+        one(seed).unwrap();
+        return;
+    }
+    let schedules = number("TRUEUP_SIM_SCHEDULES").unwrap_or(SCHEDULES);
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) as u64;
+    let results: Vec<Result<Coverage, String>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || {
+                    let mut coverage = Coverage::default();
+                    for seed in (thread..schedules).step_by(usize::try_from(threads).unwrap()) {
+                        coverage.add(&one(seed)?);
+                    }
+                    Ok(coverage)
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    });
+    let mut coverage = Coverage::default();
+    for result in results {
+        match result {
+            Ok(part) => coverage.add(&part),
+            Err(story) => panic!("{story}\nreplay with TRUEUP_SIM_SEED"),
+        }
+    }
+    println!("{schedules} schedules; how often each fault met each call:\n{}", coverage.table());
+    for call in Call::ALL {
+        for fault in Fault::ALL.into_iter().filter(|fault| fault.fits(call)) {
+            let count = coverage.count(call, fault);
+            assert!(schedules < SCHEDULES || count >= COVERED, "{fault:?} met {call:?} only {count} times");
+        }
+    }
+}

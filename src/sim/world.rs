@@ -1,0 +1,366 @@
+//! The truth about a simulated host, and what must never happen to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::faults::Faults;
+use super::random::Random;
+use crate::model::app::{App, Manager, RestartOn};
+use crate::model::names::{GroupName, MemberName, ReleaseId};
+use crate::model::observed::{Link, MemberState};
+use crate::model::process::{Pid, ProcessId, StartTicks};
+use crate::model::record::{JournalEntry, JournalEvent, Memory};
+
+/// Which rungs of the ladder a process speaks on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    WorkingDirectory,
+    EntryScript,
+    Executable,
+    /// Nothing but its start time.
+    Silent,
+    /// Not even in `/proc`.
+    Hidden,
+}
+
+#[derive(Debug, Clone)]
+pub struct Process {
+    pub id: ProcessId,
+    pub parent: Pid,
+    pub started: Timestamp,
+    /// What `/proc` makes of the start: off by some milliseconds.
+    pub seen_started: Timestamp,
+    pub runs: ReleaseId,
+    pub shows: Shows,
+    pub config_at_start: u64,
+    /// Group and member whose process this is or was.
+    pub owner: Option<(GroupName, MemberName)>,
+    pub orphan: bool,
+    /// Ends at this moment, whatever becomes of trueup.
+    pub ends: Option<Timestamp>,
+    pub asked_to_end: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub group: GroupName,
+    pub name: MemberName,
+    pub ordinal: u32,
+    pub state: MemberState,
+    pub pid: Option<Pid>,
+    /// Its manager starts it again when it ends.
+    pub restarts_itself: bool,
+    /// Its manager has been told to keep it stopped.
+    pub stopping: bool,
+    pub enabled: Option<bool>,
+    /// When its state next changes by itself.
+    pub next: Option<Timestamp>,
+    /// How often its start still fails.
+    pub failing_starts: u32,
+    pub shows: Shows,
+    /// How long its job in hand takes after it was asked to end.
+    pub job: Duration,
+}
+
+/// The host.
+#[derive(Debug)]
+pub struct World {
+    pub app: App,
+    pub random: Random,
+    pub faults: Faults,
+    pub now: Timestamp,
+    pub link: Link,
+    pub link_changed: Option<Timestamp>,
+    pub releases: Vec<ReleaseId>,
+    /// When all of them were made.
+    pub made: Timestamp,
+    pub processes: BTreeMap<Pid, Process>,
+    pub members: Vec<Member>,
+    pub config_version: u64,
+    pub config_written: Timestamp,
+    /// The version that the `restartOn` step has last been run for, in each release.
+    pub config_cached: BTreeMap<ReleaseId, u64>,
+    pub healthy: bool,
+    pub journal: Vec<JournalEntry>,
+    pub memory: Memory,
+    pub lock_holders: u32,
+    pub next_pid: u32,
+    pub free_pids: Vec<u32>,
+    /// Changes made by trueup since the counter was last set to zero.
+    pub changes: u64,
+    pub violations: Vec<String>,
+    /// Members taken down by trueup and not up again.
+    pub down_by_us: BTreeSet<MemberName>,
+    pub crashed: bool,
+}
+
+/// How long a process must last to be called running.
+const STARTUP: Duration = Duration::from_secs(1);
+
+impl World {
+    /// A process of `member` begins, in whatever the link leads to now.
+    pub fn spawn(&mut self, group: &GroupName, member: &MemberName) {
+        let Some(at) = self.members.iter().position(|one| one.name == *member && one.group == *group) else { return };
+        let Link::Release { id } = self.link.clone() else {
+            // `current` leads nowhere: the command is not found, and the manager tries again.
+            self.members[at].state = MemberState::Backoff;
+            self.members[at].pid = None;
+            self.members[at].next = Some(self.after(Duration::from_secs(2)));
+            return;
+        };
+        if self.members[at].failing_starts > 0 {
+            self.members[at].failing_starts -= 1;
+            self.members[at].pid = None;
+            let gives_up = self.random.percent(50);
+            self.members[at].state = if gives_up { MemberState::Failed } else { MemberState::Backoff };
+            self.members[at].next = (!gives_up).then(|| self.after(Duration::from_secs(2)));
+            return;
+        }
+        let shows = self.members[at].shows;
+        let pid = self.new_process(Pid(2), id, shows, Some((group.clone(), member.clone())));
+        let running_at = self.after(STARTUP);
+        let one = &mut self.members[at];
+        one.pid = Some(pid);
+        one.state = MemberState::Starting;
+        one.next = Some(running_at);
+        one.stopping = false;
+    }
+
+    pub fn new_process(
+        &mut self,
+        parent: Pid,
+        runs: ReleaseId,
+        shows: Shows,
+        owner: Option<(GroupName, MemberName)>,
+    ) -> Pid {
+        // Numbers are used again, at once and often.
+        let number = match self.free_pids.pop() {
+            Some(number) if self.random.percent(70) => number,
+            _ => {
+                self.next_pid += 1;
+                self.next_pid
+            }
+        };
+        let since_boot = self.now.duration_since(Timestamp::UNIX_EPOCH).as_millis() / 10;
+        let off = SignedDuration::from_millis(i64::try_from(self.random.below(19)).unwrap() - 10);
+        let process = Process {
+            id: ProcessId { pid: Pid(number), start_ticks: StartTicks(u64::try_from(since_boot).unwrap()) },
+            parent,
+            started: self.now,
+            seen_started: self.now + off,
+            config_at_start: self.config_read_in(&runs),
+            runs,
+            shows,
+            owner,
+            orphan: false,
+            ends: None,
+            asked_to_end: false,
+        };
+        self.processes.insert(Pid(number), process);
+        Pid(number)
+    }
+
+    fn restart_on(&self) -> Option<&RestartOn> {
+        self.app.workers.iter().flat_map(|group| &group.restart_on).next()
+    }
+
+    pub fn has_step(&self) -> bool {
+        self.restart_on().is_some_and(|file| file.run.is_some())
+    }
+
+    /// What a worker reads that starts in this release now: with a step, what that has last made known there.
+    pub fn config_read_in(&self, release: &ReleaseId) -> u64 {
+        if self.has_step() { self.config_cached.get(release).copied().unwrap_or(0) } else { self.config_version }
+    }
+
+    pub fn after(&self, duration: Duration) -> Timestamp {
+        self.now + SignedDuration::try_from(duration).unwrap()
+    }
+
+    /// Lets everything happen that happens by itself until `now`.
+    pub fn advance(&mut self, now: Timestamp) {
+        while let Some(at) = self.next_event().filter(|at| *at <= now) {
+            self.now = self.now.max(at);
+            let ended: Vec<Pid> = self
+                .processes
+                .values()
+                .filter(|one| one.ends.is_some_and(|end| end <= at))
+                .map(|one| one.id.pid)
+                .collect();
+            for pid in ended {
+                self.end(pid);
+            }
+            let due: Vec<usize> =
+                (0..self.members.len()).filter(|i| self.members[*i].next.is_some_and(|next| next <= at)).collect();
+            for index in due {
+                self.turn(index);
+            }
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// When something next happens by itself.
+    pub fn next_event(&self) -> Option<Timestamp> {
+        let ends = self.processes.values().filter_map(|process| process.ends);
+        let turns = self.members.iter().filter_map(|member| member.next);
+        ends.chain(turns).min()
+    }
+
+    /// A member's state changes by itself.
+    fn turn(&mut self, index: usize) {
+        self.members[index].next = None;
+        let alive = self.members[index].pid.is_some_and(|pid| self.processes.contains_key(&pid));
+        match self.members[index].state {
+            MemberState::Starting if alive => {
+                self.members[index].state = MemberState::Running;
+                let name = self.members[index].name.clone();
+                self.down_by_us.remove(&name);
+            }
+            // RUNNING with a dead process is a manager that has not noticed yet.
+            MemberState::Backoff | MemberState::Running | MemberState::Starting => {
+                let (group, name) = (self.members[index].group.clone(), self.members[index].name.clone());
+                self.spawn(&group, &name);
+            }
+            _ => {}
+        }
+    }
+
+    /// A process ends.
+    pub fn end(&mut self, pid: Pid) {
+        let Some(process) = self.processes.remove(&pid) else { return };
+        self.free_pids.push(pid.0);
+        let Some((group, name)) = process.owner else { return };
+        let Some(index) = self.members.iter().position(|one| one.group == group && one.name == name) else { return };
+        if self.members[index].pid != Some(pid) {
+            return;
+        }
+        let noticed_late = self.random.percent(50);
+        let noticing = Duration::from_millis(1 + self.random.below(1500));
+        let soon = self.after(noticing);
+        let member = &mut self.members[index];
+        member.next = None;
+        if member.stopping {
+            member.pid = None;
+            member.state = MemberState::Stopped;
+        } else if member.restarts_itself {
+            // The pid is still named for a while, though nobody has it any more.
+            if !noticed_late {
+                member.pid = None;
+                member.state = MemberState::Backoff;
+            }
+            member.next = Some(soon);
+        } else {
+            member.pid = None;
+            member.state = MemberState::Exited;
+        }
+    }
+
+    pub fn member(&mut self, group: &GroupName, name: &MemberName) -> Option<&mut Member> {
+        self.members.iter_mut().find(|one| one.group == *group && one.name == *name)
+    }
+
+    pub fn member_process(&self, group: &GroupName, name: &MemberName) -> Option<&Process> {
+        let member = self.members.iter().find(|one| one.group == *group && one.name == *name)?;
+        self.processes
+            .get(&member.pid?)
+            .filter(|process| process.owner.as_ref() == Some(&(group.clone(), name.clone())))
+    }
+
+    /// The truth: this process runs what the App wants.
+    pub fn is_right(&self, process: &Process) -> bool {
+        let reads = process.owner.as_ref().and_then(|(group, _)| self.app.group(group)).map(|group| &group.restart_on);
+        let current_config = reads.is_none_or(Vec::is_empty) || process.config_at_start == self.config_version;
+        process.runs == self.app.release.id && current_config && !process.asked_to_end
+    }
+
+    pub fn leads_to_desired(&self) -> bool {
+        matches!(&self.link, Link::Release { id } if *id == self.app.release.id)
+    }
+
+    /// Something that must never happen has happened.
+    pub fn violation(&mut self, what: impl Into<String>) {
+        let at = self.now;
+        self.violations.push(format!("{at}: {}", what.into()));
+    }
+
+    /// Trueup is about to change something: under the lock, and not without having written so.
+    pub fn check_change(&mut self, what: &str, journaled: bool) {
+        self.changes += 1;
+        if self.lock_holders != 1 {
+            self.violation(format!("{what} with {} holders of the lock", self.lock_holders));
+        }
+        let begun = self.journal.last().is_some_and(|entry| !matches!(entry.event, JournalEvent::PassEnded { .. }));
+        if journaled && !begun {
+            self.violation(format!("{what} without a line in the journal"));
+        }
+    }
+
+    /// Trueup is about to take this member's process away.
+    pub fn check_taking_down(&mut self, group: &GroupName, name: &MemberName, stopping: bool) {
+        let Some(process) = self.member_process(group, name).cloned() else { return };
+        let wanted = self.app.group(group).map_or(0, |group| group.count) as usize;
+        let right = self
+            .members
+            .iter()
+            .filter(|one| one.group == *group && one.state.is_up())
+            .filter(|one| {
+                one.pid.and_then(|pid| self.processes.get(&pid)).is_some_and(|process| self.is_right(process))
+            })
+            .count();
+        let told_apart = !matches!(process.shows, Shows::Silent | Shows::Hidden);
+        if self.is_right(&process) && told_apart && (!stopping || right <= wanted) {
+            self.violation(format!("{name} runs what it should and is taken down"));
+        }
+        if !stopping && !self.leads_to_desired() {
+            self.violation(format!("{name} is restarted before current leads to the desired release"));
+        }
+    }
+
+    /// How many may be down at once is kept.
+    pub fn check_unavailable(&mut self, group: &GroupName) {
+        let Some(wanted) = self.app.group(group) else { return };
+        let limit = wanted.unavailable_limit() as usize;
+        let names: BTreeSet<&MemberName> =
+            self.members.iter().filter(|one| one.group == *group).map(|one| &one.name).collect();
+        let down = self.down_by_us.iter().filter(|name| names.contains(name)).count();
+        if down > limit {
+            self.violation(format!("{down} of {group} are down at once, {limit} may be"));
+        }
+    }
+
+    /// The truth: nothing is left to be done.
+    pub fn is_converged(&self) -> Result<(), String> {
+        if !self.leads_to_desired() {
+            return Err(format!("current leads to {}", self.link));
+        }
+        for group in &self.app.workers {
+            let right = self
+                .members
+                .iter()
+                .filter(|one| one.group == group.name && one.state == MemberState::Running)
+                .filter(|one| {
+                    one.pid.and_then(|pid| self.processes.get(&pid)).is_some_and(|process| self.is_right(process))
+                })
+                .count();
+            let up = self.members.iter().filter(|one| one.group == group.name && one.pid.is_some()).count();
+            if right != group.count as usize || up != right {
+                return Err(format!(
+                    "{}: {right} of {up} run what they should, {} are wanted",
+                    group.name, group.count
+                ));
+            }
+            if let Manager::Systemd(_) = group.manager {
+                let enabled = self.members.iter().filter(|one| one.group == group.name && one.enabled == Some(true));
+                if enabled.count() != right {
+                    return Err(format!("{}: not exactly the running ones are enabled", group.name));
+                }
+            }
+        }
+        if self.processes.values().any(|process| process.orphan) {
+            return Err("an orphan is left".to_owned());
+        }
+        Ok(())
+    }
+}
