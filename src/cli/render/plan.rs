@@ -100,7 +100,9 @@ pub fn how(app: &App, action: &Action) -> String {
                     "send {whom} its stop signal, wait up to {time} for its job, then kill it; supervisord starts its successor"
                 ),
                 Some(Manager::Systemd(_)) => {
-                    format!("systemd restarts the unit: {whom} has up to {time} for its job, then it is killed")
+                    format!(
+                        "systemd restarts the unit: {whom} has up to {time} for its job, less if its `TimeoutStopSec` is shorter"
+                    )
                 }
                 Some(Manager::Builtin(builtin)) => format!(
                     "SIGTERM to {whom}, wait up to {time} for its job, then SIGKILL; start `{}` in the release",
@@ -116,7 +118,9 @@ pub fn how(app: &App, action: &Action) -> String {
                     format!("supervisord stops it: up to {time} for its job, less if its `stopwaitsecs` is shorter")
                 }
                 Some(Manager::Systemd(_)) => {
-                    format!("systemd stops and disables the unit: up to {time} for its job, then it is killed")
+                    format!(
+                        "systemd stops and disables the unit: up to {time} for its job, less if its `TimeoutStopSec` is shorter"
+                    )
                 }
                 Some(Manager::Builtin(_)) | None => format!("SIGTERM, wait up to {time} for its job, then SIGKILL"),
             }
