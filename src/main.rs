@@ -9,5 +9,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == spawn::VERB) {
         return spawn::main();
     }
-    ExitCode::SUCCESS
+    trueup::cli::main()
 }

@@ -4,11 +4,14 @@
 //! later rollback use these same functions, so a dry run cannot lie about the snapshot it saw.
 //! Begin at [`diff`](diff::diff), then [`plan`](plan::plan); [`health`] judges what a probe answered.
 
+mod conditions;
 pub mod diff;
+pub mod explain;
 pub mod freshness;
 pub mod health;
 pub mod plan;
 pub mod select;
+pub mod status;
 
 #[cfg(test)]
 mod properties;

@@ -13,20 +13,24 @@ const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 
 /// Why a text is no duration; the message reads on after "`x` is".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DurationError {
+pub enum DurationError {
+    /// `30`.
     #[error("a number without a unit")]
     NoUnit,
+    /// `-5s`.
     #[error("negative")]
     Negative,
+    /// More than 365 days.
     #[error("longer than a year")]
     TooLong,
+    /// Anything else.
     #[error("no duration")]
     Unreadable,
 }
 
 impl DurationError {
     /// What to write instead of `text`.
-    pub(super) fn help(&self, text: &str) -> String {
+    pub fn help(&self, text: &str) -> String {
         match self {
             Self::NoUnit => format!("write `{text}s` for seconds; units are d, h, m, s and ms"),
             Self::Negative => "durations count forward: remove the sign".to_owned(),
@@ -40,7 +44,10 @@ impl DurationError {
 }
 
 /// Reads `1h30m`: whole numbers, each with its unit, the longest unit first, without spaces.
-pub(super) fn parse(text: &str) -> Result<Duration, DurationError> {
+///
+/// # Errors
+/// [`DurationError`] for anything else.
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(DurationError::NoUnit);
     }

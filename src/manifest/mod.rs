@@ -11,7 +11,7 @@
 
 mod check;
 mod conform;
-mod duration;
+pub mod duration;
 mod load;
 mod node;
 mod report;

@@ -15,3 +15,4 @@ pub mod observed;
 pub mod process;
 pub mod record;
 pub mod report;
+pub mod status;

@@ -1,0 +1,96 @@
+//! `validate`, `schema`, `completions`, `man`: help with writing manifests, and with the program itself.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+use serde_json::json;
+
+use super::Failure;
+use super::load::load;
+use super::options::{Cli, Format, Paths};
+use super::output::{Output, json as pretty};
+use super::render::problem::Complaint;
+use super::render::style::{GOOD, STRONG, paint};
+use super::render::words::safe;
+use crate::manifest::schema::json_schema;
+
+/// The program's own name.
+const NAME: &str = "trueup";
+
+/// Checks manifests; 0: all are right, 1: some are not.
+///
+/// # Errors
+/// All that is wrong with them, in the form for people; for programs that is the result.
+pub fn validate(paths: &Paths, output: Output) -> Result<u8, Failure> {
+    let loaded = match (load(paths), output.format) {
+        (_, Format::Markdown) => {
+            let complaint = Complaint::new("`validate` has no markdown form").help("choose text, json or yaml");
+            return Err(Failure::Usage(complaint));
+        }
+        (Err(Failure::Manifests(errors)), Format::Json | Format::Yaml) => {
+            output.document(&json!({"valid": false, "apps": [], "errors": errors.to_json()}))?;
+            return Ok(1);
+        }
+        (loaded, _) => loaded?,
+    };
+    if output.format == Format::Text {
+        let line = |one: &crate::manifest::Loaded| {
+            let place = safe(&one.source.to_string());
+            format!("{}  {place}  {}\n", paint(GOOD, "ok"), paint(STRONG, &one.app.name))
+        };
+        output.text(&loaded.iter().map(line).collect::<String>())?;
+    } else {
+        let app = |one: &crate::manifest::Loaded| {
+            let path = one.source.path.as_ref().map(|path| path.to_string_lossy().into_owned());
+            json!({"name": one.app.name, "file": path, "line": one.source.line})
+        };
+        let apps: Vec<serde_json::Value> = loaded.iter().map(app).collect();
+        output.document(&json!({"valid": true, "apps": apps, "errors": []}))?;
+    }
+    Ok(0)
+}
+
+/// Prints the JSON schema of manifests, always as JSON.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn schema(output: Output) -> Result<u8, Failure> {
+    output.bytes(pretty(&json_schema())?.as_bytes())?;
+    Ok(0)
+}
+
+/// Prints a completion script.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn completions(shell: clap_complete::Shell, output: Output) -> Result<u8, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+    output.bytes(&script)?;
+    Ok(0)
+}
+
+/// Prints all manual pages one after the other, or writes one file for each.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn man(out: Option<&Path>, output: Output) -> Result<u8, Failure> {
+    let failed = |error: std::io::Error| {
+        let place = out.map_or_else(|| "the standard output".to_owned(), |path| format!("`{}`", path.display()));
+        Failure::Complaint(Complaint::new(format!("cannot write the manual to {place}")).cause(error.to_string()))
+    };
+    let mut command = Cli::command();
+    command.build();
+    if let Some(directory) = out {
+        clap_mangen::generate_to(command, directory).map_err(failed)?;
+        return Ok(0);
+    }
+    let mut pages = Vec::new();
+    let verbs: Vec<clap::Command> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned().collect();
+    for page in std::iter::once(command).chain(verbs) {
+        let name = page.get_display_name().unwrap_or_else(|| page.get_name()).to_owned();
+        clap_mangen::Man::new(page).title(name).render(&mut pages).map_err(failed)?;
+    }
+    output.bytes(&pages)?;
+    Ok(0)
+}

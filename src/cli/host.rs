@@ -1,0 +1,64 @@
+//! A pass over this host, from the command line: the runtime, the interruption, the listener.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failure;
+use super::output::say;
+use super::render::problem::Complaint;
+use crate::engine::events::Listener;
+use crate::engine::interrupt::Interrupt;
+use crate::engine::pass::{Request, reconcile};
+use crate::local::LocalHost;
+use crate::model::app::App;
+use crate::model::report::{Mode, PassReport};
+
+/// What others read about who holds a lock; a pass that only looks takes none.
+const HOLDER: &str = "trueup reconcile";
+/// The exit code after a second wish to stop, as shells count SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// Makes one pass; the reports are in the order of the Apps.
+///
+/// # Errors
+/// When no pass could begin at all; everything else is in the reports.
+pub fn pass(
+    apps: &[&App],
+    mode: Mode,
+    wait: std::time::Duration,
+    listener: &dyn Listener,
+) -> Result<Vec<PassReport>, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| cannot_begin(&error))?;
+    runtime.block_on(async {
+        let request = Request { mode, wait, trigger: "command".to_owned(), interrupt: Interrupt::default() };
+        if mode == Mode::Apply {
+            listen_for_signals(&request.interrupt).map_err(|error| cannot_begin(&error))?;
+        }
+        Ok(reconcile(&LocalHost::new(HOLDER), apps, &request, listener).await)
+    })
+}
+
+fn cannot_begin(error: &std::io::Error) -> Failure {
+    Failure::Complaint(Complaint::new("a pass cannot begin").cause(error.to_string()))
+}
+
+/// The first signal asks for an end between two steps, the second one ends everything at once.
+fn listen_for_signals(interrupt: &Interrupt) -> std::io::Result<()> {
+    let mut int = signal(SignalKind::interrupt())?;
+    let mut term = signal(SignalKind::terminate())?;
+    let interrupt = interrupt.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+            }
+            if interrupt.is_asked() {
+                std::process::exit(INTERRUPTED);
+            }
+            interrupt.ask();
+            say("finishing the step in hand; press again to leave at once\n");
+        }
+    });
+    Ok(())
+}

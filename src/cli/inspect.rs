@@ -1,0 +1,156 @@
+//! `diff` and `status`: look at this host and touch nothing.
+//!
+//! Both are a pass that may change nothing, so they see exactly what `reconcile` would see.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::host::pass;
+use super::load::{apps, select};
+use super::options::{Format, Selection};
+use super::output::{Output, yaml};
+use super::render::machine::{API_VERSION, List};
+use super::render::problem::Complaint;
+use super::render::status::Entry;
+use super::render::{machine, markdown, preview, report, status as text};
+use super::{Failure, worst};
+use crate::decide::{explain, status as decide};
+use crate::engine::events::Silent;
+use crate::manifest::Loaded;
+use crate::manifest::shape::{ApiVersion, Kind, Metadata, Spec};
+use crate::model::drift::{Blocker, Difference};
+use crate::model::report::{Mode, PassReport, Problem};
+use crate::model::status::AppStatus;
+
+/// Shows what differs; 0: nothing, 1: something, 2: it could not be told.
+///
+/// # Errors
+/// When the manifests are wrong or the host cannot be looked at at all.
+pub fn diff(selection: &Selection, output: Output) -> Result<u8, Failure> {
+    let loaded = select(selection)?;
+    let reports = look(&loaded)?;
+    match output.format {
+        Format::Json | Format::Yaml => output.document(&machine::passes(&reports))?,
+        Format::Text | Format::Markdown => output.text(&previews(&loaded, &reports, output))?,
+    }
+    let code = |report: &PassReport| match &report.before {
+        None => 2,
+        Some(_) if unreadable(&report.difference) => 2,
+        Some(_) => u8::from(!report.difference.is_empty()),
+    };
+    Ok(reports.iter().map(code).max().unwrap_or(0))
+}
+
+/// Shows what is; 0: all is well, 1: it could not be told, 2: something differs, 3: not healthy.
+///
+/// # Errors
+/// When the manifests are wrong or the host cannot be looked at at all.
+pub fn status(selection: &Selection, output: Output) -> Result<u8, Failure> {
+    if output.format == Format::Markdown {
+        let complaint = Complaint::new("`status` has no markdown form").help("choose text, json or yaml");
+        return Err(Failure::Usage(complaint));
+    }
+    let loaded = select(selection)?;
+    let reports = look(&loaded)?;
+    let found: Vec<(AppStatus, u8)> =
+        loaded.iter().zip(&reports).map(|(one, report)| judged(one, report)).collect::<Result<_, _>>()?;
+    match output.format {
+        Format::Text | Format::Markdown => {
+            let entries: Vec<Entry<'_>> = loaded
+                .iter()
+                .zip(&reports)
+                .zip(&found)
+                .map(|((one, report), (status, _))| Entry { app: &one.app, status, problems: problems(one, report) })
+                .collect();
+            output.text(&text::status(&entries, output.width))?;
+        }
+        Format::Json => {
+            let items = loaded.iter().zip(&found).map(|(one, (status, _))| document(one, status)).collect();
+            output.document(&List { api_version: API_VERSION, kind: "AppList", items })?;
+        }
+        Format::Yaml => {
+            let documents = loaded.iter().zip(&found).map(|(one, (status, _))| yaml(&document(one, status)));
+            output.text(&documents.collect::<Result<Vec<_>, _>>()?.join("---\n"))?;
+        }
+    }
+    Ok(worst(found.iter().map(|(_, code)| *code)))
+}
+
+/// One pass that changes nothing.
+fn look(loaded: &[Loaded]) -> Result<Vec<PassReport>, Failure> {
+    pass(&apps(loaded), Mode::DryRun, Duration::ZERO, &Silent)
+}
+
+/// What would be done, App by App, as text or Markdown.
+#[must_use]
+pub fn previews(loaded: &[Loaded], reports: &[PassReport], output: Output) -> String {
+    let markdown = output.format == Format::Markdown;
+    let one = |(one, report): (&Loaded, &PassReport)| match &report.before {
+        None if markdown => markdown::unobserved(&report.app, &report.problems),
+        None => report::unobserved(report),
+        Some(observed) if markdown => markdown::preview(&one.app, observed, &report.difference, &report.plan),
+        Some(observed) => preview::preview(&one.app, observed, &report.difference, &report.plan, output.width),
+    };
+    let previews: Vec<String> = loaded.iter().zip(reports).map(one).collect();
+    // Settled Apps are one line each and stand close together.
+    let mut text = String::new();
+    for preview in previews {
+        if !text.is_empty() && (markdown || preview.lines().nth(1).is_some() || text.ends_with("\n\n")) {
+            text.push('\n');
+        }
+        text.push_str(&preview);
+    }
+    text
+}
+
+fn unreadable(difference: &Difference) -> bool {
+    difference.blockers.iter().any(|blocker| matches!(blocker, Blocker::GroupUnreadable { .. }))
+}
+
+/// The status of one App, and its exit code.
+fn judged(one: &Loaded, report: &PassReport) -> Result<(AppStatus, u8), Failure> {
+    let generation = decide::generation(&one.document.spec)
+        .map_err(|error| Failure::Complaint(Complaint::new("cannot name the spec").cause(error.to_string())))?;
+    let Some(observed) = &report.before else {
+        let why = report.problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
+        return Ok((decide::unobserved(&one.app, generation, &why), 1));
+    };
+    let status = decide::status(&one.app, generation, observed, &report.difference);
+    let sick = observed.health.as_ref().is_some_and(|verdict| !verdict.healthy);
+    let code = match () {
+        () if unreadable(&report.difference) => 1,
+        () if sick => 3,
+        () if !report.difference.is_empty() => 2,
+        () => 0,
+    };
+    Ok((status, code))
+}
+
+fn problems(one: &Loaded, report: &PassReport) -> Vec<Problem> {
+    let blockers = report.difference.blockers.iter().map(|blocker| explain::blocker(&one.app, blocker));
+    let stalled = report.difference.stalled.iter().map(|stalled| explain::stalled(&one.app, stalled));
+    report.problems.iter().cloned().chain(blockers).chain(stalled).collect()
+}
+
+/// The manifest's document with its status.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    api_version: Option<ApiVersion>,
+    kind: Option<Kind>,
+    metadata: &'a Option<Metadata>,
+    spec: &'a Option<Spec>,
+    status: &'a AppStatus,
+}
+
+fn document<'a>(one: &'a Loaded, status: &'a AppStatus) -> Document<'a> {
+    let written = &one.document;
+    Document {
+        api_version: written.api_version,
+        kind: written.kind,
+        metadata: &written.metadata,
+        spec: &written.spec,
+        status,
+    }
+}

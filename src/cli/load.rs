@@ -1,0 +1,65 @@
+//! From paths on the command line to the Apps to work on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+use super::options::{Paths, Selection};
+use super::render::problem::Complaint;
+use crate::manifest::{self, Loaded};
+use crate::model::app::App;
+use crate::model::nearest::suggestion;
+
+/// Read when no path is given, the first that is there.
+const PLACES: [&str; 2] = ["manifests", "/etc/trueup/manifests"];
+
+/// Loads all manifests of these paths.
+///
+/// # Errors
+/// All that is wrong with them.
+pub fn load(paths: &Paths) -> Result<Vec<Loaded>, Failure> {
+    let default: Vec<PathBuf>;
+    let paths = if paths.paths.is_empty() {
+        default = vec![usual_place()?];
+        &default
+    } else {
+        &paths.paths
+    };
+    let loaded = manifest::load(paths, &mut io::stdin().lock()).map_err(Failure::Manifests)?;
+    if loaded.is_empty() {
+        let complaint =
+            Complaint::new("there is no App in these manifests").help("write one: `trueup schema` knows how");
+        return Err(Failure::Complaint(complaint));
+    }
+    Ok(loaded)
+}
+
+/// Loads all manifests and keeps the Apps that were asked for.
+///
+/// # Errors
+/// All that is wrong with any of them, or an App that is not there.
+pub fn select(selection: &Selection) -> Result<Vec<Loaded>, Failure> {
+    let loaded = load(&selection.paths)?;
+    let names: Vec<&str> = loaded.iter().map(|one| one.app.name.as_str()).collect();
+    if let Some(unknown) = selection.apps.iter().find(|name| !names.contains(&name.as_str())) {
+        let complaint = Complaint::new(format!("there is no App `{unknown}` in these manifests"));
+        return Err(Failure::Complaint(complaint.help(suggestion(unknown, &names))));
+    }
+    let wanted =
+        |one: &Loaded| selection.apps.is_empty() || selection.apps.iter().any(|name| name == one.app.name.as_str());
+    Ok(loaded.into_iter().filter(wanted).collect())
+}
+
+/// The Apps alone.
+pub fn apps(loaded: &[Loaded]) -> Vec<&App> {
+    loaded.iter().map(|one| &one.app).collect()
+}
+
+fn usual_place() -> Result<PathBuf, Failure> {
+    let found = PLACES.iter().map(Path::new).find(|place| place.is_dir());
+    found.map(Path::to_owned).ok_or_else(|| {
+        let [near, far] = PLACES;
+        let message = format!("there are no manifests in `{near}/` nor in `{far}/`");
+        Failure::Complaint(Complaint::new(message).help("name a file or a directory, such as `trueup diff shop.yaml`"))
+    })
+}

@@ -1,0 +1,117 @@
+//! The command line: verbs, exit codes, and what people see.
+//!
+//! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
+//! error. Each verb is a file: [`reconcile`], [`inspect`], [`authoring`]; [`render`] turns values into
+//! text and is pure. Begin at [`main`].
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::options::{Cli, Verb};
+use self::output::{Output, say};
+use self::render::problem::Complaint;
+use crate::manifest::LoadErrors;
+
+pub mod authoring;
+pub mod host;
+pub mod inspect;
+pub mod live;
+pub mod load;
+pub mod logging;
+pub mod options;
+pub mod output;
+pub mod reconcile;
+pub mod render;
+
+/// The exit code for wrong usage (`EX_USAGE`): clap's own 2 means drift here.
+const USAGE: u8 = 64;
+/// Columns of a message where nobody knows how wide the terminal is.
+const USUAL_WIDTH: usize = 100;
+
+/// Why a verb could not do its work.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something went wrong.
+    Complaint(Complaint),
+    /// Arguments that are right by themselves do not fit each other.
+    Usage(Complaint),
+    /// Manifests are wrong.
+    Manifests(LoadErrors),
+}
+
+/// Runs the program with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to the parser, and none to people. A closed pipe is none either.
+            let _ = error.print();
+            return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    output::choose_colour(cli.global.color);
+    logging::start(&cli.global);
+    let output = Output::new(cli.global.format);
+    // `diff` says by 1 that something differs, as `diff` has always done.
+    let error_code = if matches!(cli.verb, Verb::Diff(_)) { 2 } else { 1 };
+    let done = match &cli.verb {
+        Verb::Reconcile(options) => reconcile::run(options, &cli.global, output),
+        Verb::Diff(selection) => inspect::diff(selection, output),
+        Verb::Status(selection) => inspect::status(selection, output),
+        Verb::Validate(paths) => authoring::validate(paths, output),
+        Verb::Schema => authoring::schema(output),
+        Verb::Completions { shell } => authoring::completions(*shell, output),
+        Verb::Man { out } => authoring::man(out.as_deref(), output),
+    };
+    let code = match done {
+        Ok(code) => code,
+        Err(Failure::Complaint(complaint)) => {
+            say(&complaint.render());
+            error_code
+        }
+        Err(Failure::Usage(complaint)) => {
+            say(&complaint.render());
+            USAGE
+        }
+        Err(Failure::Manifests(errors)) => {
+            let width = output::width(&std::io::stderr()).unwrap_or(USUAL_WIDTH);
+            say(&errors.render(output::stderr_has_colour(), width));
+            error_code
+        }
+    };
+    code.into()
+}
+
+/// The exit code of the worst App: an error, then unhealthy, then withheld, then drift.
+fn worst(codes: impl Iterator<Item = u8>) -> u8 {
+    let badness = |code: &u8| match code {
+        0 => 0,
+        2 => 1,
+        4 => 2,
+        3 => 3,
+        _ => 4,
+    };
+    codes.max_by_key(badness).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_worst_app_wins() {
+        let rows: [(&[u8], u8); 7] =
+            [(&[], 0), (&[0, 0], 0), (&[0, 2], 2), (&[2, 4, 0], 4), (&[3, 4], 3), (&[3, 1, 4], 1), (&[2, 3], 3)];
+        for (codes, expected) in rows {
+            assert_eq!(worst(codes.iter().copied()), expected, "{codes:?}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The words of the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::manifest::duration;
+
+/// Reconciles web applications on plain Linux hosts with their manifests
+#[derive(Debug, Parser)]
+#[command(name = "trueup", version, max_term_width = 100, disable_help_subcommand = true, after_help = ABOUT)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// What holds for every verb
+    #[command(flatten)]
+    pub global: Global,
+}
+
+const ABOUT: &str = "\
+A manifest says which release, how many workers and what healthy means. Trueup looks at the host, names what \
+differs, and takes the fewest steps that close the gap: it moves the `current` link, and replaces only those \
+workers that still run another release.
+
+Examples:
+  trueup diff                        what differs here, and what would be done about it
+  trueup reconcile                   do it
+  trueup status manifests/shop.yaml  what one App looks like now
+
+Each verb's own help names its exit codes. Wrong usage exits with 64.";
+
+/// What holds for every verb.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Form of the result: text, json, yaml; markdown for `diff` and `reconcile --dry-run`
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Format::Text,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        hide_default_value = true,
+        help_heading = OUTPUT
+    )]
+    pub format: Format,
+    /// When to use colour: auto, always, never; auto respects `NO_COLOR` and `CLICOLOR`
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Colour::Auto,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        hide_default_value = true,
+        help_heading = OUTPUT
+    )]
+    pub color: Colour,
+    /// Log on the standard error: -v what is done, -vv what is seen, -vvv everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = OUTPUT)]
+    pub verbose: u8,
+    /// Form of the log: text, json; `TRUEUP_LOG` filters it, such as `trueup=debug`
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = LogFormat::Text,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        hide_default_value = true,
+        help_heading = OUTPUT
+    )]
+    pub log_format: LogFormat,
+}
+
+const OUTPUT: &str = "Output";
+
+/// Form of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
+    /// For a comment on a merge request.
+    Markdown,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal.
+    Auto,
+    /// In any case.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line each, for people.
+    Text,
+    /// One JSON object each, for programs.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Bring this host to what the manifests say
+    #[command(after_help = RECONCILE_HELP)]
+    Reconcile(Reconcile),
+    /// Show what differs, how that is known, and what would be done about it
+    #[command(after_help = DIFF_HELP)]
+    Diff(Selection),
+    /// Show what is: releases, workers, health, and what stands in the way
+    #[command(after_help = STATUS_HELP)]
+    Status(Selection),
+    /// Check manifests without looking at the host
+    #[command(after_help = VALIDATE_HELP)]
+    Validate(Paths),
+    /// Print the JSON schema of manifests, for editors and other checkers
+    #[command(after_help = SCHEMA_HELP)]
+    Schema,
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual as roff, or write one page for each verb
+    #[command(after_help = MAN_HELP)]
+    Man {
+        /// Write the pages into this directory instead, one file each
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// `reconcile`.
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// Which Apps
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Change nothing: show what would be done and why
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --dry-run: exit with 2 when something would be done
+    #[arg(long, requires = "dry_run")]
+    pub detailed_exitcode: bool,
+    /// How long to wait for another pass over the same root to end; 0s: not at all
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
+    pub wait: Duration,
+}
+
+/// Which manifests, and which Apps of them.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// Where the manifests are
+    #[command(flatten)]
+    pub paths: Paths,
+    /// Only this App; may be given several times
+    #[arg(long = "app", value_name = "NAME")]
+    pub apps: Vec<String>,
+}
+
+/// Which manifests.
+#[derive(Debug, Args)]
+pub struct Paths {
+    /// Manifest files, directories of them, - for the standard input; else manifests/, else
+    /// /etc/trueup/manifests/
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    duration::parse(text).map_err(|error| format!("{error}; {}", error.help(text)))
+}
+
+const RECONCILE_HELP: &str = "\
+A pass looks at the host, names what differs, closes it, looks again, and asks for health. A settled host is left \
+alone. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
+
+Examples:
+  trueup reconcile                              all Apps
+  trueup reconcile --app shop --wait 2m         one App, waiting for a pass that is under way
+  trueup reconcile --dry-run --format markdown  a comment for a merge request
+
+Exit codes; of several Apps the worst wins, in the order 1, 3, 4, 2:
+  0   converged; with --dry-run also: there is drift
+  1   an error, or drift is left
+  2   there is drift (only --dry-run --detailed-exitcode)
+  3   as it should be, but not healthy
+  4   there is drift, but the App is suspended
+  64  wrong usage";
+
+const DIFF_HELP: &str = "\
+Examples:
+  trueup diff                    all Apps
+  trueup diff --format markdown  a comment for a merge request
+  trueup diff - < shop.yaml      a manifest from elsewhere
+
+Exit codes:
+  0   nothing differs
+  1   something differs
+  2   an error: a manifest is wrong, or the host could not be looked at
+  64  wrong usage";
+
+const STATUS_HELP: &str = "\
+JSON and YAML are the manifests themselves with `status:` filled in: the conditions Ready, Healthy, \
+WorkersCurrent, Reconciling and Stalled, and every worker with the release that it runs. What cannot be read is \
+Unknown, never well.
+
+Examples:
+  trueup status
+  trueup status --app shop --format yaml
+  trueup status --format json | jq '.items[].status.conditions[] | select(.type == \"Ready\")'
+
+Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
+  0   as it should be, and healthy where there is a health contract
+  1   an error: a manifest is wrong, or the host could not be looked at
+  2   something differs, or cannot be told
+  3   not healthy
+  64  wrong usage";
+
+const VALIDATE_HELP: &str = "\
+Every mistake of every file is reported, each with file, line, column and a remedy.
+
+Examples:
+  trueup validate
+  trueup validate manifests/shop.yaml --format json
+
+Exit codes:
+  0   all manifests are right
+  1   at least one is not
+  64  wrong usage";
+
+const SCHEMA_HELP: &str = "\
+Editors use it when it is named in the first line of a manifest:
+  # yaml-language-server: $schema=app.v1.json
+
+Example:
+  trueup schema > app.v1.json";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  trueup completions bash > /etc/bash_completion.d/trueup
+  trueup completions zsh > \"${fpath[1]}/_trueup\"";
+
+const MAN_HELP: &str = "\
+Examples:
+  trueup man | man -l -
+  trueup man --out /usr/local/share/man/man1";

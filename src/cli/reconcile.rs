@@ -1,0 +1,41 @@
+//! `reconcile`: bring this host to what the manifests say.
+
+use super::host::pass;
+use super::inspect::previews;
+use super::live::Live;
+use super::load::{apps, select};
+use super::options::{Format, Global, LogFormat, Reconcile};
+use super::output::Output;
+use super::render::problem::Complaint;
+use super::render::{machine, report};
+use super::{Failure, worst};
+use crate::engine::events::{Listener, Silent};
+use crate::manifest::Loaded;
+use crate::model::report::{Mode, PassReport};
+
+/// Makes a pass and reports it; the exit code of the worst App.
+///
+/// # Errors
+/// When the manifests are wrong or no pass could begin.
+pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, Failure> {
+    if output.format == Format::Markdown && !options.dry_run {
+        let complaint = Complaint::new("`--format markdown` shows what would be done, not what was done");
+        return Err(Failure::Usage(complaint.help("add `--dry-run`, or choose text, json or yaml")));
+    }
+    let loaded = select(&options.selection)?;
+    let mode = if options.dry_run { Mode::DryRun } else { Mode::Apply };
+    // A log in JSON tells the same; a program that reads it wants nothing else in between.
+    let live = Live::new();
+    let listener: &dyn Listener = if global.log_format == LogFormat::Json { &Silent } else { &live };
+    let reports = pass(&apps(&loaded), mode, options.wait, listener)?;
+    match output.format {
+        Format::Json | Format::Yaml => output.document(&machine::passes(&reports))?,
+        Format::Text | Format::Markdown if options.dry_run => output.text(&previews(&loaded, &reports, output))?,
+        Format::Text | Format::Markdown => output.text(&results(&loaded, &reports, output))?,
+    }
+    Ok(worst(reports.iter().map(|report| report.exit_code(options.detailed_exitcode))))
+}
+
+fn results(loaded: &[Loaded], reports: &[PassReport], output: Output) -> String {
+    loaded.iter().zip(reports).map(|(one, report)| report::report(&one.app, report, output.width)).collect()
+}

@@ -1,0 +1,82 @@
+//! Why an App is not healthy: the rules that do not hold, with the values that were seen.
+
+use super::problem::Complaint;
+use super::words::count;
+use crate::model::app::App;
+use crate::model::health::{HealthContract, Probe, RuleVerdict};
+use crate::model::observed::Observed;
+
+/// What is wrong with the App's health; none when it is healthy or was not asked.
+/// `attempts`: how often it was asked, where that matters.
+#[must_use]
+pub fn complaint(app: &App, observed: &Observed, attempts: Option<u32>) -> Option<Complaint> {
+    let verdict = observed.health.as_ref().filter(|verdict| !verdict.healthy)?;
+    let after = match attempts.map(|attempts| usize::try_from(attempts).unwrap_or(usize::MAX)) {
+        None | Some(0 | 1) => String::new(),
+        Some(attempts) => format!(" after {}", count(attempts, "attempt")),
+    };
+    let mut complaint = Complaint::new(format!("{} is not healthy{after}", app.name));
+    if let Some(failure) = &verdict.failure {
+        complaint = complaint.cause(failure.clone());
+    }
+    for rule in verdict.rules.iter().filter(|rule| !rule.passed) {
+        complaint = complaint.cause(broken(rule));
+    }
+    Some(match &app.health {
+        Some(contract) => complaint.help(ask_yourself(contract)),
+        None => complaint,
+    })
+}
+
+/// One rule that does not hold, with what was seen.
+#[must_use]
+pub fn broken(rule: &RuleVerdict) -> String {
+    match (&rule.reason, rule.seen.as_str()) {
+        (Some(reason), "") => format!("`{}` does not hold: {reason}", rule.rule),
+        (Some(reason), seen) => format!("`{}` does not hold: {reason} ({seen})", rule.rule),
+        (None, "") => format!("`{}` does not hold", rule.rule),
+        (None, seen) => format!("`{}` does not hold: {seen}", rule.rule),
+    }
+}
+
+/// A URL without what may be secret in it: user, password, query.
+fn public(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// How a person sees what the probe saw.
+fn ask_yourself(contract: &HealthContract) -> String {
+    match &contract.probe {
+        Probe::Http { url, .. } => {
+            format!("see for yourself what {} answers, and look into the application's log", public(url))
+        }
+        Probe::File { path, .. } => format!("look into `{}`, and into the log of what writes it", path.display()),
+        Probe::Command { run } => format!("run `{run}` yourself in the release, and look into the application's log"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::public;
+
+    #[test]
+    fn secrets_in_a_url_are_not_shown() {
+        let rows = [
+            ("https://shop.example/health", "https://shop.example/health"),
+            ("https://me:secret@shop.example:8443/health?token=secret#x", "https://shop.example:8443/health"),
+            ("http://shop.example?token=a/b", "http://shop.example"),
+            ("http://shop.example/a@b", "http://shop.example/a@b"),
+        ];
+        for (url, shown) in rows {
+            assert_eq!(public(url), shown);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The same for programs: versioned documents in JSON or YAML, whose keys stay as they are.
+//!
+//! Two kinds, both `apiVersion: trueup/v1`. `reconcile` and `diff` print a `PassReportList` whose `items` are
+//! [`PassDocument`]s, however many Apps there are. `status` prints the App documents themselves, each with
+//! [`AppStatus`](crate::model::status::AppStatus) as its `status`: as an `AppList` in JSON, as a stream of
+//! documents in YAML. Times are RFC 3339 in UTC; lengths of time are whole milliseconds in keys that end in `Ms`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::model::action::{Plan, Step};
+use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
+use crate::model::health::HealthVerdict;
+use crate::model::names::{AppName, ReleaseId, Root};
+use crate::model::observed::Link;
+use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
+
+/// The version of every document that is printed for programs.
+pub const API_VERSION: &str = "trueup/v1";
+
+/// Documents of one kind.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct List<T> {
+    /// `trueup/v1`.
+    pub api_version: &'static str,
+    /// `PassReportList` or `AppList`.
+    pub kind: &'static str,
+    /// In the order of the manifests.
+    pub items: Vec<T>,
+}
+
+/// One pass over one App.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PassDocument<'a> {
+    /// `trueup/v1`.
+    pub api_version: &'static str,
+    /// `PassReport`.
+    pub kind: &'static str,
+    /// The App.
+    pub app: &'a AppName,
+    /// Its root.
+    pub root: &'a Root,
+    /// The desired release.
+    pub release: &'a ReleaseId,
+    /// Names the pass in the journal.
+    pub pass: &'a str,
+    /// When it began.
+    pub began: Timestamp,
+    /// How long it took.
+    pub took_ms: u128,
+    /// `apply` or `dryRun`.
+    pub mode: Mode,
+    /// `converged`, `drift`, `withheld`, `unhealthy`, `failed` or `interrupted`.
+    pub outcome: Outcome,
+    /// What `current` was before and is after; null when the host could not be looked at.
+    pub current: Current<'a>,
+    /// What differed at the first look.
+    pub difference: DifferenceDocument<'a>,
+    /// The first plan.
+    pub plan: &'a [Step],
+    /// What was tried, in the order in which it ended.
+    pub tried: &'a [Tried],
+    /// What differs at the last look.
+    pub remaining: DifferenceDocument<'a>,
+    /// The health contract's verdict at the last look; null when nothing was probed.
+    pub health: Option<&'a HealthVerdict>,
+    /// How often health was asked for.
+    pub health_attempts: u32,
+    /// What went wrong.
+    pub problems: &'a [Problem],
+}
+
+/// `current`, before and after.
+#[derive(Debug, Serialize)]
+pub struct Current<'a> {
+    /// At the first look.
+    pub before: Option<&'a Link>,
+    /// At the last look.
+    pub after: Option<&'a Link>,
+}
+
+/// What differs; every list is there, if empty.
+#[derive(Debug, Serialize)]
+pub struct DifferenceDocument<'a> {
+    /// What actions can close.
+    pub drift: &'a [Drift],
+    /// What changes by itself.
+    pub settling: &'a [Settling],
+    /// What no action closes.
+    pub stalled: &'a [Stalled],
+    /// Why nothing may be touched.
+    pub blockers: &'a [Blocker],
+}
+
+impl<'a> From<&'a Difference> for DifferenceDocument<'a> {
+    fn from(difference: &'a Difference) -> Self {
+        let Difference { drift, settling, stalled, blockers } = difference;
+        Self { drift, settling, stalled, blockers }
+    }
+}
+
+/// All passes as one document.
+#[must_use]
+pub fn passes(reports: &[PassReport]) -> List<PassDocument<'_>> {
+    List { api_version: API_VERSION, kind: "PassReportList", items: reports.iter().map(pass).collect() }
+}
+
+fn pass(report: &PassReport) -> PassDocument<'_> {
+    // Blockers and stalled differences stand in `difference` already.
+    let Plan { steps, stalled: _, blockers: _ } = &report.plan;
+    PassDocument {
+        api_version: API_VERSION,
+        kind: "PassReport",
+        app: &report.app,
+        root: &report.root,
+        release: &report.release,
+        pass: &report.pass,
+        began: report.began,
+        took_ms: report.took.as_millis(),
+        mode: report.mode,
+        outcome: report.outcome,
+        current: Current {
+            before: report.before.as_ref().map(|observed| &observed.layout.link),
+            after: report.after.as_ref().map(|observed| &observed.layout.link),
+        },
+        difference: (&report.difference).into(),
+        plan: steps,
+        tried: &report.tried,
+        remaining: (&report.remaining).into(),
+        health: report.after.as_ref().and_then(|after| after.health.as_ref()),
+        health_attempts: report.health_attempts,
+        problems: &report.problems,
+    }
+}

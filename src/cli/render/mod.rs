@@ -1,0 +1,23 @@
+//! Values to text: everything that the program prints, and nothing that reads or asks.
+//!
+//! Every function is pure and renders in colour; whoever prints strips the colours where they are not
+//! wanted. Foreign text goes through [`words::safe`] before it reaches a terminal. Begin at [`preview`]
+//! for what would be done, [`report`] for what was done, [`status`] for what is.
+
+pub mod evidence;
+pub mod health;
+pub mod machine;
+pub mod markdown;
+pub mod plan;
+pub mod preview;
+pub mod problem;
+pub mod report;
+pub mod shape;
+pub mod status;
+pub mod style;
+pub mod table;
+pub mod unified;
+pub mod words;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! What a pass would do to one App: the difference, the evidence, the plan.
+//!
+//! Pure: the same App and snapshot give the same text, whoever took the snapshot.
+
+use std::fmt::Write;
+
+use super::evidence::evidence;
+use super::health;
+use super::plan::plan as steps;
+use super::problem::Complaint;
+use super::shape;
+use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
+use super::unified::unified;
+use super::words::count;
+use crate::decide::explain;
+use crate::model::action::Plan;
+use crate::model::app::App;
+use crate::model::drift::Difference;
+use crate::model::observed::Observed;
+
+/// What would be done, in colour, in at most `width` columns where that is possible.
+/// Nothing to do: one line.
+#[must_use]
+pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &Plan, width: Option<usize>) -> String {
+    let mut text = format!("{}\n", headline(app, observed, difference, plan));
+    if difference.is_empty() {
+        if let Some(complaint) = health::complaint(app, observed, None) {
+            text.push_str(&complaint.render_as_warning());
+        }
+        return text;
+    }
+    let mut part = |part: &str| {
+        if !part.is_empty() {
+            text.push('\n');
+            text.push_str(part);
+        }
+    };
+    match shape::both(app, observed) {
+        Ok((observed, desired)) => part(&unified(&observed, &desired)),
+        Err(error) => part(&Complaint::new("cannot show the difference").cause(error).render()),
+    }
+    let evidence = evidence(app, observed);
+    if !evidence.is_empty() {
+        part(&evidence.render(width));
+    }
+    part(&steps(app, plan, width));
+    let mut rest = trouble(app, difference);
+    if let Some(complaint) = health::complaint(app, observed, None) {
+        rest.push_str(&complaint.render_as_warning());
+    }
+    part(&rest);
+    text
+}
+
+/// One line: the App, the desired release, what there is to do.
+#[must_use]
+pub fn headline(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
+    format!("{}  {}  {}", paint(STRONG, &app.name), app.release.id, summary(app, observed, difference, plan))
+}
+
+fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
+    let healthy = observed.health.as_ref().is_none_or(|verdict| verdict.healthy);
+    let suspended = if app.sync.suspend { ", but the App is suspended" } else { "" };
+    if !difference.blockers.is_empty() {
+        return paint(BAD, "blocked: nothing may be touched");
+    }
+    match plan.steps.len() {
+        0 if !difference.stalled.is_empty() => paint(WARN, "stalled: nothing that trueup does would help"),
+        0 if !difference.settling.is_empty() => {
+            let moving = difference.settling.len();
+            let verb = if moving == 1 { "is" } else { "are" };
+            paint(WARN, format!("settling: {} {verb} changing without us", count(moving, "worker")))
+        }
+        0 if !healthy => format!("nothing to do, {}", paint(WARN, "but not healthy")),
+        0 => paint(GOOD, "nothing to do"),
+        actions => format!(
+            "{}{}",
+            paint(WARN, format!("{} would close the drift", count(actions, "action"))),
+            paint(DIM, suspended)
+        ),
+    }
+}
+
+/// What no action closes: blockers and stalled differences, with what to do about them.
+#[must_use]
+pub fn trouble(app: &App, difference: &Difference) -> String {
+    let mut text = String::new();
+    for blocker in &difference.blockers {
+        text.push_str(&Complaint::from(&explain::blocker(app, blocker)).render());
+    }
+    for stalled in &difference.stalled {
+        text.push_str(&Complaint::from(&explain::stalled(app, stalled)).render_as_warning());
+    }
+    for settling in &difference.settling {
+        let detail = if settling.detail.is_empty() { String::new() } else { format!(": {}", settling.detail) };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{}: {} is {}{}",
+            paint(DIM, "note"),
+            settling.member,
+            settling.state,
+            super::words::safe(&detail)
+        );
+    }
+    text
+}

@@ -1,0 +1,126 @@
+//! What a pass did, for people: one clear line for each App, then what was done, what is left, what is wrong.
+//!
+//! A settled App is one quiet line.
+
+use super::health;
+use super::preview::trouble;
+use super::problem::Complaint;
+use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN, paint};
+use super::table::{Cell, Table};
+use super::words::{count, safe, took};
+use crate::decide::plan::plan_for;
+use crate::model::action::Action;
+use crate::model::app::App;
+use crate::model::drift::Difference;
+use crate::model::report::{Outcome, PassReport, Problem};
+
+/// The report of one pass, in colour, in at most `width` columns where that is possible.
+#[must_use]
+pub fn report(app: &App, report: &PassReport, width: Option<usize>) -> String {
+    let mut text = format!("{}  {}  {}\n", paint(STRONG, &report.app), report.release, result(app, report));
+    if !report.tried.is_empty() {
+        text.push_str(&done(report).render(width));
+    }
+    let left = left(app, report);
+    if !left.is_empty() {
+        text.push_str("  ");
+        text.push_str(&paint(DIM, "left to do"));
+        text.push('\n');
+        text.push_str(&left.render(width));
+    }
+    text.push_str(&problems(app, report));
+    text
+}
+
+fn result(app: &App, report: &PassReport) -> String {
+    let time = if report.tried.is_empty() { String::new() } else { format!(" in {}", took(report.took)) };
+    match report.outcome {
+        Outcome::Converged if report.tried.is_empty() => format!("{}, nothing to do", paint(GOOD, "converged")),
+        Outcome::Converged => {
+            format!("{}{time}, {}", paint(GOOD, "converged"), count(report.tried.len(), "action"))
+        }
+        Outcome::Drift => {
+            let actions = plan_for(app, &report.remaining).steps.len();
+            paint(WARN, format!("{} would close the drift", count(actions, "action")))
+        }
+        Outcome::Withheld => format!("{}: the App is suspended", paint(WARN, "drift withheld")),
+        Outcome::Unhealthy => format!("{}{time}: the host is as it should be", paint(BAD, "not healthy")),
+        Outcome::Failed => format!("{}{time}", paint(BAD, "failed")),
+        Outcome::Interrupted => format!("{}{time}: the next pass goes on from here", paint(WARN, "interrupted")),
+    }
+}
+
+/// What was tried: verb, target, why, took.
+fn done(report: &PassReport) -> Table {
+    let mut table = Table::new(&[]).give_way(&[2]).indented(2);
+    for tried in &report.tried {
+        let style = if tried.problem.is_some() { BAD } else { PLAIN };
+        let end = if tried.problem.is_some() { "failed, " } else { "" };
+        table.row([
+            Cell::styled(style, tried.action.verb()),
+            Cell::styled(style, target(&tried.action)),
+            Cell::styled(DIM, &tried.reason),
+            Cell::styled(style, format!("{end}{}", took(tried.took))).right(),
+        ]);
+    }
+    table
+}
+
+/// What a plan made now would do; what no action closes is said among the problems.
+fn left(app: &App, report: &PassReport) -> Table {
+    let mut table = Table::new(&[]).give_way(&[2]).indented(4);
+    // Blocked or not: what is left is worth knowing.
+    let open = Difference { blockers: Vec::new(), ..report.remaining.clone() };
+    for step in plan_for(app, &open).steps {
+        table.row([Cell::new(step.action.verb()), Cell::new(target(&step.action)), Cell::styled(DIM, step.reason)]);
+    }
+    table
+}
+
+/// What an action acts on.
+fn target(action: &Action) -> String {
+    match action {
+        Action::SwitchCurrent { to } => format!("current → {to}"),
+        Action::ApplyConfig { group, path } => format!("{path} to {group}"),
+        Action::StartWorker { member, .. }
+        | Action::RestartWorker { member, .. }
+        | Action::StopWorker { member, .. }
+        | Action::EnableWorker { member, .. } => member.to_string(),
+        Action::StopStray { process } => process.to_string(),
+    }
+}
+
+fn problems(app: &App, report: &PassReport) -> String {
+    let mut text = String::new();
+    let mut told: Vec<&Problem> = Vec::new();
+    for tried in &report.tried {
+        let Some(problem) = &tried.problem else { continue };
+        told.push(problem);
+        // The message names the action, too; once is enough.
+        let named = format!("{}: ", tried.action);
+        let cause = problem.message.strip_prefix(&named).unwrap_or(&problem.message);
+        let complaint = Complaint::new(format!("could not {}", tried.action)).cause(cause);
+        text.push_str(&Complaint { help: problem.help.clone(), ..complaint }.render());
+    }
+    for problem in report.problems.iter().filter(|problem| !told.contains(problem)) {
+        text.push_str(&Complaint::from(problem).render());
+    }
+    text.push_str(&trouble(app, &report.remaining));
+    let sick = report.after.as_ref().and_then(|after| health::complaint(app, after, Some(report.health_attempts)));
+    if let Some(complaint) = sick {
+        let outcome_is_about_it = report.outcome == Outcome::Unhealthy;
+        text.push_str(&if outcome_is_about_it { complaint.render() } else { complaint.render_as_warning() });
+    }
+    text
+}
+
+/// The App whose host could not be looked at.
+#[must_use]
+pub fn unobserved(report: &PassReport) -> String {
+    let mut text =
+        format!("{}  {}  {}\n", paint(STRONG, &report.app), safe(report.release.as_str()), paint(BAD, "not observed"));
+    for problem in &report.problems {
+        text.push_str(&Complaint::from(problem).render());
+    }
+    text
+}

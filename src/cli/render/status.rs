@@ -1,0 +1,173 @@
+//! The state of Apps, for people: one table for all, then each App with its workers.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::evidence::{pid, state, verdict};
+use super::problem::Complaint;
+use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
+use super::table::{Cell, Table};
+use super::words::{age, count, runs, safe};
+use crate::model::app::App;
+use crate::model::observed::Link;
+use crate::model::report::Problem;
+use crate::model::status::{AppStatus, Condition, ConditionType, GroupStatus, Truth};
+
+/// An App, its status, and what stands in its way.
+pub struct Entry<'a> {
+    /// The App.
+    pub app: &'a App,
+    /// Its status.
+    pub status: &'a AppStatus,
+    /// What is wrong and no action closes, or why the host could not be looked at.
+    pub problems: Vec<Problem>,
+}
+
+/// The table of all Apps and the details of each, in colour, in at most `width` columns where that is possible.
+#[must_use]
+pub fn status(entries: &[Entry<'_>], width: Option<usize>) -> String {
+    let mut text = overview(entries).render(width);
+    for entry in entries {
+        text.push('\n');
+        text.push_str(&details(entry, width));
+    }
+    text
+}
+
+fn overview(entries: &[Entry<'_>]) -> Table {
+    let mut table = Table::new(&["APP", "RELEASE", "DESIRED", "WORKERS", "HEALTH", "SINCE"]).give_way(&[1]);
+    for Entry { app, status, .. } in entries {
+        let right = status.last_applied_revision.as_ref() == Some(&app.release.id);
+        let release = status.current.as_ref().map_or_else(|| "unknown".to_owned(), Link::to_string);
+        table.row([
+            Cell::styled(STRONG, &app.name),
+            Cell::styled(if right { GOOD } else { WARN }, release),
+            Cell::new(&app.release.id),
+            workers(status),
+            health(status),
+            match (status.current_since, status.observed_at) {
+                (Some(since), Some(now)) => Cell::new(age(since, now)),
+                _ => Cell::styled(DIM, "-"),
+            },
+        ]);
+    }
+    table
+}
+
+/// Fresh workers of those that are wanted.
+fn workers(status: &AppStatus) -> Cell {
+    let desired: u32 = status.workers.iter().map(|group| group.desired).sum();
+    if status.workers.is_empty() {
+        return Cell::styled(DIM, "-");
+    }
+    // One too many in one group does not make up for one that another group lacks.
+    let of_group = |group: &GroupStatus| group.numbers.map(|numbers| numbers.fresh.min(group.desired));
+    let fresh: Option<u32> = status.workers.iter().map(of_group).sum();
+    let fresh = fresh.map_or_else(|| "?".to_owned(), |fresh| fresh.to_string());
+    let style = if status.is(ConditionType::WorkersCurrent) { GOOD } else { WARN };
+    Cell::styled(style, format!("{fresh}/{desired}"))
+}
+
+fn health(status: &AppStatus) -> Cell {
+    match (&status.health, status.condition(ConditionType::Healthy).map(|one| one.status)) {
+        (Some(_), Some(Truth::True)) => Cell::styled(GOOD, "healthy"),
+        (Some(_), Some(Truth::False)) => Cell::styled(BAD, "unhealthy"),
+        (None, _) if status.observed_at.is_some() => Cell::styled(DIM, "-"),
+        _ => Cell::styled(WARN, "unknown"),
+    }
+}
+
+fn details(entry: &Entry<'_>, width: Option<usize>) -> String {
+    let Entry { app, status, problems } = entry;
+    let mut text = format!("{}  {}\n", paint(STRONG, &app.name), paint(DIM, safe(&app.root.to_string())));
+    text.push_str(&conditions(status).render(width));
+    if let Some(now) = status.observed_at {
+        for group in &status.workers {
+            text.push_str(&heading(group));
+            if !group.members.is_empty() {
+                text.push_str(&members(status, group, now).render(width));
+            }
+        }
+    }
+    if let Some(link) = status.current.as_ref().filter(|_| !status.strays.is_empty()) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {}", paint(WARN, count(status.strays.len(), "stray")));
+        let mut table = Table::new(&["PID", "RUNS", "SEEN", "COMMAND"]).give_way(&[3, 2]).indented(4);
+        for stray in &status.strays {
+            table.row([
+                Cell::new(stray.process.pid).right(),
+                Cell::new(runs(&stray.evidence, link)),
+                Cell::new(&stray.evidence.seen),
+                Cell::new(&stray.command),
+            ]);
+        }
+        text.push_str(&table.render(width));
+    }
+    for problem in problems {
+        text.push_str(&Complaint::from(problem).render());
+    }
+    text
+}
+
+/// All conditions that say something beyond "all is well", and beyond what Ready says.
+fn conditions(status: &AppStatus) -> Table {
+    let mut table = Table::new(&[]).give_way(&[3]).indented(2);
+    let ready = status.condition(ConditionType::Ready).map(|ready| (ready.reason, &ready.message));
+    let says_something = |condition: &&Condition| match condition.of {
+        ConditionType::Ready => true,
+        _ if ready == Some((condition.reason, &condition.message)) => false,
+        ConditionType::WorkersCurrent => condition.status != Truth::True,
+        ConditionType::Healthy => condition.status != Truth::True && status.health.is_some(),
+        ConditionType::Reconciling | ConditionType::Stalled => condition.status == Truth::True,
+    };
+    for condition in status.conditions.iter().filter(says_something) {
+        let bad_when_true = matches!(condition.of, ConditionType::Stalled | ConditionType::Reconciling);
+        let style = match condition.status {
+            Truth::True if bad_when_true => WARN,
+            Truth::True => GOOD,
+            Truth::False => BAD,
+            Truth::Unknown => WARN,
+        };
+        table.row([
+            Cell::new(condition.of),
+            Cell::styled(style, condition.status),
+            Cell::new(condition.reason),
+            Cell::styled(DIM, &condition.message),
+        ]);
+    }
+    table
+}
+
+fn heading(group: &GroupStatus) -> String {
+    let numbers = match (&group.numbers, &group.unreadable) {
+        (Some(numbers), _) if numbers.running > group.desired => {
+            format!("{} run, {} wanted", numbers.running, group.desired)
+        }
+        (Some(numbers), _) => format!("{} of {} fresh", numbers.fresh, group.desired),
+        (None, Some(why)) => format!("cannot be observed: {}", safe(&why.message)),
+        (None, None) => "not observed".to_owned(),
+    };
+    format!("  {} {}\n", group.name, paint(DIM, format!("({}) {numbers}", group.manager)))
+}
+
+fn members(status: &AppStatus, group: &GroupStatus, now: Timestamp) -> Table {
+    let mut table = Table::new(&["MEMBER", "PID", "RUNS", "RUNG", "UP", "STATE", "VERDICT"]).give_way(&[5]).indented(4);
+    for member in &group.members {
+        let running = member.process.is_some() && member.started.is_some();
+        let link = status.current.as_ref().filter(|_| member.process.is_some() || member.state.is_up());
+        table.row([
+            Cell::new(&member.member),
+            pid(member),
+            link.map_or_else(|| Cell::styled(DIM, "-"), |link| Cell::new(runs(&member.evidence, link))),
+            member.evidence.rung.map_or_else(|| Cell::styled(DIM, "-"), Cell::new),
+            match member.started.filter(|_| running) {
+                Some(started) => Cell::new(age(started, now)).right(),
+                None => Cell::styled(DIM, "-").right(),
+            },
+            state(member),
+            verdict(member),
+        ]);
+    }
+    table
+}

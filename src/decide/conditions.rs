@@ -1,0 +1,202 @@
+//! The five conditions of an App, out of everything that speaks against it.
+//!
+//! Each thing that differs is one objection: it makes a condition `False` where it is certain and
+//! `Unknown` where something could not be read. What is certain is said before what is not.
+
+use crate::decide::explain;
+use crate::model::app::App;
+use crate::model::drift::{Blocker, Difference, Drift, Stalled};
+use crate::model::observed::Observed;
+use crate::model::status::{Condition, ConditionType, GroupStatus, Reason, Truth};
+
+/// Something that speaks against an App's being ready.
+struct Objection {
+    /// Certain, or only not known to be well.
+    certain: bool,
+    /// It speaks against the workers' being current, too.
+    workers: bool,
+    reason: Reason,
+    message: String,
+}
+
+/// Ready, Healthy, `WorkersCurrent`, Reconciling and Stalled, in this order.
+pub(super) fn conditions(
+    app: &App,
+    observed: &Observed,
+    difference: &Difference,
+    workers: &[GroupStatus],
+) -> Vec<Condition> {
+    let health = health(app, observed);
+    let stalled: Vec<Objection> = (difference.blockers.iter().map(|one| blocked(app, one)))
+        .chain(difference.stalled.iter().map(|one| stalled(app, one)))
+        .collect();
+    let drift = drift(app, difference, workers);
+    let against = |workers_only: bool| {
+        let all = stalled.iter().chain(&drift);
+        all.filter(move |objection| objection.workers || !workers_only)
+    };
+    let sick = Objection {
+        certain: health.status == Truth::False,
+        workers: false,
+        reason: health.reason,
+        message: health.message.clone(),
+    };
+    let sick = Some(&sick).filter(|_| app.health.is_some() && health.status != Truth::True);
+    let ready = verdict(ConditionType::Ready, against(false).chain(sick))
+        .unwrap_or_else(|| holds(ConditionType::Ready, Reason::ReconciliationSucceeded, "the host is as the App says"));
+    let current = verdict(ConditionType::WorkersCurrent, against(true)).unwrap_or_else(|| {
+        let desired: u32 = workers.iter().map(|group| group.desired).sum();
+        let message = match desired {
+            0 => "no workers are wanted, and none run".to_owned(),
+            1 => "the worker runs what is desired".to_owned(),
+            many => format!("all {many} workers run what is desired"),
+        };
+        holds(ConditionType::WorkersCurrent, Reason::Succeeded, &message)
+    });
+    vec![ready, health, current, reconciling(app, difference), standstill(&stalled)]
+}
+
+fn holds(of: ConditionType, reason: Reason, message: &str) -> Condition {
+    Condition { of, status: Truth::True, reason, message: message.to_owned() }
+}
+
+/// What the objections make of a condition; none when there are none.
+fn verdict<'a>(of: ConditionType, against: impl Iterator<Item = &'a Objection>) -> Option<Condition> {
+    let against: Vec<&Objection> = against.collect();
+    let first = against.iter().find(|objection| objection.certain).or(against.first())?;
+    let message = match against.len() - 1 {
+        0 => first.message.clone(),
+        more => format!("{}; {more} more", first.message),
+    };
+    let status = if first.certain { Truth::False } else { Truth::Unknown };
+    Some(Condition { of, status, reason: first.reason, message })
+}
+
+fn blocked(app: &App, blocker: &Blocker) -> Objection {
+    let (certain, workers, reason) = match blocker {
+        Blocker::CurrentIsNotALink { .. } => (true, false, Reason::CurrentIsNotALink),
+        Blocker::ReleaseAbsent { .. } | Blocker::ReleaseEmpty { .. } | Blocker::ReleaseIncomplete { .. } => {
+            (true, false, Reason::ArtifactFailed)
+        }
+        Blocker::GroupUnreadable { .. } => (false, true, Reason::DependencyNotReady),
+        Blocker::CountBeyondManager { .. } => (true, true, Reason::CountBeyondManager),
+    };
+    Objection { certain, workers, reason, message: explain::blocker(app, blocker).message }
+}
+
+fn stalled(app: &App, stalled: &Stalled) -> Objection {
+    let (certain, reason) = match stalled {
+        Stalled::RestartDidNotHelp { .. } => (true, Reason::RestartDidNotHelp),
+        Stalled::WorkerUnknown { .. } => (false, Reason::WorkerUnknown),
+        Stalled::ConfigUnreadable { .. } => (false, Reason::ConfigUnreadable),
+    };
+    Objection { certain, workers: true, reason, message: explain::stalled(app, stalled).message }
+}
+
+/// One objection for each kind of drift, in the order in which drift is closed, then what settles.
+fn drift(app: &App, difference: &Difference, groups: &[GroupStatus]) -> Vec<Objection> {
+    let mut objections = Vec::new();
+    let mut object = |certain, workers, reason, message: String| {
+        objections.push(Objection { certain, workers, reason, message });
+    };
+    let number = |which: fn(&Drift) -> bool| difference.drift.iter().filter(|drift| which(drift)).count();
+    for drift in &difference.drift {
+        match drift {
+            Drift::CurrentElsewhere { observed, .. } => {
+                object(
+                    true,
+                    false,
+                    Reason::ReleaseNotCurrent,
+                    format!("current is {observed}, not {}", app.release.id),
+                );
+            }
+            Drift::ConfigChanged { path, group } => {
+                object(true, false, Reason::ConfigChanged, format!("{path} has changed, and {group} was not told"));
+            }
+            _ => {}
+        }
+    }
+    let wanted: u32 = groups.iter().map(|group| group.desired).sum();
+    let of_wanted = |count: usize| format!("{count} of {wanted} workers");
+    let does = |count: usize, one: &str, many: &str| if count == 1 { one.to_owned() } else { many.to_owned() };
+    let stale = number(|drift| matches!(drift, Drift::WorkerStale { .. }));
+    if stale > 0 {
+        let message = format!("{} {} stale", of_wanted(stale), does(stale, "is", "are"));
+        object(true, true, Reason::StaleWorkers, message);
+    }
+    let down = number(|drift| matches!(drift, Drift::WorkerDown { .. }));
+    if down > 0 {
+        let message = format!("{} {} not run", of_wanted(down), does(down, "does", "do"));
+        object(true, true, Reason::WorkersMissing, message);
+    }
+    let surplus = number(|drift| matches!(drift, Drift::WorkerSurplus { .. }));
+    if surplus > 0 {
+        object(
+            true,
+            true,
+            Reason::WorkersSurplus,
+            format!("{surplus} more than the wanted {wanted} workers are there"),
+        );
+    }
+    let unknown = number(|drift| matches!(drift, Drift::WorkerUnknown { .. }));
+    if unknown > 0 {
+        let message = format!("{} {} nobody knows what", of_wanted(unknown), does(unknown, "runs", "run"));
+        object(false, true, Reason::WorkerUnknown, message);
+    }
+    let volatile = number(|drift| matches!(drift, Drift::WorkerNotEnabled { .. }));
+    if volatile > 0 {
+        let message = format!("{} would not come back after a reboot", of_wanted(volatile));
+        object(true, false, Reason::WorkersNotEnabled, message);
+    }
+    let strays = number(|drift| matches!(drift, Drift::StrayRunning { .. }));
+    if strays > 0 {
+        let message = format!("{strays} {} to be stopped", does(strays, "stray is", "strays are"));
+        object(true, false, Reason::StraysRunning, message);
+    }
+    if let Some(message) = settling(difference) {
+        object(true, true, Reason::Progressing, message);
+    }
+    objections
+}
+
+fn settling(difference: &Difference) -> Option<String> {
+    let first = difference.settling.first()?;
+    Some(match difference.settling.len() - 1 {
+        0 => format!("{} is {}", first.member, first.state),
+        more => format!("{} is {}, and {more} more change", first.member, first.state),
+    })
+}
+
+fn health(app: &App, observed: &Observed) -> Condition {
+    let (status, reason, message) = match (&app.health, &observed.health) {
+        (None, _) => (Truth::Unknown, Reason::NoHealthContract, "the App has no health contract".to_owned()),
+        (Some(_), None) => (Truth::Unknown, Reason::NotProbed, "the application was not asked".to_owned()),
+        (Some(_), Some(verdict)) => match verdict.complaint() {
+            None => (Truth::True, Reason::Succeeded, "the health contract is met".to_owned()),
+            Some(complaint) => (Truth::False, Reason::HealthCheckFailed, complaint),
+        },
+    };
+    Condition { of: ConditionType::Healthy, status, reason, message }
+}
+
+fn reconciling(app: &App, difference: &Difference) -> Condition {
+    let (status, reason, message) = match (settling(difference), difference.drift.len()) {
+        (Some(message), _) => (Truth::True, Reason::Progressing, message),
+        (None, 0) => (Truth::False, Reason::Idle, "nothing is under way".to_owned()),
+        (None, _) if app.sync.suspend => {
+            (Truth::False, Reason::Suspended, "there is drift, and the App is suspended".to_owned())
+        }
+        (None, 1) => (Truth::False, Reason::DriftDetected, "1 difference waits for a pass".to_owned()),
+        (None, many) => (Truth::False, Reason::DriftDetected, format!("{many} differences wait for a pass")),
+    };
+    Condition { of: ConditionType::Reconciling, status, reason, message }
+}
+
+fn standstill(stalled: &[Objection]) -> Condition {
+    let (status, reason, message) = match stalled {
+        [] => (Truth::False, Reason::NothingStalled, "nothing stands in the way".to_owned()),
+        [only] => (Truth::True, only.reason, only.message.clone()),
+        [first, rest @ ..] => (Truth::True, first.reason, format!("{}; {} more", first.message, rest.len())),
+    };
+    Condition { of: ConditionType::Stalled, status, reason, message }
+}

@@ -1,0 +1,204 @@
+//! What stands in the way and what it takes to get past it, in words for people.
+//!
+//! In: a [`Blocker`] or a [`Stalled`]. Out: a [`Problem`]: what happened, where, what to do.
+
+use crate::model::app::{App, Manager};
+use crate::model::drift::{Blocker, Stalled};
+use crate::model::names::ReleaseId;
+use crate::model::observed::{Evidence, Runs};
+use crate::model::report::Problem;
+
+fn problem(message: String, help: Option<String>) -> Problem {
+    Problem { message, help }
+}
+
+/// Names in a row: `` `a`, `b` and `c` ``.
+fn listed<T: std::fmt::Display>(names: &[T]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// Why nothing may be touched, and what to do about it.
+#[must_use]
+pub fn blocker(app: &App, blocker: &Blocker) -> Problem {
+    let root = &app.root;
+    let current = root.current();
+    match blocker {
+        Blocker::CurrentIsNotALink { what } => problem(
+            format!("`{}` is a real {what}, which is never replaced", current.display()),
+            Some(format!("move it away, such as into `{}`, then run again", root.releases().display())),
+        ),
+        Blocker::ReleaseAbsent { id, present } => problem(
+            format!("release `{id}` is not in `{}`", root.releases().display()),
+            Some(if present.is_empty() {
+                "nothing is there yet: upload the release, then run again".to_owned()
+            } else {
+                format!("upload it, or set `spec.release.id` to one that is there: {}", listed(present))
+            }),
+        ),
+        Blocker::ReleaseEmpty { id } => problem(
+            format!("release `{id}` is an empty directory: `{}`", root.release(id).display()),
+            Some("upload the release again, then run again".to_owned()),
+        ),
+        Blocker::ReleaseIncomplete { id, missing } => problem(
+            format!("release `{id}` is not whole: it lacks {}", listed(missing)),
+            Some("finish the upload, or correct `spec.release.requires`".to_owned()),
+        ),
+        Blocker::GroupUnreadable { group, why } => {
+            problem(format!("the workers of `{group}` cannot be observed: {}", why.message), why.help.clone())
+        }
+        Blocker::CountBeyondManager { group, count, offered, managed_as } => {
+            let kind = app.group(group).map_or("its manager", |group| group.manager.kind());
+            let help = match app.group(group).map(|group| &group.manager) {
+                Some(Manager::Supervisord(_)) => format!(
+                    "set `numprocs={count}` for the program and run `supervisorctl update`, or lower `count` to {offered}"
+                ),
+                _ => format!("lower `count` to {offered}"),
+            };
+            problem(
+                format!("group `{group}` should have {count} workers, but {kind} has {offered} in `{managed_as}`"),
+                Some(help),
+            )
+        }
+    }
+}
+
+/// What no action of ours closes, and what to do about it.
+#[must_use]
+pub fn stalled(app: &App, stalled: &Stalled) -> Problem {
+    match stalled {
+        Stalled::RestartDidNotHelp { member, process, evidence, .. } => problem(
+            format!("`{member}` ({process}) came from a restart, and still {}", finding(evidence)),
+            Some(format!(
+                "its command and working directory should lead through `{}`, not name a release themselves",
+                app.root.current().display()
+            )),
+        ),
+        Stalled::WorkerUnknown { member, detail, group } => {
+            let kind = app.group(group).map_or("its manager", |group| group.manager.kind());
+            let words = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+            problem(
+                format!("{kind} does not know the state of `{member}`{words}"),
+                Some(format!("look at it with {kind}'s own tools; nothing is done to it until its state is known")),
+            )
+        }
+        Stalled::ConfigUnreadable { path, why, group } => problem(
+            format!("cannot tell whether `{}` has changed: {why}", app.root.path().join(path.as_path()).display()),
+            Some(format!("let the user who runs trueup read it, or take it off `restartOn` of `{group}`")),
+        ),
+    }
+}
+
+/// What a worker runs, as the end of a sentence about it.
+fn finding(evidence: &Evidence) -> String {
+    match &evidence.runs {
+        Runs::Release { id } => format!("runs {id} ({})", evidence.seen),
+        Runs::Deleted { id } => format!("runs {id}, which was deleted ({})", evidence.seen),
+        Runs::Mixed { ids } => {
+            let ids: Vec<&str> = ids.iter().map(ReleaseId::as_str).collect();
+            format!("runs a mix of {} ({})", ids.join(" and "), evidence.seen)
+        }
+        Runs::BeforeSwitch | Runs::AfterSwitch => format!("does not run what is desired ({})", evidence.seen),
+        Runs::Unknown => format!("runs nobody knows what ({})", evidence.seen),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::testing::{app, evidence, group, id, member, process, supervisord};
+    use crate::model::names::{GroupName, RelativePath};
+    use crate::model::observed::Unreadable;
+
+    fn text(problem: &Problem) -> String {
+        format!("{}\n{}", problem.message, problem.help.as_deref().unwrap_or("-"))
+    }
+
+    #[test]
+    fn blockers_say_what_where_and_what_to_do() {
+        let app = app("r9", vec![group("default", 4, supervisord())]);
+        let name = GroupName::new("default").unwrap();
+        let path = |text: &str| RelativePath::new(text).unwrap();
+        let rows = [
+            (
+                Blocker::CurrentIsNotALink { what: "directory".to_owned() },
+                "`/srv/app/current` is a real directory, which is never replaced\n\
+                 move it away, such as into `/srv/app/releases`, then run again",
+            ),
+            (
+                Blocker::ReleaseAbsent { id: id("r9"), present: vec![id("r2"), id("r1")] },
+                "release `r9` is not in `/srv/app/releases`\n\
+                 upload it, or set `spec.release.id` to one that is there: `r2` and `r1`",
+            ),
+            (
+                Blocker::ReleaseAbsent { id: id("r9"), present: vec![] },
+                "release `r9` is not in `/srv/app/releases`\n\
+                 nothing is there yet: upload the release, then run again",
+            ),
+            (
+                Blocker::ReleaseEmpty { id: id("r9") },
+                "release `r9` is an empty directory: `/srv/app/releases/r9`\n\
+                 upload the release again, then run again",
+            ),
+            (
+                Blocker::ReleaseIncomplete { id: id("r9"), missing: vec![path(".env"), path("a"), path("b")] },
+                "release `r9` is not whole: it lacks `.env`, `a` and `b`\n\
+                 finish the upload, or correct `spec.release.requires`",
+            ),
+            (
+                Blocker::GroupUnreadable {
+                    group: name.clone(),
+                    why: Unreadable { message: "connection refused".to_owned(), help: None },
+                },
+                "the workers of `default` cannot be observed: connection refused\n-",
+            ),
+            (
+                Blocker::CountBeyondManager { group: name, count: 4, offered: 2, managed_as: "web".to_owned() },
+                "group `default` should have 4 workers, but supervisord has 2 in `web`\n\
+                 set `numprocs=4` for the program and run `supervisorctl update`, or lower `count` to 2",
+            ),
+        ];
+        for (given, expected) in rows {
+            assert_eq!(text(&blocker(&app, &given)), expected);
+        }
+    }
+
+    #[test]
+    fn stalled_differences_say_what_where_and_what_to_do() {
+        let app = app("r9", vec![group("default", 4, supervisord())]);
+        let name = GroupName::new("default").unwrap();
+        let rows = [
+            (
+                Stalled::RestartDidNotHelp {
+                    group: name.clone(),
+                    member: member(1),
+                    process: process(7),
+                    evidence: evidence(Runs::Release { id: id("r1") }),
+                },
+                "`web:web_01` (pid 7) came from a restart, and still runs r1 (as the test says)\n\
+                 its command and working directory should lead through `/srv/app/current`, not name a release themselves",
+            ),
+            (
+                Stalled::WorkerUnknown { group: name.clone(), member: member(1), detail: String::new() },
+                "supervisord does not know the state of `web:web_01`\n\
+                 look at it with supervisord's own tools; nothing is done to it until its state is known",
+            ),
+            (
+                Stalled::ConfigUnreadable {
+                    group: name,
+                    path: RelativePath::new("shared/.env").unwrap(),
+                    why: "permission denied".to_owned(),
+                },
+                "cannot tell whether `/srv/app/shared/.env` has changed: permission denied\n\
+                 let the user who runs trueup read it, or take it off `restartOn` of `default`",
+            ),
+        ];
+        for (given, expected) in rows {
+            assert_eq!(text(&stalled(&app, &given)), expected);
+        }
+    }
+}

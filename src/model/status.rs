@@ -1,0 +1,268 @@
+//! What `status` says of one App: the values behind `status:` in the printed document.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::drift::StaleBecause;
+use super::health::HealthVerdict;
+use super::names::{GroupName, MemberName, ReleaseId};
+use super::observed::{Evidence, Link, MemberState, Stray, Unreadable};
+use super::process::ProcessId;
+
+/// The state of one App, as one snapshot shows it. What could not be read is unknown, never well.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppStatus {
+    /// Names the `spec` that this status was made for: the first 12 hexadecimal digits of the SHA-256 of the
+    /// spec as JSON. Changes when, and only when, something in the spec does.
+    pub observed_generation: String,
+    /// When the host was looked at; absent when it could not be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<Timestamp>,
+    /// The release that `current` leads to; absent when it leads to none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_applied_revision: Option<ReleaseId>,
+    /// What stands at `ROOT/current`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<Link>,
+    /// When `current` was last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_since: Option<Timestamp>,
+    /// Ready, Healthy, `WorkersCurrent`, Reconciling and Stalled, in this order; always all five.
+    pub conditions: Vec<Condition>,
+    /// One entry for each group, in the order of the manifest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<GroupStatus>,
+    /// Processes of this root's releases that no group owns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub strays: Vec<Stray>,
+    /// The health contract's verdict, rule by rule; absent when nothing was probed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthVerdict>,
+}
+
+impl AppStatus {
+    /// The condition of that type.
+    #[must_use]
+    pub fn condition(&self, of: ConditionType) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.of == of)
+    }
+
+    /// Whether the condition of that type holds, beyond doubt.
+    #[must_use]
+    pub fn is(&self, of: ConditionType) -> bool {
+        self.condition(of).is_some_and(|condition| condition.status == Truth::True)
+    }
+}
+
+/// One statement about an App, in the form that Kubernetes tools know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// What it speaks of.
+    #[serde(rename = "type")]
+    pub of: ConditionType,
+    /// Whether it holds.
+    pub status: Truth,
+    /// Why, as one word for programs.
+    pub reason: Reason,
+    /// Why, for people.
+    pub message: String,
+}
+
+/// What a condition speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum ConditionType {
+    /// The host is as the App says, and healthy where there is a contract.
+    Ready,
+    /// The health contract is met.
+    Healthy,
+    /// As many workers as wanted run, and all of them run what is desired.
+    WorkersCurrent,
+    /// Something changes at this moment.
+    Reconciling,
+    /// Something is wrong that no pass will put right by itself.
+    Stalled,
+}
+
+impl std::fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Ready => "Ready",
+            Self::Healthy => "Healthy",
+            Self::WorkersCurrent => "WorkersCurrent",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+        })
+    }
+}
+
+/// Whether a condition holds; written as Kubernetes writes it: `"True"`, `"False"`, `"Unknown"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Truth {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl std::fmt::Display for Truth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        })
+    }
+}
+
+/// Why a condition is as it is; Flux's words where it has one that fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Reason {
+    /// Flux: all is as the App says.
+    ReconciliationSucceeded,
+    /// Flux: this part is as the App says.
+    Succeeded,
+    /// Flux: something changes by itself.
+    Progressing,
+    /// Flux: the desired release is not there, or not whole.
+    ArtifactFailed,
+    /// Flux: something that is needed, such as a manager, does not answer.
+    DependencyNotReady,
+    /// Flux: the health contract is not met.
+    HealthCheckFailed,
+    /// Flux: the App says not to act.
+    Suspended,
+    /// The host could not be looked at.
+    ObservationFailed,
+    /// `current` does not lead to the desired release.
+    ReleaseNotCurrent,
+    /// A real directory or file stands at `current`.
+    CurrentIsNotALink,
+    /// A group cannot have as many members as wanted.
+    CountBeyondManager,
+    /// Workers run another release, or old configuration.
+    StaleWorkers,
+    /// Nobody can tell what a worker runs, or whether it runs.
+    WorkerUnknown,
+    /// Fewer workers run than wanted.
+    WorkersMissing,
+    /// More workers run than wanted.
+    WorkersSurplus,
+    /// Workers run that would not come back after a reboot.
+    WorkersNotEnabled,
+    /// A file that workers read at their start has changed.
+    ConfigChanged,
+    /// A file that workers read at their start cannot be read.
+    ConfigUnreadable,
+    /// Processes run that no group owns, and may be stopped.
+    StraysRunning,
+    /// A restart succeeded and changed nothing.
+    RestartDidNotHelp,
+    /// The App has no health contract.
+    NoHealthContract,
+    /// The application was not asked.
+    NotProbed,
+    /// There is drift, and nothing works on it at this moment.
+    DriftDetected,
+    /// Nothing is under way.
+    Idle,
+    /// Nothing stands in the way.
+    NothingStalled,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The variant's name is the word, here as in JSON.
+        f.pad(&format!("{self:?}"))
+    }
+}
+
+/// One worker group.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: GroupName,
+    /// `supervisord`, `systemd` or `builtin`.
+    pub manager: String,
+    /// How many workers are wanted.
+    pub desired: u32,
+    /// How many of them run; absent when the group could not be observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<GroupNumbers>,
+    /// Its members, ordered by ordinal.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<WorkerStatus>,
+    /// Why the group could not be observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Unreadable>,
+}
+
+/// How many workers of a group run, and what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct GroupNumbers {
+    /// Run at all.
+    pub running: u32,
+    /// Run what is desired.
+    pub fresh: u32,
+    /// Run something else.
+    pub stale: u32,
+    /// Run nobody knows what.
+    pub unknown: u32,
+}
+
+/// One member of a worker group.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerStatus {
+    /// The manager's name for it.
+    pub member: MemberName,
+    /// What the manager says of it.
+    pub state: MemberState,
+    /// The manager's own words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Its process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessId>,
+    /// When the process started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// Whether it runs what is desired.
+    pub verdict: Verdict,
+    /// Why it is stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_because: Option<StaleBecause>,
+    /// Which release it runs, and how that is known.
+    pub evidence: Evidence,
+    /// Whether it comes back after a reboot, where the manager has such a notion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// Whether a member runs what is desired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    /// The desired release, with the present configuration.
+    Fresh,
+    /// Another release, or old configuration.
+    Stale,
+    /// Nobody can tell.
+    Unknown,
+    /// It does not run.
+    Down,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Unknown => "unknown",
+            Self::Down => "down",
+        })
+    }
+}

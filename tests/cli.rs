@@ -1,0 +1,310 @@
+//! The program as people and scripts meet it: arguments, exit codes, colours, pipes.
+
+#![allow(clippy::expect_used, reason = "a helper that fails should fail its test on the spot")]
+
+use std::io::{BufRead, BufReader, pipe};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+
+use assert_cmd::Command;
+
+const MANIFEST: &str = "\
+apiVersion: trueup/v1
+kind: App
+metadata: {name: shop}
+spec:
+  root: /nonexistent/shop
+  release: {id: 20260111-150000}
+  workers:
+    - name: default
+      count: 2
+      manager: {supervisord: {group: shop-worker}}
+";
+
+/// The program in an empty environment, where nothing asks for colour or forbids it.
+fn trueup(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trueup"));
+    command.env_clear().args(arguments);
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    trueup(arguments).output().expect("runs")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("is UTF-8")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("is UTF-8")
+}
+
+/// A directory with the manifest in `manifests/shop.yaml`.
+fn place() -> tempfile::TempDir {
+    let place = tempfile::tempdir().expect("makes a directory");
+    std::fs::create_dir(place.path().join("manifests")).expect("makes a directory");
+    std::fs::write(place.path().join("manifests/shop.yaml"), MANIFEST).expect("writes");
+    place
+}
+
+fn in_place(place: &Path, arguments: &[&str]) -> Output {
+    trueup(arguments).current_dir(place).output().expect("runs")
+}
+
+#[test]
+fn help_reads_well() {
+    for verb in ["", "reconcile", "diff", "status", "validate", "schema", "completions", "man"] {
+        let arguments: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
+        let output = run(&arguments);
+        assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""), "{verb}");
+        let name = if verb.is_empty() { "trueup" } else { verb };
+        insta::assert_snapshot!(format!("help_{name}"), out(&output));
+    }
+}
+
+#[test]
+fn the_version_is_one_line() {
+    let output = run(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(out(&output), format!("trueup {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_exits_with_64_whatever_the_verb() {
+    let place = place();
+    let rows: [(&[&str], &str); 9] = [
+        (&[], "Usage"),
+        (&["recnocile"], "reconcile"),
+        (&["diff", "--colour", "always"], "--color"),
+        (&["reconcile", "--detailed-exitcode"], "--dry-run"),
+        (&["reconcile", "--wait", "30"], "write `30s` for seconds"),
+        (&["reconcile", "--wait=-5s"], "remove the sign"),
+        (&["reconcile", "--format", "markdown"], "help: add `--dry-run`"),
+        (&["status", "--format", "markdown"], "help: choose text, json or yaml"),
+        (&["validate", "--format", "markdown"], "help: choose text, json or yaml"),
+    ];
+    for (arguments, said) in rows {
+        let output = in_place(place.path(), arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        assert_eq!(out(&output), "", "{arguments:?}");
+        assert!(err(&output).contains(said), "{arguments:?}: {}", err(&output));
+    }
+}
+
+#[test]
+fn validate_names_each_app_and_where_it_stands() {
+    let place = place();
+    let output = in_place(place.path(), &["validate"]);
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), "ok  manifests/shop.yaml:1  shop\n"));
+    let output = in_place(place.path(), &["validate", "--format", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
+    let app = serde_json::json!({"name": "shop", "file": "manifests/shop.yaml", "line": 1});
+    assert_eq!(found, serde_json::json!({"valid": true, "apps": [app], "errors": []}));
+    let output = trueup(&["validate", "-"]).write_stdin(MANIFEST).output().expect("runs");
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), "ok  <stdin>:1  shop\n"));
+}
+
+#[test]
+fn wrong_manifests_are_an_error_of_every_verb() {
+    let place = place();
+    let wrong = MANIFEST.replace("count: 2", "conut: 2");
+    std::fs::write(place.path().join("manifests/shop.yaml"), wrong).expect("writes");
+    for (verb, code) in [("validate", 1), ("reconcile", 1), ("status", 1), ("diff", 2)] {
+        let output = in_place(place.path(), &[verb]);
+        assert_eq!(output.status.code(), Some(code), "{verb}");
+        assert_eq!(out(&output), "", "{verb}");
+        for said in ["shop.yaml", "conut", "count"] {
+            assert!(err(&output).contains(said), "{verb}: {}", err(&output));
+        }
+    }
+    let output = in_place(place.path(), &["validate", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
+    assert_eq!(found["valid"], false);
+    assert_eq!(found["errors"][0]["line"], 9, "{found}");
+}
+
+#[test]
+fn without_manifests_the_usual_places_are_named() {
+    let empty = tempfile::tempdir().expect("makes a directory");
+    if Path::new("/etc/trueup/manifests").exists() {
+        println!("skipped: this machine has manifests of its own");
+        return;
+    }
+    let output = in_place(empty.path(), &["diff"]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "error: there are no manifests in `manifests/` nor in `/etc/trueup/manifests/`\n   \
+                    help: name a file or a directory, such as `trueup diff shop.yaml`\n";
+    assert_eq!(err(&output), expected);
+}
+
+#[test]
+fn an_app_that_is_not_there_is_an_error_with_a_suggestion() {
+    let place = place();
+    for (verb, code) in [("reconcile", 1), ("status", 1), ("diff", 2)] {
+        let output = in_place(place.path(), &[verb, "--app", "shpo"]);
+        assert_eq!(output.status.code(), Some(code), "{verb}");
+        let expected = "error: there is no App `shpo` in these manifests\n   help: did you mean `shop`?\n";
+        assert_eq!(err(&output), expected, "{verb}");
+    }
+}
+
+#[test]
+fn a_host_that_cannot_be_looked_at_is_an_error_and_never_well() {
+    let place = place();
+    for (arguments, code) in [
+        (&["reconcile"][..], 1),
+        (&["reconcile", "--dry-run"], 1),
+        (&["reconcile", "--dry-run", "--detailed-exitcode"], 1),
+        (&["status"], 1),
+        (&["diff"], 2),
+    ] {
+        let output = in_place(place.path(), arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", err(&output));
+        assert!(out(&output).contains("/nonexistent/shop"), "{arguments:?}: {}", out(&output));
+    }
+    let output = in_place(place.path(), &["status", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
+    let app = &found["items"][0];
+    assert_eq!(app["metadata"]["name"], "shop");
+    assert_eq!(app["spec"]["release"]["id"], "20260111-150000");
+    let conditions = app["status"]["conditions"].as_array().expect("is a list");
+    assert_eq!(conditions.len(), 5);
+    assert!(conditions.iter().all(|condition| condition["status"] == "Unknown"), "{conditions:?}");
+}
+
+#[test]
+fn the_schema_is_the_published_one() {
+    let output = run(&["schema"]);
+    assert_eq!(output.status.code(), Some(0));
+    let published = include_str!("../schemas/app.v1.json");
+    assert!(out(&output) == published, "run `just schemas`");
+}
+
+#[test]
+fn there_are_completions_for_every_shell_and_a_page_for_every_verb() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = out(&run(&["completions", shell]));
+        assert!(script.contains("detailed-exitcode"), "{shell}");
+    }
+    let manual = out(&run(&["man"]));
+    let verbs = ["reconcile", "diff", "status", "validate", "schema", "completions", "man"];
+    for title in std::iter::once("trueup".to_owned()).chain(verbs.map(|verb| format!("trueup-{verb}"))) {
+        assert!(manual.contains(&format!(".TH {title} 1")), "{title}");
+    }
+    let pages = tempfile::tempdir().expect("makes a directory");
+    let path = pages.path().to_str().expect("is UTF-8");
+    assert_eq!(run(&["man", "--out", path]).status.code(), Some(0));
+    assert!(pages.path().join("trueup-reconcile.1").is_file());
+}
+
+/// Options, environment, whether there is colour.
+type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], bool);
+
+#[test]
+fn colour_is_for_terminals_unless_it_is_asked_for() {
+    let place = place();
+    let rows: [Row<'_>; 7] = [
+        (&[], &[], false),
+        (&["--color", "always"], &[], true),
+        (&["--color", "always"], &[("NO_COLOR", "1")], true),
+        (&["--color", "never"], &[("CLICOLOR_FORCE", "1")], false),
+        (&[], &[("CLICOLOR_FORCE", "1")], true),
+        (&[], &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], false),
+        (&["--format", "json", "--color", "always"], &[], false),
+    ];
+    for (options, environment, coloured) in rows {
+        let mut command = trueup(&["status"]);
+        let output = command.args(options).envs(environment.iter().copied()).current_dir(place.path()).output();
+        let output = output.expect("runs");
+        assert_eq!(out(&output).contains('\u{1b}'), coloured, "{options:?} {environment:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    for arguments in [&["schema"][..], &["man"], &["completions", "bash"], &["--help"], &["--version"]] {
+        let (reader, writer) = pipe().expect("makes a pipe");
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trueup"));
+        let output = command.args(arguments).stdout(writer).stderr(Stdio::piped()).output().expect("runs");
+        assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""), "{arguments:?}");
+    }
+    // Errors that nobody hears are errors all the same, and no panic.
+    let (reader, writer) = pipe().expect("makes a pipe");
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trueup"));
+    let status = command.args(["diff", "/nonexistent", "-vvv"]).stdout(Stdio::null()).stderr(writer).status();
+    assert_eq!(status.expect("runs").code(), Some(2));
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("opens");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trueup"));
+    let output = command.arg("schema").stdout(full).stderr(Stdio::piped()).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).starts_with("error: cannot write to the standard output\n  cause: "), "{}", err(&output));
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_told_and_not_obeyed() {
+    let place = place();
+    let output = trueup(&["validate"]).env("TRUEUP_LOG", "a=b=c").current_dir(place.path()).output().expect("runs");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(err(&output).starts_with("warning: TRUEUP_LOG is no log filter"), "{}", err(&output));
+}
+
+/// A pass over a root of this test's own, asking for health at `address`, and what it says line by line.
+fn begin_pass(place: &Path, address: &str) -> (Child, impl Iterator<Item = String> + use<>) {
+    let root = place.join("shop");
+    std::fs::create_dir_all(root.join("releases/r1/public")).expect("makes a directory");
+    std::os::unix::fs::symlink("releases/r1", root.join("current")).expect("makes a link");
+    let manifest = format!(
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release: {{id: r1}}\n  \
+         health:\n    http: {{url: \"http://{address}/\", timeout: 60s}}\n    attempts: 100\n    interval: 200ms\n",
+        root.display(),
+    );
+    std::fs::write(place.join("shop.yaml"), manifest).expect("writes");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trueup"));
+    command.args(["reconcile", "shop.yaml"]).current_dir(place).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("starts");
+    let said = BufReader::new(child.stderr.take().expect("is a pipe")).lines().map_while(Result::ok);
+    (child, said)
+}
+
+fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("signals");
+}
+
+const FINISHING: &str = "finishing the step in hand; press again to leave at once";
+
+#[test]
+fn the_first_interruption_ends_a_pass_between_two_steps() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    // Bound and let go again: nobody answers there.
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("binds");
+    let (mut child, mut said) = begin_pass(place.path(), &address.to_string());
+    assert!(said.any(|line| line.starts_with("shop  not healthy, attempt 2 of 100: ")), "health is asked for");
+    interrupt(&child);
+    assert!(said.any(|line| line == FINISHING), "it says what it does");
+    assert_eq!(child.wait().expect("ends").code(), Some(3));
+}
+
+#[test]
+fn the_second_interruption_ends_it_at_once() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    // Takes the question and never answers.
+    let deaf = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = deaf.local_addr().expect("has an address").to_string();
+    let (mut child, mut said) = begin_pass(place.path(), &address);
+    let _asked = deaf.accept().expect("is asked");
+    interrupt(&child);
+    assert!(said.any(|line| line == FINISHING), "it says what it does");
+    interrupt(&child);
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
+}
