@@ -129,7 +129,7 @@ impl<'a, H: Host> Executor<'a, H> {
             warn!(%error, "cannot write the journal");
         }
         let problem = result.err().map(|error| Problem { message: format!("{action}: {error}"), help: error.help });
-        Tried { action: action.clone(), reason: reason.clone(), took, problem }
+        Tried { action: action.clone(), reason: reason.clone(), began, took, problem }
     }
 
     async fn act(&self, action: &Action, observed: &Observed) -> Result<(), HostError> {

@@ -31,7 +31,7 @@ pub fn helpless(app: &App, observed: &Observed, tried: &[Tried]) -> Vec<Helpless
             | Drift::WorkerUnknown { group, member, process: Some(process), .. } => Some((group, member, *process)),
             _ => None,
         })
-        .filter(|(group, member, process)| tried.iter().any(|one| made(one, group, member, *process)))
+        .filter(|(group, member, process)| tried.iter().any(|one| made(observed, one, group, member, *process)))
         .map(|(group, member, process)| Helpless {
             group: group.clone(),
             member: member.clone(),
@@ -41,8 +41,12 @@ pub fn helpless(app: &App, observed: &Observed, tried: &[Tried]) -> Vec<Helpless
         .collect()
 }
 
-/// Whether this action made that process.
-fn made(tried: &Tried, group: &GroupName, member: &MemberName, process: ProcessId) -> bool {
+/// Whether this action made that process: one that was there before it began came from elsewhere.
+fn made(observed: &Observed, tried: &Tried, group: &GroupName, member: &MemberName, process: ProcessId) -> bool {
+    let members =
+        observed.groups.iter().filter(|seen| seen.group == *group).flat_map(|seen| seen.members.iter().flatten());
+    let worker = members.filter(|worker| worker.process == Some(process)).find_map(|worker| worker.started);
+    let after = worker.is_some_and(|started| started >= tried.began);
     let of_member = match &tried.action {
         Action::StartWorker { group: of, member: name } => of == group && name == member,
         Action::RestartWorker { group: of, member: name, process: old } => {
@@ -54,7 +58,7 @@ fn made(tried: &Tried, group: &GroupName, member: &MemberName, process: ProcessI
         | Action::EnableWorker { .. }
         | Action::StopStray { .. } => false,
     };
-    of_member && tried.problem.is_none()
+    of_member && after && tried.problem.is_none()
 }
 
 /// The processes of all members.

@@ -58,6 +58,8 @@ pub struct Tried {
     pub action: Action,
     /// Why it was taken.
     pub reason: String,
+    /// When it began.
+    pub began: Timestamp,
     /// How long it took.
     #[serde(serialize_with = "milliseconds", rename = "tookMs")]
     pub took: Duration,

@@ -218,8 +218,9 @@ impl World {
                 let name = self.members[index].name.clone();
                 self.down_by_us.remove(&name);
             }
-            // RUNNING with a dead process is a manager that has not noticed yet.
+            // RUNNING with a dead process is a manager that has not noticed until now.
             MemberState::Backoff | MemberState::Running | MemberState::Starting => {
+                self.free_pids.extend(self.members[index].pid.take().map(|pid| pid.0));
                 let (group, name) = (self.members[index].group.clone(), self.members[index].name.clone());
                 self.spawn(&group, &name);
             }
@@ -230,31 +231,33 @@ impl World {
     /// A process ends.
     pub fn end(&mut self, pid: Pid) {
         let Some(process) = self.processes.remove(&pid) else { return };
-        self.free_pids.push(pid.0);
-        let Some((group, name)) = process.owner else { return };
-        let Some(index) = self.members.iter().position(|one| one.group == group && one.name == name) else { return };
-        if self.members[index].pid != Some(pid) {
+        let index = process.owner.and_then(|(group, name)| {
+            self.members.iter().position(|one| one.group == group && one.name == name && one.pid == Some(pid))
+        });
+        let Some(index) = index else {
+            self.free_pids.push(pid.0);
             return;
-        }
+        };
         let noticed_late = self.random.percent(50);
         let noticing = Duration::from_millis(1 + self.random.below(1500));
         let soon = self.after(noticing);
         let member = &mut self.members[index];
         member.next = None;
+        if member.restarts_itself && !member.stopping && noticed_late {
+            // A zombie: still named, and its number is nobody else's until its manager has noticed.
+            member.next = Some(soon);
+            return;
+        }
+        member.pid = None;
         if member.stopping {
-            member.pid = None;
             member.state = MemberState::Stopped;
         } else if member.restarts_itself {
-            // The pid is still named for a while, though nobody has it any more.
-            if !noticed_late {
-                member.pid = None;
-                member.state = MemberState::Backoff;
-            }
+            member.state = MemberState::Backoff;
             member.next = Some(soon);
         } else {
-            member.pid = None;
             member.state = MemberState::Exited;
         }
+        self.free_pids.push(pid.0);
     }
 
     pub fn member(&mut self, group: &GroupName, name: &MemberName) -> Option<&mut Member> {
@@ -333,7 +336,11 @@ impl World {
         let names: BTreeSet<&MemberName> =
             self.members.iter().filter(|one| one.group == *group).map(|one| &one.name).collect();
         let down = self.down_by_us.iter().filter(|name| names.contains(name)).count();
-        if down > limit {
+        let serving = self.members.iter().filter(|one| one.group == *group && one.state.is_up()).filter(|one| {
+            one.pid.and_then(|pid| self.processes.get(&pid)).is_some() && !self.down_by_us.contains(&one.name)
+        });
+        // One that was given up and has been made up for by another is not missed.
+        if down > limit && serving.count() + limit < wanted.count as usize {
             self.violation(format!("{down} of {group} are down at once, {limit} may be"));
         }
     }
