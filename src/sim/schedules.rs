@@ -38,19 +38,27 @@ const SHOWS: [Shows; 5] =
 /// A random host and what is wanted of it.
 fn world(seed: u64) -> World {
     let mut random = Random::new(seed);
+    let focus = random.percent(20).then(|| random.pick(&Call::RARE));
     let unit = |number| Manager::Systemd(Systemd { unit: TemplateUnit::new(&format!("g{number}@")).unwrap() });
     let mut groups = Vec::new();
     for number in 0..=random.below(2) {
         let count = u32::try_from(random.below(4)).unwrap();
-        let mut wanted = group(&format!("g{number}"), count, random.pick(&[supervisord(), unit(number), builtin()]));
+        let manager = match focus {
+            Some(Call::Enable) => unit(number),
+            Some(Call::StopStray) => supervisord(),
+            _ => random.pick(&[supervisord(), unit(number), builtin()]),
+        };
+        let mut wanted = group(&format!("g{number}"), count, manager);
         if random.percent(40) {
             wanted.max_unavailable = MaxUnavailable::Count(u32::try_from(random.below(3)).unwrap());
         }
         wanted.stop_timeout = Duration::from_secs(5);
         groups.push(wanted);
     }
-    if random.percent(40) {
-        let step = random.percent(50).then(|| CommandLine::Shell("php artisan config:cache".to_owned()));
+    let with_config = matches!(focus, Some(Call::ApplyConfig | Call::Remember));
+    if with_config || random.percent(40) {
+        let step =
+            (with_config || random.percent(50)).then(|| CommandLine::Shell("php artisan config:cache".to_owned()));
         groups[0].restart_on.push(RestartOn { path: RelativePath::new("shared/.env").unwrap(), run: step });
     }
     let mut wanted = app("r2", groups);
@@ -77,12 +85,12 @@ fn world(seed: u64) -> World {
     };
     let switched = now - SignedDuration::from_secs(600);
     let made = now - SignedDuration::from_secs(700);
-    let written = now - SignedDuration::from_secs(if random.percent(70) { 3000 } else { 300 });
+    let written = now - SignedDuration::from_secs(if !with_config && random.percent(70) { 3000 } else { 300 });
     let mut world = World {
         link_changed: (link != Link::Absent).then_some(switched),
         link,
         app: wanted,
-        faults: Faults::new(Random::new(seed ^ 0xFA17)),
+        faults: Faults::new(Random::new(seed ^ 0xFA17), focus),
         now,
         made,
         releases: vec![id("r1"), id("r2"), id("r3")],
@@ -107,7 +115,7 @@ fn world(seed: u64) -> World {
     for wanted in world.app.workers.clone() {
         people(&mut world, &wanted.name, &wanted.manager, wanted.count);
     }
-    if world.random.percent(30) {
+    if focus == Some(Call::StopStray) || world.random.percent(30) {
         orphan(&mut world);
     }
     match seed % 5 {

@@ -11,7 +11,7 @@ use crate::model::action::Action;
 use crate::model::app::{App, Manager, RestartOn};
 use crate::model::names::{GroupName, MemberName, ReleaseId};
 use crate::model::observed::{Link, MemberState};
-use crate::model::process::{Pid, ProcessId, StartTicks};
+use crate::model::process::{Pid, ProcessId, START_GUARD, StartTicks};
 use crate::model::record::{JournalEntry, JournalEvent, Memory};
 
 /// Which rungs of the ladder a process speaks on.
@@ -376,7 +376,8 @@ impl World {
             let right = self
                 .members
                 .iter()
-                .filter(|one| one.group == group.name && one.state == MemberState::Running)
+                // One that was replaced by its manager during the look may not have lasted its second yet.
+                .filter(|one| one.group == group.name && one.state.is_up())
                 .filter(|one| {
                     one.pid.and_then(|pid| self.processes.get(&pid)).is_some_and(|process| self.is_right(process))
                 })
