@@ -3,6 +3,7 @@
 //!
 //! `TRUEUP_SIM_SCHEDULES=1000000` runs more of them, `TRUEUP_SIM_SEED=N` replays one and prints it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -385,13 +386,18 @@ fn a_hundred_thousand_schedules_do_nothing_forbidden_and_converge() {
     }
     let schedules = number("TRUEUP_SIM_SCHEDULES").unwrap_or(SCHEDULES);
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) as u64;
+    // One bad schedule is enough: the others need not be waited for.
+    let failed = &AtomicBool::new(false);
     let results: Vec<Result<Coverage, String>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
                 scope.spawn(move || {
                     let mut coverage = Coverage::default();
                     for seed in (thread..schedules).step_by(usize::try_from(threads).unwrap()) {
-                        coverage.add(&one(seed)?);
+                        if failed.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        coverage.add(&one(seed).inspect_err(|_| failed.store(true, Ordering::Relaxed))?);
                     }
                     Ok(coverage)
                 })
