@@ -298,10 +298,11 @@ impl Processes for SimHost {
             let mut world = self.world();
             world.check_action("stopping a stray", |action| *action == Action::StopStray { process });
             let ends = world.after(grace.min(Duration::from_secs(2)));
-            match world.processes.get_mut(&process.pid).filter(|one| one.id == process) {
-                Some(stray) if stray.orphan => stray.ends = Some(ends),
-                Some(_) => world.violation(format!("{process} is no stray and is stopped")),
-                None => {}
+            if let Some(stray) = world.processes.get_mut(&process.pid).filter(|one| one.id == process) {
+                stray.ends = Some(ends);
+                if !stray.orphan {
+                    world.violation(format!("{process} is no stray and is stopped"));
+                }
             }
         }
         if fault != Some(Fault::CrashAfter) {
@@ -483,6 +484,7 @@ fn new_member(of: &GroupOf<'_>, name: &MemberName) -> Member {
         next: None,
         failing_starts: 0,
         shows: Shows::WorkingDirectory,
+        pinned: None,
         job: Duration::from_millis(10),
     }
 }

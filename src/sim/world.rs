@@ -11,7 +11,7 @@ use crate::model::action::Action;
 use crate::model::app::{App, Manager, RestartOn};
 use crate::model::names::{GroupName, MemberName, ReleaseId};
 use crate::model::observed::{Link, MemberState};
-use crate::model::process::{Pid, ProcessId, START_GUARD, StartTicks};
+use crate::model::process::{Pid, ProcessId, StartTicks};
 use crate::model::record::{JournalEntry, JournalEvent, Memory};
 
 /// Which rungs of the ladder a process speaks on.
@@ -61,6 +61,8 @@ pub struct Member {
     /// How often its start still fails.
     pub failing_starts: u32,
     pub shows: Shows,
+    /// Its command names a release itself, so that no restart helps.
+    pub pinned: Option<ReleaseId>,
     /// How long its job in hand takes after it was asked to end.
     pub job: Duration,
 }
@@ -122,6 +124,7 @@ impl World {
             return;
         }
         let shows = self.members[at].shows;
+        let id = self.members[at].pinned.clone().unwrap_or(id);
         let pid = self.new_process(Pid(2), id, shows, Some((group.clone(), member.clone())));
         let running_at = self.after(STARTUP);
         let one = &mut self.members[at];
