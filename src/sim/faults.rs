@@ -7,6 +7,7 @@ use super::random::Random;
 /// What the engine asks of a host; the rows of the coverage table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
+    Fetch,
     Switch,
     ApplyConfig,
     Start,
@@ -26,7 +27,8 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
+        Self::Fetch,
         Self::Switch,
         Self::ApplyConfig,
         Self::Start,
@@ -48,7 +50,8 @@ impl Call {
     pub fn acts(self) -> bool {
         matches!(
             self,
-            Self::Switch
+            Self::Fetch
+                | Self::Switch
                 | Self::ApplyConfig
                 | Self::Start
                 | Self::Restart
@@ -60,6 +63,9 @@ impl Call {
         )
     }
 }
+
+/// Calls that few schedules make, so that more faults must be aimed at them.
+const RARE: [Call; 5] = [Call::Fetch, Call::ApplyConfig, Call::Enable, Call::StopStray, Call::Remember];
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,8 +159,9 @@ impl Faults {
     fn aim(&mut self) {
         // Half of all faults are aimed at one kind of call, so that rare calls meet every fault too.
         if self.random.percent(60) {
-            self.target = Some(self.random.pick(&Call::ALL));
-            self.until_next = self.random.below(3);
+            let rare = self.random.percent(50);
+            self.target = Some(if rare { self.random.pick(&RARE) } else { self.random.pick(&Call::ALL) });
+            self.until_next = self.random.below(if rare { 2 } else { 3 });
         } else {
             self.target = None;
             self.until_next = self.random.below(40);
@@ -170,10 +177,8 @@ impl Faults {
             self.until_next -= 1;
             return None;
         }
-        let fault = self.random.pick(&Fault::ALL);
-        if !fault.fits(call) {
-            return None;
-        }
+        let fitting: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| fault.fits(call)).collect();
+        let fault = self.random.pick(&fitting);
         *self.coverage.0.entry((call, fault)).or_default() += 1;
         self.aim();
         Some(fault)
