@@ -59,7 +59,7 @@ fn app(count: u32) -> Option<App> {
         labels: BTreeMap::new(),
         root: Root::new("/srv/app").ok()?,
         user: None,
-        release: Release { id: id("r2"), requires: Vec::new() },
+        release: Release { id: id("r2"), source: None, requires: Vec::new() },
         workers: vec![group],
         health: None,
         strays: StrayPolicy::Report,

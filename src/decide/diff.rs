@@ -17,6 +17,10 @@ const PRESENT_SHOWN: usize = 5;
 #[must_use]
 pub fn diff(app: &App, observed: &Observed) -> Difference {
     let mut difference = Difference { blockers: blockers(app, observed), ..Difference::default() };
+    let desired = &app.release.id;
+    if let (Some(source), None) = (&app.release.source, observed.layout.release(desired)) {
+        difference.drift.push(Drift::ReleaseNotFetched { desired: desired.clone(), source: source.clone() });
+    }
     if !leads_to_desired(app, &observed.layout.link) {
         difference
             .drift
@@ -172,6 +176,7 @@ fn blockers(app: &App, observed: &Observed) -> Vec<Blocker> {
     }
     let id = &app.release.id;
     match observed.layout.release(id) {
+        None if app.release.source.is_some() => {}
         None => blockers.push(Blocker::ReleaseAbsent { id: id.clone(), present: newest(observed) }),
         Some(release) if release.empty => blockers.push(Blocker::ReleaseEmpty { id: id.clone() }),
         // What is required is required before a switch; a release in force is not taken back for it.

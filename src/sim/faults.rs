@@ -7,6 +7,7 @@ use super::random::Random;
 /// What the engine asks of a host; the rows of the coverage table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
+    Fetch,
     Switch,
     ApplyConfig,
     Start,
@@ -26,7 +27,8 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
+        Self::Fetch,
         Self::Switch,
         Self::ApplyConfig,
         Self::Start,
@@ -51,7 +53,8 @@ impl Call {
     pub fn acts(self) -> bool {
         matches!(
             self,
-            Self::Switch
+            Self::Fetch
+                | Self::Switch
                 | Self::ApplyConfig
                 | Self::Start
                 | Self::Restart
@@ -63,6 +66,9 @@ impl Call {
         )
     }
 }
+
+/// Calls that few schedules make, so that more faults must be aimed at them.
+const RARE: [Call; 5] = [Call::Fetch, Call::ApplyConfig, Call::Enable, Call::StopStray, Call::Remember];
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,8 +167,9 @@ impl Faults {
     fn aim(&mut self) {
         // Most faults are aimed at one kind of call, so that each kind meets every fault.
         if self.random.percent(60) {
-            self.target = Some(self.random.pick(&Call::ALL));
-            self.until_next = self.random.below(3);
+            let rare = self.random.percent(50);
+            self.target = Some(if rare { self.random.pick(&RARE) } else { self.random.pick(&Call::ALL) });
+            self.until_next = self.random.below(if rare { 2 } else { 3 });
         } else {
             self.target = None;
             self.until_next = self.random.below(40);

@@ -16,7 +16,7 @@ use crate::decide::testing::{app, builtin, group, id, supervisord};
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::{Request, reconcile};
-use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy, Systemd, TemplateUnit};
+use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, Source, StrayPolicy, Systemd, TemplateUnit};
 use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Link, MemberState};
@@ -84,6 +84,13 @@ fn world(seed: u64) -> World {
         2 | 3 => Link::Release { id: id("r2") },
         _ => Link::Release { id: id("r1") },
     };
+    let mut releases = vec![id("r1"), id("r2"), id("r3")];
+    if random.percent(40) {
+        wanted.release.source = Some(Source::Dir { path: "/srv/build/r2".into() });
+        if link != (Link::Release { id: id("r2") }) {
+            releases.remove(1);
+        }
+    }
     let switched = now - SignedDuration::from_secs(600);
     let made = now - SignedDuration::from_secs(700);
     let written = now - SignedDuration::from_secs(if !with_config && random.percent(70) { 3000 } else { 300 });
@@ -94,7 +101,8 @@ fn world(seed: u64) -> World {
         faults: Faults::new(Random::new(seed ^ 0xFA17), focus),
         now,
         made,
-        releases: vec![id("r1"), id("r2"), id("r3")],
+        releases,
+        fetched: None,
         processes: std::collections::BTreeMap::new(),
         members: Vec::new(),
         config_version: 1,

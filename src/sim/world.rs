@@ -75,8 +75,10 @@ pub struct World {
     pub link: Link,
     pub link_changed: Option<Timestamp>,
     pub releases: Vec<ReleaseId>,
-    /// When all of them were made.
+    /// When they were made, but for one that was fetched.
     pub made: Timestamp,
+    /// When the desired one was fetched.
+    pub fetched: Option<Timestamp>,
     pub processes: BTreeMap<Pid, Process>,
     pub members: Vec<Member>,
     pub config_version: u64,
