@@ -1,12 +1,14 @@
 //! Names every difference between an App and a snapshot, with what was seen.
 
+use std::collections::BTreeSet;
+
 use crate::decide::freshness::{Content, Freshness, contents, leads_to_desired};
 use crate::decide::select::{Selection, select};
 use crate::model::app::{App, Manager, StrayPolicy, WorkerGroup};
 use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
-use crate::model::names::ReleaseId;
+use crate::model::names::{MemberName, ReleaseId};
 use crate::model::observed::{Link, MemberState, Observed, Worker};
-use crate::model::process::Known;
+use crate::model::process::{Known, ProcessId};
 
 /// How many present releases an error lists.
 const PRESENT_SHOWN: usize = 5;
@@ -62,8 +64,15 @@ fn members_drift(
     selection: &Selection<'_>,
     difference: &mut Difference,
 ) {
+    let helpless: BTreeSet<(ProcessId, &MemberName)> = observed
+        .helpless
+        .iter()
+        .filter(|known| known.release == app.release.id)
+        .map(|known| (known.process, &known.member))
+        .collect();
     for (worker, freshness) in &selection.keep {
-        keeper(app, observed, group, worker, freshness, difference);
+        let helpless = worker.process.filter(|process| helpless.contains(&(*process, &worker.member)));
+        keeper(app, group, worker, freshness, helpless, difference);
     }
     for member in &selection.missing {
         difference.drift.push(Drift::WorkerDown {
@@ -89,21 +98,15 @@ fn members_drift(
 
 fn keeper(
     app: &App,
-    observed: &Observed,
     group: &WorkerGroup,
     worker: &Worker,
     freshness: &Freshness,
+    helpless: Option<ProcessId>,
     difference: &mut Difference,
 ) {
     let (name, member) = (&group.name, &worker.member);
     match worker.state {
         MemberState::Running | MemberState::Starting => {
-            let helpless = worker.process.filter(|process| {
-                *freshness != Freshness::Fresh
-                    && observed.helpless.iter().any(|known| {
-                        known.process == *process && known.member == *member && known.release == app.release.id
-                    })
-            });
             match (freshness, helpless) {
                 (Freshness::Fresh, _) => {}
                 (Freshness::Stale(_) | Freshness::Unknown, Some(process)) => {

@@ -1,5 +1,7 @@
 //! Which members of a group stay, which go, which are new.
 
+use std::collections::BTreeSet;
+
 use crate::decide::freshness::{Freshness, freshness};
 use crate::model::app::{App, WorkerGroup};
 use crate::model::names::MemberName;
@@ -46,8 +48,9 @@ pub fn select<'a>(app: &App, observed: &Observed, group: &WorkerGroup, members: 
     surplus.sort_by_key(|worker| worker.ordinal);
 
     let lacking = group.count.saturating_sub(u32::try_from(keep.len()).unwrap_or(u32::MAX));
+    let present: BTreeSet<u32> = members.iter().map(|worker| worker.ordinal).collect();
     let missing: Vec<MemberName> = (1..=u32::MAX)
-        .filter(|ordinal| members.iter().all(|worker| worker.ordinal != *ordinal))
+        .filter(|ordinal| !present.contains(ordinal))
         .map_while(|ordinal| group.member(ordinal))
         .take(usize::try_from(lacking).unwrap_or(usize::MAX))
         .collect();

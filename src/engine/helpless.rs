@@ -43,10 +43,6 @@ pub fn helpless(app: &App, observed: &Observed, tried: &[Tried]) -> Vec<Helpless
 
 /// Whether this action made that process: one that was there before it began came from elsewhere.
 fn made(observed: &Observed, tried: &Tried, group: &GroupName, member: &MemberName, process: ProcessId) -> bool {
-    let members =
-        observed.groups.iter().filter(|seen| seen.group == *group).flat_map(|seen| seen.members.iter().flatten());
-    let worker = members.filter(|worker| worker.process == Some(process)).find_map(|worker| worker.started);
-    let after = worker.is_some_and(|started| started >= tried.began);
     let of_member = match &tried.action {
         Action::StartWorker { group: of, member: name } => of == group && name == member,
         Action::RestartWorker { group: of, member: name, process: old } => {
@@ -59,7 +55,13 @@ fn made(observed: &Observed, tried: &Tried, group: &GroupName, member: &MemberNa
         | Action::EnableWorker { .. }
         | Action::StopStray { .. } => false,
     };
-    of_member && after && tried.problem.is_none()
+    if !of_member || tried.problem.is_some() {
+        return false;
+    }
+    let members =
+        observed.groups.iter().filter(|seen| seen.group == *group).flat_map(|seen| seen.members.iter().flatten());
+    let worker = members.filter(|worker| worker.process == Some(process)).find_map(|worker| worker.started);
+    worker.is_some_and(|started| started >= tried.began)
 }
 
 /// The processes of all members.

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::faults::{Call, Fault};
 use super::world::{Member, Process, Shows, World};
+use crate::model::action::Action;
 use crate::model::app::{App, CommandLine, Manager, Release};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId, Root};
@@ -188,7 +189,7 @@ impl Releases for SimHost {
         let fault = self.before(Call::Fetch).await?;
         {
             let mut world = self.world();
-            world.check_change("fetching", true);
+            world.check_action("fetching", |action| matches!(action, Action::FetchRelease { .. }));
             let id = app.release.id.clone();
             if app.release.source.is_none() || world.releases.contains(&id) {
                 world.violation(format!("{id} is fetched without need"));
@@ -207,7 +208,7 @@ impl Releases for SimHost {
         let fault = self.before(Call::Switch).await?;
         {
             let mut world = self.world();
-            world.check_change("the switch", true);
+            world.check_action("the switch", |action| matches!(action, Action::SwitchCurrent { .. }));
             if *to != world.app.release.id || !world.releases.contains(to) {
                 world.violation(format!("current is switched to {to}"));
             }
@@ -292,7 +293,8 @@ impl Processes for SimHost {
         } else {
             Vec::new()
         };
-        let environment = process.owner.as_ref().filter(|_| process.orphan).map(|_| {
+        // What supervisord starts inherits these, and what that starts in turn.
+        let environment = process.owner.as_ref().filter(|_| process.parent == Pid(1)).map(|_| {
             vec![
                 ("SUPERVISOR_GROUP_NAME".to_owned(), "web".to_owned()),
                 ("SUPERVISOR_PROCESS_NAME".to_owned(), "web_00".to_owned()),
@@ -307,7 +309,7 @@ impl Processes for SimHost {
     }
 
     fn own(&self) -> Pid {
-        Pid(1)
+        self.world().own
     }
 
     async fn terminate(&self, process: ProcessId, grace: Duration) -> Result<(), HostError> {
@@ -317,7 +319,7 @@ impl Processes for SimHost {
         }
         {
             let mut world = self.world();
-            world.check_change("stopping a stray", true);
+            world.check_action("stopping a stray", |action| *action == Action::StopStray { process });
             let ends = world.after(grace.min(Duration::from_secs(2)));
             match world.processes.get_mut(&process.pid).filter(|one| one.id == process) {
                 Some(stray) if stray.orphan => stray.ends = Some(ends),
@@ -362,7 +364,8 @@ impl Managers for SimHost {
         let group = &of.group.name;
         {
             let mut world = self.world();
-            world.check_change("a start", true);
+            // A further try of a restart is a start.
+            world.check_action("a start", |action| matches!(action, Action::StartWorker { member, .. } | Action::RestartWorker { member, .. } if member == name));
             if world.member(group, name).is_none() {
                 let member = new_member(&of, name);
                 world.members.push(member);
@@ -393,7 +396,10 @@ impl Managers for SimHost {
         if is_still_it {
             {
                 let mut world = self.world();
-                world.check_change("a restart", true);
+                world.check_action(
+                    "a restart",
+                    |action| matches!(action, Action::RestartWorker { member, .. } if member == name),
+                );
                 world.check_taking_down(group, name, false);
                 world.down_by_us.insert(name.clone());
                 world.check_unavailable(group);
@@ -418,7 +424,8 @@ impl Managers for SimHost {
         let group = &of.group.name;
         {
             let mut world = self.world();
-            world.check_change("a stop", true);
+            world
+                .check_action("a stop", |action| matches!(action, Action::StopWorker { member, .. } if member == name));
             world.check_taking_down(group, name, true);
             if let Some(member) = world.member(group, name) {
                 member.enabled = member.enabled.map(|_| false);
@@ -455,7 +462,10 @@ impl Managers for SimHost {
         }
         {
             let mut world = self.world();
-            world.check_change("enabling", true);
+            world.check_action(
+                "enabling",
+                |action| matches!(action, Action::EnableWorker { member, .. } if member == name),
+            );
             if let Some(member) = world.member(&of.group.name, name) {
                 member.enabled = Some(true);
             }
@@ -521,7 +531,7 @@ impl Commands for SimHost {
         let fault = self.before(Call::ApplyConfig).await?;
         {
             let mut world = self.world();
-            world.check_change("a step", true);
+            world.check_action("a step", |action| matches!(action, Action::ApplyConfig { .. }));
             let (release, version) = (world.app.release.id.clone(), world.config_version);
             world.config_cached.insert(release, version);
         }
@@ -559,7 +569,7 @@ impl Ledger for SimHost {
         let fault = self.before(Call::Journal).await?;
         {
             let mut world = self.world();
-            world.check_change("a line in the journal", false);
+            world.check_change("a line in the journal");
             world.journal.push(entry.clone());
         }
         self.after(Call::Journal, fault).await
@@ -573,7 +583,7 @@ impl Ledger for SimHost {
         let fault = self.before(Call::Remember).await?;
         {
             let mut world = self.world();
-            world.check_change("the memory", false);
+            world.check_change("the memory");
             world.memory = memory.clone();
         }
         self.after(Call::Remember, fault).await

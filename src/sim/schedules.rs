@@ -3,6 +3,7 @@
 //!
 //! `TRUEUP_SIM_SCHEDULES=1000000` runs more of them, `TRUEUP_SIM_SEED=N` replays one and prints it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +16,7 @@ use crate::decide::testing::{app, builtin, group, id, supervisord};
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::{Request, reconcile};
-use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, Source, Systemd, TemplateUnit};
+use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, Source, StrayPolicy, Systemd, TemplateUnit};
 use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Link, MemberState};
@@ -38,19 +39,27 @@ const SHOWS: [Shows; 5] =
 /// A random host and what is wanted of it.
 fn world(seed: u64) -> World {
     let mut random = Random::new(seed);
+    let focus = random.percent(20).then(|| random.pick(&Call::RARE));
     let unit = |number| Manager::Systemd(Systemd { unit: TemplateUnit::new(&format!("g{number}@")).unwrap() });
     let mut groups = Vec::new();
     for number in 0..=random.below(2) {
         let count = u32::try_from(random.below(4)).unwrap();
-        let mut wanted = group(&format!("g{number}"), count, random.pick(&[supervisord(), unit(number), builtin()]));
+        let manager = match focus {
+            Some(Call::Enable) => unit(number),
+            Some(Call::StopStray) => supervisord(),
+            _ => random.pick(&[supervisord(), unit(number), builtin()]),
+        };
+        let mut wanted = group(&format!("g{number}"), count, manager);
         if random.percent(40) {
             wanted.max_unavailable = MaxUnavailable::Count(u32::try_from(random.below(3)).unwrap());
         }
         wanted.stop_timeout = Duration::from_secs(5);
         groups.push(wanted);
     }
-    if random.percent(40) {
-        let step = random.percent(50).then(|| CommandLine::Shell("php artisan config:cache".to_owned()));
+    let with_config = matches!(focus, Some(Call::ApplyConfig | Call::Remember));
+    if with_config || random.percent(40) {
+        let step =
+            (with_config || random.percent(50)).then(|| CommandLine::Shell("php artisan config:cache".to_owned()));
         groups[0].restart_on.push(RestartOn { path: RelativePath::new("shared/.env").unwrap(), run: step });
     }
     let mut wanted = app("r2", groups);
@@ -84,12 +93,12 @@ fn world(seed: u64) -> World {
     }
     let switched = now - SignedDuration::from_secs(600);
     let made = now - SignedDuration::from_secs(700);
-    let written = now - SignedDuration::from_secs(if random.percent(70) { 3000 } else { 300 });
+    let written = now - SignedDuration::from_secs(if !with_config && random.percent(70) { 3000 } else { 300 });
     let mut world = World {
         link_changed: (link != Link::Absent).then_some(switched),
         link,
         app: wanted,
-        faults: Faults::new(Random::new(seed ^ 0xFA17)),
+        faults: Faults::new(Random::new(seed ^ 0xFA17), focus),
         now,
         made,
         releases,
@@ -103,6 +112,7 @@ fn world(seed: u64) -> World {
         journal: Vec::new(),
         memory: Memory::default(),
         lock_holders: 0,
+        own: Pid(1),
         next_pid: 100,
         free_pids: Vec::new(),
         changes: 0,
@@ -114,9 +124,16 @@ fn world(seed: u64) -> World {
     for wanted in world.app.workers.clone() {
         people(&mut world, &wanted.name, &wanted.manager, wanted.count);
     }
-    if world.random.percent(30) {
+    if focus == Some(Call::StopStray) || world.random.percent(30) {
         orphan(&mut world);
     }
+    match seed % 5 {
+        0 => world.app.strays = StrayPolicy::Stop,
+        // Where strays are stopped, this would be one.
+        1 => daemon(&mut world),
+        _ => {}
+    }
+    ourselves(&mut world);
     world
 }
 
@@ -194,9 +211,29 @@ fn orphan(world: &mut World) {
     }
 }
 
+/// Something that a present worker has put in the background: no orphan of a dead supervisord.
+fn daemon(world: &mut World) {
+    let Some(group) = world.app.workers.iter().find(|group| matches!(group.manager, Manager::Supervisord(_))) else {
+        return;
+    };
+    let owner = (group.name.clone(), MemberName::new("web:daemon").unwrap());
+    world.new_process(Pid(1), id("r1"), Shows::EntryScript, Some(owner));
+}
+
+/// Trueup, started from a shell that stands in the old release.
+fn ourselves(world: &mut World) {
+    let shell = world.new_process(Pid(1), id("r1"), Shows::WorkingDirectory, None);
+    world.own = world.new_process(shell, id("r1"), Shows::WorkingDirectory, None);
+}
+
 /// Something that others do to the host between or during passes.
 fn interfere(world: &mut World) {
-    let pids: Vec<Pid> = world.processes.values().filter(|one| !one.orphan).map(|one: &Process| one.id.pid).collect();
+    let pids: Vec<Pid> = world
+        .processes
+        .values()
+        .filter(|one| !one.orphan && one.owner.is_some())
+        .map(|one: &Process| one.id.pid)
+        .collect();
     match world.random.below(6) {
         0 if !pids.is_empty() => {
             let pid = world.random.pick(&pids);
@@ -284,7 +321,7 @@ async fn run(seed: u64) -> Result<Coverage, String> {
     drop(world);
     let again = pass(&host, Mode::Apply).await.ok_or("killed in peace")?;
     let mut world = host.world();
-    if !unseen && (world.changes != changes || !again.tried.is_empty()) {
+    if world.changes != changes || !again.tried.is_empty() {
         world.violation(format!("a settled host was touched: {:?}", again.tried));
     }
     match world.violations.first() {
@@ -309,6 +346,10 @@ fn honest(host: &SimHost, report: Option<&PassReport>) {
         if world.app.health.is_some() && !world.healthy {
             world.violation("called converged, but not healthy");
         }
+    }
+    let attempts = world.app.health.as_ref().map_or(0, |contract| contract.attempts);
+    if report.mode == Mode::Apply && report.outcome == Outcome::Unhealthy && report.health_attempts != attempts {
+        world.violation(format!("asked for health {} times, not {attempts}", report.health_attempts));
     }
     if report.outcome != Outcome::Converged && report.exit_code(true) == 0 {
         world.violation(format!("{:?} exits with 0", report.outcome));
@@ -353,13 +394,18 @@ fn a_hundred_thousand_schedules_do_nothing_forbidden_and_converge() {
     }
     let schedules = number("TRUEUP_SIM_SCHEDULES").unwrap_or(SCHEDULES);
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) as u64;
+    // One bad schedule is enough: the others need not be waited for.
+    let failed = &AtomicBool::new(false);
     let results: Vec<Result<Coverage, String>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
                 scope.spawn(move || {
                     let mut coverage = Coverage::default();
                     for seed in (thread..schedules).step_by(usize::try_from(threads).unwrap()) {
-                        coverage.add(&one(seed)?);
+                        if failed.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        coverage.add(&one(seed).inspect_err(|_| failed.store(true, Ordering::Relaxed))?);
                     }
                     Ok(coverage)
                 })

@@ -7,11 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::faults::Faults;
 use super::random::Random;
+use crate::model::action::Action;
 use crate::model::app::{App, Manager, RestartOn};
 use crate::model::names::{GroupName, MemberName, ReleaseId};
 use crate::model::observed::{Link, MemberState};
-use crate::model::process::{Pid, ProcessId, StartTicks};
-use crate::model::record::{JournalEntry, JournalEvent, Memory};
+use crate::model::process::{Pid, ProcessId, START_GUARD, StartTicks};
+use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory};
 
 /// Which rungs of the ladder a process speaks on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub struct World {
     pub journal: Vec<JournalEntry>,
     pub memory: Memory,
     pub lock_holders: u32,
+    /// Trueup itself, run from a shell in the old release.
+    pub own: Pid,
     pub next_pid: u32,
     pub free_pids: Vec<u32>,
     /// Changes made by trueup since the counter was last set to zero.
@@ -290,15 +293,30 @@ impl World {
         self.violations.push(format!("{at}: {}", what.into()));
     }
 
-    /// Trueup is about to change something: under the lock, and not without having written so.
-    pub fn check_change(&mut self, what: &str, journaled: bool) {
+    /// Trueup is about to change something: only under the lock.
+    pub fn check_change(&mut self, what: &str) {
         self.changes += 1;
         if self.lock_holders != 1 {
             self.violation(format!("{what} with {} holders of the lock", self.lock_holders));
         }
-        let begun = self.journal.last().is_some_and(|entry| !matches!(entry.event, JournalEvent::PassEnded { .. }));
-        if journaled && !begun {
-            self.violation(format!("{what} without a line in the journal"));
+    }
+
+    /// Trueup is about to take an action: the journal must say that this pass has begun it, and not that it has ended.
+    pub fn check_action(&mut self, what: &str, is_it: impl Fn(&Action) -> bool) {
+        self.check_change(what);
+        let of_pass = self.journal.iter().rev().map(|entry| &entry.event);
+        let open =
+            of_pass.take_while(|event| !matches!(event, JournalEvent::PassStarted { .. })).find_map(
+                |event| match event {
+                    JournalEvent::Begin { action, .. } if is_it(action) => Some(true),
+                    JournalEvent::Done { action, .. } | JournalEvent::Failed { action, .. } if is_it(action) => {
+                        Some(false)
+                    }
+                    _ => None,
+                },
+            );
+        if open != Some(true) {
+            self.violation(format!("{what} without a line in the journal that it begins"));
         }
     }
 
@@ -316,18 +334,20 @@ impl World {
             .count();
         // A step that ran without having been written down runs again, and the workers after it.
         let version = self.config_version.to_string();
-        let written_down = !self.has_step()
-            || self
-                .memory
-                .config
-                .iter()
-                .any(|known| known.digest.as_ref() == Some(&version) && known.at <= process.started);
+        let clear = SignedDuration::try_from(START_GUARD * 2).unwrap();
+        let proves =
+            |known: &AppliedConfig| known.digest.as_ref() == Some(&version) && known.at + clear <= process.started;
+        let written_down = !self.has_step() || self.memory.config.iter().any(proves);
         let told_apart = !matches!(process.shows, Shows::Silent | Shows::Hidden) && written_down;
         if self.is_right(&process) && told_apart && (!stopping || right <= wanted) {
             self.violation(format!("{name} runs what it should and is taken down"));
         }
         if !stopping && !self.leads_to_desired() {
             self.violation(format!("{name} is restarted before current leads to the desired release"));
+        }
+        let reads = self.app.group(group).is_some_and(|group| !group.restart_on.is_empty());
+        if !stopping && reads && self.config_read_in(&self.app.release.id) != self.config_version {
+            self.violation(format!("{name} is restarted before its configuration was made known"));
         }
     }
 
@@ -356,7 +376,8 @@ impl World {
             let right = self
                 .members
                 .iter()
-                .filter(|one| one.group == group.name && one.state == MemberState::Running)
+                // One that was replaced by its manager during the look may not have lasted its second yet.
+                .filter(|one| one.group == group.name && one.state.is_up())
                 .filter(|one| {
                     one.pid.and_then(|pid| self.processes.get(&pid)).is_some_and(|process| self.is_right(process))
                 })
