@@ -47,7 +47,7 @@ impl Call {
     ];
 
     /// Calls that few hosts have a reason for; a share of the schedules is made so that they do.
-    pub const RARE: [Self; 4] = [Self::ApplyConfig, Self::Enable, Self::StopStray, Self::Remember];
+    pub const RARE: [Self; 5] = [Self::Fetch, Self::ApplyConfig, Self::Enable, Self::StopStray, Self::Remember];
 
     /// Changes the host.
     pub fn acts(self) -> bool {
@@ -66,9 +66,6 @@ impl Call {
         )
     }
 }
-
-/// Calls that few schedules make, so that more faults must be aimed at them.
-const RARE: [Call; 5] = [Call::Fetch, Call::ApplyConfig, Call::Enable, Call::StopStray, Call::Remember];
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -167,9 +164,8 @@ impl Faults {
     fn aim(&mut self) {
         // Most faults are aimed at one kind of call, so that each kind meets every fault.
         if self.random.percent(60) {
-            let rare = self.random.percent(50);
-            self.target = Some(if rare { self.random.pick(&RARE) } else { self.random.pick(&Call::ALL) });
-            self.until_next = self.random.below(if rare { 2 } else { 3 });
+            self.target = Some(self.random.pick(&Call::ALL));
+            self.until_next = self.random.below(3);
         } else {
             self.target = None;
             self.until_next = self.random.below(40);

@@ -85,7 +85,7 @@ fn world(seed: u64) -> World {
         _ => Link::Release { id: id("r1") },
     };
     let mut releases = vec![id("r1"), id("r2"), id("r3")];
-    if random.percent(40) {
+    if focus == Some(Call::Fetch) || random.percent(25) {
         wanted.release.source = Some(Source::Dir { path: "/srv/build/r2".into() });
         if link != (Link::Release { id: id("r2") }) {
             releases.remove(1);
