@@ -7,5 +7,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod config;
+mod dry_run;
 mod evidence;
+mod health_contract;
+mod manners;
+mod other_user;
 mod reconcile;
+mod strays;
