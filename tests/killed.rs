@@ -45,8 +45,7 @@ struct Trials<'host> {
 impl<'host> Trials<'host> {
     fn supervised(host: &'host Host, startsecs: &str) -> Self {
         let site = Site::new(host, ROOT).release("r1").release("r2").current("r1");
-        let workers: Workers<'host> =
-            Program::php("app-worker", &site).numprocs(2).set("startsecs", startsecs).start();
+        let workers: Workers<'host> = Program::php("app-worker", &site).numprocs(2).set("startsecs", startsecs).start();
         let manifest = Manifest::new(host, &site, "r1", "{supervisord: {group: app-worker}}");
         Self::new(host, site, manifest, Box::new(move || workers.pids()))
     }

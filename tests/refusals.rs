@@ -180,7 +180,13 @@ fn something_real_in_the_place_of_current() {
     let (site, _workers) = supervised(&host);
     let manifest = Manifest::new(&host, &site, "r2", MANAGER);
     host.sh(&format!("rm {ROOT}/current; mkdir {ROOT}/current; echo mine >{ROOT}/current/file")).ok();
-    refused_with(&host, &manifest, "root", &["real directory", "/srv/app/current"], &["currentIsNotALink", "directory"]);
+    refused_with(
+        &host,
+        &manifest,
+        "root",
+        &["real directory", "/srv/app/current"],
+        &["currentIsNotALink", "directory"],
+    );
     assert_eq!(host.read(&format!("{ROOT}/current/file")), "mine\n");
     host.sh(&format!("rm -r {ROOT}/current; echo mine >{ROOT}/current")).ok();
     refused_with(&host, &manifest, "root", &["real file", "/srv/app/current"], &["currentIsNotALink", "file"]);
