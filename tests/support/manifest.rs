@@ -177,12 +177,12 @@ pub fn calm(output: &Output) {
 ///
 /// Left out are the workers' own log and the note in the lock file about who held it last.
 pub fn footprint(host: &Host, root: &str) -> String {
-    let format = "%P %y %i %m %U %s %T@ %C@ %l\n";
+    let format = "./%P %y %i %m %U %s %T@ %C@ %l\n";
     let listed = host.run(&["find", root, "-printf", format]);
     let mut lines: Vec<&str> = listed
         .ok()
         .lines()
-        .filter(|line| !line.starts_with("shared/worker.log ") && !line.starts_with(".trueup/lock "))
+        .filter(|line| !line.starts_with("./shared/worker.log ") && !line.starts_with("./.trueup/lock "))
         .collect();
     lines.sort_unstable();
     lines.join("\n")
