@@ -89,17 +89,24 @@ impl Clone {
         Some(target.file_name().unwrap().to_string_lossy().into_owned())
     }
 
-    /// Pids of the shells that run a worker of this clone.
+    /// Pids of this clone's workers.
     fn workers(&self) -> Vec<u32> {
         let releases = self.root().join("releases").canonicalize().unwrap_or_else(|_| self.root());
         let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         pids.filter(|pid: &u32| {
             let cwd = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&releases));
-            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            cwd && command.split(|byte| *byte == 0).any(|argument| argument.ends_with(b"worker"))
+            cwd && leads_its_session(*pid)
         })
         .collect()
     }
+}
+
+/// Each worker has a session of its own; what it starts, such as `sleep`, leads none.
+fn leads_its_session(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name in brackets: state, parent, group, session.
+    let session = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3));
+    session == Some(pid.to_string().as_str())
 }
 
 impl Drop for Clone {
