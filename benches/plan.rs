@@ -2,6 +2,8 @@
 //!
 //! `plan` looks for drift itself, as a dry run does; `diff` is the part of it that names the drift.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

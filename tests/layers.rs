@@ -4,6 +4,8 @@
 //! In: the text of the sources, without their tests. [`faults`] finds what breaks a rule; the tests at
 //! the end plant such breaches, so that a checker that sees nothing would be seen.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Manifest files in, Apps or all located mistakes out.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,8 @@
 //!
 //! `cargo` is a stand-in there that runs the program that was built for the tests; all else is real.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Names every difference between an App and a snapshot, with what was seen.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::decide::freshness::{Content, Freshness, contents, leads_to_desired};
 use crate::decide::select::{Selection, select};
@@ -12,6 +13,8 @@ use crate::model::process::{Known, ProcessId};
 
 /// How many present releases an error lists.
 const PRESENT_SHOWN: usize = 5;
+/// A worker that has shown nothing of its release for so long after its start is not going to.
+const SHOWS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Everything that differs. Drift stands in the order in which it would be closed.
 #[must_use]
@@ -125,6 +128,10 @@ fn keeper(
                     because: because.clone(),
                     desired: app.release.id.clone(),
                 }),
+                (Freshness::Unknown, None) if is_too_young(app, observed, worker) => {
+                    let starting = Settling { state: MemberState::Starting, ..settling(group, worker, false) };
+                    difference.settling.push(starting);
+                }
                 (Freshness::Unknown, None) => difference.drift.push(Drift::WorkerUnknown {
                     group: name.clone(),
                     member: member.clone(),
@@ -157,6 +164,14 @@ fn keeper(
     if waited_for {
         difference.settling.push(settling(group, worker, false));
     }
+}
+
+/// Whether a process has started so lately that it need not show yet what it runs: an interpreter opens its
+/// script a moment after it starts. Restarted for that, it would only be as young again. Where the link has
+/// yet to move, it started too early in any case.
+fn is_too_young(app: &App, observed: &Observed, worker: &Worker) -> bool {
+    let age = worker.started.and_then(|started| Duration::try_from(observed.at.duration_since(started)).ok());
+    leads_to_desired(app, &observed.layout.link) && age.is_some_and(|age| age < SHOWS_WITHIN)
 }
 
 fn settling(group: &WorkerGroup, worker: &Worker, leaving: bool) -> Settling {

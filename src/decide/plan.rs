@@ -219,6 +219,11 @@ mod tests {
                 seen("r1", both(finding(1, Runs::AfterSwitch))),
                 vec![switch("r2"), restart(1)],
             ),
+            (
+                "unknown, and too young to show anything: a look later tells",
+                seen("r2", both(Worker { started: Some(seconds_before(noon(), 1)), ..finding(1, Runs::Unknown) })),
+                vec![],
+            ),
             ("unknown is not fresh", seen("r2", both(finding(1, Runs::Unknown))), vec![restart(1)]),
             ("stopped", seen("r2", both(in_state(1, Stopped))), vec![start(1)]),
             ("exited", seen("r2", both(in_state(1, Exited))), vec![start(1)]),

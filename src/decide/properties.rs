@@ -124,7 +124,9 @@ fn build(link: Link, seeds: &[GroupSeed], stop_strays: bool, strays: u32, helple
                 state: *state,
                 detail: String::new(),
                 process: has_process.then(|| process(100 * u32::try_from(number).unwrap() + ordinal)),
-                started: has_process.then(|| seconds_before(noon(), *age)),
+                // One that is too young to show anything only settles, and may be drift when it is older.
+                started: has_process
+                    .then(|| seconds_before(noon(), if *runs == Runs::Unknown { age + 2 } else { *age })),
                 evidence: evidence(runs.clone()),
                 enabled: matches!(wanted.manager, Manager::Systemd(_)).then_some(*enabled),
             }

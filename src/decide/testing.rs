@@ -190,7 +190,8 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
             };
             let members = after.groups.iter_mut().find(|seen| seen.group == *group).unwrap().members.as_mut().unwrap();
             if !members.iter().any(|worker| worker.member == *member) {
-                let ordinal = (1..).find(|n| app.group(group).unwrap().member(*n).as_ref() == Some(member)).unwrap();
+                let ordinal =
+                    (1..=100).find(|n| app.group(group).unwrap().member(*n).as_ref() == Some(member)).unwrap();
                 members.push(Worker { member: member.clone(), ..in_state(ordinal, MemberState::Stopped) });
                 members.sort_by_key(|worker| worker.ordinal);
             }

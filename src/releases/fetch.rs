@@ -119,7 +119,7 @@ impl<'a> Fetch<'a> {
         match rustix::fs::mkdirat(&root, "releases", Mode::from_raw_mode(0o755)) {
             Ok(()) => {
                 let made = rustix::fs::openat(&root, "releases", DIRECTORY, Mode::empty()).map_err(failed)?;
-                give(made.as_fd(), owner).map_err(|error| failed(error))?;
+                give(made.as_fd(), owner).map_err(failed)?;
             }
             Err(Errno::EXIST) => {}
             Err(error) => return Err(failed(error)),

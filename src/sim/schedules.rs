@@ -311,14 +311,12 @@ async fn run(seed: u64) -> Result<Coverage, String> {
         }
     }
     let last = last.ok_or("killed in peace")?;
-    let mut world = host.world();
-    let unseen = blind(&world);
+    let unseen = blind(&host.world());
     if last.outcome != Outcome::Converged && !unseen {
         let (outcome, left, problems) = (last.outcome, last.remaining, last.problems);
-        world.violation(format!("peace does not converge: {outcome:?}, left {left:?}, {problems:?}"));
+        host.world().violation(format!("peace does not converge: {outcome:?}, left {left:?}, {problems:?}"));
     }
-    let changes = world.changes;
-    drop(world);
+    let changes = host.world().changes;
     let again = pass(&host, Mode::Apply).await.ok_or("killed in peace")?;
     let mut world = host.world();
     if world.changes != changes || !again.tried.is_empty() {
@@ -379,7 +377,7 @@ fn one(seed: u64) -> Result<Coverage, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         // In simulated time: whoever waits this long waits for ever.
-        let limit = Duration::from_secs(3600);
+        let limit = Duration::from_hours(1);
         tokio::time::timeout(limit, run(seed)).await.unwrap_or_else(|_| Err(format!("seed {seed}: never ends")))
     })
 }
