@@ -75,7 +75,7 @@ fn members_drift(
         .collect();
     for (worker, freshness) in &selection.keep {
         let helpless = worker.process.filter(|process| helpless.contains(&(*process, &worker.member)));
-        keeper(app, group, worker, freshness, helpless, difference);
+        keeper(app, observed, group, worker, freshness, helpless, difference);
     }
     for member in &selection.missing {
         difference.drift.push(Drift::WorkerDown {
@@ -101,6 +101,7 @@ fn members_drift(
 
 fn keeper(
     app: &App,
+    observed: &Observed,
     group: &WorkerGroup,
     worker: &Worker,
     freshness: &Freshness,
