@@ -154,8 +154,8 @@ impl Pass {
     /// What went wrong, with the help, one after the other.
     pub fn problems(&self) -> String {
         let own = self.report["problems"].as_array().into_iter().flatten();
-        let others = ["stalled", "blockers"].into_iter().flat_map(|kind| self.report["remaining"][kind].as_array());
-        own.chain(others.flatten()).map(|problem| format!("{problem}\n")).collect()
+        let others = ["stalled", "blockers"].into_iter().filter_map(|kind| self.report["remaining"][kind].as_array());
+        own.chain(others.flatten()).map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -179,7 +179,7 @@ impl Pass {
     /// All that went wrong, one after the other.
     pub fn problems(&self) -> String {
         let problems = self.report["problems"].as_array().expect("is a list").iter();
-        problems.map(|problem| format!("{}\n", problem["message"].as_str().unwrap_or_default())).collect()
+        problems.filter_map(|problem| problem["message"].as_str()).collect::<Vec<_>>().join("\n")
     }
 
     /// Fails unless the pass converged by exactly these actions, in any order.
