@@ -2,7 +2,7 @@
 //!
 //! A member is `GROUP/ORDINAL`. Its process is started through the shim in a session of its own, in the
 //! release that `current` leads to at that moment, and is found again in two ways: by
-//! `ROOT/.trueup/workers.json`, and by the mark in its environment ([`family`]). Nothing restarts a worker but
+//! `ROOT/.trueup/workers.json`, and by the mark in its environment (`family`). Nothing restarts a worker but
 //! the next pass. Every act looks before it does anything, so doing it again changes nothing.
 //!
 //! Listed are the members that live; those of the file that have died, where the group still has room for
