@@ -179,7 +179,7 @@ impl Pass {
     /// All that went wrong, one after the other.
     pub fn problems(&self) -> String {
         let problems = self.report["problems"].as_array().expect("is a list").iter();
-        problems.map(|problem| format!("{}\n", problem["message"].as_str().unwrap_or_default())).collect()
+        problems.filter_map(|problem| problem["message"].as_str()).collect::<Vec<_>>().join("\n")
     }
 
     /// Fails unless the pass converged by exactly these actions, in any order.
@@ -238,6 +238,6 @@ fn seen(member: &Value) -> String {
         "deleted" => format!("{} deleted", runs["id"].as_str().unwrap_or_default()),
         other => other.to_owned(),
     };
-    let rung = member["evidence"]["rung"].as_str().unwrap_or("nothing");
-    format!("{} {finding} {rung}", member["verdict"].as_str().unwrap_or("unjudged"))
+    let told_by = member["evidence"]["rung"].as_str().unwrap_or("nothing");
+    format!("{} {finding} {told_by}", member["verdict"].as_str().unwrap_or("unjudged"))
 }
