@@ -141,6 +141,35 @@ fn the_readmes_commands_do_what_it_says() {
 }
 
 #[test]
+fn a_dry_run_speaks_of_a_root_that_is_not_there_and_does_not_make_it() {
+    let clone = Clone::new();
+    let output = clone.run("trueup reconcile --dry-run manifests/quickstart.yaml");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("4 actions would close the drift"), "{printed}");
+    assert!(!clone.path().join("target").exists());
+}
+
+/// Whoever removes the directory before the workers has not lost them.
+#[test]
+fn workers_whose_root_was_removed_are_found_again() {
+    let clone = Clone::new();
+    let pass = || clone.run("trueup reconcile manifests/quickstart.yaml");
+    assert!(pass().status.success());
+    let before = clone.workers();
+    fs::remove_dir_all(clone.root()).unwrap();
+    let again = pass();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stdout));
+    let after = clone.workers();
+    assert_eq!(after.len(), 2);
+    for pid in before {
+        assert!(!after.contains(&pid) && !Path::new(&format!("/proc/{pid}/cwd")).exists(), "{pid} is left over");
+    }
+    let stop = clone
+        .run("sed -i 's/count: 2/count: 0/' manifests/quickstart.yaml; trueup reconcile manifests/quickstart.yaml");
+    assert!(stop.status.success(), "{}", String::from_utf8_lossy(&stop.stderr));
+}
+
+#[test]
 fn a_settled_quickstart_is_left_alone() {
     let clone = Clone::new();
     let pass = || {

@@ -39,7 +39,7 @@ const SHOWS: [Shows; 5] =
 /// A random host and what is wanted of it.
 fn world(seed: u64) -> World {
     let mut random = Random::new(seed);
-    let focus = random.percent(20).then(|| random.pick(&Call::RARE));
+    let focus = random.percent(25).then(|| random.pick(&Call::RARE));
     let unit = |number| Manager::Systemd(Systemd { unit: TemplateUnit::new(&format!("g{number}@")).unwrap() });
     let mut groups = Vec::new();
     for number in 0..=random.below(2) {
