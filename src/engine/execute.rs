@@ -262,14 +262,15 @@ fn last_change(plan: &Plan, observed: &Observed, switched: Option<Timestamp>) ->
         .filter(|step| matches!(step.action, Action::StartWorker { .. } | Action::RestartWorker { .. }))
         .filter_map(|step| step.action.group())
         .collect();
-    let written = observed.config.iter().filter(|file| starting.contains(&file.group)).filter_map(|file| file.modified);
+    let files = observed.config.iter().filter(|file| starting.contains(&file.group));
+    let told = files.flat_map(|file| [file.modified, file.applied.as_ref().map(|applied| applied.at)]).flatten();
     // Of a member that is down nobody knows yet what it will show; of one that runs, its successor shows the same.
     let silent = plan.steps.iter().any(|step| matches!(step.action, Action::StartWorker { .. }))
         || observed.groups.iter().filter(|seen| starting.contains(&seen.group)).any(|seen| {
             let mut up = seen.members.iter().flatten().filter(|worker| worker.state.is_up());
             up.any(|worker| matches!(worker.evidence.rung, None | Some(Rung::StartTime)))
         });
-    written.chain(switched.filter(|_| silent)).max()
+    told.chain(switched.filter(|_| silent)).max()
 }
 
 /// From one moment to a later one; nothing if the clock was set back.

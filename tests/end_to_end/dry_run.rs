@@ -90,6 +90,9 @@ fn a_dry_run_names_what_the_journal_tells_afterwards_and_touches_nothing() {
 
     let dry = manifest.dry_run();
     assert_eq!((dry.output.code, dry.planned().len()), (0, 0), "{dry}");
+    // A pass that may act takes the lock, so this way of looking does see deeds.
+    let seen = self::deeds(&host, &format!("trueup reconcile {}", manifest.path()));
+    assert!(seen.iter().any(|line| line.contains("/.trueup") || line.contains("lock")), "{seen:?}");
 }
 
 #[test]

@@ -238,6 +238,6 @@ fn seen(member: &Value) -> String {
         "deleted" => format!("{} deleted", runs["id"].as_str().unwrap_or_default()),
         other => other.to_owned(),
     };
-    let rung = member["evidence"]["rung"].as_str().unwrap_or("nothing");
-    format!("{} {finding} {rung}", member["verdict"].as_str().unwrap_or("unjudged"))
+    let told_by = member["evidence"]["rung"].as_str().unwrap_or("nothing");
+    format!("{} {finding} {told_by}", member["verdict"].as_str().unwrap_or("unjudged"))
 }
