@@ -2,6 +2,8 @@
 //!
 //! `plan` looks for drift itself, as a dry run does; `diff` is the part of it that names the drift.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -59,7 +61,7 @@ fn app(count: u32) -> Option<App> {
         labels: BTreeMap::new(),
         root: Root::new("/srv/app").ok()?,
         user: None,
-        release: Release { id: id("r2"), requires: Vec::new() },
+        release: Release { id: id("r2"), source: None, requires: Vec::new() },
         workers: vec![group],
         health: None,
         strays: StrayPolicy::Report,

@@ -3,6 +3,8 @@
 //! Both look at the same processes, in turns. The floor lists `/proc` and reads one file, `stat`, of each;
 //! a second one reads all that the walk tells of a process (`stat`, command line, working directory, program).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 

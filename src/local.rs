@@ -16,7 +16,7 @@ use crate::host::spawn::Shim;
 use crate::host::{command, proc, signal};
 use crate::ledger;
 use crate::managers::Doors;
-use crate::model::app::{App, CommandLine};
+use crate::model::app::{App, CommandLine, Release};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::Layout;
@@ -80,8 +80,16 @@ impl Clock for LocalHost {
 }
 
 impl Releases for LocalHost {
-    async fn layout(&self, root: &Root, desired: &ReleaseId, requires: &[RelativePath]) -> Result<Layout, HostError> {
-        releases::layout(root, desired, requires).await
+    async fn layout(&self, root: &Root, desired: &Release) -> Result<Layout, HostError> {
+        releases::layout(root, desired).await
+    }
+
+    async fn make_root(&self, app: &App) -> Result<(), HostError> {
+        releases::make_root(app).await
+    }
+
+    async fn fetch(&self, app: &App) -> Result<(), HostError> {
+        releases::fetch(app).await
     }
 
     async fn switch(&self, root: &Root, to: &ReleaseId) -> Result<(), HostError> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::app::{App, CommandLine, WorkerGroup};
+use crate::model::app::{App, CommandLine, Release, WorkerGroup};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, MemberState};
@@ -92,15 +92,18 @@ pub trait Clock: Send + Sync {
 
 /// The release directories and the link.
 pub trait Releases: Send + Sync {
-    /// Reads the link and `releases/`; looks into `desired` for what it lacks of `requires`.
+    /// Reads the link and `releases/`; looks into the desired release for what it lacks of `requires`.
     ///
-    /// A root that does not exist is an error.
-    fn layout(
-        &self,
-        root: &Root,
-        desired: &ReleaseId,
-        requires: &[RelativePath],
-    ) -> impl Future<Output = Result<Layout, HostError>> + Send;
+    /// A root that does not exist has nothing in it where the release has a source, else it is an error.
+    fn layout(&self, root: &Root, desired: &Release) -> impl Future<Output = Result<Layout, HostError>> + Send;
+
+    /// Makes the root where the App's release has a source that can fill it; nothing else makes one.
+    fn make_root(&self, app: &App) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Brings the App's release from its source into `releases/`. It appears there whole, with all
+    /// that is required of it, on disk, and belonging to the App's user; or not at all. One that is
+    /// there already is left alone.
+    fn fetch(&self, app: &App) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Makes `current` lead to `to`: readers see the old target or the new one, and after the
     /// return a power cut keeps the new one. Refuses to replace anything that is no link.

@@ -1,5 +1,7 @@
 //! Workers of trueup's own, as real processes in temporary roots.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
 mod support;
 
 use std::time::{Duration, Instant};

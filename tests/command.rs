@@ -1,5 +1,7 @@
 //! An App's own commands, as real processes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
 mod support;
 
 use std::fs::File;

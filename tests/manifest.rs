@@ -1,5 +1,7 @@
 //! Manifest files in, Apps or all located mistakes out.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -200,7 +202,8 @@ fn a_root_is_absolute_or_beside_its_manifest() {
     let with_root = |root: &str| app("  release: {id: 1}\n").replace("/srv/web", root);
     for (root, message) in [
         ("srv/web", "`spec.root` is not an absolute path"),
-        ("../web", "`spec.root` is not an absolute path"),
+        ("../web", "the standard input has no directory"),
+        ("..web", "`spec.root` is not an absolute path"),
         ("~/web", "`spec.root` is not an absolute path"),
         ("/", "`spec.root` is `/`"),
         ("/srv/../etc", "`spec.root` is not a path that stays inside"),
@@ -215,6 +218,12 @@ fn a_root_is_absolute_or_beside_its_manifest() {
     let file = directory.path().join("m.yaml");
     std::fs::write(&file, with_root("./target/web")).unwrap();
     let root = load_files(std::slice::from_ref(&file)).unwrap().remove(0).app.root;
+    assert_eq!(root.path(), directory.path().canonicalize().unwrap().join("target/web"));
+    let nested = directory.path().join("manifests");
+    std::fs::create_dir(&nested).unwrap();
+    let beside = nested.join("m.yaml");
+    std::fs::write(&beside, with_root("../target/web")).unwrap();
+    let root = load_files(&[beside]).unwrap().remove(0).app.root;
     assert_eq!(root.path(), directory.path().canonicalize().unwrap().join("target/web"));
     std::fs::write(&file, with_root("./../web")).unwrap();
     assert!(load_files(&[file]).unwrap_err().to_string().contains("stays inside"));
@@ -312,6 +321,29 @@ fn the_committed_schema_is_the_one_of_the_types() {
     assert_eq!(committed, made, "schemas/app.v1.json is stale; renew it: cargo run -- schema > schemas/app.v1.json");
 }
 
+fn manifests_below(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            manifests_below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            found.push(path);
+        }
+    }
+}
+
+/// Writes every YAML block of the README into a file of its own.
+fn readme_blocks(directory: &Path) -> Vec<PathBuf> {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let blocks = readme.split("\n```yaml\n").skip(1).map(|block| block.split("\n```").next().unwrap());
+    let write = |(number, block): (usize, &str)| {
+        let path = directory.join(format!("readme-{number}.yaml"));
+        std::fs::write(&path, block).unwrap();
+        path
+    };
+    blocks.enumerate().map(write).collect()
+}
+
 /// An editor reads YAML into plain values and knows nothing of our loader: both must agree.
 #[test]
 fn the_schema_agrees_with_the_loader() {
@@ -321,22 +353,24 @@ fn the_schema_agrees_with_the_loader() {
         let all: Vec<serde_json::Value> = serde_yaml::from_multiple(&text).unwrap();
         all.into_iter().filter(|value| !value.is_null()).collect()
     };
-    let mut seen = 0;
+    let blocks = tempfile::tempdir().unwrap();
+    let mut files = readme_blocks(blocks.path());
+    assert!(files.len() >= 2, "the README shows manifests");
     for directory in ["tests/manifests/good", "manifests"] {
-        for entry in std::fs::read_dir(directory).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.extension().is_none_or(|extension| extension != "yaml") {
-                continue;
-            }
-            for value in values(&path) {
-                let errors: Vec<String> =
-                    schema.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
-                assert!(errors.is_empty(), "{}: {errors:?}", path.display());
-                seen += 1;
-            }
+        manifests_below(Path::new(directory), &mut files);
+    }
+    assert!(files.len() >= 9, "{files:?}");
+    for path in files {
+        // Each for itself: examples of one host may stand beside each other without belonging together.
+        let loaded = load_files(std::slice::from_ref(&path)).unwrap_or_else(|errors| panic!("{errors}"));
+        let values = values(&path);
+        assert_eq!(values.len(), loaded.len(), "{}", path.display());
+        for value in values {
+            let errors: Vec<String> =
+                schema.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+            assert!(errors.is_empty(), "{}: {errors:?}", path.display());
         }
     }
-    assert!(seen >= 5, "{seen}");
     for value in values(&fixture("bad/types.yaml")) {
         assert!(!schema.is_valid(&value));
     }

@@ -1,5 +1,7 @@
 //! The supervisord manager against real supervisords, each with a socket and workers of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
 mod supervisord_support;
 
 use std::time::{Duration, Instant};

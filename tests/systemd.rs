@@ -127,7 +127,7 @@ fn app(request: &Value) -> App {
         labels: BTreeMap::new(),
         root: Root::new("/srv/app").unwrap(),
         user: None,
-        release: Release { id: ReleaseId::new("r1").unwrap(), requires: Vec::new() },
+        release: Release { id: ReleaseId::new("r1").unwrap(), requires: Vec::new(), source: None },
         workers: vec![group],
         health: None,
         strays: StrayPolicy::Report,

@@ -5,6 +5,8 @@
 //! from nginx and php-fpm. What is compared is measured in turns, in one run, by this same program inside the
 //! host, so that both sides suffer the same neighbours. Begin at [`main`]; [`inside`] measures.
 
+#![allow(clippy::cast_precision_loss, reason = "figures for people, rounded anyway")]
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -33,13 +35,13 @@ const SWITCHES: usize = 12;
 const WORKERS: usize = 2;
 
 /// Burns as much time as a Laravel application takes for its answer; `SPIN` is in milliseconds.
-const ANSWER: &str = r#"<?php
+const ANSWER: &str = r"<?php
 $until = hrtime(true) + SPIN * 1000000;
 while (hrtime(true) < $until) {
 }
 header('Content-Type: application/json');
 echo json_encode(['status' => 'healthy', 'release' => basename(dirname(__DIR__))]);
-"#;
+";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

@@ -12,7 +12,7 @@ const SUPERVISORD: &str = "/run/supervisor.sock";
 
 /// One XML-RPC call on a connection of its own; the answer as it came.
 pub fn call(method: &str, params: &[&str]) -> Fallible<String> {
-    let params: String = params.iter().map(|text| format!("<param><value>{text}</value></param>")).collect();
+    let params = params.iter().map(|text| format!("<param><value>{text}</value></param>")).collect::<Vec<_>>().concat();
     let body = format!(
         "<?xml version='1.0'?><methodCall><methodName>{method}</methodName><params>{params}</params></methodCall>"
     );
@@ -59,7 +59,7 @@ pub fn walk() -> Fallible<usize> {
     let mut seen = 0;
     for entry in std::fs::read_dir("/proc")? {
         let entry = entry?;
-        if !entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok()) {
+        if entry.file_name().to_str().is_none_or(|name| name.parse::<u32>().is_err()) {
             continue;
         }
         let home = entry.path();

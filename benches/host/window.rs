@@ -11,7 +11,7 @@ use super::{Fallible, raw};
 /// Between two looks. Short against what is measured, long enough to leave the processors to the workers.
 const PAUSE: Duration = Duration::from_micros(500);
 /// Nobody waits longer.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A site whose workers are watched.
 #[derive(Debug, Clone)]

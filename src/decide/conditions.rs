@@ -102,6 +102,9 @@ fn drift(app: &App, difference: &Difference, groups: &[GroupStatus]) -> Vec<Obje
     let number = |which: fn(&Drift) -> bool| difference.drift.iter().filter(|drift| which(drift)).count();
     for drift in &difference.drift {
         match drift {
+            Drift::ReleaseNotFetched { desired, .. } => {
+                object(true, false, Reason::ReleaseNotFetched, format!("{desired} was not fetched yet"));
+            }
             Drift::CurrentElsewhere { observed, .. } => {
                 object(
                     true,

@@ -1,6 +1,7 @@
 //! Names every difference between an App and a snapshot, with what was seen.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::decide::freshness::{Content, Freshness, contents, leads_to_desired};
 use crate::decide::select::{Selection, select};
@@ -12,11 +13,17 @@ use crate::model::process::{Known, ProcessId};
 
 /// How many present releases an error lists.
 const PRESENT_SHOWN: usize = 5;
+/// A worker that has shown nothing of its release for so long after its start is not going to.
+const SHOWS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Everything that differs. Drift stands in the order in which it would be closed.
 #[must_use]
 pub fn diff(app: &App, observed: &Observed) -> Difference {
     let mut difference = Difference { blockers: blockers(app, observed), ..Difference::default() };
+    let desired = &app.release.id;
+    if let (Some(source), None) = (&app.release.source, observed.layout.release(desired)) {
+        difference.drift.push(Drift::ReleaseNotFetched { desired: desired.clone(), source: source.clone() });
+    }
     if !leads_to_desired(app, &observed.layout.link) {
         difference
             .drift
@@ -68,7 +75,7 @@ fn members_drift(
         .collect();
     for (worker, freshness) in &selection.keep {
         let helpless = worker.process.filter(|process| helpless.contains(&(*process, &worker.member)));
-        keeper(app, group, worker, freshness, helpless, difference);
+        keeper(app, observed, group, worker, freshness, helpless, difference);
     }
     for member in &selection.missing {
         difference.drift.push(Drift::WorkerDown {
@@ -94,6 +101,7 @@ fn members_drift(
 
 fn keeper(
     app: &App,
+    observed: &Observed,
     group: &WorkerGroup,
     worker: &Worker,
     freshness: &Freshness,
@@ -121,6 +129,10 @@ fn keeper(
                     because: because.clone(),
                     desired: app.release.id.clone(),
                 }),
+                (Freshness::Unknown, None) if is_too_young(app, observed, worker) => {
+                    let starting = Settling { state: MemberState::Starting, ..settling(group, worker, false) };
+                    difference.settling.push(starting);
+                }
                 (Freshness::Unknown, None) => difference.drift.push(Drift::WorkerUnknown {
                     group: name.clone(),
                     member: member.clone(),
@@ -155,6 +167,14 @@ fn keeper(
     }
 }
 
+/// Whether a process has started so lately that it need not show yet what it runs: an interpreter opens its
+/// script a moment after it starts. Restarted for that, it would only be as young again. Where the link has
+/// yet to move, it started too early in any case.
+fn is_too_young(app: &App, observed: &Observed, worker: &Worker) -> bool {
+    let age = worker.started.and_then(|started| Duration::try_from(observed.at.duration_since(started)).ok());
+    leads_to_desired(app, &observed.layout.link) && age.is_some_and(|age| age < SHOWS_WITHIN)
+}
+
 fn settling(group: &WorkerGroup, worker: &Worker, leaving: bool) -> Settling {
     Settling {
         group: group.name.clone(),
@@ -172,6 +192,7 @@ fn blockers(app: &App, observed: &Observed) -> Vec<Blocker> {
     }
     let id = &app.release.id;
     match observed.layout.release(id) {
+        None if app.release.source.is_some() => {}
         None => blockers.push(Blocker::ReleaseAbsent { id: id.clone(), present: newest(observed) }),
         Some(release) if release.empty => blockers.push(Blocker::ReleaseEmpty { id: id.clone() }),
         // What is required is required before a switch; a release in force is not taken back for it.

@@ -100,8 +100,11 @@ fn content(app: &App, observed: &Observed, config: &ObservedConfig, with_step: b
         // Nobody wrote down what the group was told. Whoever made the release knew the file as it was then;
         // written since, the step has not run. Workers younger than the file have read it.
         (None, Some(_)) => {
-            let made = observed.layout.release(&app.release.id).and_then(|release| release.made);
-            let step_is_due = with_step && made.is_none_or(|made| written >= made);
+            let release = observed.layout.release(&app.release.id);
+            // One that is still to be fetched will be younger than the file.
+            let made_later = release.is_none() && app.release.source.is_some();
+            let made = release.and_then(|release| release.made);
+            let step_is_due = with_step && !made_later && made.is_none_or(|made| written >= made);
             Some(if step_is_due { changed } else { Content::AppliedAt(written) })
         }
     }

@@ -44,6 +44,7 @@ pub fn plan_for(app: &App, difference: &Difference) -> Plan {
 /// The one action that closes a drift.
 fn action(drift: &Drift) -> Action {
     match drift.clone() {
+        Drift::ReleaseNotFetched { desired, .. } => Action::FetchRelease { id: desired },
         Drift::CurrentElsewhere { desired, .. } => Action::SwitchCurrent { to: desired },
         Drift::ConfigChanged { group, path } => Action::ApplyConfig { group, path },
         Drift::WorkerDown { group, member, .. } => Action::StartWorker { group, member },
@@ -56,7 +57,7 @@ fn action(drift: &Drift) -> Action {
     }
 }
 
-/// Gives each action its wave: switch, configuration, then workers, all groups side by side.
+/// Gives each action its wave: fetch, switch, configuration, then workers, all groups side by side.
 struct Waves {
     groups: BTreeMap<GroupName, GroupWaves>,
 }
@@ -68,13 +69,15 @@ struct GroupWaves {
     wave: u32,
 }
 
+/// The release is there and whole before anything depends on it.
+pub const FETCH_WAVE: u32 = 0;
 /// The link moves alone.
-pub const SWITCH_WAVE: u32 = 0;
+pub const SWITCH_WAVE: u32 = 1;
 /// Changed configuration is made known before any worker reads it.
-pub const CONFIG_WAVE: u32 = 1;
+pub const CONFIG_WAVE: u32 = 2;
 /// Workers that may go at once. Later waves find no room yet under `maxUnavailable`:
 /// they come only after another look at the host.
-pub const WORKER_WAVE: u32 = 2;
+pub const WORKER_WAVE: u32 = 3;
 
 impl Waves {
     fn new(app: &App, difference: &Difference) -> Self {
@@ -96,6 +99,7 @@ impl Waves {
 
     fn of(&mut self, action: &Action) -> u32 {
         match action {
+            Action::FetchRelease { .. } => FETCH_WAVE,
             Action::SwitchCurrent { .. } => SWITCH_WAVE,
             Action::ApplyConfig { .. } => CONFIG_WAVE,
             Action::StartWorker { .. }
@@ -118,6 +122,7 @@ impl Waves {
 /// Why an action is taken, for people.
 fn reason(drift: &Drift) -> String {
     match drift {
+        Drift::ReleaseNotFetched { source, .. } => format!("not in releases/ yet; its source is {source}"),
         Drift::CurrentElsewhere { observed, .. } => match observed {
             Link::Absent => "current is absent".to_owned(),
             Link::Release { id } => format!("current leads to {id}"),
@@ -160,7 +165,7 @@ mod tests {
         app, apply_all, builtin, evidence, group, id, in_state, member, noon, process, running, seconds_before, seen,
         supervisord, systemd,
     };
-    use crate::model::app::{CommandLine, MaxUnavailable, RestartOn};
+    use crate::model::app::{CommandLine, MaxUnavailable, RestartOn, Source};
     use crate::model::drift::{Blocker, Stalled};
     use crate::model::names::{MemberName, RelativePath};
     use crate::model::observed::{Evidence, ObservedConfig, Unreadable, Worker};
@@ -213,6 +218,11 @@ mod tests {
                 "silent, and the link is wrong",
                 seen("r1", both(finding(1, Runs::AfterSwitch))),
                 vec![switch("r2"), restart(1)],
+            ),
+            (
+                "unknown, and too young to show anything: a look later tells",
+                seen("r2", both(Worker { started: Some(seconds_before(noon(), 1)), ..finding(1, Runs::Unknown) })),
+                vec![],
             ),
             ("unknown is not fresh", seen("r2", both(finding(1, Runs::Unknown))), vec![restart(1)]),
             ("stopped", seen("r2", both(in_state(1, Stopped))), vec![start(1)]),
@@ -292,6 +302,20 @@ mod tests {
     }
 
     #[test]
+    fn a_release_with_a_source_is_fetched_before_anything_else() {
+        let mut wanted = app("r2", vec![group("default", 1, supervisord())]);
+        wanted.release.source = Some(Source::Dir { path: "/srv/build/r2".into() });
+        let mut observed = seen("r1", vec![running(1, "r1")]);
+        observed.layout.releases.retain(|release| release.id != id("r2"));
+        let planned = plan(&wanted, &observed);
+        let steps: Vec<(u32, Action)> = planned.steps.iter().map(|step| (step.wave, step.action.clone())).collect();
+        let fetch = Action::FetchRelease { id: id("r2") };
+        assert_eq!(steps, [(FETCH_WAVE, fetch), (SWITCH_WAVE, switch("r2")), (WORKER_WAVE, restart(1))]);
+        assert!(planned.steps[0].reason.contains("/srv/build/r2"), "{planned:?}");
+        assert_eq!(plan(&wanted, &seen("r2", vec![running(1, "r2")])).steps, vec![], "it is there");
+    }
+
+    #[test]
     fn max_unavailable_leaves_the_rest_for_another_look() {
         let mut wanted = app("r2", vec![group("default", 5, supervisord())]);
         wanted.workers[0].max_unavailable = MaxUnavailable::Count(2);
@@ -301,9 +325,9 @@ mod tests {
             workers
         };
         let rows = [
-            ("all up", workers(running(1, "r1")), vec![2, 2, 3, 3, 4]),
-            ("one down already", workers(in_state(1, MemberState::Stopped)), vec![2, 2, 3, 3, 4]),
-            ("one coming back", workers(in_state(1, MemberState::Backoff)), vec![2, 3, 3, 4]),
+            ("all up", workers(running(1, "r1")), vec![3, 3, 4, 4, 5]),
+            ("one down already", workers(in_state(1, MemberState::Stopped)), vec![3, 3, 4, 4, 5]),
+            ("one coming back", workers(in_state(1, MemberState::Backoff)), vec![3, 4, 4, 5]),
         ];
         for (name, workers, waves) in rows {
             let planned = plan(&wanted, &seen("r2", workers));
@@ -353,7 +377,7 @@ mod tests {
             actions,
             ["apply shared/.env to default", "restart web:web_01 (pid 101)", "restart web:web_02 (pid 102)"]
         );
-        assert_eq!(planned.steps.iter().map(|step| step.wave).collect::<Vec<_>>(), [1, 2, 2]);
+        assert_eq!(planned.steps.iter().map(|step| step.wave).collect::<Vec<_>>(), [2, 3, 3]);
         observed.config[0].modified = Some(seconds_before(noon(), 150));
         assert!(plan(&wanted, &observed).is_empty(), "the release was made after the file was written");
     }

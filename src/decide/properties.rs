@@ -6,11 +6,11 @@ use proptest::prelude::*;
 
 use super::diff::diff;
 use super::freshness::{Freshness, freshness};
-use super::plan::{SWITCH_WAVE, WORKER_WAVE, plan};
+use super::plan::{FETCH_WAVE, SWITCH_WAVE, WORKER_WAVE, plan};
 use super::testing::{app, apply, apply_all, builtin, evidence, group, id, noon, process, seconds_before, seen};
 use super::testing::{supervisord, systemd};
 use crate::model::action::{Action, Step};
-use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy};
+use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, Source, StrayPolicy};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Link, MemberState, Observed, ObservedConfig, ObservedGroup, Runs, Stray, Worker};
 use crate::model::process::Known;
@@ -82,8 +82,22 @@ fn a_group() -> impl Strategy<Value = GroupSeed> {
 }
 
 fn a_case() -> impl Strategy<Value = (App, Observed)> {
-    (a_link(), proptest::collection::vec(a_group(), 0..4), any::<bool>(), 0u32..3, any::<bool>())
-        .prop_map(|(link, groups, stop_strays, strays, helpless)| build(link, &groups, stop_strays, strays, helpless))
+    (a_link(), proptest::collection::vec(a_group(), 0..4), any::<bool>(), 0u32..3, any::<bool>(), 0u32..4).prop_map(
+        |(link, groups, stop_strays, strays, helpless, fetched)| {
+            let (app, observed) = build(link, &groups, stop_strays, strays, helpless);
+            if fetched == 0 { unfetched(app, observed) } else { (app, observed) }
+        },
+    )
+}
+
+/// The same with the desired release still at its source: whatever led to it leads nowhere.
+fn unfetched(mut app: App, mut observed: Observed) -> (App, Observed) {
+    app.release.source = Some(Source::Dir { path: "/srv/build".into() });
+    observed.layout.releases.retain(|release| release.id != app.release.id);
+    if observed.layout.link == (Link::Release { id: app.release.id.clone() }) {
+        observed.layout.link = Link::Dangling { target: "releases/r2".to_owned() };
+    }
+    (app, observed)
 }
 
 fn build(link: Link, seeds: &[GroupSeed], stop_strays: bool, strays: u32, helpless: bool) -> (App, Observed) {
@@ -110,7 +124,9 @@ fn build(link: Link, seeds: &[GroupSeed], stop_strays: bool, strays: u32, helple
                 state: *state,
                 detail: String::new(),
                 process: has_process.then(|| process(100 * u32::try_from(number).unwrap() + ordinal)),
-                started: has_process.then(|| seconds_before(noon(), *age)),
+                // One that is too young to show anything only settles, and may be drift when it is older.
+                started: has_process
+                    .then(|| seconds_before(noon(), if *runs == Runs::Unknown { age + 2 } else { *age })),
                 evidence: evidence(runs.clone()),
                 enabled: matches!(wanted.manager, Manager::Systemd(_)).then_some(*enabled),
             }
@@ -217,6 +233,7 @@ proptest! {
     fn the_order_is_safe_and_max_unavailable_is_kept((app, observed) in a_case()) {
         let planned = plan(&app, &observed);
         for step in &planned.steps {
+            prop_assert_eq!(matches!(step.action, Action::FetchRelease { .. }), step.wave == FETCH_WAVE);
             prop_assert_eq!(matches!(step.action, Action::SwitchCurrent { .. }), step.wave == SWITCH_WAVE);
             prop_assert!(step.action.group().is_none() || step.wave > SWITCH_WAVE);
         }

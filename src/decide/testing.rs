@@ -66,7 +66,7 @@ pub fn app(release: &str, workers: Vec<WorkerGroup>) -> App {
         labels: BTreeMap::new(),
         root: Root::new("/srv/app").unwrap(),
         user: None,
-        release: Release { id: id(release), requires: Vec::new() },
+        release: Release { id: id(release), requires: Vec::new(), source: None },
         workers,
         health: None,
         strays: StrayPolicy::Report,
@@ -151,6 +151,16 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
     after.at = observed.at + 1.second();
     let now = after.at;
     match action {
+        Action::FetchRelease { id } => {
+            after.layout.releases.push(ObservedRelease {
+                id: id.clone(),
+                inode: Inode { device: 1, number: 99 },
+                made: Some(now),
+                empty: false,
+                missing: Vec::new(),
+            });
+            after.layout.releases.sort_by(|one, other| one.id.cmp(&other.id));
+        }
         Action::SwitchCurrent { to } => {
             after.layout.link = Link::Release { id: to.clone() };
             after.layout.link_changed = Some(now);
@@ -180,7 +190,8 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
             };
             let members = after.groups.iter_mut().find(|seen| seen.group == *group).unwrap().members.as_mut().unwrap();
             if !members.iter().any(|worker| worker.member == *member) {
-                let ordinal = (1..).find(|n| app.group(group).unwrap().member(*n).as_ref() == Some(member)).unwrap();
+                let ordinal =
+                    (1..=100).find(|n| app.group(group).unwrap().member(*n).as_ref() == Some(member)).unwrap();
                 members.push(Worker { member: member.clone(), ..in_state(ordinal, MemberState::Stopped) });
                 members.sort_by_key(|worker| worker.ordinal);
             }

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use crate::decide::plan::{CONFIG_WAVE, SWITCH_WAVE, WORKER_WAVE};
+use crate::decide::plan::{CONFIG_WAVE, FETCH_WAVE, SWITCH_WAVE, WORKER_WAVE};
 use crate::engine::events::{Event, Listener};
 use crate::engine::interrupt::Interrupt;
 use crate::model::action::{Action, Plan, Step};
@@ -57,7 +57,7 @@ impl<'a, H: Host> Executor<'a, H> {
         let mut tried = Vec::new();
         let mut switched = observed.layout.link_changed;
         let mut without_config: BTreeSet<GroupName> = BTreeSet::new();
-        for wave in SWITCH_WAVE..=WORKER_WAVE {
+        for wave in FETCH_WAVE..=WORKER_WAVE {
             let steps: Vec<&Step> = plan
                 .steps
                 .iter()
@@ -79,9 +79,9 @@ impl<'a, H: Host> Executor<'a, H> {
                 // A worker restarted now would read the old configuration again.
                 without_config.extend(done.iter().filter(failed).filter_map(|one| one.action.group().cloned()));
             }
-            let switch_failed = wave == SWITCH_WAVE && done.iter().any(|one| one.problem.is_some());
+            let stands_on_it = matches!(wave, FETCH_WAVE | SWITCH_WAVE) && done.iter().any(|one| one.problem.is_some());
             tried.extend(done);
-            if switch_failed {
+            if stands_on_it {
                 break;
             }
             if wave == SWITCH_WAVE {
@@ -135,6 +135,7 @@ impl<'a, H: Host> Executor<'a, H> {
     async fn act(&self, action: &Action, observed: &Observed) -> Result<(), HostError> {
         let (host, app) = (self.host, self.app);
         match action {
+            Action::FetchRelease { .. } => host.fetch(app).await,
             Action::SwitchCurrent { to } => host.switch(&app.root, to).await,
             Action::ApplyConfig { group, path } => self.apply_config(self.group(group)?, path, observed).await,
             Action::StartWorker { group, member } => {
@@ -261,14 +262,15 @@ fn last_change(plan: &Plan, observed: &Observed, switched: Option<Timestamp>) ->
         .filter(|step| matches!(step.action, Action::StartWorker { .. } | Action::RestartWorker { .. }))
         .filter_map(|step| step.action.group())
         .collect();
-    let written = observed.config.iter().filter(|file| starting.contains(&file.group)).filter_map(|file| file.modified);
+    let files = observed.config.iter().filter(|file| starting.contains(&file.group));
+    let told = files.flat_map(|file| [file.modified, file.applied.as_ref().map(|applied| applied.at)]).flatten();
     // Of a member that is down nobody knows yet what it will show; of one that runs, its successor shows the same.
     let silent = plan.steps.iter().any(|step| matches!(step.action, Action::StartWorker { .. }))
         || observed.groups.iter().filter(|seen| starting.contains(&seen.group)).any(|seen| {
             let mut up = seen.members.iter().flatten().filter(|worker| worker.state.is_up());
             up.any(|worker| matches!(worker.evidence.rung, None | Some(Rung::StartTime)))
         });
-    written.chain(switched.filter(|_| silent)).max()
+    told.chain(switched.filter(|_| silent)).max()
 }
 
 /// From one moment to a later one; nothing if the clock was set back.

@@ -48,7 +48,8 @@ fn made(observed: &Observed, tried: &Tried, group: &GroupName, member: &MemberNa
         Action::RestartWorker { group: of, member: name, process: old } => {
             of == group && name == member && *old != Some(process)
         }
-        Action::SwitchCurrent { .. }
+        Action::FetchRelease { .. }
+        | Action::SwitchCurrent { .. }
         | Action::ApplyConfig { .. }
         | Action::StopWorker { .. }
         | Action::EnableWorker { .. }

@@ -81,7 +81,14 @@ fn nothing_seen() -> HostError {
 
 /// Takes the App's lock if the pass may act on it; looking needs none.
 async fn lock<H: Host>(host: &H, app: &App, request: &Request) -> Result<Option<H::Lock>, HostError> {
-    if acts(app, request) { host.lock(&app.root, request.wait).await.map(Some) } else { Ok(None) }
+    if !acts(app, request) {
+        return Ok(None);
+    }
+    // The lock has its place below the root.
+    if app.release.source.is_some() {
+        host.make_root(app).await?;
+    }
+    host.lock(&app.root, request.wait).await.map(Some)
 }
 
 fn acts(app: &App, request: &Request) -> bool {

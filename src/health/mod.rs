@@ -94,7 +94,7 @@ mod tests {
             labels: BTreeMap::new(),
             root: Root::new("/srv/yujix").unwrap(),
             user: None,
-            release: Release { id: ReleaseId::new("r1").unwrap(), requires: Vec::new() },
+            release: Release { id: ReleaseId::new("r1").unwrap(), requires: Vec::new(), source: None },
             workers: Vec::new(),
             health: Some(HealthContract {
                 probe,

@@ -68,7 +68,7 @@ impl User {
     }
 
     /// Whom an App's commands, workers and made files belong to: `spec.user`; without it the owner of the
-    /// root when run as root, else who runs.
+    /// root when run as root, else who runs; also where the root is yet to be made.
     ///
     /// # Errors
     /// There is no such user, or the root cannot be looked at.
@@ -79,9 +79,11 @@ impl User {
         if !nix::unistd::geteuid().is_root() {
             return Self::who_runs();
         }
-        let root = std::fs::metadata(app.root.path())
-            .map_err(|error| HostError::io(format!("cannot look at `{}`", app.root), &error))?;
-        Self::numbered(root.uid(), root.gid())
+        match std::fs::metadata(app.root.path()) {
+            Ok(root) => Self::numbered(root.uid(), root.gid()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::who_runs(),
+            Err(error) => Err(HostError::io(format!("cannot look at `{}`", app.root), &error)),
+        }
     }
 
     fn complete(found: nix::unistd::User) -> Result<Self, HostError> {

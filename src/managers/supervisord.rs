@@ -5,7 +5,7 @@
 //! settings of programs are asked for only when something is done, once a pass.
 //!
 //! There are two doors: the socket, and where that may not be opened `sudo -n supervisorctl`
-//! ([`super::supervisorctl`]). What happens behind them is the same ([`act`]).
+//! (`supervisorctl`). What happens behind them is the same (`act`).
 //!
 //! # Limits
 //! A worker that is replaced may take `stopTimeout` for its job. One that is *stopped* is stopped by

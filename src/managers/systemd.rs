@@ -15,9 +15,10 @@ use futures_util::future::{join_all, try_join_all};
 use self::bus::Bus;
 use self::unit::Details;
 use super::systemctl::{self, Verb};
+use crate::host::proc::identify;
 use crate::model::app::{Manager, TemplateUnit};
 use crate::model::names::MemberName;
-use crate::model::process::{Pid, ProcessId, ProcessTable, StartTicks};
+use crate::model::process::{ProcessId, ProcessTable};
 use crate::ports::{GroupOf, HostError, HostErrorKind, Listed, Managers};
 
 /// How long systemd may take for a job beyond the time that the worker has for stopping.
@@ -271,39 +272,9 @@ async fn worker_failed(unit: &str, details: &Details) -> HostError {
         .with_help(format!("see `journalctl --unit={unit}` and `systemctl status {unit}`"))
 }
 
-/// The process of that number as it is now; none when it is gone.
-fn identify(pid: Pid) -> Option<ProcessId> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold spaces and parentheses; the start is the 20th field after it.
-    let ticks = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?;
-    Some(ProcessId { pid, start_ticks: StartTicks(ticks.parse().ok()?) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_is_its_number_and_its_start() {
-        let own = Pid(std::process::id());
-        let first = identify(own).unwrap();
-        assert_eq!(Some(first), identify(own));
-        let mut child = Killed(std::process::Command::new("sleep").arg("600").spawn().unwrap());
-        let other = identify(Pid(child.0.id())).unwrap();
-        assert!(other.start_ticks >= first.start_ticks, "{other:?} {first:?}");
-        child.0.kill().unwrap();
-        child.0.wait().unwrap();
-        assert_eq!(identify(other.pid).filter(|now| *now == other), None);
-    }
-
-    struct Killed(std::process::Child);
-
-    impl Drop for Killed {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
 
     #[test]
     fn an_unknown_template_is_named_with_its_place() {

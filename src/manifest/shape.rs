@@ -68,7 +68,7 @@ pub struct Metadata {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
     /// Directory of the application, with `releases/` and the link `current` in it. Absolute, or starting
-    /// with `./` and then relative to the directory of the manifest file.
+    /// with `./` or `../` and then relative to the directory of the manifest file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub root: Option<String>,
@@ -106,6 +106,29 @@ pub struct Release {
     /// `vendor/autoload.php`: guards against half-uploaded releases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
+    /// Where the release comes from while it is not in `releases/`. Without it somebody else, such as
+    /// CI, puts it there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// Where a release comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// A directory on the same host, which is copied.
+    Dir(SourceDir),
+}
+
+/// A directory on the same host, which is copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceDir {
+    /// The directory. Absolute, or starting with `./` or `../` and then relative to the directory of
+    /// the manifest file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub path: Option<String>,
 }
 
 /// A group of interchangeable long-running processes.

@@ -10,6 +10,11 @@ use super::process::ProcessId;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Action {
+    /// Brings a release from its source into `releases/`; it is not there before it is whole.
+    FetchRelease {
+        /// The release.
+        id: ReleaseId,
+    },
     /// Renames a fresh link over `current`; readers see the old target or the new one.
     SwitchCurrent {
         /// The release that it leads to afterwards.
@@ -64,7 +69,7 @@ impl Action {
     #[must_use]
     pub fn group(&self) -> Option<&GroupName> {
         match self {
-            Self::SwitchCurrent { .. } | Self::StopStray { .. } => None,
+            Self::FetchRelease { .. } | Self::SwitchCurrent { .. } | Self::StopStray { .. } => None,
             Self::ApplyConfig { group, .. }
             | Self::StartWorker { group, .. }
             | Self::RestartWorker { group, .. }
@@ -77,6 +82,7 @@ impl Action {
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
+            Self::FetchRelease { .. } => "fetch",
             Self::SwitchCurrent { .. } => "switch",
             Self::ApplyConfig { .. } => "apply config",
             Self::StartWorker { .. } => "start",
@@ -91,6 +97,7 @@ impl Action {
 impl std::fmt::Display for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::FetchRelease { id } => write!(f, "fetch {id}"),
             Self::SwitchCurrent { to } => write!(f, "switch current to {to}"),
             Self::ApplyConfig { group, path } => write!(f, "apply {path} to {group}"),
             Self::StartWorker { member, .. } => write!(f, "start {member}"),

@@ -48,6 +48,27 @@ pub struct Release {
     pub id: ReleaseId,
     /// What must be there before it may be switched to: guards against half-uploaded releases.
     pub requires: Vec<RelativePath>,
+    /// Where it comes from while it is not there; none: somebody else puts it there.
+    pub source: Option<Source>,
+}
+
+/// Where a release comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// A copy of this directory on the same host.
+    Dir {
+        /// Absolute.
+        path: PathBuf,
+    },
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dir { path } => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// N interchangeable long-running processes.

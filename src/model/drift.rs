@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::app::Source;
 use super::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use super::observed::{Evidence, Link, MemberState, Stray, Unreadable};
 use super::process::ProcessId;
@@ -31,6 +32,13 @@ impl Difference {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "drift", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Drift {
+    /// The desired release has no directory, and the App says where it comes from.
+    ReleaseNotFetched {
+        /// The release.
+        desired: ReleaseId,
+        /// Where it comes from.
+        source: Source,
+    },
     /// `current` does not lead to the desired release.
     CurrentElsewhere {
         /// What stands there.
@@ -180,7 +188,7 @@ pub enum Blocker {
         /// `directory` or `file`.
         what: String,
     },
-    /// The desired release has no directory.
+    /// The desired release has no directory, and nothing says where it comes from.
     ReleaseAbsent {
         /// The release.
         id: ReleaseId,

@@ -136,6 +136,8 @@ pub enum Reason {
     Suspended,
     /// The host could not be looked at.
     ObservationFailed,
+    /// The desired release has not been brought from its source yet.
+    ReleaseNotFetched,
     /// `current` does not lead to the desired release.
     ReleaseNotCurrent,
     /// A real directory or file stands at `current`.

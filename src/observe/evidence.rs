@@ -68,7 +68,8 @@ fn rungs(root: &Root, layout: &Layout, facts: &ProcessFacts) -> Vec<Named> {
         let found = release_of_directory(layout, cwd);
         named.extend(found.map(|id| says(id, cwd.deleted, Rung::WorkingDirectory, "cwd", &cwd.path)));
     }
-    let scripts: Vec<Named> = held(layout, &facts.open_files, Rung::EntryScript, "open file").collect();
+    let started = summary.started;
+    let scripts: Vec<Named> = held(layout, started, &facts.open_files, Rung::EntryScript, "open file").collect();
     if scripts.is_empty() {
         named.extend(on_command_line(root, layout, &summary.command));
     } else {
@@ -78,7 +79,7 @@ fn rungs(root: &Root, layout: &Layout, facts: &ProcessFacts) -> Vec<Named> {
         let found = release_below(layout, &executable.path);
         named.extend(found.map(|id| says(id, executable.deleted, Rung::Executable, "executable", &executable.path)));
     }
-    named.extend(held(layout, &facts.mapped_files, Rung::Executable, "mapped file"));
+    named.extend(held(layout, started, &facts.mapped_files, Rung::Executable, "mapped file"));
     named
 }
 
@@ -87,17 +88,19 @@ fn says(id: ReleaseId, deleted: bool, rung: Rung, what: &str, path: &Path) -> Na
     Named { id, deleted, rung, seen: format!("{what} {}{mark}", path.display()) }
 }
 
-/// Files of a release that a process holds. A deleted file in a release that is still there says
-/// nothing: programs replace their logs and caches.
+/// Files of a release that a process holds. A deleted file in a release that was there when the process
+/// started, and still is, says nothing: programs replace their logs and caches.
 fn held<'a>(
     layout: &'a Layout,
+    started: Timestamp,
     files: &'a Known<Vec<Place>>,
     rung: Rung,
     what: &'static str,
 ) -> impl Iterator<Item = Named> + 'a {
     files.known().into_iter().flatten().filter_map(move |file| {
         let id = release_below(layout, &file.path)?;
-        let gone = layout.release(&id).is_none();
+        // Made since: another directory of the same name.
+        let gone = layout.release(&id).is_none_or(|release| release.made.is_some_and(|made| made > started));
         (gone || !file.deleted).then(|| says(id, file.deleted && gone, rung, what, &file.path))
     })
 }
@@ -158,19 +161,23 @@ fn by_name(named: &[Named]) -> Option<Evidence> {
 /// Rung 4.
 fn by_start(layout: &Layout, started: Option<Started>) -> Evidence {
     let Some(started) = started else { return Evidence::unknown("its start time cannot be read") };
-    let (Link::Release { .. }, Some(changed)) = (&layout.link, layout.link_changed) else {
+    let (Link::Release { id }, Some(switched)) = (&layout.link, layout.link_changed) else {
         return Evidence::unknown("it names no release, and current leads to none");
     };
+    // Nobody runs a directory that was made after them, however long the link has named it.
+    let made = layout.release(id).and_then(|release| release.made).filter(|made| *made > switched);
+    let (changed, what) =
+        made.map_or((switched, "current was switched".to_owned()), |made| (made, format!("{id} was made")));
     let since = |from: Timestamp, to: Timestamp| to.duration_since(from);
     let guard = jiff::SignedDuration::try_from(START_GUARD).unwrap_or_default();
     let within = jiff::SignedDuration::try_from(started.within).unwrap_or_default();
     let after = since(changed, started.at);
     let (runs, seen) = if after >= guard {
-        (Runs::AfterSwitch, format!("started {} after current was switched", short(after)))
+        (Runs::AfterSwitch, format!("started {} after {what}", short(after)))
     } else if after + within + guard <= jiff::SignedDuration::ZERO {
-        (Runs::BeforeSwitch, format!("started {} before current was switched", short(-after)))
+        (Runs::BeforeSwitch, format!("started {} before {what}", short(-after)))
     } else {
-        return Evidence::unknown(format!("started too close to the switch of current to tell ({})", short(after)));
+        return Evidence::unknown(format!("started too close to when {what} to tell ({})", short(after)));
     };
     Evidence { runs, rung: Some(Rung::StartTime), seen }
 }
@@ -184,5 +191,62 @@ fn short(length: jiff::SignedDuration) -> String {
         120..7200 => format!("{} min", seconds / 60),
         7200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::testing::{id, noon, process, seconds_before, seen};
+    use crate::model::process::Pid;
+
+    /// A process of `current/artisan`, started this long before noon, that holds these files.
+    fn holder(seconds: i64, open: &[(&str, bool)]) -> ProcessFacts {
+        let summary = ProcessSummary {
+            id: process(1),
+            parent: Pid(1),
+            session: Pid(1),
+            uid: 0,
+            started: seconds_before(noon(), seconds),
+            zombie: false,
+            command: vec!["php".to_owned(), "/srv/app/current/artisan".to_owned()],
+            cwd: Known::Unknown("unasked".to_owned()),
+            executable: Known::Unknown("unasked".to_owned()),
+        };
+        let place = |(path, deleted): &(&str, bool)| Place { path: path.into(), deleted: *deleted, inode: None };
+        let (none, files) = (Known::Known(Vec::new()), Known::Known(open.iter().map(place).collect()));
+        ProcessFacts { summary, open_files: files, mapped_files: none, environment: Known::Known(Vec::new()) }
+    }
+
+    #[test]
+    fn a_directory_made_after_the_process_is_not_what_it_runs() {
+        let root = Root::new("/srv/app").unwrap();
+        let mut layout = seen("r2", Vec::new()).layout;
+        layout.releases_path = root.releases();
+        layout.link_changed = Some(seconds_before(noon(), 60));
+        let script = ("/srv/app/releases/r2/artisan", true);
+        let log = ("/srv/app/releases/r2/log", true);
+        let deleted = || Runs::Deleted { id: id("r2") };
+        let rows = [
+            ("made before the switch, holds a replaced log", 120, 50, vec![log], Runs::AfterSwitch),
+            ("made anew, holds a script of the former one", 40, 50, vec![script], deleted()),
+            ("made anew, holds nothing", 40, 50, vec![], Runs::BeforeSwitch),
+            ("made anew, started since", 40, 30, vec![log], Runs::AfterSwitch),
+            (
+                "made anew, started since, holds a script",
+                40,
+                30,
+                vec![(script.0, false)],
+                Runs::Release { id: id("r2") },
+            ),
+        ];
+        for (name, made, began, open, runs) in rows {
+            for release in &mut layout.releases {
+                release.made = Some(seconds_before(noon(), made));
+            }
+            let facts = holder(began, &open);
+            let started = Started { at: facts.summary.started, within: Duration::from_millis(10) };
+            assert_eq!(judge(&root, &layout, &[facts], Some(started)).runs, runs, "{name}");
+        }
     }
 }

@@ -49,7 +49,7 @@ pub async fn observe<H: Host>(host: &H, app: &App, probing: Probing) -> Result<O
 /// Looks at the host once for all these Apps; the answers are in their order.
 pub async fn observe_all<H: Host>(host: &H, apps: &[&App], probing: Probing) -> Vec<Result<Observed, HostError>> {
     let probes = join_all(apps.iter().map(|app| probe(host, app, probing)));
-    let layouts = join_all(apps.iter().map(|app| host.layout(&app.root, &app.release.id, &app.release.requires)));
+    let layouts = join_all(apps.iter().map(|app| host.layout(&app.root, &app.release)));
     let memories = join_all(apps.iter().map(|app| host.recall(&app.root)));
     let (answers, (layouts, memories, table, boot, listings)) = tokio::join!(probes, async {
         let (layouts, memories, table, boot) = tokio::join!(layouts, memories, host.walk(), host.boot());

@@ -8,31 +8,36 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::blocking;
+use crate::model::app::Release;
 use crate::model::names::{RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, Link, ObservedRelease};
 use crate::model::process::Inode;
 use crate::ports::{HostError, HostErrorKind};
 
-/// Reads the link and `releases/`; looks into `desired` for what it lacks of `requires`.
+/// Reads the link and `releases/`; looks into the desired release for what it lacks of `requires`.
 ///
 /// A release is a directory in `releases/` with a UTF-8 name that does not start with a dot; a link
 /// to a directory is none. The link names a release if it resolves to that very directory (device
-/// and inode), by whatever spelling. Without `releases/` there are no releases.
+/// and inode), by whatever spelling. Without `releases/` there are no releases; nor without a root,
+/// where the desired release has a source.
 ///
 /// # Errors
 /// A root that is not there or is no directory, and anything that may not be looked at.
-pub async fn layout(root: &Root, desired: &ReleaseId, requires: &[RelativePath]) -> Result<Layout, HostError> {
-    let (root, desired, requires) = (root.clone(), desired.clone(), requires.to_vec());
-    blocking(move || read(&root, &desired, &requires)).await?
+pub async fn layout(root: &Root, desired: &Release) -> Result<Layout, HostError> {
+    let (root, desired) = (root.clone(), desired.clone());
+    blocking(move || read(&root, &desired)).await?
 }
 
-fn read(root: &Root, desired: &ReleaseId, requires: &[RelativePath]) -> Result<Layout, HostError> {
-    require_directory(root)?;
+fn read(root: &Root, desired: &Release) -> Result<Layout, HostError> {
+    if !is_there(root, desired)? {
+        let releases_path = root.releases();
+        return Ok(Layout { link: Link::Absent, link_changed: None, releases_path, releases: Vec::new() });
+    }
     let mut releases = list(&root.releases())?;
-    if let Some(release) = releases.iter_mut().find(|release| &release.id == desired) {
-        let directory = root.release(desired);
+    if let Some(release) = releases.iter_mut().find(|release| release.id == desired.id) {
+        let directory = root.release(&desired.id);
         release.empty = is_empty(&directory)?;
-        release.missing = missing(&directory, requires)?;
+        release.missing = missing(&directory, &desired.requires)?;
     }
     let (link, link_changed) = link(&root.current(), &releases)?;
     // Processes are seen by real paths; a `releases/` that is not there has no other name than its own.
@@ -40,11 +45,13 @@ fn read(root: &Root, desired: &ReleaseId, requires: &[RelativePath]) -> Result<L
     Ok(Layout { link, link_changed, releases_path, releases })
 }
 
-fn require_directory(root: &Root) -> Result<(), HostError> {
+/// Whether the root is there; it must be, unless fetching the release makes it.
+fn is_there(root: &Root, desired: &Release) -> Result<bool, HostError> {
     match fs::metadata(root.path()) {
-        Ok(found) if found.is_dir() => Ok(()),
+        Ok(found) if found.is_dir() => Ok(true),
         Ok(_) => Err(HostError::new(HostErrorKind::Misconfigured, format!("the root `{root}` is not a directory"))
             .with_help("correct `spec.root`")),
+        Err(error) if error.kind() == ErrorKind::NotFound && desired.source.is_some() => Ok(false),
         Err(error) if is_absence(&error) => {
             Err(HostError::new(HostErrorKind::Misconfigured, format!("the root `{root}` does not exist"))
                 .with_help("correct `spec.root`, or make the directory and put a release into its `releases/`"))
@@ -151,6 +158,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::model::app::Source;
 
     fn site() -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -163,6 +171,10 @@ mod tests {
 
     fn id(text: &str) -> ReleaseId {
         ReleaseId::new(text).unwrap()
+    }
+
+    fn wanted(text: &str, requires: &[RelativePath]) -> Release {
+        Release { id: id(text), requires: requires.to_vec(), source: None }
     }
 
     fn paths(texts: &[&str]) -> Vec<RelativePath> {
@@ -203,7 +215,7 @@ mod tests {
         for (target, expected) in rows {
             for root in [&root, &Root::new(&alias).unwrap()] {
                 symlink(&target, root.current()).unwrap();
-                let layout = read(root, &id("r1"), &[]).unwrap();
+                let layout = read(root, &wanted("r1", &[])).unwrap();
                 assert_eq!(layout.link, expected, "{target} in {root}");
                 assert!(layout.link_changed.is_some(), "{target}");
                 fs::remove_file(root.current()).unwrap();
@@ -214,20 +226,20 @@ mod tests {
     #[test]
     fn what_is_no_link_is_named() {
         let (_directory, root) = site();
-        assert_eq!(read(&root, &id("r1"), &[]).unwrap().link, Link::Absent);
+        assert_eq!(read(&root, &wanted("r1", &[])).unwrap().link, Link::Absent);
         fs::write(root.current(), "").unwrap();
-        let layout = read(&root, &id("r1"), &[]).unwrap();
+        let layout = read(&root, &wanted("r1", &[])).unwrap();
         assert_eq!((layout.link, layout.link_changed), (Link::NotALink { what: "file".to_owned() }, None));
         fs::remove_file(root.current()).unwrap();
         fs::create_dir(root.current()).unwrap();
-        assert_eq!(read(&root, &id("r1"), &[]).unwrap().link, Link::NotALink { what: "directory".to_owned() });
+        assert_eq!(read(&root, &wanted("r1", &[])).unwrap().link, Link::NotALink { what: "directory".to_owned() });
     }
 
     #[test]
     fn a_rename_over_the_link_moves_its_time() {
         let (_directory, root) = site();
         symlink("releases/r1", root.current()).unwrap();
-        let before = read(&root, &id("r1"), &[]).unwrap().link_changed;
+        let before = read(&root, &wanted("r1", &[])).unwrap().link_changed;
         let made = root.path().join("made-long-ago");
         symlink("releases/r2", &made).unwrap();
         // Kernel timestamps have the grain of one timer tick.
@@ -236,7 +248,7 @@ mod tests {
             symlink("releases/r2", &made).unwrap();
         }
         fs::rename(&made, root.current()).unwrap();
-        let after = read(&root, &id("r1"), &[]).unwrap();
+        let after = read(&root, &wanted("r1", &[])).unwrap();
         assert_eq!(after.link, Link::Release { id: id("r2") });
         assert!(after.link_changed > before, "{:?} after {before:?}", after.link_changed);
     }
@@ -250,7 +262,7 @@ mod tests {
         fs::write(releases.join("notes.txt"), "").unwrap();
         symlink("r1", releases.join("latest")).unwrap();
         fs::create_dir(releases.join("20260111")).unwrap();
-        let layout = read(&root, &id("none"), &[]).unwrap();
+        let layout = read(&root, &wanted("none", &[])).unwrap();
         let ids: Vec<&str> = layout.releases.iter().map(|release| release.id.as_str()).collect();
         assert_eq!(ids, ["20260111", "r1", "r2"]);
         let found = fs::metadata(releases.join("r2")).unwrap();
@@ -268,30 +280,36 @@ mod tests {
         symlink("../../gone.env", r1.join("gone.env")).unwrap();
         let requires = paths(&["vendor/autoload.php", ".env", "gone.env", "vendor/autoload.php/x", "absent"]);
 
-        let layout = read(&root, &id("r1"), &requires).unwrap();
+        let layout = read(&root, &wanted("r1", &requires)).unwrap();
         let desired = layout.release(&id("r1")).unwrap();
         assert!(!desired.empty);
         assert_eq!(desired.missing, paths(&["gone.env", "vendor/autoload.php/x", "absent"]));
         let other = layout.release(&id("r2")).unwrap();
         assert!(!other.empty && other.missing.is_empty(), "{other:?}");
 
-        assert!(read(&root, &id("r2"), &[]).unwrap().release(&id("r2")).unwrap().empty);
+        assert!(read(&root, &wanted("r2", &[])).unwrap().release(&id("r2")).unwrap().empty);
     }
 
     #[tokio::test]
     async fn a_root_without_releases_has_none_and_an_absent_root_is_an_error() {
         let (directory, root) = site();
         fs::remove_dir_all(root.releases()).unwrap();
-        let none = layout(&root, &id("r1"), &[]).await.unwrap();
+        let none = layout(&root, &wanted("r1", &[])).await.unwrap();
         assert_eq!((none.link, none.link_changed, none.releases), (Link::Absent, None, Vec::new()));
 
         let rows = [("absent", "does not exist"), ("file", "is not a directory"), ("file/x", "does not exist")];
         fs::write(directory.path().join("file"), "").unwrap();
         for (name, words) in rows {
             let root = Root::new(directory.path().join(name)).unwrap();
-            let error = layout(&root, &id("r1"), &[]).await.unwrap_err();
+            let error = layout(&root, &wanted("r1", &[])).await.unwrap_err();
             assert_eq!(error.kind, HostErrorKind::Misconfigured, "{name}");
             assert!(error.message.contains(words) && error.help.is_some(), "{error:?}");
         }
+
+        let source = Some(Source::Dir { path: directory.path().to_owned() });
+        let fetched = Release { source, ..wanted("r1", &[]) };
+        let root = Root::new(directory.path().join("absent")).unwrap();
+        assert_eq!(layout(&root, &fetched).await.unwrap().releases, Vec::new(), "fetching makes the root");
+        assert!(layout(&Root::new(directory.path().join("file")).unwrap(), &fetched).await.is_err());
     }
 }

@@ -1,18 +1,20 @@
-//! The release directories of one root: reading them, and moving `current`.
+//! The release directories of one root: reading them, fetching one, and moving `current`.
 //!
 //! In: a [`Root`] and names below it. Out: a [`Layout`], a moved link, or the digest of a file.
 //! Promised: nothing outside the root is written, a real directory at `current` is never replaced,
 //! and what could not be read is an error or unknown, never absent.
-//! Begin at [`layout`]; [`switch`] is the only function that changes anything.
+//! Begin at [`layout`]; [`fetch`] and [`switch`] are the only functions that change anything.
 //!
 //! [`Root`]: crate::model::names::Root
 //! [`Layout`]: crate::model::observed::Layout
 
 mod content;
+mod fetch;
 mod layout;
 mod switch;
 
 pub use content::content;
+pub use fetch::{fetch, make_root};
 pub use layout::layout;
 pub use switch::switch;
 

@@ -7,6 +7,7 @@ use super::random::Random;
 /// What the engine asks of a host; the rows of the coverage table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
+    Fetch,
     Switch,
     ApplyConfig,
     Start,
@@ -26,7 +27,8 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
+        Self::Fetch,
         Self::Switch,
         Self::ApplyConfig,
         Self::Start,
@@ -45,13 +47,14 @@ impl Call {
     ];
 
     /// Calls that few hosts have a reason for; a share of the schedules is made so that they do.
-    pub const RARE: [Self; 4] = [Self::ApplyConfig, Self::Enable, Self::StopStray, Self::Remember];
+    pub const RARE: [Self; 5] = [Self::Fetch, Self::ApplyConfig, Self::Enable, Self::StopStray, Self::Remember];
 
     /// Changes the host.
     pub fn acts(self) -> bool {
         matches!(
             self,
-            Self::Switch
+            Self::Fetch
+                | Self::Switch
                 | Self::ApplyConfig
                 | Self::Start
                 | Self::Restart

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::faults::{Call, Fault};
 use super::world::{Member, Process, Shows, World};
 use crate::model::action::Action;
-use crate::model::app::{App, CommandLine, Manager};
+use crate::model::app::{App, CommandLine, Manager, Release};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, Link, MemberState, ObservedRelease};
@@ -163,13 +163,13 @@ fn inode(id: &ReleaseId) -> Inode {
 }
 
 impl Releases for SimHost {
-    async fn layout(&self, root: &Root, _: &ReleaseId, _: &[RelativePath]) -> Result<Layout, HostError> {
+    async fn layout(&self, root: &Root, desired: &Release) -> Result<Layout, HostError> {
         self.before(Call::Layout).await?;
         let world = self.world();
         let releases = world.releases.iter().map(|id| ObservedRelease {
             id: id.clone(),
             inode: inode(id),
-            made: Some(world.made),
+            made: Some(world.fetched.filter(|_| *id == desired.id).unwrap_or(world.made)),
             empty: false,
             missing: Vec::new(),
         });
@@ -179,6 +179,29 @@ impl Releases for SimHost {
             releases_path: root.releases(),
             releases: releases.collect(),
         })
+    }
+
+    async fn make_root(&self, _: &App) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    async fn fetch(&self, app: &App) -> Result<(), HostError> {
+        let fault = self.before(Call::Fetch).await?;
+        {
+            let mut world = self.world();
+            world.check_action("fetching", |action| matches!(action, Action::FetchRelease { .. }));
+            let id = app.release.id.clone();
+            if app.release.source.is_none() || world.releases.contains(&id) {
+                world.violation(format!("{id} is fetched without need"));
+            }
+            let (now, version) = (world.now, world.config_version);
+            world.fetched = Some(now);
+            // Its first worker reads the file as it is: nothing was made of it in there before.
+            world.config_cached.insert(id.clone(), version);
+            world.releases.push(id);
+            world.releases.sort();
+        }
+        self.after(Call::Fetch, fault).await
     }
 
     async fn switch(&self, _: &Root, to: &ReleaseId) -> Result<(), HostError> {

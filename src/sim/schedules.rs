@@ -16,7 +16,7 @@ use crate::decide::testing::{app, builtin, group, id, supervisord};
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::{Request, reconcile};
-use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy, Systemd, TemplateUnit};
+use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, Source, StrayPolicy, Systemd, TemplateUnit};
 use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Link, MemberState};
@@ -39,7 +39,7 @@ const SHOWS: [Shows; 5] =
 /// A random host and what is wanted of it.
 fn world(seed: u64) -> World {
     let mut random = Random::new(seed);
-    let focus = random.percent(20).then(|| random.pick(&Call::RARE));
+    let focus = random.percent(25).then(|| random.pick(&Call::RARE));
     let unit = |number| Manager::Systemd(Systemd { unit: TemplateUnit::new(&format!("g{number}@")).unwrap() });
     let mut groups = Vec::new();
     for number in 0..=random.below(2) {
@@ -84,6 +84,13 @@ fn world(seed: u64) -> World {
         2 | 3 => Link::Release { id: id("r2") },
         _ => Link::Release { id: id("r1") },
     };
+    let mut releases = vec![id("r1"), id("r2"), id("r3")];
+    if focus == Some(Call::Fetch) || random.percent(25) {
+        wanted.release.source = Some(Source::Dir { path: "/srv/build/r2".into() });
+        if link != (Link::Release { id: id("r2") }) {
+            releases.remove(1);
+        }
+    }
     let switched = now - SignedDuration::from_secs(600);
     let made = now - SignedDuration::from_secs(700);
     let written = now - SignedDuration::from_secs(if !with_config && random.percent(70) { 3000 } else { 300 });
@@ -94,7 +101,8 @@ fn world(seed: u64) -> World {
         faults: Faults::new(Random::new(seed ^ 0xFA17), focus),
         now,
         made,
-        releases: vec![id("r1"), id("r2"), id("r3")],
+        releases,
+        fetched: None,
         processes: std::collections::BTreeMap::new(),
         members: Vec::new(),
         config_version: 1,
@@ -322,14 +330,12 @@ async fn run(seed: u64) -> Result<Coverage, String> {
         }
     }
     let last = last.ok_or("killed in peace")?;
-    let mut world = host.world();
-    let hopeless = hopeless(&world);
+    let hopeless = hopeless(&host.world());
     if last.outcome != Outcome::Converged && !hopeless {
         let (outcome, left, problems) = (last.outcome, last.remaining, last.problems);
-        world.violation(format!("peace does not converge: {outcome:?}, left {left:?}, {problems:?}"));
+        host.world().violation(format!("peace does not converge: {outcome:?}, left {left:?}, {problems:?}"));
     }
-    let changes = world.changes;
-    drop(world);
+    let changes = host.world().changes;
     let again = pass(&host, Mode::Apply).await.ok_or("killed in peace")?;
     let mut world = host.world();
     if world.changes != changes || !again.tried.is_empty() {
@@ -390,7 +396,7 @@ fn one(seed: u64) -> Result<Coverage, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         // In simulated time: whoever waits this long waits for ever.
-        let limit = Duration::from_secs(3600);
+        let limit = Duration::from_hours(1);
         tokio::time::timeout(limit, run(seed)).await.unwrap_or_else(|_| Err(format!("seed {seed}: never ends")))
     })
 }

@@ -11,8 +11,8 @@ use crate::model::action::Action;
 use crate::model::app::{App, Manager, RestartOn};
 use crate::model::names::{GroupName, MemberName, ReleaseId};
 use crate::model::observed::{Link, MemberState};
-use crate::model::process::{Pid, ProcessId, StartTicks};
-use crate::model::record::{JournalEntry, JournalEvent, Memory};
+use crate::model::process::{Pid, ProcessId, START_GUARD, StartTicks};
+use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory};
 
 /// Which rungs of the ladder a process speaks on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +77,10 @@ pub struct World {
     pub link: Link,
     pub link_changed: Option<Timestamp>,
     pub releases: Vec<ReleaseId>,
-    /// When all of them were made.
+    /// When they were made, but for one that was fetched.
     pub made: Timestamp,
+    /// When the desired one was fetched.
+    pub fetched: Option<Timestamp>,
     pub processes: BTreeMap<Pid, Process>,
     pub members: Vec<Member>,
     pub config_version: u64,
@@ -335,12 +337,10 @@ impl World {
             .count();
         // A step that ran without having been written down runs again, and the workers after it.
         let version = self.config_version.to_string();
-        let written_down = !self.has_step()
-            || self
-                .memory
-                .config
-                .iter()
-                .any(|known| known.digest.as_ref() == Some(&version) && known.at <= process.started);
+        let clear = SignedDuration::try_from(START_GUARD * 2).unwrap();
+        let proves =
+            |known: &AppliedConfig| known.digest.as_ref() == Some(&version) && known.at + clear <= process.started;
+        let written_down = !self.has_step() || self.memory.config.iter().any(proves);
         let told_apart = !matches!(process.shows, Shows::Silent | Shows::Hidden) && written_down;
         if self.is_right(&process) && told_apart && (!stopping || right <= wanted) {
             self.violation(format!("{name} runs what it should and is taken down"));

@@ -278,7 +278,7 @@ pub fn app_at(socket: &Path, mut group: WorkerGroup) -> TestApp {
         labels: BTreeMap::new(),
         root: Root::new("/srv/test").unwrap(),
         user: None,
-        release: Release { id: ReleaseId::new("1").unwrap(), requires: Vec::new() },
+        release: Release { id: ReleaseId::new("1").unwrap(), requires: Vec::new(), source: None },
         workers: vec![group],
         health: None,
         strays: StrayPolicy::Report,

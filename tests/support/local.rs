@@ -111,7 +111,7 @@ impl Site {
             labels: BTreeMap::new(),
             root: Root::new(room.path()).unwrap(),
             user: None,
-            release: Release { id: ReleaseId::new("1").unwrap(), requires: Vec::new() },
+            release: Release { id: ReleaseId::new("1").unwrap(), requires: Vec::new(), source: None },
             workers: vec![group],
             health: None,
             strays: StrayPolicy::Report,

@@ -36,6 +36,8 @@ pub mod door;
 pub mod fixtures;
 mod host;
 pub mod local;
+pub mod manifest;
+pub mod passes;
 
 pub use host::{Background, Host, Output, Unit, host_or_skip, wait_until};
 

@@ -76,6 +76,10 @@ pub fn how(app: &App, action: &Action) -> String {
     let manager = |group: &GroupName| app.group(group).map(|group| &group.manager);
     let patience = |group: &GroupName| app.group(group).map_or_else(|| "a while".to_owned(), |g| limit(g.stop_timeout));
     match action {
+        Action::FetchRelease { id } => match &app.release.source {
+            Some(source) => format!("copy {source}, then rename the whole copy to {}", app.root.release(id).display()),
+            None => "bring it from its source".to_owned(),
+        },
         Action::SwitchCurrent { to } => {
             format!("rename a fresh link over {} → releases/{to}", app.root.current().display())
         }

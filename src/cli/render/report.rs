@@ -80,6 +80,7 @@ fn left(app: &App, report: &PassReport) -> Table {
 /// What an action acts on.
 fn target(action: &Action) -> String {
     match action {
+        Action::FetchRelease { id } => format!("releases/{id}"),
         Action::SwitchCurrent { to } => format!("current → {to}"),
         Action::ApplyConfig { group, path } => format!("{path} to {group}"),
         Action::StartWorker { member, .. }

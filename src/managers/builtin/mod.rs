@@ -2,7 +2,7 @@
 //!
 //! A member is `GROUP/ORDINAL`. Its process is started through the shim in a session of its own, in the
 //! release that `current` leads to at that moment, and is found again in two ways: by
-//! `ROOT/.trueup/workers.json`, and by the mark in its environment ([`family`]). Nothing restarts a worker but
+//! `ROOT/.trueup/workers.json`, and by the mark in its environment (`family`). Nothing restarts a worker but
 //! the next pass. Every act looks before it does anything, so doing it again changes nothing.
 //!
 //! Listed are the members that live; those of the file that have died, where the group still has room for
@@ -14,7 +14,7 @@ mod launch;
 mod roster;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -295,12 +295,27 @@ async fn place(app: &App) -> Result<Place, HostError> {
     let (root, name) = (app.root.clone(), app.name.as_str().to_owned());
     blocking(move || {
         let failed = |error: std::io::Error| HostError::io(format!("cannot look at `{root}`"), &error);
-        let real: PathBuf = root.path().canonicalize().map_err(failed)?;
-        let owner = std::fs::metadata(&real).map_err(failed)?.uid();
-        let uids = vec![user.uid, 0, owner, nix::unistd::geteuid().as_raw()];
+        let real = real(root.path()).map_err(failed)?;
+        let mut uids = vec![user.uid, 0, nix::unistd::geteuid().as_raw()];
+        match std::fs::metadata(&real) {
+            Ok(found) => uids.push(found.uid()),
+            // Not made yet, or removed under its workers: what they carry still names it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
         Ok(Place { root, real, app: name, user, uids })
     })
     .await
+}
+
+/// The path without links in it; parts that are not there stay as they are.
+fn real(path: &Path) -> std::io::Result<PathBuf> {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Err(error), Some(above), Some(name)) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(real(above)?.join(name))
+        }
+        (resolved, _, _) => resolved,
+    }
 }
 
 async fn blocking<T, F>(work: F) -> Result<T, HostError>
@@ -343,6 +358,16 @@ mod tests {
     use super::*;
     use crate::model::app::{CommandLine, MaxUnavailable};
     use crate::model::names::GroupName;
+
+    #[test]
+    fn a_root_that_is_not_there_has_a_real_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = directory.path().canonicalize().unwrap();
+        std::fs::create_dir(here.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", here.join("alias")).unwrap();
+        assert_eq!(real(&here.join("alias")).unwrap(), here.join("real"));
+        assert_eq!(real(&here.join("alias/app/root")).unwrap(), here.join("real/app/root"));
+    }
 
     #[test]
     fn only_the_groups_own_spelling_is_its_member() {

@@ -11,8 +11,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep};
 
-use super::descendants::{Family, KILL_GRACE, dead_or_alive, ends_by, identify};
+use super::descendants::{Family, KILL_GRACE, ends_by};
 use super::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal};
+use crate::host::proc::{identify, identify_child};
 use crate::model::names::MemberName;
 use crate::model::observed::MemberState;
 use crate::model::process::ProcessId;
@@ -80,7 +81,7 @@ impl<'a, D: Door> Act<'a, D> {
     /// survives even SIGKILL.
     pub(super) async fn replace(&self, process: Option<ProcessId>) -> Result<(), HostError> {
         let info = self.shown().await?;
-        let current = info.pid.and_then(dead_or_alive);
+        let current = info.pid.and_then(identify_child);
         let (Some(current), false) = (current, info.state == MemberState::Stopping) else {
             return self.bring_up(current.or(process)).await;
         };

@@ -162,16 +162,6 @@ pub(super) async fn ends_by(process: ProcessId, deadline: Instant) {
     }
 }
 
-/// What names the living process of that number.
-pub(super) fn identify(pid: Pid) -> Option<ProcessId> {
-    stat(pid).map(|found| found.id)
-}
-
-/// What names the process of that number, which may have ended without anybody having noticed yet.
-pub(super) fn dead_or_alive(pid: Pid) -> Option<ProcessId> {
-    read(pid).map(|(found, _)| found.id)
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
     id: ProcessId,
@@ -181,12 +171,8 @@ struct Stat {
 
 /// One living process.
 fn stat(pid: Pid) -> Option<Stat> {
-    read(pid).filter(|(_, alive)| *alive).map(|(found, _)| found)
-}
-
-/// One process, and whether it is alive.
-fn read(pid: Pid) -> Option<(Stat, bool)> {
-    parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    let (found, alive) = parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+    alive.then_some(found)
 }
 
 /// A line of `/proc/PID/stat`, and whether the process is alive.
@@ -230,6 +216,7 @@ fn descendants(table: &[Stat], ancestor: Pid) -> Vec<ProcessId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::proc::identify;
 
     fn line(pid: u32, state: &str, parent: u32, group: u32, start: u64) -> String {
         format!("{pid} (a) b (c) {state} {parent} {group} 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 {start} 23 24\n")

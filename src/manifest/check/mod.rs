@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use super::duration;
 use super::node::{Node, Place, Span, cut};
-use super::shape::{Document, DurationText, Run, Spec, Strays, Text};
+use super::shape::{Document, DurationText, Run, Source, Spec, Strays, Text};
 use super::yaml::{FINDINGS, Finding};
-use crate::model::app::{App, CommandLine, Release, StrayPolicy, SyncPolicy};
+use crate::model::app::{self, App, CommandLine, Release, StrayPolicy, SyncPolicy};
 use crate::model::names::{AppName, NameError, RelativePath, ReleaseId, Root, UserName};
 
 /// Something that only one place in all manifests may have.
@@ -47,7 +47,7 @@ pub(super) struct Checked {
     pub claims: Vec<Claim>,
 }
 
-/// Checks one document. `base` is the directory that a root starting with `./` is relative to; none
+/// Checks one document. `base` is the directory that a root starting with `./` or `../` is relative to; none
 /// for the standard input.
 pub(super) fn check(
     document: &Document,
@@ -127,20 +127,40 @@ impl Checker<'_> {
     }
 
     fn root(&mut self, text: &str, at: &Place<'_>) -> Option<Root> {
-        const HELP: &str = "a root is absolute, or starts with `./` and is then relative to the manifest's own directory; it has no `..`";
-        let path = if text == "." || text.starts_with("./") {
-            let Some(base) = self.base else {
-                let message = format!("`{}` is relative, and the standard input has no directory", at.path);
-                self.find(at.span.clone(), message, "write an absolute path");
-                return None;
-            };
-            base.join(text)
-        } else {
-            PathBuf::from(text)
-        };
+        const HELP: &str = "a root is absolute, or starts with `./` or `../` and is then relative to the manifest's own directory; it has no `..` further in";
+        let path = self.beside(text, at)?;
         let root = self.accept(at, Root::new(path), HELP)?;
         self.claim(at, format!("an App with the root `{root}`"), None, "every App needs a root of its own");
         Some(root)
+    }
+
+    /// A path that may be meant relative to the manifest's directory: it says so by how it begins.
+    fn beside(&mut self, text: &str, at: &Place<'_>) -> Option<PathBuf> {
+        if !matches!(text.split('/').next(), Some("." | "..")) {
+            return Some(PathBuf::from(text));
+        }
+        let Some(mut base) = self.base else {
+            let message = format!("`{}` is relative, and the standard input has no directory", at.path);
+            self.find(at.span.clone(), message, "write an absolute path");
+            return None;
+        };
+        let mut rest = text;
+        // The base has no links in it, so its parent is what `..` means.
+        while let Some(above) = rest.strip_prefix("..").filter(|above| above.is_empty() || above.starts_with('/')) {
+            base = base.parent().unwrap_or(base);
+            rest = above.trim_start_matches('/');
+        }
+        Some(base.join(rest))
+    }
+
+    fn source(&mut self, source: &Source, at: &Place<'_>) -> Option<app::Source> {
+        const HELP: &str = "write the directory that is to become the release: an absolute path, or one that starts with `./` or `../` and is then relative to the manifest's own directory";
+        let Source::Dir(directory) = source;
+        let at = at.key("dir").key("path");
+        let path = self.beside(directory.path.as_ref()?, &at)?;
+        // What is said of a root holds for a source, too.
+        let path = self.accept(&at, Root::new(path), HELP)?;
+        Some(app::Source::Dir { path: path.path().to_owned() })
     }
 
     fn release(&mut self, spec: &Spec, at: &Place<'_>) -> Option<Release> {
@@ -151,7 +171,8 @@ impl Checker<'_> {
         });
         let list = at.key("requires");
         let requires = each(&release.requires, |position, path| self.inside(path, &list.item(position), "the release"));
-        Some(Release { id: id?, requires: requires? })
+        let source = release.source.as_ref().map(|source| self.source(source, &at.key("source")));
+        Some(Release { id: id?, requires: requires?, source: optional(source)? })
     }
 
     /// A path that stays inside of something.

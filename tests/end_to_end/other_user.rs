@@ -1,0 +1,100 @@
+//! A trueup that is no root, and workers of another user: only their start time is to be seen.
+
+use std::time::Duration;
+
+use crate::support::fixtures::{Program, Site, Workers};
+use crate::support::passes::Manifest;
+use crate::support::{Host, Unit, require_host};
+
+const RESTART: &str = "restart app-worker:app-worker";
+
+/// Workers of `worker` on a site of `deploy`, who may run supervisorctl.
+fn strangers<'host>(host: &'host Host, sudoers: &str) -> (Site<'host>, Workers<'host>) {
+    host.add_user("worker");
+    let site = Site::new(host, "/srv/app").owner("deploy").release("r1").release("r2").current("r1");
+    host.run(&["chmod", "-R", "a+rwX", "/srv/app/shared"]).ok();
+    host.write("/etc/sudoers.d/deploy", sudoers);
+    host.run(&["chmod", "440", "/etc/sudoers.d/deploy"]).ok();
+    let workers = Program::php("app-worker", &site).user("worker").start();
+    (site, workers)
+}
+
+fn manifest<'host>(host: &'host Host, site: &Site<'_>) -> Manifest<'host> {
+    Manifest::new(host, "app", site, "r2").supervisord("app-worker", 1).user("deploy")
+}
+
+#[test]
+fn through_sudo_a_stranger_is_judged_by_its_start() {
+    let host = require_host!("stranger", [Unit::Supervisor]);
+    let (site, workers) = strangers(&host, "deploy ALL=(root) NOPASSWD: /usr/bin/supervisorctl *\n");
+    let manifest = manifest(&host, &site);
+    let old = workers.pids();
+    assert_eq!(manifest.seen(), ["stale afterSwitch startTime"], "it runs what current names, and that is r1");
+
+    // Switched by hand: the worker is from before.
+    site.switch("r2");
+    assert_eq!(manifest.seen(), ["stale beforeSwitch startTime"], "never fresh: it runs r1");
+    assert_eq!(host.read_link(&format!("/proc/{}/fd/3", old[0])).as_deref(), Some("/srv/app/releases/r1/artisan"));
+
+    manifest.reconcile().converged_by(&[RESTART]);
+    let new = workers.pids();
+    assert_ne!(new, old);
+    assert_eq!(host.read_link(&format!("/proc/{}/fd/3", new[0])).as_deref(), Some("/srv/app/releases/r2/artisan"));
+    assert_eq!(manifest.seen(), ["fresh afterSwitch startTime"]);
+    manifest.reconcile().converged_by(&[]);
+    assert_eq!(workers.pids(), new, "a pass with nothing to do restarts nobody");
+
+    // A whole pass of its own, with the switch.
+    manifest.release("r1").reconcile().converged_by(&["switch r1", RESTART]);
+    assert_eq!(site.current_release().as_deref(), Some("r1"));
+    let last = workers.pids();
+    assert_eq!(host.read_link(&format!("/proc/{}/fd/3", last[0])).as_deref(), Some("/srv/app/releases/r1/artisan"));
+}
+
+#[test]
+fn through_the_socket_a_stranger_is_judged_by_its_start() {
+    let host = require_host!("stranger-socket", [Unit::Supervisor]);
+    let (site, workers) = strangers(&host, "# nothing\n");
+    host.sh("chown deploy: /run/supervisor.sock").ok();
+    let manifest = manifest(&host, &site);
+    let old = workers.pids();
+    site.switch("r2");
+    assert_eq!(manifest.seen(), ["stale beforeSwitch startTime"], "never fresh: it runs r1");
+    manifest.reconcile().converged_by(&[RESTART]);
+    let new = workers.pids();
+    assert_ne!(new, old);
+    assert_eq!(host.read_link(&format!("/proc/{}/fd/3", new[0])).as_deref(), Some("/srv/app/releases/r2/artisan"));
+    manifest.reconcile().converged_by(&[]);
+    assert_eq!(workers.pids(), new);
+}
+
+#[test]
+fn a_worker_started_just_before_the_switch_is_never_called_fresh() {
+    let host = require_host!("stranger-close", [Unit::Supervisor]);
+    let (site, workers) = strangers(&host, "deploy ALL=(root) NOPASSWD: /usr/bin/supervisorctl *\n");
+    let manifest = manifest(&host, &site);
+    for _ in 0..3 {
+        // Just started from r1, then the link is moved.
+        site.switch("r1");
+        host.run(&["supervisorctl", "restart", "app-worker"]).ok();
+        workers.wait_until_running();
+        let pid = workers.pids()[0];
+        host.wait_until("the worker to open its script", Duration::from_secs(10), || {
+            host.read_link(&format!("/proc/{pid}/fd/3")).as_deref() == Some("/srv/app/releases/r1/artisan")
+        });
+        site.switch("r2");
+        let seen = manifest.seen();
+        assert!(!seen[0].starts_with("fresh"), "{seen:?}");
+    }
+}
+
+#[test]
+fn where_nothing_may_be_asked_nothing_is_touched() {
+    let host = require_host!("stranger-refused", [Unit::Supervisor]);
+    let (site, workers) = strangers(&host, "# nothing\n");
+    let old = workers.pids();
+    let said = manifest(&host, &site).reconcile_for_people();
+    assert_eq!(said.code, 1, "{said}");
+    assert!(said.stdout.contains("sudo"), "it says what is lacking: {said}");
+    assert_eq!((workers.pids(), site.current_release().as_deref()), (old, Some("r1")));
+}

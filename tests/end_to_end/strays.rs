@@ -1,0 +1,88 @@
+//! Processes of old releases that no group owns: reported, stopped where that is asked for; orphans always.
+
+use std::time::Duration;
+
+use crate::support::fixtures::{Program, Site};
+use crate::support::passes::Manifest;
+use crate::support::{Unit, require_host};
+
+#[test]
+fn a_worker_started_by_hand_is_reported_and_stopped_only_when_asked_for() {
+    let host = require_host!("stray", [Unit::Supervisor]);
+    let site = Site::new(&host, "/srv/app").release("r1").release("r2").current("r2");
+    let workers = Program::php("app-worker", &site).start();
+    let mut by_hand = host.spawn(&["php", "/srv/app/releases/r1/artisan", "queue:work"]);
+    let pid = by_hand.pid();
+    host.wait_until("the stray at work", Duration::from_secs(10), || {
+        site.events().iter().any(|line| line.release == "r1" && line.pid == pid)
+    });
+    let manifest = || Manifest::new(&host, "app", &site, "r2").supervisord("app-worker", 1);
+    let owned = workers.pids();
+
+    manifest().with("strays: report").reconcile().converged_by(&[]);
+    assert!(by_hand.is_running());
+    let status = manifest().run(&["status"]);
+    assert!(status.stdout.contains(&pid.to_string()) && status.stdout.contains("r1"), "it is reported: {status}");
+
+    let pass = manifest().with("strays: stop").reconcile();
+    pass.converged_by(&[&format!("stop stray {pid}")]);
+    let ended = by_hand.wait(Duration::from_secs(10));
+    assert_eq!(ended.code, 0, "gently: it ended by itself");
+    assert!(site.events().iter().any(|line| line.pid == pid && line.event == "stopped"));
+    assert_eq!(workers.pids(), owned);
+    manifest().with("strays: stop").reconcile().converged_by(&[]);
+}
+
+#[test]
+fn orphans_of_a_killed_supervisord_are_stopped_beside_their_successors() {
+    let host = require_host!("orphans", [Unit::Supervisor]);
+    let site = Site::new(&host, "/srv/app").owner("deploy").release("r1").release("r2").current("r1");
+    // Debian's unit waits for 50 s, and kills what supervisord leaves behind unless it is told not to.
+    let unit = "[Service]\nRestartSec=100ms\nKillMode=process\n";
+    host.write("/etc/systemd/system/supervisor.service.d/test.conf", unit);
+    host.run(&["systemctl", "daemon-reload"]).ok();
+    let workers = Program::php("app-worker", &site).numprocs(2).user("deploy").start();
+    let orphans = workers.pids();
+    let supervisord = host.run(&["supervisorctl", "pid"]).ok().to_owned();
+    host.run(&["kill", "-KILL", &supervisord]).ok();
+    host.wait_until("another supervisord with workers", Duration::from_secs(30), || {
+        let status = workers.status();
+        status.len() == 2 && status.iter().all(|worker| worker.state == "RUNNING")
+    });
+    let successors = workers.pids();
+    assert!(orphans.iter().all(|pid| host.is_alive(*pid) && !successors.contains(pid)));
+    let manifest = Manifest::new(&host, "app", &site, "r1").supervisord("app-worker", 2);
+
+    // They run the right release; they are too many all the same.
+    let stops: Vec<String> = orphans.iter().map(|pid| format!("stop stray {pid}")).collect();
+    let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
+    let pass = manifest.reconcile();
+    pass.converged_by(&stops);
+    assert!(orphans.iter().all(|pid| !host.is_alive(*pid)));
+    for pid in &orphans {
+        assert!(site.events().iter().any(|line| line.pid == *pid && line.event == "stopped"), "{pid} ended gently");
+    }
+    assert_eq!(workers.pids(), successors);
+    manifest.reconcile().converged_by(&[]);
+}
+
+#[test]
+fn while_supervisord_is_away_its_workers_are_left_alone() {
+    let host = require_host!("away", [Unit::Supervisor]);
+    let site = Site::new(&host, "/srv/app").release("r1").release("r2").current("r1");
+    let unit = "[Service]\nRestart=no\nKillMode=process\n";
+    host.write("/etc/systemd/system/supervisor.service.d/test.conf", unit);
+    host.run(&["systemctl", "daemon-reload"]).ok();
+    let workers = Program::php("app-worker", &site).start();
+    let orphans = workers.pids();
+    let supervisord = host.run(&["supervisorctl", "pid"]).ok().to_owned();
+    host.run(&["kill", "-KILL", &supervisord]).ok();
+    host.wait_until("its end", Duration::from_secs(10), || {
+        !host.run(&["systemctl", "is-active", "supervisor.service"]).success()
+    });
+    let said = Manifest::new(&host, "app", &site, "r2").supervisord("app-worker", 1).reconcile_for_people();
+    assert_eq!(said.code, 1, "{said}");
+    assert!(said.stdout.contains("supervisor"), "{said}");
+    assert!(orphans.iter().all(|pid| host.is_alive(*pid)));
+    assert_eq!(site.current_release().as_deref(), Some("r1"));
+}
