@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::decide::diff::diff;
@@ -49,6 +50,7 @@ pub async fn reconcile<H: Host>(
     request: &Request,
     listener: &dyn Listener,
 ) -> Vec<PassReport> {
+    let started = host.now();
     let locks = join_all(apps.iter().map(|app| lock(host, app, request))).await;
     let began: Vec<&App> = apps.iter().zip(&locks).filter(|(_, lock)| lock.is_ok()).map(|(app, _)| *app).collect();
     let mut views = observe_all(host, &began, Probing::Once).await.into_iter();
@@ -60,7 +62,7 @@ pub async fn reconcile<H: Host>(
         };
         let span = info_span!("reconcile", app = %app.name, trigger = %request.trigger);
         async move {
-            let pass = Pass::new(host, app, request, listener);
+            let pass = Pass::new(host, app, request, listener, started);
             match first {
                 Ok((lock, view)) => {
                     let report = pass.run(view).await;
@@ -105,8 +107,7 @@ struct Pass<'a, H> {
 }
 
 impl<'a, H: Host> Pass<'a, H> {
-    fn new(host: &'a H, app: &'a App, request: &'a Request, listener: &'a dyn Listener) -> Self {
-        let began = host.now();
+    fn new(host: &'a H, app: &'a App, request: &'a Request, listener: &'a dyn Listener, began: Timestamp) -> Self {
         let report = PassReport {
             app: app.name.clone(),
             root: app.root.clone(),
