@@ -4,23 +4,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use jiff::{Timestamp, ToSpan};
 use trueup::decide::diff::diff;
 use trueup::decide::plan::plan;
-use trueup::model::app::{
-    App, Manager, MaxUnavailable, Release, StrayPolicy, SyncPolicy, Systemd, TemplateUnit, WorkerGroup,
-};
+use trueup::model::app::{App, Manager, Systemd, TemplateUnit, WorkerGroup};
 use trueup::model::names::{AppName, GroupName, ReleaseId, Root};
 use trueup::model::observed::{
     Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
 };
 use trueup::model::process::{Inode, Pid, ProcessId, StartTicks};
 use trueup::model::record::Helpless;
+use trueup::model::release::Release;
 
 const SIZES: [u32; 3] = [10, 1_000, 10_000];
 
@@ -48,25 +44,10 @@ fn id(text: &str) -> ReleaseId {
 }
 
 fn app(count: u32) -> Option<App> {
-    let group = WorkerGroup {
-        name: GroupName::new("default").ok()?,
-        count,
-        manager: Manager::Systemd(Systemd { unit: TemplateUnit::new("web@")? }),
-        stop_timeout: Duration::from_secs(30),
-        max_unavailable: MaxUnavailable::Percent(100),
-        restart_on: Vec::new(),
-    };
-    Some(App {
-        name: AppName::new("web").ok()?,
-        labels: BTreeMap::new(),
-        root: Root::new("/srv/app").ok()?,
-        user: None,
-        release: Release { id: id("r2"), source: None, requires: Vec::new() },
-        workers: vec![group],
-        health: None,
-        strays: StrayPolicy::Report,
-        sync: SyncPolicy::default(),
-    })
+    let manager = Manager::Systemd(Systemd { unit: TemplateUnit::new("web@")? });
+    let group = WorkerGroup::new(GroupName::new("default").ok()?, count, manager);
+    let named = App::new(AppName::new("web").ok()?, Root::new("/srv/app").ok()?, Release::present(id("r2")));
+    Some(App { workers: vec![group], ..named })
 }
 
 fn seen(app: &App, host: Host) -> Observed {

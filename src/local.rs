@@ -16,12 +16,13 @@ use crate::host::spawn::Shim;
 use crate::host::{command, proc, signal};
 use crate::ledger;
 use crate::managers::Doors;
-use crate::model::app::{App, CommandLine, Release};
+use crate::model::app::{App, CommandLine};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::Layout;
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::{JournalEntry, Memory};
+use crate::model::release::Release;
 use crate::ports::{
     Clock, Commands, GroupOf, HostError, HostErrorKind, Ledger, Listed, Managers, Prober, Processes, Releases,
 };

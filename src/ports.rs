@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::app::{App, CommandLine, Release, WorkerGroup};
+use crate::model::app::{App, CommandLine, WorkerGroup};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, MemberState};
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::{JournalEntry, Memory};
+use crate::model::release::Release;
 
 /// What went wrong on a host, in words for people; rooms turn their own errors into this at their door.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

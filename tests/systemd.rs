@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,11 +11,10 @@ use support::door::{self, Door};
 use support::fixtures::{Site, Template, main_pid};
 use support::{Host, require_host};
 use trueup::managers::systemd::Systemd;
-use trueup::model::app::{
-    App, Manager, MaxUnavailable, Release, StrayPolicy, SyncPolicy, Systemd as Configured, TemplateUnit, WorkerGroup,
-};
+use trueup::model::app::{App, Manager, Systemd as Configured, TemplateUnit, WorkerGroup};
 use trueup::model::names::{AppName, GroupName, MemberName, ReleaseId, Root};
 use trueup::model::process::{Pid, ProcessId, ProcessTable, StartTicks};
+use trueup::model::release::Release;
 use trueup::ports::{GroupOf, HostError, Managers};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -114,25 +112,12 @@ fn told(result: Result<(), HostError>) -> Value {
 
 fn app(request: &Value) -> App {
     let template = TemplateUnit::new(request["unit"].as_str().unwrap()).unwrap();
-    let group = WorkerGroup {
-        name: GroupName::new("default").unwrap(),
-        count: 2,
-        manager: Manager::Systemd(Configured { unit: template }),
-        stop_timeout: Duration::from_millis(request["stopTimeoutMs"].as_u64().unwrap_or(30_000)),
-        max_unavailable: MaxUnavailable::Percent(100),
-        restart_on: Vec::new(),
-    };
-    App {
-        name: AppName::new("app").unwrap(),
-        labels: BTreeMap::new(),
-        root: Root::new("/srv/app").unwrap(),
-        user: None,
-        release: Release { id: ReleaseId::new("r1").unwrap(), requires: Vec::new(), source: None },
-        workers: vec![group],
-        health: None,
-        strays: StrayPolicy::Report,
-        sync: SyncPolicy::default(),
-    }
+    let manager = Manager::Systemd(Configured { unit: template });
+    let stop_timeout = Duration::from_millis(request["stopTimeoutMs"].as_u64().unwrap_or(30_000));
+    let group = WorkerGroup { stop_timeout, ..WorkerGroup::new(GroupName::new("default").unwrap(), 2, manager) };
+    let release = Release::present(ReleaseId::new("r1").unwrap());
+    let named = App::new(AppName::new("app").unwrap(), Root::new("/srv/app").unwrap(), release);
+    App { workers: vec![group], ..named }
 }
 
 /// Outside: a group of workers on a host.

@@ -165,12 +165,13 @@ mod tests {
         app, apply_all, builtin, evidence, group, id, in_state, member, noon, process, running, seconds_before, seen,
         supervisord, systemd,
     };
-    use crate::model::app::{CommandLine, MaxUnavailable, RestartOn, Source};
+    use crate::model::app::{CommandLine, MaxUnavailable, RestartOn};
     use crate::model::drift::{Blocker, Stalled};
     use crate::model::names::{MemberName, RelativePath};
     use crate::model::observed::{Evidence, ObservedConfig, Unreadable, Worker};
     use crate::model::process::Known;
     use crate::model::record::Helpless;
+    use crate::model::release::Source;
 
     fn switch(to: &str) -> Action {
         Action::SwitchCurrent { to: id(to) }

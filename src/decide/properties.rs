@@ -10,11 +10,12 @@ use super::plan::{FETCH_WAVE, SWITCH_WAVE, WORKER_WAVE, plan};
 use super::testing::{app, apply, apply_all, builtin, evidence, group, id, noon, process, seconds_before, seen};
 use super::testing::{supervisord, systemd};
 use crate::model::action::{Action, Step};
-use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, Source, StrayPolicy};
+use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Link, MemberState, Observed, ObservedConfig, ObservedGroup, Runs, Stray, Worker};
 use crate::model::process::Known;
 use crate::model::record::{AppliedConfig, Helpless};
+use crate::model::release::Source;
 
 const STATES: [MemberState; 8] = [
     MemberState::Running,

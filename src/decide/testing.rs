@@ -7,8 +7,7 @@ use jiff::{Timestamp, ToSpan};
 
 use crate::model::action::Action;
 use crate::model::app::{
-    App, Builtin, CommandLine, Manager, MaxUnavailable, Release, StrayPolicy, Supervisord, SyncPolicy, Systemd,
-    TemplateUnit, WorkerGroup,
+    App, Builtin, CommandLine, Fingerprint, Manager, Supervisord, Systemd, TemplateUnit, WorkerGroup,
 };
 use crate::model::names::{AppName, GroupName, MemberName, ReleaseId, Root};
 use crate::model::observed::{
@@ -16,6 +15,7 @@ use crate::model::observed::{
 };
 use crate::model::process::{Inode, Known, Pid, ProcessId, StartTicks};
 use crate::model::record::AppliedConfig;
+use crate::model::release::Release;
 
 /// The moment of every snapshot made here.
 pub fn noon() -> Timestamp {
@@ -49,29 +49,14 @@ pub fn builtin() -> Manager {
 }
 
 pub fn group(name: &str, count: u32, manager: Manager) -> WorkerGroup {
-    WorkerGroup {
-        name: GroupName::new(name).unwrap(),
-        count,
-        manager,
-        stop_timeout: Duration::from_secs(30),
-        max_unavailable: MaxUnavailable::Percent(100),
-        restart_on: Vec::new(),
-    }
+    WorkerGroup { min_healthy: Duration::ZERO, ..WorkerGroup::new(GroupName::new(name).unwrap(), count, manager) }
 }
 
 /// An App that wants `release` and these groups, in `/srv/app`.
 pub fn app(release: &str, workers: Vec<WorkerGroup>) -> App {
-    App {
-        name: AppName::new("web").unwrap(),
-        labels: BTreeMap::new(),
-        root: Root::new("/srv/app").unwrap(),
-        user: None,
-        release: Release { id: id(release), requires: Vec::new(), source: None },
-        workers,
-        health: None,
-        strays: StrayPolicy::Report,
-        sync: SyncPolicy::default(),
-    }
+    let (name, root) = (AppName::new("web").unwrap(), Root::new("/srv/app").unwrap());
+    let fingerprint = Fingerprint { trial: "trial".to_owned(), recipe: "recipe".to_owned() };
+    App { workers, fingerprint, ..App::new(name, root, Release::present(id(release))) }
 }
 
 /// The member of a supervisord group with that ordinal.

@@ -82,20 +82,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::app::{CommandLine, Release, StrayPolicy, SyncPolicy};
+    use crate::decide::testing;
+    use crate::model::app::CommandLine;
     use crate::model::health::HealthContract;
-    use crate::model::names::{AppName, ReleaseId, Root};
     use crate::ports::{HostError, HostErrorKind};
 
     /// An App that is asked by this probe.
     pub(super) fn app(probe: Probe, timeout: Duration) -> App {
         App {
-            name: AppName::new("yujix").unwrap(),
-            labels: BTreeMap::new(),
-            root: Root::new("/srv/yujix").unwrap(),
-            user: None,
-            release: Release { id: ReleaseId::new("r1").unwrap(), requires: Vec::new(), source: None },
-            workers: Vec::new(),
             health: Some(HealthContract {
                 probe,
                 timeout,
@@ -103,8 +97,7 @@ mod tests {
                 interval: Duration::from_secs(1),
                 expect: Vec::new(),
             }),
-            strays: StrayPolicy::Report,
-            sync: SyncPolicy::default(),
+            ..testing::app("r1", Vec::new())
         }
     }
 

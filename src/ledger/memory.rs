@@ -122,6 +122,7 @@ mod tests {
                 process: ProcessId { pid: Pid(7), start_ticks: StartTicks(99) },
                 release: ReleaseId::new("007").unwrap(),
             }],
+            ..Memory::default()
         }
     }
 

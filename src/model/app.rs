@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::health::HealthContract;
-use super::names::{AppName, GroupName, MemberName, RelativePath, ReleaseId, Root, UserName};
+use super::names::{AppName, GroupName, MemberName, RelativePath, Root, UserName};
+use super::release::Release;
+use super::service::Service;
 
 /// One manifest document, checked; everything after the loader trusts it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,51 +25,66 @@ pub struct App {
     pub user: Option<UserName>,
     /// The release that should be in force.
     pub release: Release,
+    /// The daemons that serve the release.
+    pub services: Vec<Service>,
     /// The long-running processes that execute the release.
     pub workers: Vec<WorkerGroup>,
     /// What healthy means; none: nothing is probed.
     pub health: Option<HealthContract>,
+    /// What to do when a release fails its gate.
+    pub on_failure: OnFailure,
     /// What to do with processes of this root that no group owns.
     pub strays: StrayPolicy,
     /// When changes may be made.
     pub sync: SyncPolicy,
+    /// Digests of what the manifest says, made by the loader.
+    pub fingerprint: Fingerprint,
+}
+
+/// Digests of parts of a manifest, in hexadecimal: equal texts mean that nothing in the part has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fingerprint {
+    /// Of release, workers, services and health: what a gate judges. Keys a quarantine.
+    pub trial: String,
+    /// Of the release's source, links and build steps: what makes its files.
+    pub recipe: String,
+}
+
+/// What to do when a release fails its gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnFailure {
+    /// Back to the last release that passed; the default.
+    #[default]
+    Rollback,
+    /// Stop there.
+    Halt,
 }
 
 impl App {
+    /// An App that wants a release and nothing else; everything not named has the manifest's default.
+    #[must_use]
+    pub fn new(name: AppName, root: Root, release: Release) -> Self {
+        Self {
+            name,
+            labels: BTreeMap::new(),
+            root,
+            user: None,
+            release,
+            services: Vec::new(),
+            workers: Vec::new(),
+            health: None,
+            on_failure: OnFailure::default(),
+            strays: StrayPolicy::default(),
+            sync: SyncPolicy::default(),
+            fingerprint: Fingerprint::default(),
+        }
+    }
+
     /// The group of that name.
     #[must_use]
     pub fn group(&self, name: &GroupName) -> Option<&WorkerGroup> {
         self.workers.iter().find(|group| &group.name == name)
-    }
-}
-
-/// The release that should be in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Release {
-    /// Its directory in `releases/`.
-    pub id: ReleaseId,
-    /// What must be there before it may be switched to: guards against half-uploaded releases.
-    pub requires: Vec<RelativePath>,
-    /// Where it comes from while it is not there; none: somebody else puts it there.
-    pub source: Option<Source>,
-}
-
-/// Where a release comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Source {
-    /// A copy of this directory on the same host.
-    Dir {
-        /// Absolute.
-        path: PathBuf,
-    },
-}
-
-impl std::fmt::Display for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Dir { path } => write!(f, "{}", path.display()),
-        }
     }
 }
 
@@ -86,9 +103,37 @@ pub struct WorkerGroup {
     pub max_unavailable: MaxUnavailable,
     /// Files whose change makes the workers stale.
     pub restart_on: Vec<RestartOn>,
+    /// Run before a worker is asked to stop, such as `php artisan queue:restart`.
+    pub drain: Option<Drain>,
+    /// How long a worker must have run before the gate trusts it; 3 s unless said.
+    pub min_healthy: Duration,
+}
+
+/// A command that lets workers finish by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// What to run, in `current`, as the App's user.
+    pub run: CommandLine,
+    /// How long it may take; 30 s unless said.
+    pub timeout: Duration,
 }
 
 impl WorkerGroup {
+    /// A group with the manifest's defaults for everything that is not named.
+    #[must_use]
+    pub fn new(name: GroupName, count: u32, manager: Manager) -> Self {
+        Self {
+            name,
+            count,
+            manager,
+            stop_timeout: Duration::from_secs(30),
+            max_unavailable: MaxUnavailable::Percent(100),
+            restart_on: Vec::new(),
+            drain: None,
+            min_healthy: Duration::from_secs(3),
+        }
+    }
+
     /// How many workers may be down at once: rounded up, at least 1.
     #[must_use]
     pub fn unavailable_limit(&self) -> u32 {
@@ -291,14 +336,8 @@ mod tests {
     use super::*;
 
     fn group(count: u32, max_unavailable: MaxUnavailable) -> WorkerGroup {
-        WorkerGroup {
-            name: GroupName::new("default").unwrap(),
-            count,
-            manager: Manager::Systemd(Systemd { unit: TemplateUnit::new("w@").unwrap() }),
-            stop_timeout: Duration::from_secs(30),
-            max_unavailable,
-            restart_on: Vec::new(),
-        }
+        let manager = Manager::Systemd(Systemd { unit: TemplateUnit::new("w@").unwrap() });
+        WorkerGroup { max_unavailable, ..WorkerGroup::new(GroupName::new("default").unwrap(), count, manager) }
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::app::Source;
 use super::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use super::observed::{Evidence, Link, MemberState, Stray, Unreadable};
 use super::process::ProcessId;
+use super::release::Source;
 
 /// All that differs between an App and a snapshot.
 #[derive(Debug, Clone, PartialEq, Default)]

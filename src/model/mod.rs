@@ -14,5 +14,7 @@ pub mod nearest;
 pub mod observed;
 pub mod process;
 pub mod record;
+pub mod release;
 pub mod report;
+pub mod service;
 pub mod status;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::names::{AppName, GroupName, MemberName, RelativePath, ReleaseId};
 use super::process::ProcessId;
+use super::release::Stage;
 
 /// A file content that a group was told of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +37,121 @@ pub struct Helpless {
     pub release: ReleaseId,
 }
 
-/// Everything remembered about one App besides the journal.
+/// When a service was last renewed by us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Renewed {
+    /// The service.
+    pub service: GroupName,
+    /// When that was done.
+    pub at: Timestamp,
+}
+
+/// A hook that is due: `current` has moved, and it has not run yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DueHook {
+    /// The release that `current` was moved to.
+    pub release: ReleaseId,
+    /// `afterSwitch` or `afterRollback`.
+    pub stage: Stage,
+}
+
+/// What is known of one release: `ROOT/.trueup/releases/ID.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRecord {
+    /// The release.
+    pub id: ReleaseId,
+    /// How far its making has come.
+    pub made: Making,
+    /// Since when that is so.
+    pub since: Timestamp,
+    /// What it was made of, such as the commit that a ref was resolved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Digest of the recipe that it was made by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// When its verification succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Timestamp>,
+    /// When its migrations were run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrated: Option<Timestamp>,
+    /// When `current` was last moved to it by us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switched: Option<Timestamp>,
+    /// When it last passed its gate, or was found healthy in force on a host that was new to us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Timestamp>,
+    /// Why it is kept out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Quarantine>,
+}
+
+/// How far the making of a release has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Making {
+    /// Its files are being fetched or built: half a release, which is begun anew and never switched to.
+    Building,
+    /// Its files are there as they came from the source; no build step has begun.
+    Fetched,
+    /// Whole and on disk, or put there whole by somebody else.
+    Built,
+}
+
+/// Why a release is kept out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quarantine {
+    /// [`crate::model::app::Fingerprint::trial`] of the App that failed: any real change lifts it.
+    pub key: String,
+    /// Since when.
+    pub at: Timestamp,
+    /// Who says so.
+    pub by: Judge,
+    /// What failed, as a lower-case fragment.
+    pub reason: String,
+    /// What was seen: rules with values, the last lines of a log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<String>,
+    /// The release before it was no healthier, so the fault may be elsewhere: lifted as soon as that is healthy.
+    #[serde(default)]
+    pub held: bool,
+}
+
+/// Who put a release into quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Judge {
+    /// Its gate, or a step before it.
+    Gate,
+    /// A person, by `trueup rollback`.
+    Operator,
+}
+
+impl ReleaseRecord {
+    /// The record of a release of which nothing is known but that it is there, put there whole by somebody else.
+    #[must_use]
+    pub fn adopted(id: ReleaseId, at: Timestamp) -> Self {
+        Self {
+            id,
+            made: Making::Built,
+            since: at,
+            origin: None,
+            recipe: None,
+            verified: None,
+            migrated: None,
+            switched: None,
+            proven: None,
+            quarantine: None,
+        }
+    }
+}
+
+/// Everything remembered about one App besides the journal and the releases' records.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Memory {
@@ -46,6 +161,14 @@ pub struct Memory {
     pub config: Vec<AppliedConfig>,
     /// Restarts that did not help.
     pub helpless: Vec<Helpless>,
+    /// Services that were renewed by us.
+    pub renewed: Vec<Renewed>,
+    /// A hook that is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due: Option<DueHook>,
+    /// The App is not acted on, by a person's word on this host; why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<String>,
 }
 
 /// One line of the journal.

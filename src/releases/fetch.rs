@@ -15,8 +15,9 @@ use rustix::io::Errno;
 
 use super::blocking;
 use crate::host::users::User;
-use crate::model::app::{App, Source};
+use crate::model::app::App;
 use crate::model::names::RelativePath;
+use crate::model::release::Source;
 use crate::ports::{HostError, HostErrorKind};
 
 /// Where a copy grows. One name is enough: the root's lock is held.
@@ -64,7 +65,7 @@ pub async fn fetch(app: &App) -> Result<(), HostError> {
     let app = app.clone();
     blocking(move || match &app.release.source {
         Some(Source::Dir { path }) => Fetch::open(&app, path)?.run(),
-        None => {
+        Some(Source::Git { .. } | Source::Archive { .. }) | None => {
             Err(HostError::new(HostErrorKind::Misconfigured, format!("the release `{}` has no source", app.release.id))
                 .with_help("set `spec.release.source`"))
         }

@@ -8,10 +8,10 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::blocking;
-use crate::model::app::Release;
 use crate::model::names::{RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, Link, ObservedRelease};
 use crate::model::process::Inode;
+use crate::model::release::Release;
 use crate::ports::{HostError, HostErrorKind};
 
 /// Reads the link and `releases/`; looks into the desired release for what it lacks of `requires`.
@@ -158,7 +158,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::model::app::Source;
+    use crate::model::release::Source;
 
     fn site() -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn wanted(text: &str, requires: &[RelativePath]) -> Release {
-        Release { id: id(text), requires: requires.to_vec(), source: None }
+        Release { requires: requires.to_vec(), ..Release::present(id(text)) }
     }
 
     fn paths(texts: &[&str]) -> Vec<RelativePath> {

@@ -10,12 +10,13 @@ use tokio::sync::Notify;
 use super::faults::{Call, Fault};
 use super::world::{Member, Process, Shows, World};
 use crate::model::action::Action;
-use crate::model::app::{App, CommandLine, Manager, Release};
+use crate::model::app::{App, CommandLine, Manager};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, Link, MemberState, ObservedRelease};
 use crate::model::process::{Inode, Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable};
 use crate::model::record::{JournalEntry, Memory};
+use crate::model::release::Release;
 use crate::ports::{
     Clock, Commands, GroupOf, HostError, HostErrorKind, Ledger, Listed, Managers, Prober, Processes, Releases,
 };

@@ -16,12 +16,13 @@ use crate::decide::testing::{app, builtin, group, id, supervisord};
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::{Request, reconcile};
-use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, Source, StrayPolicy, Systemd, TemplateUnit};
+use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy, Systemd, TemplateUnit};
 use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Link, MemberState};
 use crate::model::process::Pid;
 use crate::model::record::{JournalEvent, Memory};
+use crate::model::release::Source;
 use crate::model::report::{Mode, Outcome, PassReport};
 
 /// Schedules in a normal test run.

@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid as KernelPid, Signal, kill_process, kill_process_group};
 use trueup::managers::supervisord::Supervisord;
-use trueup::model::app::{
-    App, Builtin, CommandLine, Manager, MaxUnavailable, Release, SecretSource, StrayPolicy, Supervisord as Configured,
-    SyncPolicy, WorkerGroup,
-};
+use trueup::model::app::{App, Builtin, CommandLine, Manager, SecretSource, Supervisord as Configured, WorkerGroup};
 use trueup::model::names::{AppName, GroupName, ReleaseId, Root};
 use trueup::model::observed::MemberState;
 use trueup::model::process::{Pid, ProcessId, ProcessTable, StartTicks};
+use trueup::model::release::Release;
 use trueup::ports::{GroupOf, Listed, Managers};
 
 const SUPERVISORD: &str = "/usr/bin/supervisord";
@@ -273,17 +271,9 @@ pub fn app_at(socket: &Path, mut group: WorkerGroup) -> TestApp {
     if let Manager::Supervisord(manager) = &mut group.manager {
         manager.socket = Some(socket.to_owned());
     }
-    TestApp(App {
-        name: AppName::new("test").unwrap(),
-        labels: BTreeMap::new(),
-        root: Root::new("/srv/test").unwrap(),
-        user: None,
-        release: Release { id: ReleaseId::new("1").unwrap(), requires: Vec::new(), source: None },
-        workers: vec![group],
-        health: None,
-        strays: StrayPolicy::Report,
-        sync: SyncPolicy::default(),
-    })
+    let release = Release::present(ReleaseId::new("1").unwrap());
+    let named = App::new(AppName::new("test").unwrap(), Root::new("/srv/test").unwrap(), release);
+    TestApp(App { workers: vec![group], ..named })
 }
 
 /// Runs one test of this program, which is otherwise ignored, as `nobody`, and says what it wrote.
@@ -311,20 +301,15 @@ pub fn handed_socket() -> PathBuf {
 
 /// A worker group of that group of supervisord.
 pub fn group(name: &str) -> WorkerGroup {
-    WorkerGroup {
-        name: GroupName::new("default").unwrap(),
-        count: 1,
-        manager: Manager::Supervisord(Configured {
-            group: name.to_owned(),
-            program: None,
-            socket: None,
-            username: None,
-            password: None,
-        }),
-        stop_timeout: Duration::from_secs(20),
-        max_unavailable: MaxUnavailable::Percent(100),
-        restart_on: Vec::new(),
-    }
+    let manager = Manager::Supervisord(Configured {
+        group: name.to_owned(),
+        program: None,
+        socket: None,
+        username: None,
+        password: None,
+    });
+    let stop_timeout = Duration::from_secs(20);
+    WorkerGroup { stop_timeout, ..WorkerGroup::new(GroupName::new("default").unwrap(), 1, manager) }
 }
 
 pub async fn pid_of(manager: &Supervisord, app: &TestApp, ordinal: usize) -> Pid {

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use trueup::host::proc;
 use trueup::host::spawn::Shim;
 use trueup::managers::builtin::Builtin;
-use trueup::model::app::{
-    App, Builtin as Settings, CommandLine, Manager, MaxUnavailable, Release, StrayPolicy, SyncPolicy, WorkerGroup,
-};
+use trueup::model::app::{App, Builtin as Settings, CommandLine, Manager, WorkerGroup};
 use trueup::model::names::{AppName, GroupName, MemberName, ReleaseId, Root, UserName};
 use trueup::model::process::{Pid, ProcessId};
+use trueup::model::release::Release;
 use trueup::ports::{GroupOf, HostError, Listed, Managers};
 
 /// The shim of the program under test.
@@ -98,25 +97,12 @@ impl Site {
         }
         std::os::unix::fs::symlink("releases/1", room.path().join("current")).unwrap();
         let env = BTreeMap::from([("GREETING".to_owned(), "hello world".to_owned())]);
-        let group = WorkerGroup {
-            name: GroupName::new("default").unwrap(),
-            count: 4,
-            manager: Manager::Builtin(Settings { run, env }),
-            stop_timeout: Duration::from_secs(20),
-            max_unavailable: MaxUnavailable::Percent(100),
-            restart_on: Vec::new(),
-        };
-        let app = App {
-            name: AppName::new("app").unwrap(),
-            labels: BTreeMap::new(),
-            root: Root::new(room.path()).unwrap(),
-            user: None,
-            release: Release { id: ReleaseId::new("1").unwrap(), requires: Vec::new(), source: None },
-            workers: vec![group],
-            health: None,
-            strays: StrayPolicy::Report,
-            sync: SyncPolicy::default(),
-        };
+        let manager = Manager::Builtin(Settings { run, env });
+        let stop_timeout = Duration::from_secs(20);
+        let group = WorkerGroup { stop_timeout, ..WorkerGroup::new(GroupName::new("default").unwrap(), 4, manager) };
+        let release = Release::present(ReleaseId::new("1").unwrap());
+        let named = App::new(AppName::new("app").unwrap(), Root::new(room.path()).unwrap(), release);
+        let app = App { workers: vec![group], ..named };
         Self { room: Arc::new(Room(room)), app, builtin: Builtin::new(shim()) }
     }
 

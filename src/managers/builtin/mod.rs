@@ -356,7 +356,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::app::{CommandLine, MaxUnavailable};
+    use crate::model::app::CommandLine;
     use crate::model::names::GroupName;
 
     #[test]
@@ -372,14 +372,8 @@ mod tests {
     #[test]
     fn only_the_groups_own_spelling_is_its_member() {
         let run = CommandLine::Shell("true".to_owned());
-        let group = WorkerGroup {
-            name: GroupName::new("a-1").unwrap(),
-            count: 1,
-            manager: Manager::Builtin(Settings { run, env: BTreeMap::new() }),
-            stop_timeout: Duration::ZERO,
-            max_unavailable: MaxUnavailable::Count(1),
-            restart_on: Vec::new(),
-        };
+        let manager = Manager::Builtin(Settings { run, env: BTreeMap::new() });
+        let group = WorkerGroup::new(GroupName::new("a-1").unwrap(), 1, manager);
         let rows =
             [("a-1/3", Some(3)), ("a-1/03", None), ("a-1/+3", None), ("a/3", None), ("a-1", None), ("a-1/../x", None)];
         for (name, expected) in rows {

@@ -15,8 +15,9 @@ use super::duration;
 use super::node::{Node, Place, Span, cut};
 use super::shape::{Document, DurationText, Run, Source, Spec, Strays, Text};
 use super::yaml::{FINDINGS, Finding};
-use crate::model::app::{self, App, CommandLine, Release, StrayPolicy, SyncPolicy};
+use crate::model::app::{App, CommandLine, Fingerprint, OnFailure, StrayPolicy, SyncPolicy};
 use crate::model::names::{AppName, NameError, RelativePath, ReleaseId, Root, UserName};
+use crate::model::release::{self, Release};
 
 /// Something that only one place in all manifests may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,13 +117,16 @@ impl Checker<'_> {
             root: root?,
             user: optional(user)?,
             release: release?,
+            services: Vec::new(),
             workers: workers?,
             health: optional(health)?,
+            on_failure: OnFailure::default(),
             strays: match spec.strays {
                 None | Some(Strays::Report) => StrayPolicy::Report,
                 Some(Strays::Stop) => StrayPolicy::Stop,
             },
             sync: SyncPolicy { suspend: spec.sync.as_ref().and_then(|sync| sync.suspend).unwrap_or_default() },
+            fingerprint: Fingerprint::default(),
         })
     }
 
@@ -153,14 +157,14 @@ impl Checker<'_> {
         Some(base.join(rest))
     }
 
-    fn source(&mut self, source: &Source, at: &Place<'_>) -> Option<app::Source> {
+    fn source(&mut self, source: &Source, at: &Place<'_>) -> Option<release::Source> {
         const HELP: &str = "write the directory that is to become the release: an absolute path, or one that starts with `./` or `../` and is then relative to the manifest's own directory";
         let Source::Dir(directory) = source;
         let at = at.key("dir").key("path");
         let path = self.beside(directory.path.as_ref()?, &at)?;
         // What is said of a root holds for a source, too.
         let path = self.accept(&at, Root::new(path), HELP)?;
-        Some(app::Source::Dir { path: path.path().to_owned() })
+        Some(release::Source::Dir { path: path.path().to_owned() })
     }
 
     fn release(&mut self, spec: &Spec, at: &Place<'_>) -> Option<Release> {
@@ -172,7 +176,7 @@ impl Checker<'_> {
         let list = at.key("requires");
         let requires = each(&release.requires, |position, path| self.inside(path, &list.item(position), "the release"));
         let source = release.source.as_ref().map(|source| self.source(source, &at.key("source")));
-        Some(Release { id: id?, requires: requires?, source: optional(source)? })
+        Some(Release { requires: requires?, source: optional(source)?, ..Release::present(id?) })
     }
 
     /// A path that stays inside of something.

@@ -61,6 +61,8 @@ impl Checker<'_> {
             stop_timeout: stop_timeout?,
             max_unavailable: max_unavailable?,
             restart_on: restart_on?,
+            drain: None,
+            min_healthy: Duration::ZERO,
         })
     }
 

@@ -1,0 +1,105 @@
+//! Daemons that serve the release but are not ours to count: php-fpm, a web server.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::app::{CommandLine, RestartOn, Supervisord};
+use super::names::GroupName;
+
+/// A daemon that serves the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Unique in its App, among the worker groups too.
+    pub name: GroupName,
+    /// Who runs it.
+    pub manager: ServiceManager,
+    /// What a new release means to it.
+    pub on_release: OnRelease,
+    /// How long a reload or restart may take; 30 s unless said.
+    pub timeout: Duration,
+    /// Files whose change it must be told of.
+    pub restart_on: Vec<RestartOn>,
+}
+
+/// Who runs a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceManager {
+    /// A systemd unit, with its suffix: `php8.2-fpm.service`.
+    Systemd {
+        /// The unit.
+        unit: String,
+    },
+    /// A program of a running supervisord; every process of it.
+    Supervisord(Supervisord),
+    /// Commands of the App, which run as trueup's own user.
+    Command {
+        /// Makes it serve the present release without dropping requests.
+        reload: Option<CommandLine>,
+        /// Ends it and starts it anew.
+        restart: Option<CommandLine>,
+    },
+}
+
+impl ServiceManager {
+    /// The word used in manifests and messages.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Systemd { .. } => "systemd",
+            Self::Supervisord(_) => "supervisord",
+            Self::Command { .. } => "command",
+        }
+    }
+}
+
+/// What a new release means to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnRelease {
+    /// Reloaded if it still serves another release; the default.
+    #[default]
+    Auto,
+    /// Reloaded once for each switch.
+    Reload,
+    /// Restarted once for each switch.
+    Restart,
+    /// Left alone.
+    None,
+}
+
+/// How a service is made to serve the present release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Renewal {
+    /// Asked to read everything anew.
+    Reload,
+    /// Ended and started anew.
+    Restart,
+}
+
+/// One service as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedService {
+    /// The service.
+    pub service: GroupName,
+    /// What its manager shows, or why it shows nothing.
+    pub seen: Result<ServiceState, super::observed::Unreadable>,
+}
+
+/// What a manager shows of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceState {
+    /// It runs.
+    pub up: bool,
+    /// The manager's own words, such as `active (running)`.
+    pub detail: String,
+    /// When the oldest of its processes that answer requests started: all but the main one, or the main
+    /// one where there is no other. None where nobody can tell.
+    pub oldest: Option<Timestamp>,
+    /// When its main process started.
+    pub started: Option<Timestamp>,
+    /// A trap of its set-up that makes a reload drop requests, in words with the mend.
+    pub warning: Option<String>,
+}
