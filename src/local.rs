@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::health::{Finished, Probes, Runner};
 use crate::host::command::{Job, Wanted, execute, user_of};
 use crate::host::spawn::Shim;
-use crate::host::{command, proc, signal};
+use crate::host::{command, proc, signal, steps};
 use crate::ledger;
 use crate::managers::Doors;
 use crate::model::app::{App, CommandLine};
@@ -21,10 +21,12 @@ use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::Layout;
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
-use crate::model::record::{JournalEntry, Memory};
-use crate::model::release::Release;
+use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
+use crate::model::release::Stage;
+use crate::model::service::{ObservedService, Renewal, Service};
 use crate::ports::{
-    Clock, Commands, GroupOf, HostError, HostErrorKind, Ledger, Listed, Managers, Prober, Processes, Releases,
+    Clock, Commands, GroupOf, HostError, HostErrorKind, Inspection, Ledger, Listed, Managers, Prober, Processes,
+    Releases, Services,
 };
 use crate::releases;
 
@@ -63,6 +65,15 @@ impl LocalHost {
     }
 }
 
+impl LocalHost {
+    /// The lock of the App's root, for a command to hold for as long as it lives.
+    fn lock_for_steps(&self, app: &App) -> Result<Option<OwnedFd>, HostError> {
+        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = locks.get(&app.root).map(OwnedFd::try_clone).transpose();
+        lock.map_err(|error| HostError::io("cannot hand the lock to the step", &error))
+    }
+}
+
 /// Runs file-system work on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
     tokio::task::spawn_blocking(work)
@@ -81,16 +92,35 @@ impl Clock for LocalHost {
 }
 
 impl Releases for LocalHost {
-    async fn layout(&self, root: &Root, desired: &Release) -> Result<Layout, HostError> {
-        releases::layout(root, desired).await
+    async fn layout(&self, app: &App) -> Result<Layout, HostError> {
+        releases::layout(&app.root, app.release.source.is_some()).await
+    }
+
+    async fn inspect(&self, app: &App) -> Result<Inspection, HostError> {
+        releases::inspect(app).await
     }
 
     async fn make_root(&self, app: &App) -> Result<(), HostError> {
         releases::make_root(app).await
     }
 
-    async fn fetch(&self, app: &App) -> Result<(), HostError> {
-        releases::fetch(app).await
+    async fn fetch(&self, app: &App) -> Result<Option<String>, HostError> {
+        {
+            let _ = self.lock_for_steps(app)?;
+            releases::fetch(app).await.map(|()| None)
+        }
+    }
+
+    async fn link(&self, app: &App) -> Result<(), HostError> {
+        releases::link(app).await
+    }
+
+    async fn settle(&self, root: &Root) -> Result<(), HostError> {
+        releases::settle(root).await
+    }
+
+    async fn remove(&self, root: &Root, id: &ReleaseId) -> Result<(), HostError> {
+        releases::remove(root, id).await
     }
 
     async fn switch(&self, root: &Root, to: &ReleaseId) -> Result<(), HostError> {
@@ -146,6 +176,16 @@ impl Managers for LocalHost {
     }
 }
 
+impl Services for LocalHost {
+    async fn services(&self, app: &App, table: &ProcessTable) -> Vec<ObservedService> {
+        self.doors.services(app, table).await
+    }
+
+    async fn renew(&self, app: &App, service: &Service, how: Renewal) -> Result<(), HostError> {
+        self.doors.renew(app, service, how).await
+    }
+}
+
 impl Prober for LocalHost {
     async fn probe(&self, app: &App) -> Result<ProbeAnswer, ProbeFailure> {
         self.probes.probe(app).await
@@ -154,12 +194,11 @@ impl Prober for LocalHost {
 
 impl Commands for LocalHost {
     async fn run(&self, app: &App, command: &CommandLine, timeout: Duration) -> Result<(), HostError> {
-        let lock = {
-            let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.get(&app.root).map(OwnedFd::try_clone).transpose()
-        };
-        let lock = lock.map_err(|error| HostError::io("cannot hand the lock to the step", &error))?;
-        command::run(&self.shim, app, command, timeout, lock).await
+        command::run(&self.shim, app, command, timeout, self.lock_for_steps(app)?).await
+    }
+
+    async fn steps(&self, app: &App, stage: Stage, previous: Option<&ReleaseId>) -> Result<(), HostError> {
+        steps::steps(&self.shim, app, stage, previous, self.lock_for_steps(app)?).await
     }
 }
 
@@ -197,6 +236,18 @@ impl Ledger for LocalHost {
 
     async fn remember(&self, root: &Root, memory: &Memory) -> Result<(), HostError> {
         ledger::remember(root, memory).await
+    }
+
+    async fn records(&self, root: &Root) -> Result<Vec<ReleaseRecord>, HostError> {
+        ledger::records(root).await
+    }
+
+    async fn record(&self, root: &Root, record: &ReleaseRecord) -> Result<(), HostError> {
+        ledger::record(root, record).await
+    }
+
+    async fn forget(&self, root: &Root, id: &ReleaseId) -> Result<(), HostError> {
+        ledger::forget(root, id).await
     }
 }
 

@@ -15,8 +15,9 @@ use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, MemberState};
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
-use crate::model::record::{JournalEntry, Memory};
-use crate::model::release::Release;
+use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
+use crate::model::release::Stage;
+use crate::model::service::{ObservedService, Renewal, Service};
 
 /// What went wrong on a host, in words for people; rooms turn their own errors into this at their door.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,8 @@ pub enum HostErrorKind {
     Storage,
     /// The worker does not stay up.
     WorkerFailed,
+    /// The release itself does not do: a step of it failed, or its gate was not passed.
+    ReleaseFailed,
     /// It took too long.
     TimedOut,
     /// Anything else.
@@ -54,6 +57,12 @@ impl HostError {
     #[must_use]
     pub fn new(kind: HostErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), help: None }
+    }
+
+    /// Trying again as things are would fail again, for the fault is in what the release is or runs.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        matches!(self.kind, HostErrorKind::WorkerFailed | HostErrorKind::ReleaseFailed)
     }
 
     /// Adds what to do.
@@ -93,22 +102,36 @@ pub trait Clock: Send + Sync {
 
 /// The release directories and the link.
 pub trait Releases: Send + Sync {
-    /// Reads the link and `releases/`; looks into the desired release for what it lacks of `requires`.
+    /// Reads the link and `releases/`.
     ///
     /// A root that does not exist has nothing in it where the release has a source, else it is an error.
-    fn layout(&self, root: &Root, desired: &Release) -> impl Future<Output = Result<Layout, HostError>> + Send;
+    fn layout(&self, app: &App) -> impl Future<Output = Result<Layout, HostError>> + Send;
 
     /// Makes the root where the App's release has a source that can fill it; nothing else makes one.
     fn make_root(&self, app: &App) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Brings the App's release from its source into `releases/`. It appears there whole, with all
-    /// that is required of it, on disk, and belonging to the App's user; or not at all. One that is
-    /// there already is left alone.
-    fn fetch(&self, app: &App) -> impl Future<Output = Result<(), HostError>> + Send;
+    /// Brings the files of the App's release from its source into `releases/ID`, where nothing is left of what
+    /// was there before; they belong to the App's user. Returns what it was made of. Until the record
+    /// says otherwise, what is there is half a release.
+    fn fetch(&self, app: &App) -> impl Future<Output = Result<Option<String>, HostError>> + Send;
 
     /// Makes `current` lead to `to`: readers see the old target or the new one, and after the
     /// return a power cut keeps the new one. Refuses to replace anything that is no link.
     fn switch(&self, root: &Root, to: &ReleaseId) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// What the App's release lacks: of its own, of `requires`, of its links. Asked for a release that is there.
+    fn inspect(&self, app: &App) -> impl Future<Output = Result<Inspection, HostError>> + Send;
+
+    /// Links what is shared into the App's release, and the release's own links. What the release itself
+    /// brought in their place moves to `shared/` the first time, and is put aside where that is taken already.
+    fn link(&self, app: &App) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Returns when all that was written below the root is on disk.
+    fn settle(&self, root: &Root) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Removes one release: it has no name in `releases/` any more before the first of its files goes.
+    /// One that is not there is success.
+    fn remove(&self, root: &Root, id: &ReleaseId) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Digest and time of last writing of a file below the root; none inside when it is absent.
     fn content(
@@ -205,8 +228,39 @@ pub trait Prober: Send + Sync {
     fn probe(&self, app: &App) -> impl Future<Output = Result<ProbeAnswer, ProbeFailure>> + Send;
 }
 
+/// What a release lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inspection {
+    /// There is nothing in it.
+    pub empty: bool,
+    /// What `requires` names and it has not.
+    pub missing: Vec<RelativePath>,
+    /// Links of `shared` and `links` that are not there or lead elsewhere.
+    pub unlinked: Vec<RelativePath>,
+}
+
+/// The daemons that serve the release.
+pub trait Services: Send + Sync {
+    /// Looks at each of the App's services; the answers are in their order.
+    fn services(&self, app: &App, table: &ProcessTable) -> impl Future<Output = Vec<ObservedService>> + Send;
+
+    /// Reloads or restarts a service and returns when that has really happened: when its processes are new.
+    fn renew(&self, app: &App, service: &Service, how: Renewal) -> impl Future<Output = Result<(), HostError>> + Send;
+}
+
 /// Runs the App's own commands.
 pub trait Commands: Send + Sync {
+    /// Runs the steps of one stage of the App's release, one after the other, each as its user, with
+    /// `RELEASE_ID`, `RELEASE_PATH`, `ROOT`, `APP` and, where there is one, `PREVIOUS_RELEASE` in its environment;
+    /// their output goes to the release's log. The first that fails or takes too long is the error, with
+    /// the last lines of its output.
+    fn steps(
+        &self,
+        app: &App,
+        stage: Stage,
+        previous: Option<&ReleaseId>,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
     /// Runs a command in the release's directory as the App's user, with `RELEASE_ID` and
     /// `RELEASE_PATH` in its environment; an exit code other than 0 is an error with its last output.
     fn run(
@@ -231,11 +285,21 @@ pub trait Ledger: Send + Sync {
     /// Reads what is remembered; nothing there, or nothing readable there, is the empty memory.
     fn recall(&self, root: &Root) -> impl Future<Output = Memory> + Send;
 
+    /// The records of all releases, ordered by id. One that cannot be read is an error: half a release must
+    /// not be taken for a whole one.
+    fn records(&self, root: &Root) -> impl Future<Output = Result<Vec<ReleaseRecord>, HostError>> + Send;
+
+    /// Replaces the record of one release, atomically; on disk when it returns.
+    fn record(&self, root: &Root, record: &ReleaseRecord) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Removes the record of one release; one that is not there is success.
+    fn forget(&self, root: &Root, id: &ReleaseId) -> impl Future<Output = Result<(), HostError>> + Send;
+
     /// Replaces what is remembered, atomically.
     fn remember(&self, root: &Root, memory: &Memory) -> impl Future<Output = Result<(), HostError>> + Send;
 }
 
 /// A whole host.
-pub trait Host: Clock + Releases + Processes + Managers + Prober + Commands + Ledger {}
+pub trait Host: Clock + Releases + Processes + Managers + Services + Prober + Commands + Ledger {}
 
-impl<T: Clock + Releases + Processes + Managers + Prober + Commands + Ledger> Host for T {}
+impl<T: Clock + Releases + Processes + Managers + Services + Prober + Commands + Ledger> Host for T {}

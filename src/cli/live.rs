@@ -57,6 +57,9 @@ fn line(app: &AppName, event: &Event, terminal: bool) -> Option<String> {
             format!("{}: {}{again}", paint(BAD, safe(&format!("{action} failed"))), safe(error))
         }
         Event::Settling { what } => format!("{} {}", paint(DIM, "waiting:"), safe(what)),
+        Event::KeptOut { release, reason } => {
+            format!("{} {}", paint(BAD, safe(&format!("{release} is kept out:"))), safe(reason))
+        }
         Event::Unhealthy { attempt, of, verdict } => {
             let first = verdict.failure.clone().or_else(|| verdict.rules.iter().find(|rule| !rule.passed).map(broken));
             let why = safe(&first.unwrap_or_default());

@@ -75,9 +75,10 @@ fn verdict<'a>(of: ConditionType, against: impl Iterator<Item = &'a Objection>) 
 fn blocked(app: &App, blocker: &Blocker) -> Objection {
     let (certain, workers, reason) = match blocker {
         Blocker::CurrentIsNotALink { .. } => (true, false, Reason::CurrentIsNotALink),
-        Blocker::ReleaseAbsent { .. } | Blocker::ReleaseEmpty { .. } | Blocker::ReleaseIncomplete { .. } => {
-            (true, false, Reason::ArtifactFailed)
-        }
+        Blocker::ReleaseAbsent { .. }
+        | Blocker::ReleaseEmpty { .. }
+        | Blocker::ReleaseIncomplete { .. }
+        | Blocker::ReleaseHalfMade { .. } => (true, false, Reason::ArtifactFailed),
         Blocker::GroupUnreadable { .. } => (false, true, Reason::DependencyNotReady),
         Blocker::CountBeyondManager { .. } => (true, true, Reason::CountBeyondManager),
     };
@@ -85,12 +86,14 @@ fn blocked(app: &App, blocker: &Blocker) -> Objection {
 }
 
 fn stalled(app: &App, stalled: &Stalled) -> Objection {
-    let (certain, reason) = match stalled {
-        Stalled::RestartDidNotHelp { .. } => (true, Reason::RestartDidNotHelp),
-        Stalled::WorkerUnknown { .. } => (false, Reason::WorkerUnknown),
-        Stalled::ConfigUnreadable { .. } => (false, Reason::ConfigUnreadable),
+    let (certain, workers, reason) = match stalled {
+        Stalled::RestartDidNotHelp { .. } => (true, true, Reason::RestartDidNotHelp),
+        Stalled::WorkerUnknown { .. } => (false, true, Reason::WorkerUnknown),
+        Stalled::ConfigUnreadable { .. } => (false, true, Reason::ConfigUnreadable),
+        Stalled::ServiceUnreadable { .. } => (false, false, Reason::DependencyNotReady),
+        Stalled::NoWayBack { .. } => (true, false, Reason::ReleaseQuarantined),
     };
-    Objection { certain, workers: true, reason, message: explain::stalled(app, stalled).message }
+    Objection { certain, workers, reason, message: explain::stalled(app, stalled).message }
 }
 
 /// One objection for each kind of drift, in the order in which drift is closed, then what settles.
@@ -105,6 +108,12 @@ fn drift(app: &App, difference: &Difference, groups: &[GroupStatus]) -> Vec<Obje
             Drift::ReleaseNotFetched { desired, .. } => {
                 object(true, false, Reason::ReleaseNotFetched, format!("{desired} was not fetched yet"));
             }
+            Drift::SharedNotLinked { release, .. } => {
+                object(true, false, Reason::ReleaseNotBuilt, format!("{release} is not linked to what is shared"));
+            }
+            Drift::StageDue { release, stage, .. } => {
+                object(true, false, Reason::ReleaseNotBuilt, format!("{} has not run for {release} yet", stage.word()));
+            }
             Drift::CurrentElsewhere { observed, .. } => {
                 object(
                     true,
@@ -115,6 +124,12 @@ fn drift(app: &App, difference: &Difference, groups: &[GroupStatus]) -> Vec<Obje
             }
             Drift::ConfigChanged { path, group } => {
                 object(true, false, Reason::ConfigChanged, format!("{path} has changed, and {group} was not told"));
+            }
+            Drift::ServiceStale { service, .. } => {
+                object(true, false, Reason::StaleServices, format!("{service} is to be renewed"));
+            }
+            Drift::ReleaseNotProven { release } => {
+                object(true, false, Reason::ReleaseNotProven, format!("{release} has not passed its gate yet"));
             }
             _ => {}
         }

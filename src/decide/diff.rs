@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::decide::freshness::{Content, Freshness, contents, leads_to_desired};
 use crate::decide::select::{Selection, select};
+use crate::decide::{gate, making, retention, services};
 use crate::model::app::{App, Manager, StrayPolicy, WorkerGroup};
 use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
 use crate::model::names::{MemberName, ReleaseId};
-use crate::model::observed::{Link, MemberState, Observed, Worker};
+use crate::model::observed::{Aim, Link, MemberState, Observed, Worker};
 use crate::model::process::{Known, ProcessId};
 
 /// How many present releases an error lists.
@@ -20,15 +21,21 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(2);
 #[must_use]
 pub fn diff(app: &App, observed: &Observed) -> Difference {
     let mut difference = Difference { blockers: blockers(app, observed), ..Difference::default() };
-    let desired = &app.release.id;
-    if let (Some(source), None) = (&app.release.source, observed.layout.release(desired)) {
-        difference.drift.push(Drift::ReleaseNotFetched { desired: desired.clone(), source: source.clone() });
+    if let Aim::Halt { at, stranded } = &observed.aim {
+        if *stranded {
+            difference.stalled.push(Stalled::NoWayBack { release: app.release.id.clone() });
+        }
+        if at.is_none() {
+            return difference;
+        }
     }
+    making::drift(app, observed, &mut difference);
     if !leads_to_desired(app, &observed.layout.link) {
         difference
             .drift
             .push(Drift::CurrentElsewhere { observed: observed.layout.link.clone(), desired: app.release.id.clone() });
     }
+    making::hook(app, observed, &mut difference);
     for config in &observed.config {
         if let Known::Unknown(why) = &config.content {
             difference.stalled.push(Stalled::ConfigUnreadable {
@@ -52,11 +59,14 @@ pub fn diff(app: &App, observed: &Observed) -> Difference {
         }
         members_drift(app, observed, group, &selection, &mut difference);
     }
+    services::drift(app, observed, &mut difference);
     for stray in &observed.strays {
         if stray.orphan_of.is_some() || app.strays == StrayPolicy::Stop {
             difference.drift.push(Drift::StrayRunning { stray: stray.clone() });
         }
     }
+    gate::drift(app, observed, &mut difference);
+    retention::drift(app, observed, &mut difference);
     difference
 }
 
@@ -192,7 +202,9 @@ fn blockers(app: &App, observed: &Observed) -> Vec<Blocker> {
     }
     let id = &app.release.id;
     match observed.layout.release(id) {
-        None if app.release.source.is_some() => {}
+        // What is half-made is begun anew, and only looked into when it is whole.
+        _ if app.release.source.is_some() && !making::is_whole(app, observed) => {}
+        Some(_) if !making::is_whole(app, observed) => blockers.push(Blocker::ReleaseHalfMade { id: id.clone() }),
         None => blockers.push(Blocker::ReleaseAbsent { id: id.clone(), present: newest(observed) }),
         Some(release) if release.empty => blockers.push(Blocker::ReleaseEmpty { id: id.clone() }),
         // What is required is required before a switch; a release in force is not taken back for it.

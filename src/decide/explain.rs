@@ -9,7 +9,7 @@ use crate::model::observed::{Evidence, Runs};
 use crate::model::report::Problem;
 
 fn problem(message: String, help: Option<String>) -> Problem {
-    Problem { message, help }
+    Problem { message, help, lasting: true }
 }
 
 /// Names in a row: `` `a`, `b` and `c` ``.
@@ -47,6 +47,10 @@ pub fn blocker(app: &App, blocker: &Blocker) -> Problem {
         Blocker::ReleaseIncomplete { id, missing } => problem(
             format!("release `{id}` is not whole: it lacks {}", listed(missing)),
             Some("finish the upload, or correct `spec.release.requires`".to_owned()),
+        ),
+        Blocker::ReleaseHalfMade { id } => problem(
+            format!("release `{id}` was left half-made in `{}`", root.release(id).display()),
+            Some("set `spec.release.source` again, or remove that directory and upload the release".to_owned()),
         ),
         Blocker::GroupUnreadable { group, why } => {
             problem(format!("the workers of `{group}` cannot be observed: {}", why.message), why.help.clone())
@@ -86,6 +90,13 @@ pub fn stalled(app: &App, stalled: &Stalled) -> Problem {
                 Some(format!("look at it with {kind}'s own tools; nothing is done to it until its state is known")),
             )
         }
+        Stalled::ServiceUnreadable { service, why } => {
+            problem(format!("the service `{service}` cannot be observed: {}", why.message), why.help.clone())
+        }
+        Stalled::NoWayBack { release } => problem(
+            format!("release `{release}` is kept out, and no release was ever proven here to go back to"),
+            Some("commit a mended release, or try this one again with `trueup retry`".to_owned()),
+        ),
         Stalled::ConfigUnreadable { path, why, group } => problem(
             format!("cannot tell whether `{}` has changed: {why}", app.root.path().join(path.as_path()).display()),
             Some(format!("let the user who runs trueup read it, or take it off `restartOn` of `{group}`")),

@@ -2,10 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::app::{App, WorkerGroup};
+use crate::model::app::{App, RestartOn, WorkerGroup};
 use crate::model::drift::StaleBecause;
 use crate::model::health::WorkerNumbers;
-use crate::model::names::RelativePath;
+use crate::model::names::{GroupName, RelativePath};
 use crate::model::observed::{Link, Observed, ObservedConfig, Runs, Worker};
 use crate::model::process::{Known, START_GUARD};
 
@@ -43,7 +43,9 @@ pub fn freshness(app: &App, observed: &Observed, group: &WorkerGroup, worker: &W
     Freshness::Fresh
 }
 
-fn is_clearly_after(started: Timestamp, since: Timestamp) -> bool {
+/// Later by more than clocks and the kernel's ticks may err.
+#[must_use]
+pub fn is_clearly_after(started: Timestamp, since: Timestamp) -> bool {
     SignedDuration::try_from(START_GUARD).is_ok_and(|guard| started.duration_since(since) >= guard)
 }
 
@@ -82,8 +84,18 @@ pub fn contents<'a>(
     observed: &'a Observed,
     group: &'a WorkerGroup,
 ) -> impl Iterator<Item = (&'a RelativePath, Content)> + 'a {
-    observed.config.iter().filter(|config| config.group == group.name).filter_map(|config| {
-        let with_step = group.restart_on.iter().find(|wanted| wanted.path == config.path)?.run.is_some();
+    contents_of(app, observed, &group.name, &group.restart_on)
+}
+
+/// The readable `restartOn` files of a group or service of that name.
+pub fn contents_of<'a>(
+    app: &'a App,
+    observed: &'a Observed,
+    name: &'a GroupName,
+    files: &'a [RestartOn],
+) -> impl Iterator<Item = (&'a RelativePath, Content)> + 'a {
+    observed.config.iter().filter(move |config| config.group == *name).filter_map(move |config| {
+        let with_step = files.iter().find(|wanted| wanted.path == config.path)?.run.is_some();
         Some((&config.path, content(app, observed, config, with_step)?))
     })
 }

@@ -1,16 +1,22 @@
 //! Deciding: pure functions from an App and a snapshot to drift, plan and status.
 //!
 //! Sees only the model: no clock, no file system, no async. The dry run, the apply and every
-//! later rollback use these same functions, so a dry run cannot lie about the snapshot it saw.
-//! Begin at [`diff`](diff::diff), then [`plan`](plan::plan); [`health`] judges what a probe answered.
+//! rollback use these same functions, so a dry run cannot lie about the snapshot it saw.
+//! Begin at [`diff`](diff::diff), then [`plan`](plan::plan); [`aim`] says which release
+//! is meant, [`gate`] judges one that was switched to, [`health`] what a probe answered.
 
+pub mod aim;
 mod conditions;
 pub mod diff;
 pub mod explain;
 pub mod freshness;
+pub mod gate;
 pub mod health;
+mod making;
 pub mod plan;
+mod retention;
 pub mod select;
+mod services;
 pub mod status;
 
 #[cfg(test)]

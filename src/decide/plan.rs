@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 
 use crate::decide::diff::diff;
-use crate::model::action::{Action, Plan, Step};
+use crate::model::action::{Action, Phase, Plan, Step};
 use crate::model::app::App;
-use crate::model::drift::{Difference, Drift, StaleBecause};
+use crate::model::drift::{Difference, Drift, ServiceStale, StaleBecause};
 use crate::model::names::{GroupName, ReleaseId};
 use crate::model::observed::{Link, MemberState, Observed, Runs};
+use crate::model::release::Stage;
 
 /// The shortest ordered list of actions that closes the drift between `app` and `observed`.
 #[must_use]
@@ -28,23 +29,27 @@ pub fn plan_for(app: &App, difference: &Difference) -> Plan {
     if !plan.blockers.is_empty() {
         return plan;
     }
-    let mut waves = Waves::new(app, difference);
+    let mut turns = Turns::new(app, difference);
     plan.steps = difference
         .drift
         .iter()
         .map(|drift| {
             let action = action(drift);
-            Step { wave: waves.of(&action), action, reason: reason(drift) }
+            Step { phase: phase(&action), turn: turns.of(&action), action, reason: reason(drift) }
         })
         .collect();
-    plan.steps.sort_by_key(|step| step.wave);
+    plan.steps.sort_by_key(|step| (step.phase, step.turn));
     plan
 }
 
 /// The one action that closes a drift.
 fn action(drift: &Drift) -> Action {
     match drift.clone() {
+        Drift::CurrentNotAdopted { release } => Action::AdoptRelease { id: release },
+        Drift::HoldOver { release } => Action::LiftQuarantine { id: release },
         Drift::ReleaseNotFetched { desired, .. } => Action::FetchRelease { id: desired },
+        Drift::SharedNotLinked { release, .. } => Action::LinkShared { id: release },
+        Drift::StageDue { release, stage, .. } => Action::RunStage { id: release, stage },
         Drift::CurrentElsewhere { desired, .. } => Action::SwitchCurrent { to: desired },
         Drift::ConfigChanged { group, path } => Action::ApplyConfig { group, path },
         Drift::WorkerDown { group, member, .. } => Action::StartWorker { group, member },
@@ -54,32 +59,51 @@ fn action(drift: &Drift) -> Action {
         Drift::WorkerSurplus { group, member, .. } => Action::StopWorker { group, member },
         Drift::WorkerNotEnabled { group, member } => Action::EnableWorker { group, member },
         Drift::StrayRunning { stray } => Action::StopStray { process: stray.process },
+        Drift::ServiceStale { service, how, .. } => Action::RenewService { service, how },
+        Drift::ReleaseNotProven { release } => Action::ProveRelease { id: release },
+        Drift::ReleaseSurplus { release, .. } => Action::PruneRelease { id: release },
     }
 }
 
-/// Gives each action its wave: fetch, switch, configuration, then workers, all groups side by side.
-struct Waves {
-    groups: BTreeMap<GroupName, GroupWaves>,
+/// The part of a pass that an action belongs to.
+fn phase(action: &Action) -> Phase {
+    match action {
+        Action::AdoptRelease { .. } | Action::LiftQuarantine { .. } => Phase::Record,
+        Action::FetchRelease { .. } => Phase::Fetch,
+        Action::LinkShared { .. } => Phase::Link,
+        Action::RunStage { stage, .. } => match stage {
+            Stage::Build => Phase::Build,
+            Stage::Verify => Phase::Verify,
+            Stage::Migrate => Phase::Migrate,
+            Stage::BeforeSwitch => Phase::Switch,
+            Stage::AfterSwitch | Stage::AfterRollback => Phase::Hook,
+        },
+        Action::SwitchCurrent { .. } => Phase::Switch,
+        Action::ApplyConfig { .. } => Phase::Configure,
+        Action::StartWorker { .. }
+        | Action::RestartWorker { .. }
+        | Action::StopWorker { .. }
+        | Action::EnableWorker { .. }
+        | Action::RenewService { .. }
+        | Action::StopStray { .. } => Phase::Replace,
+        Action::ProveRelease { .. } => Phase::Prove,
+        Action::PruneRelease { .. } => Phase::Prune,
+    }
 }
 
-struct GroupWaves {
+/// Gives each restart its turn: as many at a time as `maxUnavailable` allows, all groups side by side.
+struct Turns {
+    groups: BTreeMap<GroupName, GroupTurns>,
+}
+
+struct GroupTurns {
     limit: u32,
-    /// Restarts that still fit into `wave`.
+    /// Restarts that still fit into `turn`.
     left: u32,
-    wave: u32,
+    turn: u32,
 }
 
-/// The release is there and whole before anything depends on it.
-pub const FETCH_WAVE: u32 = 0;
-/// The link moves alone.
-pub const SWITCH_WAVE: u32 = 1;
-/// Changed configuration is made known before any worker reads it.
-pub const CONFIG_WAVE: u32 = 2;
-/// Workers that may go at once. Later waves find no room yet under `maxUnavailable`:
-/// they come only after another look at the host.
-pub const WORKER_WAVE: u32 = 3;
-
-impl Waves {
+impl Turns {
     fn new(app: &App, difference: &Difference) -> Self {
         let groups = app.workers.iter().map(|group| {
             let limit = group.unavailable_limit();
@@ -92,36 +116,44 @@ impl Waves {
             // Who is down already takes up room until another look finds it up.
             let down = u32::try_from(down.count() + coming.count()).unwrap_or(u32::MAX);
             let left = limit.saturating_sub(down);
-            (group.name.clone(), GroupWaves { limit, left, wave: WORKER_WAVE })
+            (group.name.clone(), GroupTurns { limit, left, turn: 0 })
         });
         Self { groups: groups.collect() }
     }
 
     fn of(&mut self, action: &Action) -> u32 {
-        match action {
-            Action::FetchRelease { .. } => FETCH_WAVE,
-            Action::SwitchCurrent { .. } => SWITCH_WAVE,
-            Action::ApplyConfig { .. } => CONFIG_WAVE,
-            Action::StartWorker { .. }
-            | Action::StopWorker { .. }
-            | Action::EnableWorker { .. }
-            | Action::StopStray { .. } => WORKER_WAVE,
-            Action::RestartWorker { group, .. } => {
-                let Some(group) = self.groups.get_mut(group) else { return WORKER_WAVE };
-                if group.left == 0 {
-                    group.wave += 1;
-                    group.left = group.limit;
-                }
-                group.left -= 1;
-                group.wave
-            }
+        let Action::RestartWorker { group, .. } = action else { return 0 };
+        let Some(group) = self.groups.get_mut(group) else { return 0 };
+        if group.left == 0 {
+            group.turn += 1;
+            group.left = group.limit;
         }
+        group.left -= 1;
+        group.turn
     }
 }
 
 /// Why an action is taken, for people.
 fn reason(drift: &Drift) -> String {
     match drift {
+        Drift::CurrentNotAdopted { .. } => "in force and healthy, and not known yet as the way back".to_owned(),
+        Drift::HoldOver { .. } => "what it was held for is over".to_owned(),
+        Drift::SharedNotLinked { paths, .. } if paths.is_empty() => "a fetched release has no links yet".to_owned(),
+        Drift::SharedNotLinked { paths, .. } => {
+            let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
+            format!("it lacks {}", paths.join(", "))
+        }
+        Drift::StageDue { commands: 1, .. } => "not done yet; 1 command".to_owned(),
+        Drift::StageDue { commands, .. } => format!("not done yet; {commands} commands"),
+        Drift::ServiceStale { because, .. } => match because {
+            ServiceStale::Serves(other) => format!("still serves {other}"),
+            ServiceStale::OlderThanSwitch => "has processes that are older than the switch".to_owned(),
+            ServiceStale::Switched => "current was switched, or is about to be".to_owned(),
+            ServiceStale::Config(path) => format!("last renewed before {path} changed"),
+        },
+        Drift::ReleaseNotProven { .. } => "it has not passed its gate yet".to_owned(),
+        Drift::ReleaseSurplus { keep: 1, .. } => "1 release is kept".to_owned(),
+        Drift::ReleaseSurplus { keep, .. } => format!("{keep} releases are kept"),
         Drift::ReleaseNotFetched { source, .. } => format!("not in releases/ yet; its source is {source}"),
         Drift::CurrentElsewhere { observed, .. } => match observed {
             Link::Absent => "current is absent".to_owned(),
@@ -308,10 +340,14 @@ mod tests {
         wanted.release.source = Some(Source::Dir { path: "/srv/build/r2".into() });
         let mut observed = seen("r1", vec![running(1, "r1")]);
         observed.layout.releases.retain(|release| release.id != id("r2"));
+        observed.records.retain(|record| record.id != id("r2"));
         let planned = plan(&wanted, &observed);
-        let steps: Vec<(u32, Action)> = planned.steps.iter().map(|step| (step.wave, step.action.clone())).collect();
+        let steps: Vec<(Phase, Action)> = planned.steps.iter().map(|step| (step.phase, step.action.clone())).collect();
         let fetch = Action::FetchRelease { id: id("r2") };
-        assert_eq!(steps, [(FETCH_WAVE, fetch), (SWITCH_WAVE, switch("r2")), (WORKER_WAVE, restart(1))]);
+        let prove = Action::ProveRelease { id: id("r2") };
+        let expected =
+            [(Phase::Fetch, fetch), (Phase::Switch, switch("r2")), (Phase::Replace, restart(1)), (Phase::Prove, prove)];
+        assert_eq!(steps, expected);
         assert!(planned.steps[0].reason.contains("/srv/build/r2"), "{planned:?}");
         assert_eq!(plan(&wanted, &seen("r2", vec![running(1, "r2")])).steps, vec![], "it is there");
     }
@@ -326,13 +362,13 @@ mod tests {
             workers
         };
         let rows = [
-            ("all up", workers(running(1, "r1")), vec![3, 3, 4, 4, 5]),
-            ("one down already", workers(in_state(1, MemberState::Stopped)), vec![3, 3, 4, 4, 5]),
-            ("one coming back", workers(in_state(1, MemberState::Backoff)), vec![3, 4, 4, 5]),
+            ("all up", workers(running(1, "r1")), vec![0, 0, 1, 1, 2]),
+            ("one down already", workers(in_state(1, MemberState::Stopped)), vec![0, 0, 1, 1, 2]),
+            ("one coming back", workers(in_state(1, MemberState::Backoff)), vec![0, 1, 1, 2]),
         ];
-        for (name, workers, waves) in rows {
+        for (name, workers, turns) in rows {
             let planned = plan(&wanted, &seen("r2", workers));
-            assert_eq!(planned.steps.iter().map(|step| step.wave).collect::<Vec<_>>(), waves, "{name}");
+            assert_eq!(planned.steps.iter().map(|step| step.turn).collect::<Vec<_>>(), turns, "{name}");
         }
     }
 
@@ -378,7 +414,10 @@ mod tests {
             actions,
             ["apply shared/.env to default", "restart web:web_01 (pid 101)", "restart web:web_02 (pid 102)"]
         );
-        assert_eq!(planned.steps.iter().map(|step| step.wave).collect::<Vec<_>>(), [2, 3, 3]);
+        assert_eq!(
+            planned.steps.iter().map(|step| step.phase).collect::<Vec<_>>(),
+            [Phase::Configure, Phase::Replace, Phase::Replace]
+        );
         observed.config[0].modified = Some(seconds_before(noon(), 150));
         assert!(plan(&wanted, &observed).is_empty(), "the release was made after the file was written");
     }

@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::diff::diff;
 use super::freshness::{Freshness, freshness};
-use super::plan::{FETCH_WAVE, SWITCH_WAVE, WORKER_WAVE, plan};
+use super::plan::plan;
 use super::testing::{app, apply, apply_all, builtin, evidence, group, id, noon, process, seconds_before, seen};
 use super::testing::{supervisord, systemd};
-use crate::model::action::{Action, Step};
+use crate::model::action::{Action, Phase, Step};
 use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Link, MemberState, Observed, ObservedConfig, ObservedGroup, Runs, Stray, Worker};
@@ -158,6 +158,7 @@ fn build(link: Link, seeds: &[GroupSeed], stop_strays: bool, strays: u32, helple
                     path,
                     digest: Some(if *same { "new" } else { "old" }.to_owned()),
                     at: seconds_before(noon(), age),
+                    release: with_step.then(|| id("r2")),
                 }),
             });
         }
@@ -234,9 +235,9 @@ proptest! {
     fn the_order_is_safe_and_max_unavailable_is_kept((app, observed) in a_case()) {
         let planned = plan(&app, &observed);
         for step in &planned.steps {
-            prop_assert_eq!(matches!(step.action, Action::FetchRelease { .. }), step.wave == FETCH_WAVE);
-            prop_assert_eq!(matches!(step.action, Action::SwitchCurrent { .. }), step.wave == SWITCH_WAVE);
-            prop_assert!(step.action.group().is_none() || step.wave > SWITCH_WAVE);
+            prop_assert_eq!(matches!(step.action, Action::FetchRelease { .. }), step.phase == Phase::Fetch);
+            prop_assert_eq!(matches!(step.action, Action::SwitchCurrent { .. }), step.phase == Phase::Switch);
+            prop_assert!(step.action.group().is_none() || step.phase > Phase::Switch);
         }
         for wanted in &app.workers {
             let of_group = |step: &&Step| step.action.group() == Some(&wanted.name);
@@ -251,15 +252,15 @@ proptest! {
                 .iter()
                 .filter(|one| one.group == wanted.name && !one.leaving && !one.state.is_up())
                 .count();
-            let last = planned.steps.iter().map(|step| step.wave).max().unwrap_or(0);
-            for wave in WORKER_WAVE..=last {
+            let last = planned.steps.iter().map(|step| step.turn).max().unwrap_or(0);
+            for turn in 0..=last {
                 let restarts = planned
                     .steps
                     .iter()
                     .filter(of_group)
-                    .filter(|step| step.wave == wave && matches!(step.action, Action::RestartWorker { .. }))
+                    .filter(|step| step.turn == turn && matches!(step.action, Action::RestartWorker { .. }))
                     .count();
-                let down = if wave == WORKER_WAVE { starts + coming } else { 0 };
+                let down = if turn == 0 { starts + coming } else { 0 };
                 prop_assert!(restarts == 0 || restarts + down <= wanted.unavailable_limit() as usize);
             }
         }
@@ -280,7 +281,7 @@ proptest! {
     fn acting_in_any_order_within_a_wave_ends_the_same((app, observed) in a_case()) {
         let planned = plan(&app, &observed);
         let mut reversed = planned.steps.clone();
-        reversed.sort_by_key(|step| (step.wave, std::cmp::Reverse(step.action.clone())));
+        reversed.sort_by_key(|step| (step.phase, step.turn, std::cmp::Reverse(step.action.clone())));
         let mut after = observed.clone();
         for step in &reversed {
             after = apply(&app, &after, &step.action);

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
 
+use crate::decide::aim::aim;
+use crate::decide::gate;
 use crate::model::action::Action;
 use crate::model::app::{
     App, Builtin, CommandLine, Fingerprint, Manager, Supervisord, Systemd, TemplateUnit, WorkerGroup,
 };
 use crate::model::names::{AppName, GroupName, MemberName, ReleaseId, Root};
 use crate::model::observed::{
-    Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
+    Aim, Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
 };
 use crate::model::process::{Inode, Known, Pid, ProcessId, StartTicks};
-use crate::model::record::AppliedConfig;
-use crate::model::release::Release;
+use crate::model::record::{AppliedConfig, DueHook, Making, ReleaseRecord, Renewed};
+use crate::model::release::{Release, Stage};
 
 /// The moment of every snapshot made here.
 pub fn noon() -> Timestamp {
@@ -102,7 +104,7 @@ pub fn in_state(ordinal: u32, state: MemberState) -> Worker {
     worker
 }
 
-/// A snapshot whose link leads to `link`, with the releases r1, r2 and r3, and these members of group `default`.
+/// A snapshot whose link leads to `link`, with the proven releases r1, r2 and r3, and these members of group `default`.
 pub fn seen(link: &str, workers: Vec<Worker>) -> Observed {
     Observed {
         at: noon(),
@@ -119,6 +121,7 @@ pub fn seen(link: &str, workers: Vec<Worker>) -> Observed {
                     made: Some(seconds_before(noon(), 120)),
                     empty: false,
                     missing: Vec::new(),
+                    unlinked: Vec::new(),
                 })
                 .collect(),
         },
@@ -126,8 +129,23 @@ pub fn seen(link: &str, workers: Vec<Worker>) -> Observed {
         strays: Vec::new(),
         config: Vec::new(),
         health: None,
+        well: None,
         helpless: Vec::new(),
+        records: ["r1", "r2", "r3"].iter().zip([30, 20, 10]).map(|(name, minutes)| record(name, minutes)).collect(),
+        aim: Aim::Desired,
+        services: Vec::new(),
+        serving: None,
+        renewed: Vec::new(),
+        due: None,
+        suspended: None,
     }
+}
+
+/// The record of a release that was proven so many minutes before noon.
+pub fn record(name: &str, minutes: i64) -> ReleaseRecord {
+    let at = seconds_before(noon(), minutes * 60);
+    let proven = ReleaseRecord::adopted(id(name), at);
+    ReleaseRecord { verified: Some(at), migrated: Some(at), switched: Some(at), proven: Some(at), ..proven }
 }
 
 /// What a successful action makes of a snapshot, one second later.
@@ -143,12 +161,50 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
                 made: Some(now),
                 empty: false,
                 missing: Vec::new(),
+                unlinked: app.release.shared.dirs.clone(),
             });
             after.layout.releases.sort_by(|one, other| one.id.cmp(&other.id));
+            let made = if app.release.build.is_empty() { Making::Built } else { Making::Fetched };
+            let fresh = ReleaseRecord { made, ..ReleaseRecord::adopted(id.clone(), now) };
+            after.records.retain(|record| record.id != *id);
+            after.records.push(ReleaseRecord { recipe: Some(app.fingerprint.recipe.clone()), ..fresh });
+        }
+        Action::LinkShared { id } => {
+            after.layout.releases.iter_mut().find(|release| release.id == *id).unwrap().unlinked.clear();
+        }
+        Action::RunStage { id, stage } => {
+            if *stage == Stage::Build {
+                change(&mut after, id, |record| record.made = Making::Built);
+            }
+            change(&mut after, id, |record| gate::ran(record, *stage, now));
+            after.due = after.due.filter(|due| due.stage != *stage);
+        }
+        Action::AdoptRelease { id } | Action::ProveRelease { id } => {
+            change(&mut after, id, |record| record.proven = Some(now));
+        }
+        Action::LiftQuarantine { id } => {
+            change(&mut after, id, |record| record.quarantine = None);
+            after.aim = aim(app, &after.layout, &after.records);
+        }
+        Action::PruneRelease { id } => {
+            after.layout.releases.retain(|release| release.id != *id);
+            after.records.retain(|record| record.id != *id);
+        }
+        Action::RenewService { service, .. } => {
+            after.renewed.retain(|noted| noted.service != *service);
+            after.renewed.push(Renewed { service: service.clone(), at: now });
+            let seen = after.services.iter_mut().find(|seen| seen.service == *service).unwrap();
+            let state = seen.seen.as_mut().unwrap();
+            (state.renewed, state.oldest) = (Some(now), Some(now));
+            after.serving = after.serving.map(|_| [app.release.id.to_string()].into());
         }
         Action::SwitchCurrent { to } => {
             after.layout.link = Link::Release { id: to.clone() };
             after.layout.link_changed = Some(now);
+            change(&mut after, to, |record| record.switched = Some(now));
+            if !app.release.hooks.after_switch.is_empty() {
+                after.due = Some(DueHook { release: to.clone(), stage: Stage::AfterSwitch });
+            }
             // What a silent worker runs is told by the link's change: it was there before.
             for group in &mut after.groups {
                 for worker in group.members.iter_mut().flatten() {
@@ -163,8 +219,13 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
             let config = after.config.iter_mut().find(|one| one.group == *group && one.path == *path).unwrap();
             let Known::Known(digest) = &config.content else { panic!("applied what could not be read") };
             let at = if wanted.run.is_some() { now } else { config.modified.unwrap_or(now) };
-            config.applied =
-                Some(AppliedConfig { group: group.clone(), path: path.clone(), digest: digest.clone(), at });
+            config.applied = Some(AppliedConfig {
+                group: group.clone(),
+                path: path.clone(),
+                digest: digest.clone(),
+                at,
+                release: None,
+            });
         }
         Action::StartWorker { group, member } | Action::RestartWorker { group, member, .. } => {
             let manager = &app.group(group).unwrap().manager;
@@ -205,6 +266,14 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
         Action::StopStray { process } => after.strays.retain(|stray| stray.process != *process),
     }
     after
+}
+
+fn change(observed: &mut Observed, of: &ReleaseId, how: impl FnOnce(&mut ReleaseRecord)) {
+    let at = observed.at;
+    if !observed.records.iter().any(|record| record.id == *of) {
+        observed.records.push(ReleaseRecord::adopted(of.clone(), at));
+    }
+    how(observed.records.iter_mut().find(|record| record.id == *of).unwrap());
 }
 
 /// Snapshot after all steps of a plan.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::action::Action;
 use crate::model::health::HealthVerdict;
-use crate::model::names::AppName;
+use crate::model::names::{AppName, ReleaseId};
 
 /// Something that just happened in a pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +36,13 @@ pub enum Event {
     Settling {
         /// What, in words.
         what: String,
+    },
+    /// The desired release is kept out from now on.
+    KeptOut {
+        /// The release.
+        release: ReleaseId,
+        /// What failed.
+        reason: String,
     },
     /// The health contract was not met, and is tried again.
     Unhealthy {

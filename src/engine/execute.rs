@@ -1,4 +1,4 @@
-//! Does the steps of one plan: wave after wave, side by side within a wave, each journaled before and after.
+//! Does the steps of one plan: phase after phase, side by side within a phase, each journaled before and after.
 //!
 //! It never asks why a step is there. A step that fails keeps back what stands on it; the rest goes on.
 
@@ -10,15 +10,15 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use crate::decide::plan::{CONFIG_WAVE, FETCH_WAVE, SWITCH_WAVE, WORKER_WAVE};
 use crate::engine::events::{Event, Listener};
 use crate::engine::interrupt::Interrupt;
-use crate::model::action::{Action, Plan, Step};
+use crate::engine::making::{Making, of_release};
+use crate::model::action::{Action, Phase, Plan, Step};
 use crate::model::app::{App, WorkerGroup};
-use crate::model::names::{GroupName, RelativePath};
+use crate::model::names::{GroupName, RelativePath, ReleaseId};
 use crate::model::observed::{Observed, Rung};
 use crate::model::process::{Known, START_GUARD};
-use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory};
+use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory, ReleaseRecord, Renewed};
 use crate::model::report::{Problem, Tried};
 use crate::ports::{GroupOf, Host, HostError, HostErrorKind};
 
@@ -29,62 +29,73 @@ const STEP_TIMEOUT: Duration = Duration::from_mins(5);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRIES: usize = 2;
 
+/// What all rounds of a pass have in common.
+#[derive(Clone, Copy)]
+pub struct Round<'a> {
+    /// Names the pass in the journal.
+    pub pass: &'a str,
+    /// Who is told.
+    pub listener: &'a dyn Listener,
+    /// Looked at before each phase and each further try.
+    pub interrupt: &'a Interrupt,
+}
+
 /// Does steps for one App in one pass, whose lock the caller holds.
 pub struct Executor<'a, H> {
     /// The host.
     pub host: &'a H,
-    /// The App.
+    /// The App as it is wished for.
+    pub wish: &'a App,
+    /// The same with the release that is aimed at.
     pub app: &'a App,
     /// Names the pass in the journal.
     pub pass: &'a str,
     /// Who is told.
     pub listener: &'a dyn Listener,
-    /// Looked at before each wave and each further try.
+    /// Looked at before each phase and each further try.
     pub interrupt: &'a Interrupt,
     /// One writer of the memory at a time.
     memory: tokio::sync::Mutex<()>,
 }
 
 impl<'a, H: Host> Executor<'a, H> {
-    /// An executor for one pass.
-    pub fn new(host: &'a H, app: &'a App, pass: &'a str, listener: &'a dyn Listener, interrupt: &'a Interrupt) -> Self {
-        Self { host, app, pass, listener, interrupt, memory: tokio::sync::Mutex::new(()) }
+    /// An executor for one round of a pass.
+    pub fn new(host: &'a H, wish: &'a App, app: &'a App, of: Round<'a>) -> Self {
+        let Round { pass, listener, interrupt } = of;
+        Self { host, wish, app, pass, listener, interrupt, memory: tokio::sync::Mutex::new(()) }
     }
 
-    /// Does the waves that may go now and says what came of each step. Waves that must wait until
-    /// another look finds room for them are left to the next round.
+    /// Does the steps that may go now, phase after phase, and says what came of each. After a preparation, before
+    /// the proof and before the pruning the host is looked at again; later turns wait for that, too.
     pub async fn execute(&self, plan: &Plan, observed: &Observed) -> Vec<Tried> {
         let mut tried = Vec::new();
         let mut switched = observed.layout.link_changed;
         let mut without_config: BTreeSet<GroupName> = BTreeSet::new();
-        for wave in FETCH_WAVE..=WORKER_WAVE {
-            let steps: Vec<&Step> = plan
-                .steps
-                .iter()
-                .filter(|step| step.wave == wave)
-                .filter(|step| step.action.group().is_none_or(|group| !without_config.contains(group)))
-                .collect();
-            if steps.is_empty() {
-                continue;
-            }
+        let Some(part) = plan.next().map(Part::of) else { return tried };
+        let mut now: Vec<&Step> =
+            plan.steps.iter().filter(|step| step.turn == 0 && Part::of(step.phase) == part).collect();
+        while let Some(phase) = now.first().map(|step| step.phase) {
+            let (mut steps, rest): (Vec<&Step>, Vec<&Step>) = now.into_iter().partition(|step| step.phase == phase);
+            now = rest;
+            steps.retain(|step| renewed(&step.action).is_none_or(|group| !without_config.contains(group)));
             if self.interrupt.is_asked() {
                 break;
             }
-            if wave == WORKER_WAVE {
+            if phase == Phase::Replace {
                 self.keep_clear_of(last_change(plan, observed, switched)).await;
             }
-            let done = join_all(steps.into_iter().map(|step| self.step(step, observed))).await;
+            let done = join_all(steps.into_iter().map(|step| self.step(step, observed, switched))).await;
             let failed = |one: &&Tried| one.problem.is_some();
-            if wave == CONFIG_WAVE {
-                // A worker restarted now would read the old configuration again.
+            if phase == Phase::Configure {
+                // What is restarted now would read the old configuration again.
                 without_config.extend(done.iter().filter(failed).filter_map(|one| one.action.group().cloned()));
             }
-            let stands_on_it = matches!(wave, FETCH_WAVE | SWITCH_WAVE) && done.iter().any(|one| one.problem.is_some());
+            let stands_on_it = phase < Phase::Configure && done.iter().any(|one| one.problem.is_some());
             tried.extend(done);
             if stands_on_it {
                 break;
             }
-            if wave == SWITCH_WAVE {
+            if phase == Phase::Switch {
                 switched = Some(self.host.now());
             }
         }
@@ -99,12 +110,12 @@ impl<'a, H: Host> Executor<'a, H> {
         }
     }
 
-    async fn step(&self, step: &Step, observed: &Observed) -> Tried {
+    async fn step(&self, step: &Step, observed: &Observed, switched: Option<Timestamp>) -> Tried {
         let began = self.host.now();
         let Step { action, reason, .. } = step;
         self.tell(&Event::Begun { action: action.clone(), reason: reason.clone() });
         let result = match self.journal(JournalEvent::Begin { action: action.clone(), reason: reason.clone() }).await {
-            Ok(()) => self.act(action, observed).await,
+            Ok(()) => self.act(action, observed, switched).await,
             Err(error) => Err(error),
         };
         let took = elapsed(began, self.host.now());
@@ -128,16 +139,51 @@ impl<'a, H: Host> Executor<'a, H> {
             // What was done stays done; the next look at the host does not need the journal.
             warn!(%error, "cannot write the journal");
         }
-        let problem = result.err().map(|error| Problem { message: format!("{action}: {error}"), help: error.help });
+        let problem = result.err().map(|error| {
+            let lasting = error.is_lasting();
+            Problem { message: format!("{action}: {error}"), help: error.help, lasting }
+        });
         Tried { action: action.clone(), reason: reason.clone(), began, took, problem }
     }
 
-    async fn act(&self, action: &Action, observed: &Observed) -> Result<(), HostError> {
+    async fn act(&self, action: &Action, observed: &Observed, switched: Option<Timestamp>) -> Result<(), HostError> {
         let (host, app) = (self.host, self.app);
         match action {
-            Action::FetchRelease { .. } => host.fetch(app).await,
-            Action::SwitchCurrent { to } => host.switch(&app.root, to).await,
-            Action::ApplyConfig { group, path } => self.apply_config(self.group(group)?, path, observed).await,
+            Action::AdoptRelease { id } => {
+                let now = host.now();
+                let known = observed.record(id).cloned();
+                let known = known.unwrap_or_else(|| ReleaseRecord::adopted(id.clone(), now));
+                host.record(&app.root, &ReleaseRecord { proven: Some(now), ..known }).await
+            }
+            Action::LiftQuarantine { id } => match observed.record(id).cloned() {
+                Some(known) => host.record(&app.root, &ReleaseRecord { quarantine: None, ..known }).await,
+                None => Ok(()),
+            },
+            Action::FetchRelease { .. } => self.making(observed).fetch().await,
+            Action::LinkShared { .. } => host.link(app).await.map_err(of_release),
+            Action::RunStage { stage, .. } => self.making(observed).run(*stage).await,
+            Action::SwitchCurrent { to } => self.making(observed).switch(to).await,
+            Action::ApplyConfig { group, path } => self.apply_config(group, path, observed).await,
+            Action::RenewService { service, how } => {
+                // What is renewed now must be told apart from what was there before the switch.
+                self.keep_clear_of(switched).await;
+                let wanted = app.services.iter().find(|wanted| wanted.name == *service);
+                let wanted = wanted.ok_or_else(|| {
+                    HostError::new(HostErrorKind::Other, format!("the App has no service `{service}`"))
+                })?;
+                host.renew(app, wanted, *how).await?;
+                let noted = Renewed { service: service.clone(), at: host.now() };
+                self.remember(|memory| {
+                    memory.renewed.retain(|known| known.service != noted.service);
+                    memory.renewed.push(noted);
+                })
+                .await
+            }
+            Action::ProveRelease { .. } => self.prove(observed).await,
+            Action::PruneRelease { id } => {
+                host.remove(&app.root, id).await?;
+                host.forget(&app.root, id).await
+            }
             Action::StartWorker { group, member } => {
                 let of = GroupOf { app, group: self.group(group)? };
                 self.insist(action, || host.start(of, member), || host.start(of, member)).await
@@ -182,17 +228,17 @@ impl<'a, H: Host> Executor<'a, H> {
         result
     }
 
-    async fn apply_config(
-        &self,
-        group: &WorkerGroup,
-        path: &RelativePath,
-        observed: &Observed,
-    ) -> Result<(), HostError> {
-        let seen = observed.config.iter().find(|config| config.group == group.name && config.path == *path);
+    fn making<'b>(&'b self, observed: &'b Observed) -> Making<'b, 'a, H> {
+        Making { executor: self, observed }
+    }
+
+    async fn apply_config(&self, name: &GroupName, path: &RelativePath, observed: &Observed) -> Result<(), HostError> {
+        let seen = observed.config.iter().find(|config| config.group == *name && config.path == *path);
         let Some((seen, Known::Known(digest))) = seen.map(|seen| (seen, &seen.content)) else {
             return Err(HostError::new(HostErrorKind::Other, format!("`{path}` was not read")));
         };
-        let run = group.restart_on.iter().find(|wanted| wanted.path == *path).and_then(|wanted| wanted.run.as_ref());
+        let run = self.app.restart_on(name).iter().find(|wanted| wanted.path == *path);
+        let run = run.and_then(|wanted| wanted.run.as_ref());
         let at = match run {
             Some(command) => {
                 self.host.run(self.app, command, STEP_TIMEOUT).await?;
@@ -200,9 +246,15 @@ impl<'a, H: Host> Executor<'a, H> {
             }
             None => seen.modified.unwrap_or_else(|| self.host.now()),
         };
-        let applied = AppliedConfig { group: group.name.clone(), path: path.clone(), digest: digest.clone(), at };
+        let release = run.map(|_| self.app.release.id.clone());
+        let (group, path, digest) = (name.clone(), path.clone(), digest.clone());
+        let applied = AppliedConfig { group, path, digest, at, release };
         self.remember(|memory| {
-            memory.config.retain(|known| known.group != applied.group || known.path != applied.path);
+            let is_there = |id: &ReleaseId| observed.layout.release(id).is_some();
+            memory.config.retain(|known| {
+                let same = known.group == applied.group && known.path == applied.path;
+                known.release.as_ref().is_none_or(is_there) && !(same && known.release == applied.release)
+            });
             memory.config.push(applied);
         })
         .await?;
@@ -250,6 +302,34 @@ impl<'a, H: Host> Executor<'a, H> {
     /// A stray gets as long as the most patient group: it may be anybody's worker.
     fn stray_grace(&self) -> Duration {
         self.app.workers.iter().map(|group| group.stop_timeout).max().unwrap_or(Duration::from_secs(30))
+    }
+}
+
+/// Steps of one part go without another look in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Preparation,
+    Switch,
+    Proof,
+    Pruning,
+}
+
+impl Part {
+    fn of(phase: Phase) -> Self {
+        match phase {
+            phase if phase.is_preparation() => Self::Preparation,
+            Phase::Prove => Self::Proof,
+            Phase::Prune => Self::Pruning,
+            _ => Self::Switch,
+        }
+    }
+}
+
+/// The group or service that reads its configuration anew by this action.
+fn renewed(action: &Action) -> Option<&GroupName> {
+    match action {
+        Action::RenewService { service, .. } => Some(service),
+        _ => action.group(),
     }
 }
 

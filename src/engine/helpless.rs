@@ -48,12 +48,7 @@ fn made(observed: &Observed, tried: &Tried, group: &GroupName, member: &MemberNa
         Action::RestartWorker { group: of, member: name, process: old } => {
             of == group && name == member && *old != Some(process)
         }
-        Action::FetchRelease { .. }
-        | Action::SwitchCurrent { .. }
-        | Action::ApplyConfig { .. }
-        | Action::StopWorker { .. }
-        | Action::EnableWorker { .. }
-        | Action::StopStray { .. } => false,
+        _ => false,
     };
     if !of_member || tried.problem.is_some() {
         return false;

@@ -9,26 +9,31 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tracing::{Instrument, debug, info_span, warn};
 
+use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
-use crate::decide::plan::{WORKER_WAVE, plan_for};
+use crate::decide::freshness::leads_to_desired;
+use crate::decide::gate;
+use crate::decide::plan::plan_for;
 use crate::engine::events::{Event, Listener};
-use crate::engine::execute::{Executor, elapsed};
+use crate::engine::execute::{Executor, Round, elapsed};
 use crate::engine::helpless::{helpless, living};
 use crate::engine::interrupt::Interrupt;
 use crate::engine::patience::Patience;
-use crate::model::action::Plan;
+use crate::model::action::{Phase, Plan};
 use crate::model::app::App;
-use crate::model::drift::Difference;
-use crate::model::observed::Observed;
+use crate::model::drift::{Difference, Stalled};
+use crate::model::health::HealthVerdict;
+use crate::model::observed::{Aim, Observed};
 use crate::model::record::JournalEvent;
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
+use crate::model::service::OnRelease;
 use crate::observe::{Probing, observe, observe_all, verdict};
 use crate::ports::{Host, HostError};
 
 /// The pause between two looks at something that changes by itself.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 /// Rounds that a pass may take beyond those that `maxUnavailable` asks for.
-const SPARE_ROUNDS: u32 = 4;
+const SPARE_ROUNDS: u32 = 12;
 
 /// What a pass may do, and why it is made.
 #[derive(Debug, Clone)]
@@ -104,6 +109,8 @@ struct Pass<'a, H> {
     request: &'a Request,
     listener: &'a dyn Listener,
     report: PassReport,
+    /// The desired release was put into quarantine in this pass.
+    kept_out: bool,
 }
 
 impl<'a, H: Host> Pass<'a, H> {
@@ -126,18 +133,19 @@ impl<'a, H: Host> Pass<'a, H> {
             health_attempts: 0,
             problems: Vec::new(),
         };
-        Self { host, app, request, listener, report }
+        Self { host, app, request, listener, report, kept_out: false }
     }
 
     async fn run(mut self, look: Result<Observed, HostError>) -> PassReport {
         match look {
             Err(error) => self.problem(&error),
             Ok(observed) => {
-                self.report.difference = diff(self.app, &observed);
-                self.report.plan = plan_for(self.app, &self.report.difference);
+                let aimed = aimed(self.app, &observed.aim);
+                self.report.difference = diff(&aimed, &observed);
+                self.report.plan = plan_for(&aimed, &self.report.difference);
                 self.report.health_attempts = u32::from(observed.health.is_some());
                 self.report.before = Some(observed.clone());
-                if acts(self.app, self.request) {
+                if acts(self.app, self.request) && observed.suspended.is_none() {
                     self.converge(observed).await;
                 } else {
                     self.report.remaining = self.report.difference.clone();
@@ -152,66 +160,85 @@ impl<'a, H: Host> Pass<'a, H> {
     }
 
     fn problem(&mut self, error: &HostError) {
-        self.report.problems.push(Problem { message: error.to_string(), help: error.help.clone() });
+        let (message, help, lasting) = (error.to_string(), error.help.clone(), error.is_lasting());
+        self.report.problems.push(Problem { message, help, lasting });
     }
 
-    /// Rounds until nothing is left that an action closes, then the proof.
+    /// Rounds until nothing is left that an action closes, then the last question for health.
     async fn converge(&mut self, first: Observed) {
-        let (host, app) = (self.host, self.app);
+        let (host, wish) = (self.host, self.app);
         let pass = self.report.pass.clone();
-        let executor = Executor::new(host, app, &pass, self.listener, &self.request.interrupt);
+        let round = Round { pass: &pass, listener: self.listener, interrupt: &self.request.interrupt };
         let mut observed = first;
         let mut journaled = false;
-        let mut patience = Patience::new(app, host.now());
+        let mut patience = Patience::new(wish, host.now());
         let mut rounds =
-            SPARE_ROUNDS + app.workers.iter().map(|g| g.count.div_ceil(g.unavailable_limit())).sum::<u32>();
+            SPARE_ROUNDS + wish.workers.iter().map(|g| g.count.div_ceil(g.unavailable_limit())).sum::<u32>();
         loop {
-            let difference = diff(app, &observed);
-            let plan = plan_for(app, &difference);
+            let app = aimed(wish, &observed.aim);
+            let executor = Executor::new(host, wish, &app, round);
+            let difference = diff(&app, &observed);
+            let plan = plan_for(&app, &difference);
             if !plan.blockers.is_empty() || self.request.interrupt.is_asked() {
                 break;
             }
-            let possible = plan.steps.iter().any(|step| step.wave <= WORKER_WAVE);
-            if possible {
-                if rounds == 0 {
-                    warn!("the drift comes back as fast as it is closed");
-                    break;
-                }
-                rounds -= 1;
-                if !journaled {
-                    if let Err(error) = executor.journal(self.started()).await {
-                        self.problem(&error);
-                        break;
-                    }
-                    journaled = true;
-                }
-                let tried = executor.execute(&plan, &observed).await;
-                let failed = tried.iter().any(|one| one.problem.is_some());
-                self.report.problems.extend(tried.iter().filter_map(|one| one.problem.clone()));
-                let Some(next) = self.look().await else { break };
-                observed = next;
-                self.note_helpless(&executor, &mut observed, &tried).await;
-                self.report.tried.extend(tried);
-                if failed {
-                    break;
-                }
-                patience = Patience::new(app, host.now());
-            } else if let Some(waiting) = difference.settling.first() {
+            let next = plan.next();
+            // A release is judged, and old ones go, when nothing moves any more and nothing stands in the way.
+            let at_rest = next.is_none_or(|phase| phase >= Phase::Prove);
+            if let Some(waiting) = difference.settling.first().filter(|_| at_rest) {
                 if patience.is_over(host.now(), &difference.settling) {
+                    if let Some(reason) = gate::blame_unsettled(&app, &observed, &difference.settling)
+                        && let Some(next) = self.keep_out(&executor, &observed, reason).await
+                    {
+                        observed = next;
+                        continue;
+                    }
                     break;
                 }
                 if patience.is_first_wait() {
                     executor.tell(&Event::Settling { what: format!("{} is {}", waiting.member, waiting.state) });
                 }
                 self.pause(SETTLE_PAUSE).await;
-                let Some(next) = self.look().await else { break };
+                let Some(next) = self.look(Probing::Not).await else { break };
                 observed = next;
-            } else {
+                continue;
+            }
+            if next.is_none() || (at_rest && !difference.stalled.is_empty()) {
                 break;
             }
+            if rounds == 0 {
+                warn!("the drift comes back as fast as it is closed");
+                break;
+            }
+            rounds -= 1;
+            if !journaled {
+                if let Err(error) = executor.journal(self.started()).await {
+                    self.problem(&error);
+                    break;
+                }
+                journaled = true;
+            }
+            let tried = executor.execute(&plan, &observed).await;
+            let failed = tried.iter().any(|one| one.problem.is_some());
+            self.report.problems.extend(tried.iter().filter_map(|one| one.problem.clone()));
+            let Some(mut next) = self.look(probing_after(&app, &observed)).await else { break };
+            self.note_helpless(&executor, &mut next, &tried).await;
+            let blame = gate::blame(&app, &observed, &tried);
+            observed = next;
+            self.report.tried.extend(tried);
+            if let Some(reason) = blame {
+                let Some(next) = self.keep_out(&executor, &observed, reason).await else { break };
+                observed = next;
+            } else if failed {
+                break;
+            }
+            patience = Patience::new(wish, host.now());
         }
-        self.report.remaining = diff(app, &observed);
+        let app = aimed(wish, &observed.aim);
+        let executor = Executor::new(host, wish, &app, round);
+        self.report.remaining = diff(&app, &observed);
         self.prove(&mut observed, &executor).await;
+        self.hold(&mut observed).await;
         self.report.after = Some(observed);
         if journaled {
             let outcome = self.outcome();
@@ -220,6 +247,45 @@ impl<'a, H: Host> Pass<'a, H> {
             if let Err(error) = executor.journal(entry).await {
                 warn!(%error, "cannot write the journal");
             }
+        }
+    }
+
+    /// Puts the release into quarantine and looks again, for that changes what is aimed at.
+    async fn keep_out(&mut self, executor: &Executor<'_, H>, observed: &Observed, reason: String) -> Option<Observed> {
+        let at = self.host.now();
+        let evidence = observed.health.iter().filter_map(HealthVerdict::complaint).collect();
+        let record = gate::keep_out(executor.app, observed, at, reason.clone(), evidence);
+        executor.tell(&Event::KeptOut { release: record.id.clone(), reason: reason.clone() });
+        self.kept_out = true;
+        let release = record.id.clone();
+        if let Err(error) = executor.journal(JournalEvent::Quarantined { release, reason }).await {
+            warn!(%error, "cannot write the journal");
+        }
+        // A release that failed is worth less than the way back: on a full disk, that needs the room.
+        if let Err(error) = self.host.record(&executor.app.root, &record).await {
+            self.problem(&error);
+            return None;
+        }
+        self.look(Probing::Not).await
+    }
+
+    /// If the release that was gone back to is no healthier, the fault may be elsewhere: the other one is held
+    /// only for as long as that is so.
+    async fn hold(&mut self, observed: &mut Observed) {
+        let sick = observed.health.as_ref().is_some_and(|verdict| !verdict.healthy);
+        if !self.kept_out || !sick || !matches!(observed.aim, Aim::Back { .. }) {
+            return;
+        }
+        let Some(at) = observed.records.iter().position(|record| record.id == self.app.release.id) else { return };
+        let Some(quarantine) = observed.records.get_mut(at).and_then(|record| record.quarantine.as_mut()) else {
+            return;
+        };
+        quarantine.held = true;
+        let record = observed.records.get(at).cloned();
+        if let Some(record) = record
+            && let Err(error) = self.host.record(&self.app.root, &record).await
+        {
+            self.problem(&error);
         }
     }
 
@@ -233,7 +299,7 @@ impl<'a, H: Host> Pass<'a, H> {
 
     /// Writes down restarts that did not help, so that no pass repeats them.
     async fn note_helpless(&mut self, executor: &Executor<'_, H>, observed: &mut Observed, tried: &[Tried]) {
-        let found = helpless(self.app, observed, tried);
+        let found = helpless(&aimed(self.app, &observed.aim), observed, tried);
         if found.is_empty() {
             return;
         }
@@ -248,9 +314,9 @@ impl<'a, H: Host> Pass<'a, H> {
         observed.helpless.extend(found);
     }
 
-    /// Another look, without asking the application.
-    async fn look(&mut self) -> Option<Observed> {
-        match observe(self.host, self.app, Probing::Not).await {
+    /// Another look.
+    async fn look(&mut self, probing: Probing) -> Option<Observed> {
+        match observe(self.host, self.app, probing).await {
             Ok(observed) => Some(observed),
             Err(error) => {
                 self.problem(&error);
@@ -287,15 +353,16 @@ impl<'a, H: Host> Pass<'a, H> {
 
     async fn ask(&mut self, observed: &mut Observed) {
         let answer = self.host.probe(self.app).await;
-        observed.health = verdict(self.app, observed, &answer);
+        let app = aimed(self.app, &observed.aim);
+        observed.health = verdict(&app, observed, &[answer]);
         self.report.health_attempts += 1;
     }
 
     /// Asking may have taken long: what is reported is as true as it can be.
     async fn look_back(&mut self, observed: &mut Observed) {
-        if let Some(last) = self.look().await {
+        if let Some(last) = self.look(Probing::Not).await {
             *observed = Observed { health: observed.health.clone(), ..last };
-            self.report.remaining = diff(self.app, observed);
+            self.report.remaining = diff(&aimed(self.app, &observed.aim), observed);
         }
     }
 
@@ -313,12 +380,19 @@ impl<'a, H: Host> Pass<'a, H> {
         let wrong = !report.problems.is_empty() || !remaining.blockers.is_empty() || !remaining.stalled.is_empty();
         let drift = !remaining.drift.is_empty() || !remaining.settling.is_empty();
         let sick = report.after.as_ref().is_some_and(|after| after.health.as_ref().is_some_and(|v| !v.healthy));
+        let suspended = self.app.sync.suspend || report.after.as_ref().is_some_and(|after| after.suspended.is_some());
+        let kept_out = report.after.as_ref().is_some_and(|after| after.aim != Aim::Desired);
+        // What failed of a release that was taken back is told, and is over.
+        let stuck = remaining.stalled.iter().any(|one| !matches!(one, Stalled::NoWayBack { .. }));
+        let wrong = if kept_out { stuck || !remaining.blockers.is_empty() } else { wrong };
         match () {
             () if wrong => Outcome::Failed,
             () if drift && report.mode == Mode::DryRun => Outcome::Drift,
-            () if drift && self.app.sync.suspend => Outcome::Withheld,
+            () if drift && suspended => Outcome::Withheld,
             () if drift && self.request.interrupt.is_asked() => Outcome::Interrupted,
             () if drift => Outcome::Failed,
+            () if self.kept_out => Outcome::RolledBack,
+            () if kept_out => Outcome::Quarantined,
             () if sick => Outcome::Unhealthy,
             () => Outcome::Converged,
         }
@@ -337,3 +411,20 @@ impl<'a, H: Host> Pass<'a, H> {
         format!("{done} of {} actions done{left}{trouble}", report.tried.len())
     }
 }
+
+/// How the application is to be asked at the look after some steps: while a new release comes into force and a service of
+/// its own accord may still serve another one, its answers say so.
+fn probing_after(app: &App, observed: &Observed) -> Probing {
+    let unproven = observed.record(&app.release.id).is_none_or(|record| record.proven.is_none());
+    let asked = app.services.iter().any(|service| service.on_release == OnRelease::Auto) && app.health.is_some();
+    if !asked || !(unproven || !leads_to_desired(app, &observed.layout.link)) {
+        return Probing::Not;
+    }
+    let children =
+        observed.services.iter().filter_map(|seen| seen.seen.as_ref().ok()).map(|state| state.children).max();
+    Probing::Widely((children.unwrap_or_default() * 2).clamp(ASKED_AT_LEAST, ASKED_AT_MOST))
+}
+
+/// How often an application is asked at least and at most, so that every process that answers has its turn.
+const ASKED_AT_LEAST: u32 = 6;
+const ASKED_AT_MOST: u32 = 60;

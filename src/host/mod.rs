@@ -8,6 +8,7 @@ pub mod command;
 pub mod proc;
 pub mod signal;
 pub mod spawn;
+pub mod steps;
 #[cfg(test)]
 pub(crate) mod testchild;
 pub mod users;

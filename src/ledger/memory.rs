@@ -115,6 +115,7 @@ mod tests {
                 path: RelativePath::new("shared/.env").unwrap(),
                 digest: None,
                 at: Timestamp::from_second(1_700_000_000).unwrap(),
+                release: None,
             }],
             helpless: vec![Helpless {
                 group,

@@ -7,6 +7,8 @@
 //! Begin at [`lock`]; the [`journal`] and the memory are written by its holder only.
 
 mod folder;
+mod pending;
+pub use pending::{forget, record, records};
 pub mod journal;
 mod lock;
 mod memory;

@@ -26,6 +26,22 @@ pub struct Doors {
 }
 
 impl Doors {
+    pub async fn services(
+        &self,
+        _: &crate::model::app::App,
+        _: &crate::model::process::ProcessTable,
+    ) -> Vec<crate::model::service::ObservedService> {
+        Vec::new()
+    }
+    pub async fn renew(
+        &self,
+        _: &crate::model::app::App,
+        _: &crate::model::service::Service,
+        _: crate::model::service::Renewal,
+    ) -> Result<(), HostError> {
+        Ok(())
+    }
+
     /// Starts its own workers through this shim.
     #[must_use]
     pub fn new(shim: Shim) -> Self {

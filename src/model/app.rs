@@ -81,6 +81,14 @@ impl App {
         }
     }
 
+    /// The files whose change the group or service of that name must be told of.
+    #[must_use]
+    pub fn restart_on(&self, name: &GroupName) -> &[RestartOn] {
+        let group = self.workers.iter().find(|group| group.name == *name).map(|group| &group.restart_on);
+        let service = || self.services.iter().find(|service| service.name == *name).map(|service| &service.restart_on);
+        group.or_else(service).map_or(&[], Vec::as_slice)
+    }
+
     /// The group of that name.
     #[must_use]
     pub fn group(&self, name: &GroupName) -> Option<&WorkerGroup> {

@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use super::observed::{Evidence, Link, MemberState, Stray, Unreadable};
 use super::process::ProcessId;
-use super::release::Source;
+use super::release::{Source, Stage};
+use super::service::Renewal;
 
 /// All that differs between an App and a snapshot.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,6 +39,32 @@ pub enum Drift {
         desired: ReleaseId,
         /// Where it comes from.
         source: Source,
+    },
+    /// The release in force was here before us, and is healthy: it is the way back.
+    CurrentNotAdopted {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// The desired release is held although what it was held for is over.
+    HoldOver {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Links of `shared` and `links` are not in the release.
+    SharedNotLinked {
+        /// The release.
+        release: ReleaseId,
+        /// Where; empty while the release itself is not there.
+        paths: Vec<RelativePath>,
+    },
+    /// A stage has not run yet.
+    StageDue {
+        /// The release.
+        release: ReleaseId,
+        /// Which.
+        stage: Stage,
+        /// How many commands it has.
+        commands: usize,
     },
     /// `current` does not lead to the desired release.
     CurrentElsewhere {
@@ -110,6 +137,27 @@ pub enum Drift {
         /// The member.
         member: MemberName,
     },
+    /// A service serves another release, or old configuration.
+    ServiceStale {
+        /// The service.
+        service: GroupName,
+        /// What makes it right.
+        how: Renewal,
+        /// Why.
+        because: ServiceStale,
+    },
+    /// The release has not passed its gate yet.
+    ReleaseNotProven {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// A release that nobody needs any more is still there.
+    ReleaseSurplus {
+        /// The release.
+        release: ReleaseId,
+        /// How many good ones are kept.
+        keep: u32,
+    },
     /// A process of this root that no group owns, and that may be stopped.
     StrayRunning {
         /// The process.
@@ -124,6 +172,20 @@ pub enum StaleBecause {
     /// It runs another release.
     Release,
     /// It started before this file got its present content.
+    Config(RelativePath),
+}
+
+/// Why a service is stale.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ServiceStale {
+    /// Answers still come from this release.
+    Serves(String),
+    /// It, or a process of it, is older than the switch.
+    OlderThanSwitch,
+    /// The manifest wants it renewed once for each switch.
+    Switched,
+    /// It was last renewed before this file got its present content.
     Config(RelativePath),
 }
 
@@ -168,6 +230,18 @@ pub enum Stalled {
         /// The manager's own words.
         detail: String,
     },
+    /// A service could not be observed, so nobody can tell what it serves.
+    ServiceUnreadable {
+        /// The service.
+        service: GroupName,
+        /// Why.
+        why: Unreadable,
+    },
+    /// The desired release is kept out, and there is no proven one to go back to.
+    NoWayBack {
+        /// The desired release.
+        release: ReleaseId,
+    },
     /// A file of `restartOn` could not be read.
     ConfigUnreadable {
         /// The group that reads it.
@@ -206,6 +280,11 @@ pub enum Blocker {
         id: ReleaseId,
         /// What it lacks.
         missing: Vec<RelativePath>,
+    },
+    /// The desired release was left half-made, and nothing says where it comes from.
+    ReleaseHalfMade {
+        /// The release.
+        id: ReleaseId,
     },
     /// A group could not be observed, so it could not be switched together with the rest.
     GroupUnreadable {

@@ -1,5 +1,6 @@
 //! One snapshot of a host, for one App. What could not be read is *unknown*, never *absent*.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -8,7 +9,8 @@ use serde::Serialize;
 use super::health::HealthVerdict;
 use super::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use super::process::{Inode, Known, ProcessId};
-use super::record::{AppliedConfig, Helpless};
+use super::record::{AppliedConfig, DueHook, Helpless, ReleaseRecord, Renewed};
+use super::service::ObservedService;
 
 /// One snapshot of a host, for one App.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +27,53 @@ pub struct Observed {
     pub config: Vec<ObservedConfig>,
     /// What the contract says; none without a contract.
     pub health: Option<HealthVerdict>,
+    /// Whether the contract holds for the release that is in force, whatever is desired; none where nobody was asked.
+    pub well: Option<bool>,
     /// Restarts that did not help, as recorded by earlier passes.
     pub helpless: Vec<Helpless>,
+    /// What is known of the releases, ordered by id.
+    pub records: Vec<ReleaseRecord>,
+    /// What the App aims at now, by those records.
+    pub aim: Aim,
+    /// One entry for each of the App's services, in the App's order.
+    pub services: Vec<ObservedService>,
+    /// Which releases the application itself named in its answers (`body.release`); none where it names none, or
+    /// was not asked.
+    pub serving: Option<BTreeSet<String>>,
+    /// When services were last renewed by us.
+    pub renewed: Vec<Renewed>,
+    /// A hook that is due once `current` leads to its release.
+    pub due: Option<DueHook>,
+    /// Why a person on this host wants the App left alone; none: nobody does.
+    pub suspended: Option<String>,
+}
+
+impl Observed {
+    /// What is known of a release.
+    #[must_use]
+    pub fn record(&self, id: &ReleaseId) -> Option<&ReleaseRecord> {
+        self.records.iter().find(|record| record.id == *id)
+    }
+}
+
+/// The release that a pass converges to, and why it is that one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Aim {
+    /// The one that the App names.
+    Desired,
+    /// The last proven one, for the desired one is kept out.
+    Back {
+        /// The last proven one.
+        to: ReleaseId,
+    },
+    /// What is there stays as it is: the desired one is kept out, and the App says to halt, or nothing is proven.
+    Halt {
+        /// What is in force; none where `current` names no release.
+        at: Option<ReleaseId>,
+        /// There is no proven release to go back to.
+        stranded: bool,
+    },
 }
 
 /// The link and the releases.
@@ -103,6 +150,8 @@ pub struct ObservedRelease {
     pub empty: bool,
     /// What `release.requires` names and it lacks. Looked at only for the desired release.
     pub missing: Vec<RelativePath>,
+    /// Links of `shared` and `links` that it lacks. Looked at only for the desired release.
+    pub unlinked: Vec<RelativePath>,
 }
 
 /// One worker group as its manager shows it.

@@ -20,6 +20,10 @@ pub struct AppliedConfig {
     pub digest: Option<String>,
     /// Since when; workers that started earlier have read another content.
     pub at: Timestamp,
+    /// The release that the file's step has run in: what it makes of the content stays there. None where
+    /// there is no step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseId>,
 }
 
 /// A process that a restart of ours made, and that is as stale as the one before it.
@@ -224,6 +228,13 @@ pub enum JournalEvent {
         error: String,
         /// How long it took.
         took_ms: u64,
+    },
+    /// A release is kept out from now on.
+    Quarantined {
+        /// The release.
+        release: ReleaseId,
+        /// What failed.
+        reason: String,
     },
     /// The pass ended.
     PassEnded {

@@ -226,6 +226,19 @@ impl Stage {
         }
     }
 
+    /// The word for doing it: `build`, `run afterSwitch of`.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Verify => "verify",
+            Self::Migrate => "migrate",
+            Self::BeforeSwitch => "run beforeSwitch of",
+            Self::AfterSwitch => "run afterSwitch of",
+            Self::AfterRollback => "run afterRollback of",
+        }
+    }
+
     /// Its steps in that release.
     #[must_use]
     pub fn steps(self, release: &Release) -> &[CommandStep] {

@@ -32,6 +32,10 @@ pub enum Outcome {
     Withheld,
     /// The host is as the App says, but not healthy.
     Unhealthy,
+    /// The desired release failed in this pass, and the last proven one is in force again.
+    RolledBack,
+    /// The desired release is kept out; what was there before it stays.
+    Quarantined,
     /// Drift is left that this pass could not close, or something went wrong.
     Failed,
     /// Asked to stop; the step in hand was finished.
@@ -47,6 +51,9 @@ pub struct Problem {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// Trying again as things are would fail again.
+    #[serde(skip)]
+    pub lasting: bool,
 }
 
 /// One action that was tried.
@@ -124,7 +131,7 @@ impl PassReport {
                 }
             }
             Outcome::Failed | Outcome::Interrupted => 1,
-            Outcome::Unhealthy => 3,
+            Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined => 3,
             Outcome::Withheld => 4,
         }
     }

@@ -79,6 +79,17 @@ pub enum Renewal {
     Restart,
 }
 
+impl Renewal {
+    /// The word for it in manifests and messages.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Restart => "restart",
+        }
+    }
+}
+
 /// One service as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedService {
@@ -98,8 +109,13 @@ pub struct ServiceState {
     /// When the oldest of its processes that answer requests started: all but the main one, or the main
     /// one where there is no other. None where nobody can tell.
     pub oldest: Option<Timestamp>,
+    /// How many of its processes answer requests; 0 where nobody can tell.
+    pub children: u32,
     /// When its main process started.
     pub started: Option<Timestamp>,
+    /// The latest moment that is known to have renewed all that answers requests, whoever did it. None where
+    /// nobody can tell.
+    pub renewed: Option<Timestamp>,
     /// A trap of its set-up that makes a reload drop requests, in words with the mend.
     pub warning: Option<String>,
 }

@@ -138,6 +138,16 @@ pub enum Reason {
     ObservationFailed,
     /// The desired release has not been brought from its source yet.
     ReleaseNotFetched,
+    /// The desired release is not built, verified or migrated yet.
+    ReleaseNotBuilt,
+    /// The desired release has not passed its gate yet.
+    ReleaseNotProven,
+    /// The desired release is kept out, and what was there before it stays.
+    ReleaseQuarantined,
+    /// The desired release is kept out, and the last proven one is in force.
+    RolledBack,
+    /// A service serves another release, or old configuration.
+    StaleServices,
     /// `current` does not lead to the desired release.
     ReleaseNotCurrent,
     /// A real directory or file stands at `current`.

@@ -10,15 +10,18 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
+use crate::decide::aim::{aim, aimed};
 use crate::decide::freshness::numbers;
 use crate::decide::health::judge;
 use crate::model::app::App;
 use crate::model::health::{HealthVerdict, ProbeAnswer, ProbeFailure};
 use crate::model::observed::{
-    Evidence, Layout, MemberState, Observed, ObservedConfig, ObservedGroup, Unreadable, Worker,
+    Evidence, Layout, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Unreadable, Worker,
 };
 use crate::model::process::{Look, Pid, ProcessTable};
-use crate::model::record::Memory;
+use crate::model::record::{AppliedConfig, Memory, ReleaseRecord};
+use crate::model::release::Release;
+use crate::model::service::ObservedService;
 use crate::observe::evidence::Started;
 use crate::ports::{GroupOf, Host, HostError, Listed};
 
@@ -33,6 +36,8 @@ const TICK: Duration = Duration::from_millis(10);
 pub enum Probing {
     /// Once each.
     Once,
+    /// So often at the same time that every process of theirs has its turn.
+    Widely(u32),
     /// Not at all; the snapshot says nothing of health.
     Not,
 }
@@ -49,56 +54,76 @@ pub async fn observe<H: Host>(host: &H, app: &App, probing: Probing) -> Result<O
 /// Looks at the host once for all these Apps; the answers are in their order.
 pub async fn observe_all<H: Host>(host: &H, apps: &[&App], probing: Probing) -> Vec<Result<Observed, HostError>> {
     let probes = join_all(apps.iter().map(|app| probe(host, app, probing)));
-    let layouts = join_all(apps.iter().map(|app| host.layout(&app.root, &app.release)));
+    let layouts = join_all(apps.iter().map(|app| host.layout(app)));
+    let records = join_all(apps.iter().map(|app| host.records(&app.root)));
     let memories = join_all(apps.iter().map(|app| host.recall(&app.root)));
-    let (answers, (layouts, memories, table, boot, listings)) = tokio::join!(probes, async {
-        let (layouts, memories, table, boot) = tokio::join!(layouts, memories, host.walk(), host.boot());
+    let (answers, (layouts, records, memories, table, boot, listings, services)) = tokio::join!(probes, async {
+        let (layouts, records, memories, table, boot) =
+            tokio::join!(layouts, records, memories, host.walk(), host.boot());
         let table = match table {
             Ok(table) => table,
-            Err(error) => return (layouts, memories, Err(error), boot, Vec::new()),
+            Err(error) => return (layouts, records, memories, Err(error), boot, Vec::new(), Vec::new()),
         };
         let groups: Vec<GroupOf<'_>> =
             apps.iter().flat_map(|app| app.workers.iter().map(move |group| GroupOf { app, group })).collect();
-        let listings = host.list(&groups, &table).await;
-        (layouts, memories, Ok(table), boot, listings)
+        let services = join_all(apps.iter().map(|app| host.services(app, &table)));
+        let (listings, services) = tokio::join!(host.list(&groups, &table), services);
+        (layouts, records, memories, Ok(table), boot, listings, services)
     });
     let table = match table {
         Ok(table) => table,
         Err(error) => return apps.iter().map(|_| Err(error.clone())).collect(),
     };
     let mut listings = listings.into_iter();
-    let looks = apps.iter().zip(layouts).zip(memories).zip(answers).map(|(((app, layout), memory), answer)| {
+    let facts = layouts.into_iter().zip(records).zip(memories).zip(answers).zip(services);
+    let looks = apps.iter().zip(facts).map(|(app, ((((layout, records), memory), answers), services))| {
         let listed: Vec<_> = listings.by_ref().take(app.workers.len()).collect();
-        Glance { app, layout, memory, answer, listed }
+        Glance { app, layout, records, memory, answers, listed, services }
     });
     let looks: Vec<Glance<'_>> = looks.collect();
     join_all(looks.into_iter().map(|glance| assemble(host, glance, &table, &boot))).await
 }
 
-type Answer = Option<Result<ProbeAnswer, ProbeFailure>>;
+type Answer = Result<ProbeAnswer, ProbeFailure>;
 
 /// What one look brought for one App, before it is put together.
 struct Glance<'a> {
     app: &'a App,
     layout: Result<Layout, HostError>,
+    records: Result<Vec<ReleaseRecord>, HostError>,
     memory: Memory,
-    answer: Answer,
+    answers: Vec<Answer>,
     listed: Vec<Result<Vec<Listed>, HostError>>,
+    services: Vec<ObservedService>,
 }
 
-async fn probe<H: Host>(host: &H, app: &App, probing: Probing) -> Answer {
+async fn probe<H: Host>(host: &H, app: &App, probing: Probing) -> Vec<Answer> {
     match (&app.health, probing) {
-        (Some(_), Probing::Once) => Some(host.probe(app).await),
-        (None, _) | (_, Probing::Not) => None,
+        (Some(_), Probing::Once) => vec![host.probe(app).await],
+        (Some(_), Probing::Widely(times)) => join_all((0..times).map(|_| host.probe(app))).await,
+        (None, _) | (_, Probing::Not) => Vec::new(),
     }
 }
 
-/// The contract's verdict on an answer, with the workers as they were just seen.
+/// The contract's verdict on several answers, with the workers as they were just seen: that on the worst of them.
 #[must_use]
-pub fn verdict(app: &App, observed: &Observed, answer: &Result<ProbeAnswer, ProbeFailure>) -> Option<HealthVerdict> {
+pub fn verdict(app: &App, observed: &Observed, answers: &[Answer]) -> Option<HealthVerdict> {
     let contract = app.health.as_ref()?;
     let path = app.root.release(&app.release.id);
-    Some(judge(contract, answer, (&app.release.id, &path), &numbers(app, observed)))
+    let numbers = numbers(app, observed);
+    let mut verdicts = answers.iter().map(|answer| judge(contract, answer, (&app.release.id, &path), &numbers));
+    let first = verdicts.next()?;
+    if !first.healthy {
+        return Some(first);
+    }
+    Some(verdicts.find(|verdict| !verdict.healthy).unwrap_or(first))
+}
+
+/// Which releases the application names itself; none when no answer names one.
+fn serving(answers: &[Answer]) -> Option<BTreeSet<String>> {
+    let named = answers.iter().flatten().filter_map(|answer| answer.body.get("release")?.as_str());
+    let named: BTreeSet<String> = named.map(str::to_owned).collect();
+    (!named.is_empty()).then_some(named)
 }
 
 async fn assemble<H: Host>(
@@ -107,8 +132,14 @@ async fn assemble<H: Host>(
     table: &ProcessTable,
     boot: &str,
 ) -> Result<Observed, HostError> {
-    let Glance { app, layout, mut memory, answer, listed } = glance;
-    let layout = layout?;
+    let Glance { app, layout, records, mut memory, answers, listed, services } = glance;
+    let (mut layout, records) = (layout?, records?);
+    let aim = aim(app, &layout, &records);
+    let aimed = aimed(app, &aim);
+    if let Some(release) = layout.releases.iter_mut().find(|release| release.id == aimed.release.id) {
+        let found = host.inspect(&aimed).await?;
+        (release.empty, release.missing, release.unlinked) = (found.empty, found.missing, found.unlinked);
+    }
     // Processes of another boot are other processes, whatever their numbers.
     if memory.boot != boot {
         memory.helpless.clear();
@@ -132,10 +163,29 @@ async fn assemble<H: Host>(
         groups.push(ObservedGroup { group: group.name.clone(), members });
     }
     let strays = strays::find(host, app, &layout, table, &owned).await;
-    let config = config(host, app, &memory).await;
-    let mut observed =
-        Observed { at: host.now(), layout, groups, strays, config, health: None, helpless: memory.helpless };
-    observed.health = answer.and_then(|answer| verdict(app, &observed, &answer));
+    let config = config(host, &aimed, &memory).await;
+    let mut observed = Observed {
+        at: host.now(),
+        layout,
+        groups,
+        strays,
+        config,
+        health: None,
+        well: None,
+        helpless: memory.helpless,
+        records,
+        aim,
+        services,
+        serving: serving(&answers),
+        renewed: memory.renewed,
+        due: memory.due,
+        suspended: memory.suspended,
+    };
+    observed.health = verdict(&aimed, &observed, &answers);
+    if let Link::Release { id } = &observed.layout.link {
+        let in_force = App { release: Release::present(id.clone()), ..app.clone() };
+        observed.well = verdict(&in_force, &observed, &answers).map(|verdict| verdict.healthy);
+    }
     Ok(observed)
 }
 
@@ -198,13 +248,18 @@ async fn worker<H: Host>(
 }
 
 async fn config<H: Host>(host: &H, app: &App, memory: &Memory) -> Vec<ObservedConfig> {
-    let files = app.workers.iter().flat_map(|group| group.restart_on.iter().map(move |file| (group, file)));
-    join_all(files.map(|(group, file)| async move {
-        let applied = memory.config.iter().find(|known| known.group == group.name && known.path == file.path).cloned();
+    let of_workers = app.workers.iter().map(|group| (&group.name, &group.restart_on));
+    let of_services = app.services.iter().map(|service| (&service.name, &service.restart_on));
+    let files = of_workers.chain(of_services).flat_map(|(name, files)| files.iter().map(move |file| (name, file)));
+    join_all(files.map(|(name, file)| async move {
+        let of = file.run.as_ref().map(|_| &app.release.id);
+        let told =
+            |known: &&AppliedConfig| known.group == *name && known.path == file.path && known.release.as_ref() == of;
+        let applied = memory.config.iter().find(told).cloned();
         let content = host.content(&app.root, &file.path).await;
         let modified: Option<Timestamp> = content.known().and_then(|content| content.as_ref()).map(|(_, at)| *at);
         ObservedConfig {
-            group: group.name.clone(),
+            group: name.clone(),
             path: file.path.clone(),
             content: content.map(|content| content.map(|(digest, _)| digest)),
             modified,

@@ -347,7 +347,7 @@ mod tests {
         let growing = app.root.releases().join(GROWING);
         fs::create_dir_all(growing.join("deep")).unwrap();
         fs::write(growing.join("deep/half"), "").unwrap();
-        let before = super::super::layout(&app.root, &app.release).await.unwrap();
+        let before = super::super::layout(&app.root, true).await.unwrap();
         assert_eq!(before.releases, Vec::new());
         fetch(&app).await.unwrap();
         assert_eq!(names(&app), ["r1"]);

@@ -8,37 +8,31 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::blocking;
-use crate::model::names::{RelativePath, ReleaseId, Root};
+use crate::model::names::{ReleaseId, Root};
 use crate::model::observed::{Layout, Link, ObservedRelease};
 use crate::model::process::Inode;
-use crate::model::release::Release;
 use crate::ports::{HostError, HostErrorKind};
 
-/// Reads the link and `releases/`; looks into the desired release for what it lacks of `requires`.
+/// Reads the link and `releases/`.
 ///
 /// A release is a directory in `releases/` with a UTF-8 name that does not start with a dot; a link
 /// to a directory is none. The link names a release if it resolves to that very directory (device
 /// and inode), by whatever spelling. Without `releases/` there are no releases; nor without a root,
-/// where the desired release has a source.
+/// where the desired release has a source that can fill one.
 ///
 /// # Errors
 /// A root that is not there or is no directory, and anything that may not be looked at.
-pub async fn layout(root: &Root, desired: &Release) -> Result<Layout, HostError> {
-    let (root, desired) = (root.clone(), desired.clone());
-    blocking(move || read(&root, &desired)).await?
+pub async fn layout(root: &Root, has_source: bool) -> Result<Layout, HostError> {
+    let root = root.clone();
+    blocking(move || read(&root, has_source)).await?
 }
 
-fn read(root: &Root, desired: &Release) -> Result<Layout, HostError> {
-    if !is_there(root, desired)? {
+fn read(root: &Root, has_source: bool) -> Result<Layout, HostError> {
+    if !is_there(root, has_source)? {
         let releases_path = root.releases();
         return Ok(Layout { link: Link::Absent, link_changed: None, releases_path, releases: Vec::new() });
     }
-    let mut releases = list(&root.releases())?;
-    if let Some(release) = releases.iter_mut().find(|release| release.id == desired.id) {
-        let directory = root.release(&desired.id);
-        release.empty = is_empty(&directory)?;
-        release.missing = missing(&directory, &desired.requires)?;
-    }
+    let releases = list(&root.releases())?;
     let (link, link_changed) = link(&root.current(), &releases)?;
     // Processes are seen by real paths; a `releases/` that is not there has no other name than its own.
     let releases_path = fs::canonicalize(root.releases()).unwrap_or_else(|_| root.releases());
@@ -46,12 +40,12 @@ fn read(root: &Root, desired: &Release) -> Result<Layout, HostError> {
 }
 
 /// Whether the root is there; it must be, unless fetching the release makes it.
-fn is_there(root: &Root, desired: &Release) -> Result<bool, HostError> {
+fn is_there(root: &Root, has_source: bool) -> Result<bool, HostError> {
     match fs::metadata(root.path()) {
         Ok(found) if found.is_dir() => Ok(true),
         Ok(_) => Err(HostError::new(HostErrorKind::Misconfigured, format!("the root `{root}` is not a directory"))
             .with_help("correct `spec.root`")),
-        Err(error) if error.kind() == ErrorKind::NotFound && desired.source.is_some() => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound && has_source => Ok(false),
         Err(error) if is_absence(&error) => {
             Err(HostError::new(HostErrorKind::Misconfigured, format!("the root `{root}` does not exist"))
                 .with_help("correct `spec.root`, or make the directory and put a release into its `releases/`"))
@@ -78,7 +72,14 @@ fn list(releases: &Path) -> Result<Vec<ObservedRelease>, HostError> {
                 // Not every file system keeps the time of birth.
                 let made = metadata.created().ok().and_then(|made| Timestamp::try_from(made).ok());
                 let inode = inode(&metadata);
-                found.push(ObservedRelease { id, inode, made, empty: false, missing: Vec::new() });
+                found.push(ObservedRelease {
+                    id,
+                    inode,
+                    made,
+                    empty: false,
+                    missing: Vec::new(),
+                    unlinked: Vec::new(),
+                });
             }
             Ok(_) => {}
             // Somebody removed it while we were looking.
@@ -88,27 +89,6 @@ fn list(releases: &Path) -> Result<Vec<ObservedRelease>, HostError> {
     }
     found.sort_by(|one, other| one.id.cmp(&other.id));
     Ok(found)
-}
-
-fn is_empty(directory: &Path) -> Result<bool, HostError> {
-    let first = fs::read_dir(directory).and_then(|mut entries| entries.next().transpose());
-    match first {
-        Ok(entry) => Ok(entry.is_none()),
-        Err(error) => Err(HostError::io(format!("cannot look into `{}`", directory.display()), &error)),
-    }
-}
-
-fn missing(directory: &Path, requires: &[RelativePath]) -> Result<Vec<RelativePath>, HostError> {
-    let mut missing = Vec::new();
-    for path in requires {
-        let place = directory.join(path.as_path());
-        match fs::metadata(&place) {
-            Ok(_) => {}
-            Err(error) if is_absence(&error) => missing.push(path.clone()),
-            Err(error) => return Err(HostError::io(format!("cannot look at `{}`", place.display()), &error)),
-        }
-    }
-    Ok(missing)
 }
 
 fn link(current: &Path, releases: &[ObservedRelease]) -> Result<(Link, Option<Timestamp>), HostError> {
@@ -158,7 +138,6 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::model::release::Source;
 
     fn site() -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -171,14 +150,6 @@ mod tests {
 
     fn id(text: &str) -> ReleaseId {
         ReleaseId::new(text).unwrap()
-    }
-
-    fn wanted(text: &str, requires: &[RelativePath]) -> Release {
-        Release { requires: requires.to_vec(), ..Release::present(id(text)) }
-    }
-
-    fn paths(texts: &[&str]) -> Vec<RelativePath> {
-        texts.iter().map(|text| RelativePath::new(*text).unwrap()).collect()
     }
 
     #[test]
@@ -215,7 +186,7 @@ mod tests {
         for (target, expected) in rows {
             for root in [&root, &Root::new(&alias).unwrap()] {
                 symlink(&target, root.current()).unwrap();
-                let layout = read(root, &wanted("r1", &[])).unwrap();
+                let layout = read(root, false).unwrap();
                 assert_eq!(layout.link, expected, "{target} in {root}");
                 assert!(layout.link_changed.is_some(), "{target}");
                 fs::remove_file(root.current()).unwrap();
@@ -226,20 +197,20 @@ mod tests {
     #[test]
     fn what_is_no_link_is_named() {
         let (_directory, root) = site();
-        assert_eq!(read(&root, &wanted("r1", &[])).unwrap().link, Link::Absent);
+        assert_eq!(read(&root, false).unwrap().link, Link::Absent);
         fs::write(root.current(), "").unwrap();
-        let layout = read(&root, &wanted("r1", &[])).unwrap();
+        let layout = read(&root, false).unwrap();
         assert_eq!((layout.link, layout.link_changed), (Link::NotALink { what: "file".to_owned() }, None));
         fs::remove_file(root.current()).unwrap();
         fs::create_dir(root.current()).unwrap();
-        assert_eq!(read(&root, &wanted("r1", &[])).unwrap().link, Link::NotALink { what: "directory".to_owned() });
+        assert_eq!(read(&root, false).unwrap().link, Link::NotALink { what: "directory".to_owned() });
     }
 
     #[test]
     fn a_rename_over_the_link_moves_its_time() {
         let (_directory, root) = site();
         symlink("releases/r1", root.current()).unwrap();
-        let before = read(&root, &wanted("r1", &[])).unwrap().link_changed;
+        let before = read(&root, false).unwrap().link_changed;
         let made = root.path().join("made-long-ago");
         symlink("releases/r2", &made).unwrap();
         // Kernel timestamps have the grain of one timer tick.
@@ -248,7 +219,7 @@ mod tests {
             symlink("releases/r2", &made).unwrap();
         }
         fs::rename(&made, root.current()).unwrap();
-        let after = read(&root, &wanted("r1", &[])).unwrap();
+        let after = read(&root, false).unwrap();
         assert_eq!(after.link, Link::Release { id: id("r2") });
         assert!(after.link_changed > before, "{:?} after {before:?}", after.link_changed);
     }
@@ -262,54 +233,31 @@ mod tests {
         fs::write(releases.join("notes.txt"), "").unwrap();
         symlink("r1", releases.join("latest")).unwrap();
         fs::create_dir(releases.join("20260111")).unwrap();
-        let layout = read(&root, &wanted("none", &[])).unwrap();
+        let layout = read(&root, false).unwrap();
         let ids: Vec<&str> = layout.releases.iter().map(|release| release.id.as_str()).collect();
         assert_eq!(ids, ["20260111", "r1", "r2"]);
         let found = fs::metadata(releases.join("r2")).unwrap();
         assert_eq!(layout.release(&id("r2")).unwrap().inode, inode(&found));
     }
 
-    #[test]
-    fn only_the_desired_release_is_looked_into() {
-        let (_directory, root) = site();
-        let r1 = root.release(&id("r1"));
-        fs::create_dir(r1.join("vendor")).unwrap();
-        fs::write(r1.join("vendor/autoload.php"), "").unwrap();
-        fs::write(root.path().join("shared.env"), "").unwrap();
-        symlink("../../shared.env", r1.join(".env")).unwrap();
-        symlink("../../gone.env", r1.join("gone.env")).unwrap();
-        let requires = paths(&["vendor/autoload.php", ".env", "gone.env", "vendor/autoload.php/x", "absent"]);
-
-        let layout = read(&root, &wanted("r1", &requires)).unwrap();
-        let desired = layout.release(&id("r1")).unwrap();
-        assert!(!desired.empty);
-        assert_eq!(desired.missing, paths(&["gone.env", "vendor/autoload.php/x", "absent"]));
-        let other = layout.release(&id("r2")).unwrap();
-        assert!(!other.empty && other.missing.is_empty(), "{other:?}");
-
-        assert!(read(&root, &wanted("r2", &[])).unwrap().release(&id("r2")).unwrap().empty);
-    }
-
     #[tokio::test]
     async fn a_root_without_releases_has_none_and_an_absent_root_is_an_error() {
         let (directory, root) = site();
         fs::remove_dir_all(root.releases()).unwrap();
-        let none = layout(&root, &wanted("r1", &[])).await.unwrap();
+        let none = layout(&root, false).await.unwrap();
         assert_eq!((none.link, none.link_changed, none.releases), (Link::Absent, None, Vec::new()));
 
         let rows = [("absent", "does not exist"), ("file", "is not a directory"), ("file/x", "does not exist")];
         fs::write(directory.path().join("file"), "").unwrap();
         for (name, words) in rows {
             let root = Root::new(directory.path().join(name)).unwrap();
-            let error = layout(&root, &wanted("r1", &[])).await.unwrap_err();
+            let error = layout(&root, false).await.unwrap_err();
             assert_eq!(error.kind, HostErrorKind::Misconfigured, "{name}");
             assert!(error.message.contains(words) && error.help.is_some(), "{error:?}");
         }
 
-        let source = Some(Source::Dir { path: directory.path().to_owned() });
-        let fetched = Release { source, ..wanted("r1", &[]) };
         let root = Root::new(directory.path().join("absent")).unwrap();
-        assert_eq!(layout(&root, &fetched).await.unwrap().releases, Vec::new(), "fetching makes the root");
-        assert!(layout(&Root::new(directory.path().join("file")).unwrap(), &fetched).await.is_err());
+        assert_eq!(layout(&root, true).await.unwrap().releases, Vec::new(), "fetching makes the root");
+        assert!(layout(&Root::new(directory.path().join("file")).unwrap(), true).await.is_err());
     }
 }

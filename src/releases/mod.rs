@@ -9,6 +9,8 @@
 //! [`Layout`]: crate::model::observed::Layout
 
 mod content;
+mod pending;
+pub use pending::{inspect, link, remove, settle};
 mod fetch;
 mod layout;
 mod switch;

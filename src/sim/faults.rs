@@ -8,6 +8,11 @@ use super::random::Random;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
     Fetch,
+    Link,
+    Steps,
+    Renew,
+    Record,
+    Remove,
     Switch,
     ApplyConfig,
     Start,
@@ -27,8 +32,13 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Fetch,
+        Self::Link,
+        Self::Steps,
+        Self::Renew,
+        Self::Record,
+        Self::Remove,
         Self::Switch,
         Self::ApplyConfig,
         Self::Start,
@@ -47,13 +57,28 @@ impl Call {
     ];
 
     /// Calls that few hosts have a reason for; a share of the schedules is made so that they do.
-    pub const RARE: [Self; 5] = [Self::Fetch, Self::ApplyConfig, Self::Enable, Self::StopStray, Self::Remember];
+    pub const RARE: [Self; 9] = [
+        Self::Fetch,
+        Self::Link,
+        Self::Steps,
+        Self::Renew,
+        Self::Remove,
+        Self::ApplyConfig,
+        Self::Enable,
+        Self::StopStray,
+        Self::Remember,
+    ];
 
     /// Changes the host.
     pub fn acts(self) -> bool {
         matches!(
             self,
             Self::Fetch
+                | Self::Link
+                | Self::Steps
+                | Self::Renew
+                | Self::Record
+                | Self::Remove
                 | Self::Switch
                 | Self::ApplyConfig
                 | Self::Start

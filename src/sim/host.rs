@@ -10,16 +10,13 @@ use tokio::sync::Notify;
 use super::faults::{Call, Fault};
 use super::world::{Member, Process, Shows, World};
 use crate::model::action::Action;
-use crate::model::app::{App, CommandLine, Manager};
+use crate::model::app::{App, Manager};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
-use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId, Root};
-use crate::model::observed::{Layout, Link, MemberState, ObservedRelease};
-use crate::model::process::{Inode, Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable};
-use crate::model::record::{JournalEntry, Memory};
-use crate::model::release::Release;
-use crate::ports::{
-    Clock, Commands, GroupOf, HostError, HostErrorKind, Ledger, Listed, Managers, Prober, Processes, Releases,
-};
+use crate::model::names::{GroupName, MemberName, ReleaseId, Root};
+use crate::model::observed::MemberState;
+use crate::model::process::{Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable};
+use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
+use crate::ports::{Clock, GroupOf, HostError, HostErrorKind, Ledger, Listed, Managers, Prober, Processes};
 
 /// A handle on the world; what trueup sees.
 #[derive(Clone)]
@@ -57,7 +54,7 @@ impl SimHost {
     }
 
     /// What happens to this call before its effect.
-    async fn before(&self, call: Call) -> Result<Option<Fault>, HostError> {
+    pub(super) async fn before(&self, call: Call) -> Result<Option<Fault>, HostError> {
         let fault = self.world().faults.meet(call);
         match fault {
             Some(Fault::CrashBefore) => self.die().await,
@@ -71,7 +68,7 @@ impl SimHost {
     }
 
     /// What happens to it after its effect.
-    async fn after(&self, call: Call, fault: Option<Fault>) -> Result<(), HostError> {
+    pub(super) async fn after(&self, call: Call, fault: Option<Fault>) -> Result<(), HostError> {
         match fault {
             Some(Fault::CrashAfter) => self.die().await,
             Some(Fault::ErrorAfter) => Err(failure(call, "was done, but the answer got lost")),
@@ -79,7 +76,7 @@ impl SimHost {
         }
     }
 
-    async fn die<T>(&self) -> T {
+    pub(super) async fn die<T>(&self) -> T {
         self.world().crashed = true;
         self.crash.notify_one();
         std::future::pending().await
@@ -156,72 +153,6 @@ impl Clock for SimHost {
 
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
-    }
-}
-
-fn inode(id: &ReleaseId) -> Inode {
-    Inode { device: 1, number: u64::from(id.as_str().as_bytes()[1]) }
-}
-
-impl Releases for SimHost {
-    async fn layout(&self, root: &Root, desired: &Release) -> Result<Layout, HostError> {
-        self.before(Call::Layout).await?;
-        let world = self.world();
-        let releases = world.releases.iter().map(|id| ObservedRelease {
-            id: id.clone(),
-            inode: inode(id),
-            made: Some(world.fetched.filter(|_| *id == desired.id).unwrap_or(world.made)),
-            empty: false,
-            missing: Vec::new(),
-        });
-        Ok(Layout {
-            link: world.link.clone(),
-            link_changed: world.link_changed,
-            releases_path: root.releases(),
-            releases: releases.collect(),
-        })
-    }
-
-    async fn make_root(&self, _: &App) -> Result<(), HostError> {
-        Ok(())
-    }
-
-    async fn fetch(&self, app: &App) -> Result<(), HostError> {
-        let fault = self.before(Call::Fetch).await?;
-        {
-            let mut world = self.world();
-            world.check_action("fetching", |action| matches!(action, Action::FetchRelease { .. }));
-            let id = app.release.id.clone();
-            if app.release.source.is_none() || world.releases.contains(&id) {
-                world.violation(format!("{id} is fetched without need"));
-            }
-            let (now, version) = (world.now, world.config_version);
-            world.fetched = Some(now);
-            // Its first worker reads the file as it is: nothing was made of it in there before.
-            world.config_cached.insert(id.clone(), version);
-            world.releases.push(id);
-            world.releases.sort();
-        }
-        self.after(Call::Fetch, fault).await
-    }
-
-    async fn switch(&self, _: &Root, to: &ReleaseId) -> Result<(), HostError> {
-        let fault = self.before(Call::Switch).await?;
-        {
-            let mut world = self.world();
-            world.check_action("the switch", |action| matches!(action, Action::SwitchCurrent { .. }));
-            if *to != world.app.release.id || !world.releases.contains(to) {
-                world.violation(format!("current is switched to {to}"));
-            }
-            world.link = Link::Release { id: to.clone() };
-            world.link_changed = Some(world.now);
-        }
-        self.after(Call::Switch, fault).await
-    }
-
-    async fn content(&self, _: &Root, _: &RelativePath) -> Known<Option<(String, Timestamp)>> {
-        let world = self.world();
-        Known::Known(Some((world.config_version.to_string(), world.config_written)))
     }
 }
 
@@ -518,7 +449,7 @@ impl Prober for SimHost {
         if let Err(error) = self.before(Call::Probe).await {
             return Err(ProbeFailure { message: error.message });
         }
-        let status = if self.world().healthy { 200 } else { 500 };
+        let status = if self.world().is_healthy() { 200 } else { 500 };
         Ok(ProbeAnswer {
             status: Some(status),
             headers: std::collections::BTreeMap::new(),
@@ -526,19 +457,6 @@ impl Prober for SimHost {
             latency: Duration::from_millis(5),
             age: None,
         })
-    }
-}
-
-impl Commands for SimHost {
-    async fn run(&self, _: &App, _: &CommandLine, _: Duration) -> Result<(), HostError> {
-        let fault = self.before(Call::ApplyConfig).await?;
-        {
-            let mut world = self.world();
-            world.check_action("a step", |action| matches!(action, Action::ApplyConfig { .. }));
-            let (release, version) = (world.app.release.id.clone(), world.config_version);
-            world.config_cached.insert(release, version);
-        }
-        self.after(Call::ApplyConfig, fault).await
     }
 }
 
@@ -580,6 +498,28 @@ impl Ledger for SimHost {
 
     async fn recall(&self, _: &Root) -> Memory {
         self.world().memory.clone()
+    }
+
+    async fn records(&self, _: &Root) -> Result<Vec<ReleaseRecord>, HostError> {
+        Ok(self.world().records.values().cloned().collect())
+    }
+
+    async fn record(&self, _: &Root, record: &ReleaseRecord) -> Result<(), HostError> {
+        let fault = self.before(Call::Record).await?;
+        {
+            let mut world = self.world();
+            world.check_change("a record");
+            world.check_record(record);
+            world.records.insert(record.id.clone(), record.clone());
+        }
+        self.after(Call::Record, fault).await
+    }
+
+    async fn forget(&self, _: &Root, id: &ReleaseId) -> Result<(), HostError> {
+        let mut world = self.world();
+        world.check_change("forgetting a record");
+        world.records.remove(id);
+        Ok(())
     }
 
     async fn remember(&self, _: &Root, memory: &Memory) -> Result<(), HostError> {

@@ -3,6 +3,7 @@
 //!
 //! `TRUEUP_SIM_SCHEDULES=1000000` runs more of them, `TRUEUP_SIM_SEED=N` replays one and prints it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,19 +12,20 @@ use jiff::{SignedDuration, Timestamp};
 use super::faults::{Call, Coverage, Fault, Faults};
 use super::host::SimHost;
 use super::random::Random;
-use super::world::{Member, Process, Shows, World};
+use super::world::{Flaw, Member, Process, Shows, World};
 use crate::decide::testing::{app, builtin, group, id, supervisord};
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::{Request, reconcile};
-use crate::model::app::{CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy, Systemd, TemplateUnit};
+use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy, Systemd, TemplateUnit};
 use crate::model::health::{HealthContract, Probe, Rule};
-use crate::model::names::{GroupName, MemberName, RelativePath};
+use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use crate::model::observed::{Link, MemberState};
 use crate::model::process::Pid;
-use crate::model::record::{JournalEvent, Memory};
-use crate::model::release::Source;
+use crate::model::record::{JournalEvent, Making, Memory, ReleaseRecord};
+use crate::model::release::{CommandStep, Source};
 use crate::model::report::{Mode, Outcome, PassReport};
+use crate::model::service::{OnRelease, Service, ServiceManager};
 
 /// Schedules in a normal test run.
 const SCHEDULES: u64 = 100_000;
@@ -92,6 +94,14 @@ fn world(seed: u64) -> World {
             releases.remove(1);
         }
     }
+    let released = lifecycle(&mut random, focus, &mut wanted, &link, now);
+    if released.records.is_empty() && wanted.release.source.is_none() {
+        releases = vec![id("r1"), id("r2"), id("r3")];
+    }
+    if focus == Some(Call::Remove) {
+        releases.push(id("r0"));
+        releases.sort();
+    }
     let switched = now - SignedDuration::from_secs(600);
     let made = now - SignedDuration::from_secs(700);
     let written = now - SignedDuration::from_secs(if !with_config && random.percent(70) { 3000 } else { 300 });
@@ -110,6 +120,13 @@ fn world(seed: u64) -> World {
         config_written: written,
         config_cached: ["r1", "r2", "r3"].map(|name| (id(name), u64::from(written < made))).into(),
         healthy: true,
+        flaw: released.flaw,
+        records: released.records,
+        half: released.half,
+        linked: std::collections::BTreeSet::new(),
+        migrations: std::collections::BTreeMap::new(),
+        service_renewed: now - SignedDuration::from_secs(if random.percent(50) { 5000 } else { 100 }),
+        service_serves: id("r1"),
         journal: Vec::new(),
         memory: Memory::default(),
         lock_holders: 0,
@@ -139,6 +156,94 @@ fn world(seed: u64) -> World {
     }
     ourselves(&mut world);
     world
+}
+
+/// What the records say, and what is wrong.
+struct Released {
+    flaw: Option<Flaw>,
+    records: BTreeMap<ReleaseId, ReleaseRecord>,
+    half: BTreeSet<ReleaseId>,
+}
+
+/// Gives the App more or less of a release's life, and the records of what was before.
+fn lifecycle(random: &mut Random, focus: Option<Call>, wanted: &mut App, link: &Link, now: Timestamp) -> Released {
+    let step = |line: &str| CommandStep {
+        run: CommandLine::Shell(line.to_owned()),
+        timeout: Duration::from_secs(60),
+        env: BTreeMap::new(),
+        working_directory: None,
+        user: None,
+    };
+    for (stage, line) in [(&mut wanted.release.build, "make"), (&mut wanted.release.verify, "check")] {
+        if focus == Some(Call::Steps) || random.percent(20) {
+            stage.push(step(line));
+        }
+    }
+    if focus == Some(Call::Steps) || random.percent(20) {
+        wanted.release.migrate.push(step("migrate"));
+    }
+    if focus == Some(Call::Link) || random.percent(20) {
+        wanted.release.shared.dirs.push(RelativePath::new("storage").unwrap());
+    }
+    if focus == Some(Call::Renew) || random.percent(20) {
+        wanted.services.push(Service {
+            name: GroupName::new("web").unwrap(),
+            manager: ServiceManager::Systemd { unit: "web.service".to_owned() },
+            on_release: random.pick(&[OnRelease::Auto, OnRelease::Reload, OnRelease::Restart]),
+            timeout: Duration::from_secs(30),
+            restart_on: Vec::new(),
+        });
+    }
+    if focus == Some(Call::Remove) {
+        wanted.release.keep = 1;
+    }
+    if random.percent(30) {
+        for group in &mut wanted.workers {
+            group.min_healthy = Duration::from_secs(3);
+        }
+    }
+    let in_force = *link == Link::Release { id: wanted.release.id.clone() };
+    let mut records = BTreeMap::new();
+    let mut half = BTreeSet::new();
+    // A host where trueup has never been, or one that it has kept for long.
+    let known = focus.is_some() || random.percent(80);
+    if known {
+        for (name, ago) in [("r0", 40_000), ("r1", 30_000), ("r3", 20_000)] {
+            let at = now - SignedDuration::from_secs(ago);
+            let proven = ReleaseRecord { proven: Some(at), switched: Some(at), ..ReleaseRecord::adopted(id(name), at) };
+            records.insert(id(name), proven);
+        }
+    }
+    // The desired one: new, on its way, or good already.
+    let at = now - SignedDuration::from_secs(650);
+    let desired = ReleaseRecord::adopted(id("r2"), at);
+    let recipe = Some(wanted.fingerprint.recipe.clone());
+    match random.below(4) {
+        0 if known => {
+            let proven = ReleaseRecord { verified: Some(at), migrated: Some(at), proven: Some(at), ..desired };
+            records.insert(id("r2"), ReleaseRecord { recipe, ..proven });
+        }
+        // Half a release, left by a pass that died in its making.
+        1 if wanted.release.source.is_some() && !in_force => {
+            half.insert(id("r2"));
+            records.insert(id("r2"), ReleaseRecord { made: Making::Building, recipe, ..desired });
+        }
+        _ => {}
+    }
+    let proven = records.get(&id("r2")).is_some_and(|record| record.proven.is_some());
+    let mut flaws = vec![Flaw::Crashing];
+    if !in_force && wanted.release.source.is_some() {
+        flaws.push(Flaw::Source);
+        flaws.extend((!wanted.release.build.is_empty()).then_some(Flaw::Build));
+    }
+    if !in_force && !wanted.release.verify.is_empty() {
+        flaws.push(Flaw::Verification);
+    }
+    if wanted.health.is_some() {
+        flaws.push(Flaw::Unhealthy);
+    }
+    let flaw = (known && !proven && random.percent(30)).then(|| random.pick(&flaws));
+    Released { flaw, records, half }
 }
 
 /// Members of a group, in random states.
@@ -317,6 +422,12 @@ async fn run(seed: u64) -> Result<Coverage, String> {
         let mut world = host.world();
         world.faults.enabled = false;
         world.healthy = true;
+        // A fault, or an ill application, may have kept a good release out: a person says to try it again.
+        if world.flaw.is_none()
+            && let Some(record) = world.records.get_mut(&id("r2"))
+        {
+            record.quarantine = None;
+        }
         for member in &mut world.members {
             member.failing_starts = 0;
         }
@@ -326,20 +437,27 @@ async fn run(seed: u64) -> Result<Coverage, String> {
         last = pass(&host, Mode::Apply).await;
         honest(&host, last.as_ref());
         host.world().down_by_us.clear();
-        if last.as_ref().is_some_and(|report| report.outcome == Outcome::Converged) {
+        let done = [Outcome::Converged, Outcome::Quarantined, Outcome::RolledBack];
+        if last.as_ref().is_some_and(|report| done.contains(&report.outcome)) {
             break;
         }
     }
     let last = last.ok_or("killed in peace")?;
     let hopeless = hopeless(&host.world());
-    if last.outcome != Outcome::Converged && !hopeless {
+    let hopeless = hopeless || crashes_later(&host.world());
+    let good = match host.world().flaw {
+        None => last.outcome == Outcome::Converged,
+        // What is bad may have been seen as such, or its fault may never have shown.
+        Some(_) => matches!(last.outcome, Outcome::Converged | Outcome::RolledBack | Outcome::Quarantined),
+    };
+    if !good && !hopeless {
         let (outcome, left, problems) = (last.outcome, last.remaining, last.problems);
         host.world().violation(format!("peace does not converge: {outcome:?}, left {left:?}, {problems:?}"));
     }
     let changes = host.world().changes;
     let again = pass(&host, Mode::Apply).await.ok_or("killed in peace")?;
     let mut world = host.world();
-    if world.changes != changes || !again.tried.is_empty() {
+    if !crashes_later(&world) && (world.changes != changes || !again.tried.is_empty()) {
         world.violation(format!("a settled host was touched: {:?}", again.tried));
     }
     match world.violations.first() {
@@ -353,21 +471,39 @@ fn hopeless(world: &World) -> bool {
     world.members.iter().any(|member| member.shows == Shows::Hidden || member.pinned.is_some())
 }
 
+/// Its workers stayed up when it was proven, and do not any more: reported, and tried again at each pass.
+fn crashes_later(world: &World) -> bool {
+    let proven = world.records.get(&id("r2")).is_some_and(|record| record.proven.is_some());
+    world.flaw == Some(Flaw::Crashing) && proven
+}
+
 /// What a report says must be so.
 fn honest(host: &SimHost, report: Option<&PassReport>) {
     let Some(report) = report else { return };
     let mut world = host.world();
     if report.mode == Mode::Apply && report.outcome == Outcome::Converged {
+        if world.target() != world.app.release.id {
+            world.violation("called converged, but the desired release is kept out");
+        }
         if let Err(untrue) = world.is_converged() {
             world.violation(format!("called converged, but {untrue}"));
         }
-        if world.app.health.is_some() && !world.healthy {
+        if world.app.health.is_some() && !world.is_healthy() {
             world.violation("called converged, but not healthy");
         }
     }
     let attempts = world.app.health.as_ref().map_or(0, |contract| contract.attempts);
     if report.mode == Mode::Apply && report.outcome == Outcome::Unhealthy && report.health_attempts != attempts {
         world.violation(format!("asked for health {} times, not {attempts}", report.health_attempts));
+    }
+    let back = matches!(report.outcome, Outcome::RolledBack | Outcome::Quarantined);
+    if report.mode == Mode::Apply && back {
+        let stranded = world.target() == world.app.release.id;
+        if let Err(untrue) = world.is_converged()
+            && !stranded
+        {
+            world.violation(format!("called rolled back, but {untrue}"));
+        }
     }
     if report.outcome != Outcome::Converged && report.exit_code(true) == 0 {
         world.violation(format!("{:?} exits with 0", report.outcome));
@@ -390,7 +526,22 @@ fn story(world: &World) -> String {
         JournalEvent::Failed { action, error, .. } => format!("  {} failed: {action}: {error}", entry.at),
         other => format!("  {} {other:?}", entry.at),
     });
-    groups.chain(members).chain(journal).collect::<Vec<_>>().join("\n")
+    let release = &world.app.release;
+    let life = std::iter::once(format!(
+        "release: source {}, build {}, verify {}, migrate {}, shared {}, keep {}; flaw {:?}",
+        release.source.is_some(),
+        release.build.len(),
+        release.verify.len(),
+        release.migrate.len(),
+        release.shared.dirs.len(),
+        release.keep,
+        world.flaw,
+    ));
+    let records = world.records.values().map(|record| {
+        let out = record.quarantine.as_ref().map(|quarantine| &quarantine.reason);
+        format!("  {}: {:?}, proven {:?}, kept out {out:?}", record.id, record.made, record.proven)
+    });
+    life.chain(records).chain(groups).chain(members).chain(journal).collect::<Vec<_>>().join("\n")
 }
 
 fn one(seed: u64) -> Result<Coverage, String> {

@@ -12,7 +12,7 @@ use crate::model::app::{App, Manager, RestartOn};
 use crate::model::names::{GroupName, MemberName, ReleaseId};
 use crate::model::observed::{Link, MemberState};
 use crate::model::process::{Pid, ProcessId, START_GUARD, StartTicks};
-use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory};
+use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory, ReleaseRecord};
 
 /// Which rungs of the ladder a process speaks on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,24 @@ pub struct Member {
     pub job: Duration,
 }
 
+/// What may be wrong with a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// It cannot be fetched.
+    Source,
+    /// It cannot be built.
+    Build,
+    /// It says itself that it does not do.
+    Verification,
+    /// It answers, and is not well.
+    Unhealthy,
+    /// Its workers do not stay up.
+    Crashing,
+}
+
+/// The one service.
+pub const SERVICE: &str = "renewing the service";
+
 /// The host.
 #[derive(Debug)]
 pub struct World {
@@ -88,6 +106,18 @@ pub struct World {
     /// The version that the `restartOn` step has last been run for, in each release.
     pub config_cached: BTreeMap<ReleaseId, u64>,
     pub healthy: bool,
+    /// What is wrong with the desired release.
+    pub flaw: Option<Flaw>,
+    pub records: BTreeMap<ReleaseId, ReleaseRecord>,
+    /// Releases whose files are not all there.
+    pub half: BTreeSet<ReleaseId>,
+    /// Releases with their links.
+    pub linked: BTreeSet<ReleaseId>,
+    /// How often each was migrated to.
+    pub migrations: BTreeMap<ReleaseId, u32>,
+    /// When the service was last renewed, and what it serves.
+    pub service_renewed: Timestamp,
+    pub service_serves: ReleaseId,
     pub journal: Vec<JournalEntry>,
     pub memory: Memory,
     pub lock_holders: u32,
@@ -117,8 +147,9 @@ impl World {
             self.members[at].next = Some(self.after(Duration::from_secs(2)));
             return;
         };
-        if self.members[at].failing_starts > 0 {
-            self.members[at].failing_starts -= 1;
+        let crashes = self.flaw == Some(Flaw::Crashing) && id == self.app.release.id;
+        if crashes || self.members[at].failing_starts > 0 {
+            self.members[at].failing_starts = self.members[at].failing_starts.saturating_sub(1);
             self.members[at].pid = None;
             let gives_up = self.random.percent(50);
             self.members[at].state = if gives_up { MemberState::Failed } else { MemberState::Backoff };
@@ -279,15 +310,43 @@ impl World {
             .filter(|process| process.owner.as_ref() == Some(&(group.clone(), name.clone())))
     }
 
+    /// The release that should be in force: the desired one, or while that is kept out the one proven last.
+    pub fn target(&self) -> ReleaseId {
+        let desired = &self.app.release.id;
+        if self.records.get(desired).is_none_or(|record| record.quarantine.is_none()) {
+            return desired.clone();
+        }
+        let others = self.records.values().filter(|record| record.id != *desired && record.proven.is_some());
+        let others = others.filter(|record| self.releases.contains(&record.id));
+        let last = others
+            .max_by_key(|record| (self.leads_to(&record.id), record.proven.max(record.switched), record.id.clone()));
+        match (last, &self.link) {
+            (Some(record), _) => record.id.clone(),
+            // No way back: what is there stays.
+            (None, Link::Release { id }) => id.clone(),
+            (None, _) => desired.clone(),
+        }
+    }
+
+    /// The application is well, and so is the release that serves.
+    pub fn is_healthy(&self) -> bool {
+        let ill = self.flaw == Some(Flaw::Unhealthy) && self.leads_to(&self.app.release.id);
+        self.healthy && !ill
+    }
+
+    fn leads_to(&self, release: &ReleaseId) -> bool {
+        matches!(&self.link, Link::Release { id } if id == release)
+    }
+
     /// The truth: this process runs what the App wants.
     pub fn is_right(&self, process: &Process) -> bool {
         let reads = process.owner.as_ref().and_then(|(group, _)| self.app.group(group)).map(|group| &group.restart_on);
         let current_config = reads.is_none_or(Vec::is_empty) || process.config_at_start == self.config_version;
-        process.runs == self.app.release.id && current_config && !process.asked_to_end
+        process.runs == self.target() && current_config && !process.asked_to_end
     }
 
     pub fn leads_to_desired(&self) -> bool {
-        matches!(&self.link, Link::Release { id } if *id == self.app.release.id)
+        self.leads_to(&self.target())
     }
 
     /// Something that must never happen has happened.
@@ -349,7 +408,7 @@ impl World {
             self.violation(format!("{name} is restarted before current leads to the desired release"));
         }
         let reads = self.app.group(group).is_some_and(|group| !group.restart_on.is_empty());
-        if !stopping && reads && self.config_read_in(&self.app.release.id) != self.config_version {
+        if !stopping && reads && self.config_read_in(&self.target()) != self.config_version {
             self.violation(format!("{name} is restarted before its configuration was made known"));
         }
     }

@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use super::style::{DIM, STRONG, paint};
 use super::table::{NARROWEST, wrap};
 use super::words::{limit, safe};
-use crate::decide::plan::WORKER_WAVE;
 use crate::model::action::{Action, Plan, Step};
 use crate::model::app::{App, Manager, WorkerGroup};
 use crate::model::names::GroupName;
+use crate::model::release::Source;
+use crate::model::service::{Renewal, ServiceManager};
 
 /// The steps, numbered from 1; empty when there are none. In colour, in at most `width` columns where that
 /// is possible.
@@ -36,10 +37,11 @@ pub fn plan(app: &App, plan: &Plan, width: Option<usize>) -> String {
 /// Which steps a step goes together with, or which it waits for.
 #[must_use]
 pub fn when(app: &App, steps: &[Step], number: usize, step: &Step) -> Option<String> {
-    let wave: Vec<usize> = (1..).zip(steps).filter(|(_, other)| other.wave == step.wave).map(|(at, _)| at).collect();
-    let others: Vec<usize> = wave.into_iter().filter(|at| *at != number).collect();
+    let same = |other: &Step| (other.phase, other.turn) == (step.phase, step.turn);
+    let all: Vec<usize> = (1..).zip(steps).filter(|(_, other)| same(other)).map(|(at, _)| at).collect();
+    let others: Vec<usize> = all.into_iter().filter(|at| *at != number).collect();
     let together = (!others.is_empty()).then(|| format!("together with {}", numbers(&others)));
-    if step.wave <= WORKER_WAVE {
+    if step.turn == 0 {
         return together;
     }
     let at_once = step.action.group().and_then(|group| app.group(group)).map_or(1, WorkerGroup::unavailable_limit);
@@ -76,10 +78,50 @@ pub fn how(app: &App, action: &Action) -> String {
     let manager = |group: &GroupName| app.group(group).map(|group| &group.manager);
     let patience = |group: &GroupName| app.group(group).map_or_else(|| "a while".to_owned(), |g| limit(g.stop_timeout));
     match action {
-        Action::FetchRelease { id } => match &app.release.source {
-            Some(source) => format!("copy {source}, then rename the whole copy to {}", app.root.release(id).display()),
-            None => "bring it from its source".to_owned(),
+        Action::AdoptRelease { id } => format!("note that {id} is good, so that there is a way back"),
+        Action::LiftQuarantine { id } => format!("note that {id} may be tried again"),
+        Action::FetchRelease { id } => {
+            let to = app.root.release(id);
+            match &app.release.source {
+                Some(Source::Dir { path }) => format!("copy {} to {}", path.display(), to.display()),
+                Some(source @ Source::Git { .. }) => format!("check out {source} into {}", to.display()),
+                Some(source @ Source::Archive { .. }) => format!("unpack {source} into {}", to.display()),
+                None => "bring it from its source".to_owned(),
+            }
+        }
+        Action::LinkShared { id } => {
+            let shared = app.root.path().join("shared");
+            format!("link what {} has into {}", shared.display(), app.root.release(id).display())
+        }
+        Action::RunStage { id, stage } => {
+            let steps: Vec<String> = stage.steps(&app.release).iter().map(|step| format!("`{}`", step.run)).collect();
+            format!("run {} in {}", steps.join(", then "), app.root.release(id).display())
+        }
+        Action::RenewService { service, how } => {
+            let wanted = app.services.iter().find(|wanted| wanted.name == *service).map(|wanted| &wanted.manager);
+            match (wanted, how) {
+                (Some(ServiceManager::Systemd { unit }), Renewal::Reload) => {
+                    format!("systemd reloads {unit}; wait until its processes are new")
+                }
+                (Some(ServiceManager::Systemd { unit }), Renewal::Restart) => format!("systemd restarts {unit}"),
+                (Some(ServiceManager::Supervisord(program)), _) => {
+                    format!("supervisord replaces the processes of {}", program.group)
+                }
+                (Some(ServiceManager::Command { reload: Some(run), .. }), Renewal::Reload)
+                | (Some(ServiceManager::Command { restart: Some(run), .. }), Renewal::Restart) => {
+                    format!("run `{run}`")
+                }
+                (Some(ServiceManager::Command { .. }) | None, _) => format!("{} it", how.word()),
+            }
+        }
+        Action::ProveRelease { id } => match &app.health {
+            Some(contract) => format!(
+                "ask for health up to {} times, and see every worker last; then note that {id} is good",
+                contract.attempts
+            ),
+            None => format!("see every worker last; then note that {id} is good"),
         },
+        Action::PruneRelease { id } => format!("remove {}", app.root.release(id).display()),
         Action::SwitchCurrent { to } => {
             format!("rename a fresh link over {} → releases/{to}", app.root.current().display())
         }

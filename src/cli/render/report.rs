@@ -45,6 +45,10 @@ fn result(app: &App, report: &PassReport) -> String {
         }
         Outcome::Withheld => format!("{}: the App is suspended", paint(WARN, "drift withheld")),
         Outcome::Unhealthy => format!("{}{time}: the host is as it should be", paint(BAD, "not healthy")),
+        Outcome::RolledBack => {
+            format!("{}{time}: {} is kept out", paint(BAD, "rolled back"), safe(app.release.id.as_str()))
+        }
+        Outcome::Quarantined => format!("{}{time}: nothing is tried again", paint(BAD, "quarantined")),
         Outcome::Failed => format!("{}{time}", paint(BAD, "failed")),
         Outcome::Interrupted => format!("{}{time}: the next pass goes on from here", paint(WARN, "interrupted")),
     }
@@ -80,7 +84,14 @@ fn left(app: &App, report: &PassReport) -> Table {
 /// What an action acts on.
 fn target(action: &Action) -> String {
     match action {
-        Action::FetchRelease { id } => format!("releases/{id}"),
+        Action::AdoptRelease { id }
+        | Action::LiftQuarantine { id }
+        | Action::FetchRelease { id }
+        | Action::LinkShared { id }
+        | Action::RunStage { id, .. }
+        | Action::ProveRelease { id }
+        | Action::PruneRelease { id } => format!("releases/{id}"),
+        Action::RenewService { service, .. } => service.to_string(),
         Action::SwitchCurrent { to } => format!("current → {to}"),
         Action::ApplyConfig { group, path } => format!("{path} to {group}"),
         Action::StartWorker { member, .. }

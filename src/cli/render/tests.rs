@@ -256,6 +256,7 @@ fn several_apps_and_one_that_could_not_be_seen() {
     let problem = Problem {
         message: "cannot read `/srv/app/releases`: permission denied".to_owned(),
         help: Some("run as root, or as the user that owns the root".to_owned()),
+        lasting: true,
     };
     let entries = [
         Entry { app: &one.app, status: &status_of(&one), problems: Vec::new() },
@@ -313,6 +314,7 @@ fn reports() {
     let trouble = Problem {
         message: "restart web:web_02 (pid 102): it does not stay up: PHP Fatal error: Uncaught Error".to_owned(),
         help: Some("read its log: `supervisorctl tail web:web_02 stderr`".to_owned()),
+        lasting: true,
     };
     let mut half = settled();
     half.observed = seen("r2", vec![by_script(1, "r2"), in_state(2, MemberState::Failed)]);

@@ -1,0 +1,158 @@
+//! The gate: turns proof into a record, and its absence into a quarantine.
+//!
+//! It judges only a release that was switched to and is not proven yet. What is proven and turns unhealthy later
+//! is reported and left: the fault is not the switch's.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::decide::aim::quarantine;
+use crate::decide::freshness::{Freshness, freshness, leads_to_desired};
+use crate::decide::making;
+use crate::decide::select::select;
+use crate::model::action::Action;
+use crate::model::app::App;
+use crate::model::drift::{Difference, Drift, Settling};
+use crate::model::names::MemberName;
+use crate::model::observed::{Aim, MemberState, Observed};
+use crate::model::process::ProcessId;
+use crate::model::record::{Judge, Quarantine, ReleaseRecord};
+use crate::model::release::Stage;
+use crate::model::report::Tried;
+
+/// The release has not passed its gate yet.
+pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
+    let wanted = observed.aim == Aim::Desired && quarantine(app, &observed.records).is_none();
+    let proven = observed.record(&app.release.id).is_some_and(|record| record.proven.is_some());
+    if wanted && (!proven || making::comes_anew(app, observed)) {
+        difference.drift.push(Drift::ReleaseNotProven { release: app.release.id.clone() });
+    }
+}
+
+/// What one look at a release under trial says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trial {
+    /// Healthy, every worker fresh and up for long enough.
+    Passed,
+    /// All is well so far, but some worker is too young: look again after this.
+    TooYoung(Duration),
+    /// Not yet, or not at all.
+    Failed(Vec<String>),
+}
+
+/// Judges one look, at which health was asked for if there is a contract.
+#[must_use]
+pub fn trial(app: &App, observed: &Observed) -> Trial {
+    let mut against = Vec::new();
+    let mut wait = Duration::ZERO;
+    if !leads_to_desired(app, &observed.layout.link) {
+        against.push(format!("current is {}, not {}", observed.layout.link, app.release.id));
+    }
+    for group in &app.workers {
+        let seen = observed.groups.iter().find(|seen| seen.group == group.name).map(|seen| &seen.members);
+        let members = match seen {
+            Some(Ok(members)) => members,
+            Some(Err(why)) => {
+                against.push(format!("the workers of {} cannot be observed: {}", group.name, why.message));
+                continue;
+            }
+            None => continue,
+        };
+        let selection = select(app, observed, group, members);
+        against.extend(selection.missing.iter().map(|member| format!("{member} is missing")));
+        for (worker, fresh) in &selection.keep {
+            let words = if worker.detail.is_empty() { String::new() } else { format!(" ({})", worker.detail) };
+            match (worker.state, fresh) {
+                (MemberState::Running, Freshness::Fresh) => {
+                    let age = worker.started.and_then(|at| Duration::try_from(observed.at.duration_since(at)).ok());
+                    wait = wait.max(group.min_healthy.saturating_sub(age.unwrap_or_default()));
+                }
+                // Its manager does not trust it yet.
+                (MemberState::Starting, Freshness::Fresh) => wait = wait.max(STARTING),
+                (MemberState::Running | MemberState::Starting, _) => {
+                    against
+                        .push(format!("{} does not run {}: {}", worker.member, app.release.id, worker.evidence.seen));
+                }
+                (state, _) => against.push(format!("{} is {state}{words}", worker.member)),
+            }
+        }
+    }
+    if let Some(why) = observed.health.as_ref().and_then(|verdict| verdict.complaint()) {
+        against.push(why);
+    }
+    match (against.is_empty(), wait.is_zero()) {
+        (false, _) => Trial::Failed(against),
+        (true, true) => Trial::Passed,
+        (true, false) => Trial::TooYoung(wait),
+    }
+}
+
+/// The pause before another look at a worker that its manager is still starting.
+const STARTING: Duration = Duration::from_millis(200);
+
+/// The processes that carry a release under trial; one that is gone at a later look has not lasted.
+#[must_use]
+pub fn carriers(app: &App, observed: &Observed) -> Vec<(MemberName, ProcessId)> {
+    let members = app.workers.iter().zip(&observed.groups).flat_map(|(group, seen)| {
+        seen.members
+            .iter()
+            .flatten()
+            .filter(move |worker| worker.state.is_up() && freshness(app, observed, group, worker) == Freshness::Fresh)
+    });
+    members.filter_map(|worker| Some((worker.member.clone(), worker.process?))).collect()
+}
+
+/// Whether a failed step speaks against the release itself, and how it is put. A manager that cannot be reached, a lock, a
+/// network that is down do not: those are tried again.
+#[must_use]
+pub fn blame(app: &App, observed: &Observed, tried: &[Tried]) -> Option<String> {
+    if observed.aim != Aim::Desired {
+        return None;
+    }
+    let unproven = observed.record(&app.release.id).is_none_or(|record| record.proven.is_none());
+    tried.iter().find_map(|one| {
+        let problem = one.problem.as_ref()?;
+        let its_own = match &one.action {
+            Action::StartWorker { .. } | Action::RestartWorker { .. } => unproven,
+            _ => true,
+        };
+        (problem.lasting && its_own).then(|| problem.message.clone())
+    })
+}
+
+/// The same for workers that never came to rest after the switch.
+#[must_use]
+pub fn blame_unsettled(app: &App, observed: &Observed, settling: &[Settling]) -> Option<String> {
+    let unproven = observed.record(&app.release.id).is_none_or(|record| record.proven.is_none());
+    let one = settling.iter().find(|one| !one.leaving && one.state == MemberState::Backoff)?;
+    let judged = observed.aim == Aim::Desired && unproven && leads_to_desired(app, &observed.layout.link);
+    let words = if one.detail.is_empty() { String::new() } else { format!(": {}", one.detail) };
+    judged.then(|| format!("{} does not stay up{words}", one.member))
+}
+
+/// The record of a release that is kept out from now on.
+#[must_use]
+pub fn keep_out(app: &App, observed: &Observed, at: Timestamp, reason: String, evidence: Vec<String>) -> ReleaseRecord {
+    let mut record = known(app, observed, at);
+    record.proven = None;
+    record.quarantine =
+        Some(Quarantine { key: app.fingerprint.trial.clone(), at, by: Judge::Gate, reason, evidence, held: false });
+    record
+}
+
+/// The record of the App's release as it is known, or as it is when somebody else put it there.
+#[must_use]
+pub fn known(app: &App, observed: &Observed, at: Timestamp) -> ReleaseRecord {
+    let known = observed.record(&app.release.id).cloned();
+    known.unwrap_or_else(|| ReleaseRecord::adopted(app.release.id.clone(), at))
+}
+
+/// What a stage that has run makes of a record.
+pub fn ran(record: &mut ReleaseRecord, stage: Stage, at: Timestamp) {
+    match stage {
+        Stage::Verify => record.verified = Some(at),
+        Stage::Migrate => record.migrated = Some(at),
+        Stage::Build | Stage::BeforeSwitch | Stage::AfterSwitch | Stage::AfterRollback => {}
+    }
+}

@@ -1,0 +1,127 @@
+//! The acts that make a release and put it in force, each with what its record says before and after.
+//!
+//! A record never promises what is not on disk: `building` is written before the first file, `built` after the last.
+
+use crate::decide::gate;
+use crate::engine::execute::Executor;
+use crate::model::names::ReleaseId;
+use crate::model::observed::{Aim, Link, Observed};
+use crate::model::record::{DueHook, Making as Made, ReleaseRecord};
+use crate::model::release::Stage;
+use crate::ports::{Host, HostError, HostErrorKind};
+
+/// What one step needs to make a release.
+pub struct Making<'a, 'b, H> {
+    /// Who does the step.
+    pub executor: &'a Executor<'b, H>,
+    /// The snapshot that the plan was made for.
+    pub observed: &'a Observed,
+}
+
+impl<H: Host> Making<'_, '_, H> {
+    /// Brings the files; a release without build steps is whole after that.
+    pub async fn fetch(&self) -> Result<(), HostError> {
+        let Executor { host, app, .. } = self.executor;
+        let begun = ReleaseRecord {
+            recipe: Some(app.fingerprint.recipe.clone()),
+            verified: None,
+            proven: None,
+            made: Made::Building,
+            since: host.now(),
+            origin: None,
+            ..self.known()
+        };
+        host.record(&app.root, &begun).await?;
+        let origin = host.fetch(app).await.map_err(of_source)?;
+        let fetched = ReleaseRecord { made: Made::Fetched, since: host.now(), origin, ..begun };
+        if app.release.build.is_empty() { self.finish(fetched).await } else { host.record(&app.root, &fetched).await }
+    }
+
+    /// Runs the commands of one stage and writes down that they have run.
+    pub async fn run(&self, stage: Stage) -> Result<(), HostError> {
+        let Executor { host, app, .. } = self.executor;
+        let mut record = self.latest().await?;
+        if stage == Stage::Build {
+            record = ReleaseRecord { made: Made::Building, since: host.now(), ..record };
+            host.record(&app.root, &record).await?;
+        }
+        host.steps(app, stage, self.previous()).await.map_err(of_release)?;
+        match stage {
+            Stage::Build => self.finish(record).await,
+            Stage::Verify | Stage::Migrate => {
+                gate::ran(&mut record, stage, host.now());
+                host.record(&app.root, &record).await
+            }
+            Stage::BeforeSwitch => Ok(()),
+            Stage::AfterSwitch | Stage::AfterRollback => self.executor.remember(|memory| memory.due = None).await,
+        }
+    }
+
+    /// Moves `current`, and remembers first what is to be run after that.
+    pub async fn switch(&self, to: &ReleaseId) -> Result<(), HostError> {
+        let Executor { host, app, .. } = self.executor;
+        if !app.release.hooks.before_switch.is_empty() {
+            host.steps(app, Stage::BeforeSwitch, self.previous()).await.map_err(of_release)?;
+        }
+        let back = matches!(self.observed.aim, Aim::Back { .. });
+        let stage = if back { Stage::AfterRollback } else { Stage::AfterSwitch };
+        if !stage.steps(&app.release).is_empty() {
+            let due = DueHook { release: to.clone(), stage };
+            self.executor.remember(|memory| memory.due = Some(due)).await?;
+        }
+        host.switch(&app.root, to).await?;
+        let record = self.latest().await?;
+        host.record(&app.root, &ReleaseRecord { switched: Some(host.now()), ..record }).await
+    }
+
+    /// All files are there: looked over, brought to disk, and only then called built.
+    async fn finish(&self, record: ReleaseRecord) -> Result<(), HostError> {
+        let Executor { host, app, .. } = self.executor;
+        let found = host.inspect(app).await?;
+        if found.empty {
+            let message = format!("its source left `{}` empty", app.root.release(&app.release.id).display());
+            return Err(
+                HostError::new(HostErrorKind::ReleaseFailed, message).with_help("correct `spec.release.source`")
+            );
+        }
+        if !found.missing.is_empty() {
+            let lacks: Vec<String> = found.missing.iter().map(|path| format!("`{path}`")).collect();
+            let message = format!("it lacks {}, which `spec.release.requires` names", lacks.join(", "));
+            return Err(HostError::new(HostErrorKind::ReleaseFailed, message)
+                .with_help("complete the source or the build steps, or correct `spec.release.requires`"));
+        }
+        host.settle(&app.root).await?;
+        host.record(&app.root, &ReleaseRecord { made: Made::Built, since: host.now(), ..record }).await
+    }
+
+    fn known(&self) -> ReleaseRecord {
+        gate::known(self.executor.app, self.observed, self.executor.host.now())
+    }
+
+    /// The record as earlier steps of the same plan have left it.
+    async fn latest(&self) -> Result<ReleaseRecord, HostError> {
+        let Executor { host, app, .. } = self.executor;
+        let records = host.records(&app.root).await?;
+        Ok(records.into_iter().find(|record| record.id == app.release.id).unwrap_or_else(|| self.known()))
+    }
+
+    fn previous(&self) -> Option<&ReleaseId> {
+        match &self.observed.layout.link {
+            Link::Release { id } if *id != self.executor.app.release.id => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// A failure of the release itself, whatever its form.
+pub fn of_release(error: HostError) -> HostError {
+    HostError { kind: HostErrorKind::ReleaseFailed, ..error }
+}
+
+/// A source that cannot be reached now is no fault of the release.
+fn of_source(error: HostError) -> HostError {
+    match error.kind {
+        HostErrorKind::Unreachable | HostErrorKind::TimedOut | HostErrorKind::Denied => error,
+        _ => of_release(error),
+    }
+}

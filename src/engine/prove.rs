@@ -1,0 +1,95 @@
+//! The proof of a release under trial: looks at workers and health until the gate is passed or has failed.
+
+use std::time::Duration;
+
+use tracing::debug;
+
+use crate::decide::gate::{Trial, carriers, trial};
+use crate::engine::events::Event;
+use crate::engine::execute::Executor;
+use crate::model::health::HealthVerdict;
+use crate::model::names::MemberName;
+use crate::model::observed::Observed;
+use crate::model::process::ProcessId;
+use crate::model::record::ReleaseRecord;
+use crate::observe::{Probing, observe};
+use crate::ports::{Host, HostError, HostErrorKind};
+
+/// Attempts and the pause between them where there is no health contract: workers alone are judged.
+const ATTEMPTS: u32 = 3;
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A worker that has ended so often during the trial does not stay up, however many attempts are left.
+const ENDS: u32 = 2;
+
+impl<H: Host> Executor<'_, H> {
+    /// Judges the App's release; passed, it is recorded proven.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::ReleaseFailed`] with everything that spoke against it at the last attempt.
+    pub async fn prove(&self, observed: &Observed) -> Result<(), HostError> {
+        let (host, app) = (self.host, self.app);
+        let attempts = app.health.as_ref().map_or(ATTEMPTS, |contract| contract.attempts);
+        let interval = app.health.as_ref().map_or(INTERVAL, |contract| contract.interval);
+        let mut carried = carriers(app, observed);
+        let mut ends = 0;
+        let mut attempt = 1;
+        loop {
+            let look = observe(host, self.wish, Probing::Once).await?;
+            let gone = lost(&carried, &look);
+            carried = carriers(app, &look);
+            let against = match trial(app, &look) {
+                Trial::Passed if gone.is_empty() => {
+                    let known = look.record(&app.release.id).cloned();
+                    let known = known.unwrap_or_else(|| ReleaseRecord::adopted(app.release.id.clone(), host.now()));
+                    return host.record(&app.root, &ReleaseRecord { proven: Some(host.now()), ..known }).await;
+                }
+                Trial::TooYoung(wait) if gone.is_empty() => {
+                    debug!(wait_ms = wait.as_millis(), "a worker is too young to be trusted");
+                    self.interrupted()?;
+                    self.pause(wait).await;
+                    continue;
+                }
+                Trial::Passed | Trial::TooYoung(_) => gone.iter().map(|name| format!("{name} has ended")).collect(),
+                Trial::Failed(against) => against,
+            };
+            ends += u32::from(!gone.is_empty());
+            self.interrupted()?;
+            if attempt >= attempts || ends >= ENDS {
+                return Err(failed(attempt, &against));
+            }
+            let verdict = HealthVerdict::unanswered(against.join("; "));
+            self.tell(&Event::Unhealthy { attempt, of: attempts, verdict });
+            attempt += 1;
+            self.pause(interval).await;
+        }
+    }
+
+    fn interrupted(&self) -> Result<(), HostError> {
+        if self.interrupt.is_asked() {
+            return Err(HostError::new(HostErrorKind::Other, "interrupted before the gate was passed"));
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, duration: Duration) {
+        tokio::select! {
+            () = self.host.sleep(duration) => {}
+            () = self.interrupt.asked() => {}
+        }
+    }
+}
+
+/// Members whose process was there at the look before and is not any more.
+fn lost(before: &[(MemberName, ProcessId)], look: &Observed) -> Vec<MemberName> {
+    let alive = |process: &ProcessId| {
+        look.groups.iter().flat_map(|seen| seen.members.iter().flatten()).any(|one| one.process == Some(*process))
+    };
+    before.iter().filter(|(_, process)| !alive(process)).map(|(name, _)| name.clone()).collect()
+}
+
+fn failed(attempts: u32, against: &[String]) -> HostError {
+    let times = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+    let message = format!("the gate was not passed in {times}: {}", against.join("; "));
+    HostError::new(HostErrorKind::ReleaseFailed, message)
+        .with_help("look into the application's log and the workers' logs, and commit a mended release")
+}
