@@ -20,6 +20,7 @@ use crate::engine::events::Silent;
 use crate::manifest::Loaded;
 use crate::manifest::shape::{ApiVersion, Kind, Metadata, Spec};
 use crate::model::drift::{Blocker, Difference};
+use crate::model::observed::Aim;
 use crate::model::report::{Mode, PassReport, Problem};
 use crate::model::status::AppStatus;
 
@@ -120,7 +121,7 @@ fn judged(one: &Loaded, report: &PassReport) -> Result<(AppStatus, u8), Failure>
     let sick = observed.health.as_ref().is_some_and(|verdict| !verdict.healthy);
     let code = match () {
         () if unreadable(&report.difference) => 1,
-        () if sick => 3,
+        () if sick || observed.aim != Aim::Desired => 3,
         () if !report.difference.is_empty() => 2,
         () => 0,
     };
@@ -128,7 +129,9 @@ fn judged(one: &Loaded, report: &PassReport) -> Result<(AppStatus, u8), Failure>
 }
 
 fn problems(one: &Loaded, report: &PassReport) -> Vec<Problem> {
+    let kept_out = report.before.as_ref().and_then(|observed| explain::kept_out(&one.app, observed));
     let blockers = report.difference.blockers.iter().map(|blocker| explain::blocker(&one.app, blocker));
+    let blockers = kept_out.into_iter().chain(blockers);
     let stalled = report.difference.stalled.iter().map(|stalled| explain::stalled(&one.app, stalled));
     report.problems.iter().cloned().chain(blockers).chain(stalled).collect()
 }

@@ -6,7 +6,7 @@
 use crate::decide::explain;
 use crate::model::app::App;
 use crate::model::drift::{Blocker, Difference, Drift, Stalled};
-use crate::model::observed::Observed;
+use crate::model::observed::{Aim, Observed};
 use crate::model::status::{Condition, ConditionType, GroupStatus, Reason, Truth};
 
 /// Something that speaks against an App's being ready.
@@ -21,6 +21,7 @@ struct Objection {
 
 /// Ready, Healthy, `WorkersCurrent`, Reconciling and Stalled, in this order.
 pub(super) fn conditions(
+    wish: &App,
     app: &App,
     observed: &Observed,
     difference: &Difference,
@@ -30,7 +31,8 @@ pub(super) fn conditions(
     let stalled: Vec<Objection> = (difference.blockers.iter().map(|one| blocked(app, one)))
         .chain(difference.stalled.iter().map(|one| stalled(app, one)))
         .collect();
-    let drift = drift(app, difference, workers);
+    let mut drift = drift(app, difference, workers);
+    drift.splice(0..0, kept_out(wish, observed));
     let against = |workers_only: bool| {
         let all = stalled.iter().chain(&drift);
         all.filter(move |objection| objection.workers || !workers_only)
@@ -70,6 +72,13 @@ fn verdict<'a>(of: ConditionType, against: impl Iterator<Item = &'a Objection>) 
     };
     let status = if first.certain { Truth::False } else { Truth::Unknown };
     Some(Condition { of, status, reason: first.reason, message })
+}
+
+/// The desired release is not what is aimed at.
+fn kept_out(wish: &App, observed: &Observed) -> Option<Objection> {
+    let problem = explain::kept_out(wish, observed)?;
+    let reason = if matches!(observed.aim, Aim::Back { .. }) { Reason::RolledBack } else { Reason::ReleaseQuarantined };
+    Some(Objection { certain: true, workers: false, reason, message: problem.message })
 }
 
 fn blocked(app: &App, blocker: &Blocker) -> Objection {

@@ -2,10 +2,12 @@
 //!
 //! In: a [`Blocker`] or a [`Stalled`]. Out: a [`Problem`]: what happened, where, what to do.
 
+use crate::decide::aim::quarantine;
 use crate::model::app::{App, Manager};
 use crate::model::drift::{Blocker, Stalled};
 use crate::model::names::ReleaseId;
-use crate::model::observed::{Evidence, Runs};
+use crate::model::observed::{Aim, Evidence, Observed, Runs};
+use crate::model::record::Judge;
 use crate::model::report::Problem;
 
 fn problem(message: String, help: Option<String>) -> Problem {
@@ -69,6 +71,37 @@ pub fn blocker(app: &App, blocker: &Blocker) -> Problem {
             )
         }
     }
+}
+
+/// Why the desired release is kept out, what is in force instead, and how to try it again; none when it is not.
+#[must_use]
+pub fn kept_out(app: &App, observed: &Observed) -> Option<Problem> {
+    let quarantine = quarantine(app, &observed.records)?;
+    let instead = match &observed.aim {
+        Aim::Desired => return None,
+        Aim::Back { to } => format!("; `{to}` is the way back"),
+        Aim::Halt { .. } => "; what is there stays".to_owned(),
+    };
+    let by = match quarantine.by {
+        Judge::Gate => "failed",
+        Judge::Operator => "was taken back by hand",
+    };
+    let since = quarantine.at.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let mut message = format!("release `{}` {by} at {since}: {}", app.release.id, quarantine.reason);
+    for seen in &quarantine.evidence {
+        message.push_str("; ");
+        message.push_str(seen);
+    }
+    message.push_str(&instead);
+    let help = if quarantine.held {
+        format!(
+            "`{}` is no healthier, so the fault may be elsewhere: it is tried again when that is healthy",
+            observed.layout.link
+        )
+    } else {
+        format!("commit a mended manifest, or try it again as it is: `trueup retry {}`", app.name)
+    };
+    Some(problem(message, Some(help)))
 }
 
 /// What no action of ours closes, and what to do about it.

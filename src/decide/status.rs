@@ -6,13 +6,15 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::decide::aim::{aimed, quarantine};
 use crate::decide::conditions::conditions;
 use crate::decide::freshness::{Freshness, freshness};
 use crate::model::app::{App, WorkerGroup};
-use crate::model::drift::Difference;
+use crate::model::drift::{Difference, Drift};
 use crate::model::observed::{Link, MemberState, Observed, ObservedGroup, Worker};
+use crate::model::service::ObservedService;
 use crate::model::status::{
-    AppStatus, Condition, ConditionType, GroupNumbers, GroupStatus, Reason, Truth, Verdict, WorkerStatus,
+    AppStatus, Condition, ConditionType, GroupNumbers, GroupStatus, Reason, ServiceStatus, Truth, Verdict, WorkerStatus,
 };
 
 /// How many hexadecimal digits of the digest name a spec.
@@ -32,6 +34,9 @@ pub fn generation(spec: &impl Serialize) -> Result<String, serde_json::Error> {
 /// The status of an App on a host that was looked at.
 #[must_use]
 pub fn status(app: &App, generation: String, observed: &Observed, difference: &Difference) -> AppStatus {
+    let wish = app;
+    let aimed = aimed(wish, &observed.aim);
+    let app = &*aimed;
     let layout = &observed.layout;
     let revision = match &layout.link {
         Link::Release { id } => Some(id.clone()),
@@ -48,7 +53,11 @@ pub fn status(app: &App, generation: String, observed: &Observed, difference: &D
         last_applied_revision: revision,
         current: Some(layout.link.clone()),
         current_since: layout.link_changed,
-        conditions: conditions(app, observed, difference, &workers),
+        conditions: conditions(wish, app, observed, difference, &workers),
+        aim: Some(observed.aim.clone()),
+        quarantine: quarantine(wish, &observed.records).cloned(),
+        suspended: observed.suspended.clone().or_else(|| wish.sync.suspend.then(|| "`spec.sync.suspend`".to_owned())),
+        services: observed.services.iter().map(|seen| service_status(difference, seen)).collect(),
         workers,
         strays: observed.strays.clone(),
         health: observed.health.clone(),
@@ -83,9 +92,30 @@ pub fn unobserved(app: &App, generation: String, why: &str) -> AppStatus {
         ]
         .map(unknown)
         .to_vec(),
+        aim: None,
+        quarantine: None,
+        suspended: None,
+        services: Vec::new(),
         workers: workers.collect(),
         strays: Vec::new(),
         health: None,
+    }
+}
+
+fn service_status(difference: &Difference, seen: &ObservedService) -> ServiceStatus {
+    let stale = difference
+        .drift
+        .iter()
+        .any(|drift| matches!(drift, Drift::ServiceStale { service, .. } if *service == seen.service));
+    let state = seen.seen.as_ref().ok();
+    ServiceStatus {
+        name: seen.service.clone(),
+        up: state.map(|state| state.up),
+        current: state.map(|_| !stale),
+        renewed: state.and_then(|state| state.renewed),
+        detail: state.map(|state| state.detail.clone()).unwrap_or_default(),
+        warning: state.and_then(|state| state.warning.clone()),
+        unreadable: seen.seen.as_ref().err().cloned(),
     }
 }
 

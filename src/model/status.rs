@@ -6,8 +6,9 @@ use serde::Serialize;
 use super::drift::StaleBecause;
 use super::health::HealthVerdict;
 use super::names::{GroupName, MemberName, ReleaseId};
-use super::observed::{Evidence, Link, MemberState, Stray, Unreadable};
+use super::observed::{Aim, Evidence, Link, MemberState, Stray, Unreadable};
 use super::process::ProcessId;
+use super::record::Quarantine;
 
 /// The state of one App, as one snapshot shows it. What could not be read is unknown, never well.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,6 +31,18 @@ pub struct AppStatus {
     pub current_since: Option<Timestamp>,
     /// Ready, Healthy, `WorkersCurrent`, Reconciling and Stalled, in this order; always all five.
     pub conditions: Vec<Condition>,
+    /// The release that passes converge to; absent when the host could not be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aim: Option<Aim>,
+    /// Why the desired release is kept out; absent when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Quarantine>,
+    /// Why nobody acts on the App; absent when passes do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<String>,
+    /// One entry for each service, in the order of the manifest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceStatus>,
     /// One entry for each group, in the order of the manifest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub workers: Vec<GroupStatus>,
@@ -189,6 +202,32 @@ impl std::fmt::Display for Reason {
         // The variant's name is the word, here as in JSON.
         f.pad(&format!("{self:?}"))
     }
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: GroupName,
+    /// Whether it runs; absent when it could not be observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up: Option<bool>,
+    /// Whether it serves what is desired; absent when it could not be observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<bool>,
+    /// When it was last renewed, as far as anybody can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<Timestamp>,
+    /// Its manager's own words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// A trap of its set-up, with the mend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// Why it could not be observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Unreadable>,
 }
 
 /// One worker group.

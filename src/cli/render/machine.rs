@@ -12,7 +12,8 @@ use crate::model::action::{Plan, Step};
 use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
 use crate::model::health::HealthVerdict;
 use crate::model::names::{AppName, ReleaseId, Root};
-use crate::model::observed::Link;
+use crate::model::observed::{Aim, Link};
+use crate::model::record::Quarantine;
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
 
 /// The version of every document that is printed for programs.
@@ -52,8 +53,12 @@ pub struct PassDocument<'a> {
     pub took_ms: u128,
     /// `apply` or `dryRun`.
     pub mode: Mode,
-    /// `converged`, `drift`, `withheld`, `unhealthy`, `failed` or `interrupted`.
+    /// `converged`, `drift`, `withheld`, `unhealthy`, `rolledBack`, `quarantined`, `failed` or `interrupted`.
     pub outcome: Outcome,
+    /// The release that is converged to; null when the host could not be looked at.
+    pub aim: Option<&'a Aim>,
+    /// Why the desired release is kept out; null when it is not.
+    pub quarantine: Option<&'a Quarantine>,
     /// What `current` was before and is after; null when the host could not be looked at.
     pub current: Current<'a>,
     /// What differed at the first look.
@@ -121,6 +126,12 @@ fn pass(report: &PassReport) -> PassDocument<'_> {
         took_ms: report.took.as_millis(),
         mode: report.mode,
         outcome: report.outcome,
+        aim: report.after.as_ref().map(|after| &after.aim),
+        quarantine: report
+            .after
+            .as_ref()
+            .filter(|after| after.aim != Aim::Desired)
+            .and_then(|after| after.records.iter().find(|record| record.id == report.release)?.quarantine.as_ref()),
         current: Current {
             before: report.before.as_ref().map(|observed| &observed.layout.link),
             after: report.after.as_ref().map(|observed| &observed.layout.link),

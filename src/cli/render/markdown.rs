@@ -6,6 +6,7 @@ use super::plan::{how, when};
 use super::shape;
 use super::unified::unified;
 use super::words::{count, safe};
+use crate::decide::aim::aimed;
 use crate::decide::explain;
 use crate::model::action::Plan;
 use crate::model::app::App;
@@ -20,6 +21,8 @@ pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &P
     let mut text = format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, summary(observed, difference, plan));
     // Writing to a string cannot fail.
     let _ = text.write_str(&problems(app, observed, difference));
+    let aimed = aimed(app, &observed.aim);
+    let app = &*aimed;
     if difference.is_empty() {
         return text;
     }
@@ -80,7 +83,8 @@ fn summary(observed: &Observed, difference: &Difference, plan: &Plan) -> String 
 }
 
 fn problems(app: &App, observed: &Observed, difference: &Difference) -> String {
-    let blockers = difference.blockers.iter().map(|one| explain::blocker(app, one));
+    let kept_out = explain::kept_out(app, observed);
+    let blockers = kept_out.into_iter().chain(difference.blockers.iter().map(|one| explain::blocker(app, one)));
     let stalled = difference.stalled.iter().map(|one| explain::stalled(app, one));
     let mut items: Vec<String> =
         blockers.chain(stalled).map(|problem| item(&problem.message, problem.help.as_deref())).collect();

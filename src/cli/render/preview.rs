@@ -12,18 +12,23 @@ use super::shape;
 use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
 use super::unified::unified;
 use super::words::count;
+use crate::decide::aim::aimed;
 use crate::decide::explain;
 use crate::model::action::Plan;
 use crate::model::app::App;
 use crate::model::drift::Difference;
-use crate::model::observed::Observed;
+use crate::model::observed::{Aim, Observed};
 
 /// What would be done, in colour, in at most `width` columns where that is possible.
 /// Nothing to do: one line.
 #[must_use]
 pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &Plan, width: Option<usize>) -> String {
     let mut text = format!("{}\n", headline(app, observed, difference, plan));
+    let wish = app;
+    let aimed = aimed(wish, &observed.aim);
+    let app = &*aimed;
     if difference.is_empty() {
+        text.push_str(&kept_out(wish, observed));
         if let Some(complaint) = health::complaint(app, observed, None) {
             text.push_str(&complaint.render_as_warning());
         }
@@ -44,7 +49,8 @@ pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &P
         part(&evidence.render(width));
     }
     part(&steps(app, plan, width));
-    let mut rest = trouble(app, difference);
+    let mut rest = kept_out(wish, observed);
+    rest.push_str(&trouble(app, difference));
     if let Some(complaint) = health::complaint(app, observed, None) {
         rest.push_str(&complaint.render_as_warning());
     }
@@ -60,7 +66,8 @@ pub fn headline(app: &App, observed: &Observed, difference: &Difference, plan: &
 
 fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
     let healthy = observed.health.as_ref().is_none_or(|verdict| verdict.healthy);
-    let suspended = if app.sync.suspend { ", but the App is suspended" } else { "" };
+    let is_suspended = app.sync.suspend || observed.suspended.is_some();
+    let suspended = if is_suspended { ", but the App is suspended" } else { "" };
     if !difference.blockers.is_empty() {
         return paint(BAD, "blocked: nothing may be touched");
     }
@@ -72,6 +79,7 @@ fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan)
             paint(WARN, format!("settling: {} {verb} changing without us", count(moving, "worker")))
         }
         0 if !healthy => format!("nothing to do, {}", paint(WARN, "but not healthy")),
+        0 if observed.aim != Aim::Desired => paint(BAD, "kept out: nothing is tried again"),
         0 => paint(GOOD, "nothing to do"),
         actions => format!(
             "{}{}",
@@ -79,6 +87,12 @@ fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan)
             paint(DIM, suspended)
         ),
     }
+}
+
+/// Why the desired release is kept out; nothing when it is not.
+#[must_use]
+pub fn kept_out(wish: &App, observed: &Observed) -> String {
+    explain::kept_out(wish, observed).map_or_else(String::new, |problem| Complaint::from(&problem).render_as_warning())
 }
 
 /// What no action closes: blockers and stalled differences, with what to do about them.

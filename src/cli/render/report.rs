@@ -2,12 +2,15 @@
 //!
 //! A settled App is one quiet line.
 
+use std::borrow::Cow;
+
 use super::health;
-use super::preview::trouble;
+use super::preview::{kept_out, trouble};
 use super::problem::Complaint;
 use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN, paint};
 use super::table::{Cell, Table};
 use super::words::{count, safe, took};
+use crate::decide::aim::aimed;
 use crate::decide::plan::plan_for;
 use crate::model::action::Action;
 use crate::model::app::App;
@@ -21,12 +24,18 @@ pub fn report(app: &App, report: &PassReport, width: Option<usize>) -> String {
     if !report.tried.is_empty() {
         text.push_str(&done(report).render(width));
     }
+    let wish = app;
+    let aimed = report.after.as_ref().map_or(Cow::Borrowed(wish), |after| aimed(wish, &after.aim));
+    let app = &*aimed;
     let left = left(app, report);
     if !left.is_empty() {
         text.push_str("  ");
         text.push_str(&paint(DIM, "left to do"));
         text.push('\n');
         text.push_str(&left.render(width));
+    }
+    if let Some(after) = &report.after {
+        text.push_str(&kept_out(wish, after));
     }
     text.push_str(&problems(app, report));
     text

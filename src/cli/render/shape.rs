@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::words::{runs, safe};
+use crate::decide::diff::diff;
 use crate::decide::freshness::{Content, Freshness, contents, freshness};
 use crate::decide::select::{Selection, select};
 use crate::decide::status::worker_status;
 use crate::manifest;
 use crate::model::app::{App, StrayPolicy, WorkerGroup};
-use crate::model::drift::StaleBecause;
+use crate::model::drift::{Drift, ServiceStale, StaleBecause};
 use crate::model::names::MemberName;
 use crate::model::observed::{MemberState, Observed, Stray, Worker};
 use crate::model::process::Known;
@@ -33,6 +34,8 @@ struct Metadata<'a> {
 struct Spec<'a> {
     release: Release,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    services: Vec<Serving>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     workers: Vec<Group<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     strays: Vec<String>,
@@ -43,6 +46,18 @@ struct Spec<'a> {
 #[derive(Serialize)]
 struct Release {
     id: String,
+    /// What is to be done before and after the switch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lacks: Vec<String>,
+    /// Releases that nobody needs any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    surplus: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Serving {
+    name: String,
+    serves: String,
 }
 
 #[derive(Serialize)]
@@ -99,25 +114,64 @@ fn seen<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
         Some(verdict) => verdict.complaint().map_or_else(healthy, |why| format!("unhealthy: {}", safe(&why))),
     });
     let workers = app.workers.iter().map(|group| group_seen(app, observed, group)).collect();
-    shape(app, observed.layout.link.to_string(), workers, strays(observed, |_| true), health)
+    let drift = diff(app, observed).drift;
+    let lacks = drift.iter().filter_map(lack).collect();
+    let surplus = drift.iter().filter_map(|one| match one {
+        Drift::ReleaseSurplus { release, .. } => Some(release.to_string()),
+        _ => None,
+    });
+    let release = Release { id: observed.layout.link.to_string(), lacks, surplus: surplus.collect() };
+    let services = services(&drift, |because| match because {
+        ServiceStale::Serves(other) => safe(other),
+        ServiceStale::OlderThanSwitch | ServiceStale::Switched => "what was there before the switch".to_owned(),
+        ServiceStale::Config(path) => format!("what it read before {path} changed"),
+    });
+    shape(app, release, services, workers, strays(observed, |_| true), health)
 }
 
 fn wanted<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
     let workers = app.workers.iter().map(|group| group_wanted(app, observed, group)).collect();
     let may_stay = |stray: &Stray| stray.orphan_of.is_none() && app.strays == StrayPolicy::Report;
     let strays = strays(observed, may_stay);
-    shape(app, app.release.id.to_string(), workers, strays, app.health.as_ref().map(|_| healthy()))
+    let release = Release { id: app.release.id.to_string(), lacks: Vec::new(), surplus: Vec::new() };
+    let services = services(&diff(app, observed).drift, |_| app.release.id.to_string());
+    shape(app, release, services, workers, strays, app.health.as_ref().map(|_| healthy()))
+}
+
+/// What the release, or the record of the one in force, lacks by this drift.
+fn lack(drift: &Drift) -> Option<String> {
+    match drift {
+        Drift::CurrentNotAdopted { release } => Some(format!("a note that {release} is the way back")),
+        Drift::HoldOver { release } => Some(format!("a note that {release} may be tried again")),
+        Drift::ReleaseNotFetched { .. } => Some("its files".to_owned()),
+        Drift::SharedNotLinked { .. } => Some("what is shared".to_owned()),
+        Drift::StageDue { stage, .. } => Some(stage.word().to_owned()),
+        Drift::ReleaseNotProven { .. } => Some("its proof".to_owned()),
+        _ => None,
+    }
+}
+
+/// The services that are not right.
+fn services(drift: &[Drift], serves: impl Fn(&ServiceStale) -> String) -> Vec<Serving> {
+    let stale = drift.iter().filter_map(|one| match one {
+        Drift::ServiceStale { service, because, .. } => {
+            Some(Serving { name: service.to_string(), serves: serves(because) })
+        }
+        _ => None,
+    });
+    stale.collect()
 }
 
 fn shape<'a>(
     app: &'a App,
-    id: String,
+    release: Release,
+    services: Vec<Serving>,
     workers: Vec<Group<'a>>,
     strays: Vec<String>,
     health: Option<String>,
 ) -> Shape<'a> {
     let metadata = Metadata { name: app.name.as_str() };
-    Shape { metadata, spec: Spec { release: Release { id }, workers, strays, health } }
+    Shape { metadata, spec: Spec { release, services, workers, strays, health } }
 }
 
 fn healthy() -> String {

@@ -82,6 +82,11 @@ fn details(entry: &Entry<'_>, width: Option<usize>) -> String {
     let Entry { app, status, problems } = entry;
     let mut text = format!("{}  {}\n", paint(STRONG, &app.name), paint(DIM, safe(&app.root.to_string())));
     text.push_str(&conditions(status).render(width));
+    if let Some(why) = &status.suspended {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {} {}", paint(WARN, "suspended"), paint(DIM, safe(why)));
+    }
+    text.push_str(&services(status).render(width));
     if let Some(now) = status.observed_at {
         for group in &status.workers {
             text.push_str(&heading(group));
@@ -135,6 +140,29 @@ fn conditions(status: &AppStatus) -> Table {
             Cell::new(condition.reason),
             Cell::styled(DIM, &condition.message),
         ]);
+    }
+    table
+}
+
+/// The services, with what each serves.
+fn services(status: &AppStatus) -> Table {
+    let mut table = Table::new(&["SERVICE", "STATE", "SERVES", "RENEWED"]).give_way(&[1]).indented(2);
+    for service in &status.services {
+        let state = match (&service.unreadable, service.up) {
+            (Some(why), _) => Cell::styled(WARN, format!("cannot be observed: {}", why.message)),
+            (None, Some(true)) => Cell::new(if service.detail.is_empty() { "up" } else { &service.detail }),
+            (None, _) => Cell::styled(WARN, if service.detail.is_empty() { "down" } else { &service.detail }),
+        };
+        let serves = match (service.up, service.current) {
+            (Some(true), Some(true)) => Cell::styled(GOOD, "current"),
+            (Some(true), Some(false)) => Cell::styled(WARN, "another release"),
+            _ => Cell::styled(DIM, "-"),
+        };
+        let renewed = match (service.renewed, status.observed_at) {
+            (Some(renewed), Some(now)) => Cell::new(age(renewed, now)),
+            _ => Cell::styled(DIM, "-"),
+        };
+        table.row([Cell::styled(STRONG, &service.name), state, serves, renewed]);
     }
     table
 }
