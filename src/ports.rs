@@ -205,6 +205,17 @@ pub trait Prober: Send + Sync {
     fn probe(&self, app: &App) -> impl Future<Output = Result<ProbeAnswer, ProbeFailure>> + Send;
 }
 
+/// What a release lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inspection {
+    /// There is nothing in it.
+    pub empty: bool,
+    /// What `requires` names and it has not.
+    pub missing: Vec<RelativePath>,
+    /// Links of `shared` and `links` that are not there or lead elsewhere.
+    pub unlinked: Vec<RelativePath>,
+}
+
 /// Runs the App's own commands.
 pub trait Commands: Send + Sync {
     /// Runs a command in the release's directory as the App's user, with `RELEASE_ID` and

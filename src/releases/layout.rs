@@ -90,7 +90,7 @@ fn list(releases: &Path) -> Result<Vec<ObservedRelease>, HostError> {
     Ok(found)
 }
 
-fn is_empty(directory: &Path) -> Result<bool, HostError> {
+pub(super) fn is_empty(directory: &Path) -> Result<bool, HostError> {
     let first = fs::read_dir(directory).and_then(|mut entries| entries.next().transpose());
     match first {
         Ok(entry) => Ok(entry.is_none()),
@@ -98,7 +98,7 @@ fn is_empty(directory: &Path) -> Result<bool, HostError> {
     }
 }
 
-fn missing(directory: &Path, requires: &[RelativePath]) -> Result<Vec<RelativePath>, HostError> {
+pub(super) fn missing(directory: &Path, requires: &[RelativePath]) -> Result<Vec<RelativePath>, HostError> {
     let mut missing = Vec::new();
     for path in requires {
         let place = directory.join(path.as_path());
