@@ -150,7 +150,7 @@ fn a_printed_document_is_the_same_manifest() {
 #[test]
 fn every_mistake_is_told_at_its_place() {
     let mut shown = String::new();
-    for name in ["bad/eight.yaml", "bad/types.yaml", "bad/clashes.yaml", "bad/syntax.yaml"] {
+    for name in ["bad/eight.yaml", "bad/types.yaml", "bad/clashes.yaml", "bad/syntax.yaml", "bad/release.yaml"] {
         let errors = load_files(&[fixture(name)]).unwrap_err();
         let _ = writeln!(shown, "{errors}\n");
     }
@@ -393,13 +393,28 @@ fn the_schema_agrees_with_the_loader() {
         ("/spec/workers/2/manager/builtin/run", serde_json::json!([])),
         ("/spec/health/file", serde_json::json!({"path": "x"})),
         ("/spec/health/attempts", serde_json::json!(0)),
+        ("/spec/release/source/git/ref", serde_json::json!("main")),
+        ("/spec/release/source/archive", serde_json::json!({"url": "https://host/a.tar"})),
+        ("/spec/release/build/0", serde_json::json!("")),
+        ("/spec/release/build/0", serde_json::json!([])),
+        ("/spec/release/build/1/workingDirectory", serde_json::json!(["a"])),
+        ("/spec/release/build/1/env/TOKEN", serde_json::json!({"file": "/a", "envVar": "B"})),
+        ("/spec/release/build/1/env/TOKEN", serde_json::json!({})),
+        ("/spec/release/verify/0/run", serde_json::json!({})),
+        ("/spec/release/keep", serde_json::json!(0)),
+        ("/spec/services/0/onRelease", serde_json::json!("never")),
+        ("/spec/services/2/manager/command", serde_json::json!({})),
+        ("/spec/onFailure", serde_json::json!("retry")),
         ("/spec/strays", serde_json::json!("kill")),
         ("/spec/sync/suspend", serde_json::json!("yes")),
     ];
     for (pointer, value) in refused {
         let mut changed = good.clone();
         let (parent, key) = pointer.rsplit_once('/').unwrap();
-        changed.pointer_mut(parent).unwrap()[key] = value;
+        match changed.pointer_mut(parent).unwrap() {
+            serde_json::Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
+            map => map[key] = value,
+        }
         assert!(!schema.is_valid(&changed), "{pointer}");
         let text = serde_json::to_string(&changed).unwrap();
         assert!(load_text(&text).is_err(), "{pointer}");

@@ -3,12 +3,14 @@
 //! Whoever owns the root can put links into it, and root works in there: so every file is opened
 //! relative to the folder, by its plain name, and links are never followed.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::model::names::Root;
@@ -16,7 +18,7 @@ use crate::ports::HostError;
 
 const NAME: &str = ".trueup";
 
-/// `ROOT/.trueup`, held open.
+/// `ROOT/.trueup` or a folder in it, held open.
 pub(super) struct Folder {
     directory: OwnedFd,
     path: PathBuf,
@@ -28,46 +30,90 @@ impl Folder {
     /// Opens the folder, making it (mode 0750) if need be.
     pub(super) fn open(root: &Root) -> Result<Self, HostError> {
         let above = above(root).map_err(|error| HostError::io(format!("cannot open the root `{root}`"), &error))?;
-        let made = match rustix::fs::mkdirat(&above, NAME, Mode::from_raw_mode(0o750)) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(error) => {
-                return Err(HostError::io(format!("cannot make `{}`", root.state().display()), &error.into()));
-            }
-        };
-        let failed = |error: &io::Error| HostError::io(format!("cannot open `{}`", root.state().display()), error);
-        let folder = Self::inside(root, &above).map_err(|error| failed(&error))?;
-        if made {
-            folder.settle(&folder.directory, 0o750).map_err(|error| failed(&error))?;
-        }
-        Ok(folder)
+        let owner =
+            owner(&above).map_err(|error| HostError::io(format!("cannot look at the root `{root}`"), &error))?;
+        Self::made(&above, NAME, root.state(), owner)
     }
 
     /// Opens the folder for reading; none when there is none.
     pub(super) fn existing(root: &Root) -> io::Result<Option<Self>> {
-        let opened = above(root).and_then(|above| Self::inside(root, &above));
-        match opened {
-            Ok(folder) => Ok(Some(folder)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let opened = above(root).and_then(|above| Self::inside(&above, NAME, root.state(), owner(&above)?));
+        present(opened)
     }
 
-    fn inside(root: &Root, above: &OwnedFd) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::openat(above, NAME, flags, Mode::empty())?;
-        let owner = if rustix::process::geteuid().is_root() {
-            let found = rustix::fs::fstat(above)?;
-            Some((Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid)))
-        } else {
-            None
+    /// Opens a folder in this one, making it (mode 0750) if need be.
+    pub(super) fn inner(&self, name: &str) -> Result<Self, HostError> {
+        Self::made(&self.directory, name, self.path(name), self.owner)
+    }
+
+    /// Opens a folder in this one for reading; none when there is none.
+    pub(super) fn existing_inner(&self, name: &str) -> io::Result<Option<Self>> {
+        present(Self::inside(&self.directory, name, self.path(name), self.owner))
+    }
+
+    fn made(above: &OwnedFd, name: &str, path: PathBuf, owner: Option<(Uid, Gid)>) -> Result<Self, HostError> {
+        let made = match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o750)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(HostError::io(format!("cannot make `{}`", path.display()), &error.into())),
         };
-        Ok(Self { directory, path: root.state(), owner })
+        let failed = {
+            let path = path.clone();
+            move |error: &io::Error| HostError::io(format!("cannot open `{}`", path.display()), error)
+        };
+        let folder = Self::inside(above, name, path, owner).map_err(|error| failed(&error))?;
+        if made {
+            folder.settle(&folder.directory, 0o750).map_err(|error| failed(&error))?;
+            // What will be on disk in the folder must be found there.
+            sync(above).map_err(|error| failed(&error))?;
+        }
+        Ok(folder)
+    }
+
+    fn inside(above: &OwnedFd, name: &str, path: PathBuf, owner: Option<(Uid, Gid)>) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(above, name, flags, Mode::empty())?;
+        Ok(Self { directory, path, owner })
+    }
+
+    /// The names in it, in no order.
+    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Replaces a file: after a crash it is the old or the new one, whole; on disk when it returns.
+    ///
+    /// It grows as `growing`, always the same name: the lock's holder alone writes, so what a dead pass left is
+    /// taken away here.
+    pub(super) fn replace(&self, name: &str, growing: &str, text: &[u8]) -> io::Result<()> {
+        self.remove(growing)?;
+        let written = self.write(name, growing, text);
+        if written.is_err() {
+            // The first error is the one worth telling.
+            let _ = self.remove(growing);
+        }
+        written
+    }
+
+    fn write(&self, name: &str, growing: &str, text: &[u8]) -> io::Result<()> {
+        let mut file = self.file(growing, OFlags::empty())?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        self.rename(growing, name)?;
+        self.sync()
     }
 
     /// The path of one file, for messages.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+    pub(super) fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.path.join(name.as_ref())
     }
 
     /// Opens a file to read and write it, making it (mode 0640) if need be.
@@ -109,11 +155,7 @@ impl Folder {
 
     /// Puts the names themselves on the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
-        match rustix::fs::fsync(&self.directory) {
-            // Some network file systems know no fsync of a directory.
-            Ok(()) | Err(Errno::INVAL) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        sync(&self.directory)
     }
 
     /// Mode and owner of something just made: the umask must not decide who can read it.
@@ -123,6 +165,31 @@ impl Folder {
             rustix::fs::fchown(&fresh, Some(user), Some(group))?;
         }
         Ok(())
+    }
+}
+
+fn present(opened: io::Result<Folder>) -> io::Result<Option<Folder>> {
+    match opened {
+        Ok(folder) => Ok(Some(folder)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whom what we make in a root is given to: its owner, where we are root.
+fn owner(root: &OwnedFd) -> io::Result<Option<(Uid, Gid)>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let found = rustix::fs::fstat(root)?;
+    Ok(Some((Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid))))
+}
+
+fn sync(directory: &OwnedFd) -> io::Result<()> {
+    match rustix::fs::fsync(directory) {
+        // Some network file systems know no fsync of a directory.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

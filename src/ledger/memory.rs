@@ -1,8 +1,6 @@
 //! The memory of one App: one JSON document, replaced whole.
 
-use std::io::{self, Read, Write};
-
-use rustix::fs::OFlags;
+use std::io::{self, Read};
 
 use super::blocking;
 use super::folder::Folder;
@@ -70,22 +68,7 @@ fn replace(folder: &Folder, text: &[u8]) -> io::Result<()> {
     if read(folder).is_ok_and(|there| there.as_deref() == Some(text)) {
         return Ok(());
     }
-    // One fixed name, since the lock's holder alone writes: what a dead pass left is taken away here.
-    folder.remove(NEW)?;
-    let written = write(folder, text);
-    if written.is_err() {
-        // The first error is the one worth telling.
-        let _ = folder.remove(NEW);
-    }
-    written
-}
-
-fn write(folder: &Folder, text: &[u8]) -> io::Result<()> {
-    let mut file = folder.file(NEW, OFlags::empty())?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    folder.rename(NEW, NAME)?;
-    folder.sync()
+    folder.replace(NAME, NEW, text)
 }
 
 #[cfg(test)]

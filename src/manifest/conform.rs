@@ -192,9 +192,9 @@ impl<'s> Walk<'s, '_> {
     }
 }
 
-/// `oneOf` of maps with one key each: how an externally tagged enum looks.
+/// `oneOf` of maps with one key each: how an externally tagged enum looks. A text may be among them.
 fn is_choice(choices: &Value) -> bool {
-    choices.as_array().is_some_and(|choices| choices.iter().all(|choice| choice.get("properties").is_some()))
+    choices.as_array().is_some_and(|choices| choices.iter().any(|choice| choice.get("properties").is_some()))
 }
 
 fn properties<'s>(schema: &'s Value, choices: Option<&'s Value>) -> Vec<(&'s str, &'s Value)> {
@@ -221,7 +221,11 @@ fn has_type(schema: &Value, wanted: &str) -> bool {
 
 fn wanted(schema: &Value) -> &'static str {
     match schema {
+        schema if has_type(schema, "string") && has_type(schema, "array") && has_type(schema, "object") => {
+            "a text, a list of texts or a map"
+        }
         schema if has_type(schema, "string") && has_type(schema, "array") => "a text or a list of texts",
+        schema if has_type(schema, "string") && has_type(schema, "object") => "a text or a map",
         schema if has_type(schema, "string") || !texts(schema).is_empty() => "a text",
         schema if has_type(schema, "integer") => "a whole number",
         schema if has_type(schema, "boolean") => "true or false",

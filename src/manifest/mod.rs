@@ -17,6 +17,7 @@ mod node;
 mod report;
 pub mod schema;
 pub mod shape;
+pub mod size;
 mod yaml;
 
 pub use load::{Loaded, Source, load};

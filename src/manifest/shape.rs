@@ -4,13 +4,18 @@
 //! what else is wrong; the schema made of these types knows which ones they are. The doc comments
 //! are the descriptions in that schema: editors show them to the people who write manifests.
 
+mod release;
+mod service;
+mod words;
+
 use std::collections::BTreeMap;
-use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::duration;
+pub use release::{EnvValue, Hooks, Release, Shared, Source, SourceArchive, SourceDir, SourceGit, Step, StepMap};
+pub use service::{OnRelease, Service, ServiceCommand, ServiceManager, ServiceUnit};
+pub use words::{DurationText, Run, Share, SizeText, Text};
 
 /// One application on one host: which release, how many workers, and what healthy means.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,55 +85,24 @@ pub struct Spec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub release: Option<Release>,
+    /// The daemons that serve the release but are not ours to count, such as php-fpm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
     /// The long-running processes that execute the release.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workers: Vec<Worker>,
     /// What healthy means. Without it nothing is probed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// What to do when a release that was switched to turns out unhealthy; `rollback` unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
     /// What to do with processes of this root that no worker group owns; `report` unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strays: Option<Strays>,
     /// When changes may be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sync: Option<Sync>,
-}
-
-/// The release that should be in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Release {
-    /// The name of its directory in `releases/`. Stays as typed, with or without quotes: `007`, `1e3`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(required)]
-    pub id: Option<Text>,
-    /// Files or directories that a release must have before it may be switched to, such as
-    /// `vendor/autoload.php`: guards against half-uploaded releases.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub requires: Vec<String>,
-    /// Where the release comes from while it is not in `releases/`. Without it somebody else, such as
-    /// CI, puts it there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<Source>,
-}
-
-/// Where a release comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Source {
-    /// A directory on the same host, which is copied.
-    Dir(SourceDir),
-}
-
-/// A directory on the same host, which is copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SourceDir {
-    /// The directory. Absolute, or starting with `./` or `../` and then relative to the directory of
-    /// the manifest file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(required)]
-    pub path: Option<String>,
 }
 
 /// A group of interchangeable long-running processes.
@@ -150,6 +124,9 @@ pub struct Worker {
     /// How long a worker may take to finish its job before it is killed; 30s unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_timeout: Option<DurationText>,
+    /// Run before workers are asked to stop, so that they finish by themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
     /// How the group is replaced when the release changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
@@ -233,9 +210,25 @@ pub struct Rollout {
     /// and at least 1; `100%` unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<Share>,
+    /// How long a worker must have run before it counts as proven; 3s unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_healthy: Option<DurationText>,
 }
 
-/// A file that workers read once, at their start.
+/// Run before workers are asked to stop, so that they finish by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Drain {
+    /// What to run in `current`, as the App's user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub run: Option<Run>,
+    /// How long it may take; 30s unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+}
+
+/// A file that workers or a service read once, at their start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestartOn {
@@ -243,7 +236,7 @@ pub struct RestartOn {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub path: Option<String>,
-    /// Run in the release before the workers restart, such as `php artisan config:cache`.
+    /// Run in the release before they restart, such as `php artisan config:cache`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
 }
@@ -328,6 +321,16 @@ pub struct Command {
     pub timeout: Option<DurationText>,
 }
 
+/// What to do when a release that was switched to turns out unhealthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnFailure {
+    /// Back to the last release that was healthy.
+    Rollback,
+    /// Stop there.
+    Halt,
+}
+
 /// What to do with processes of this root that no worker group owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -345,127 +348,4 @@ pub struct Sync {
     /// Observe and report, but change nothing; false unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-}
-
-/// A text that stays as typed, even where it looks like a number or like true and false.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Text(pub String);
-
-impl JsonSchema for Text {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Text".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": ["string", "number", "boolean"]})
-    }
-}
-
-/// A duration: whole numbers with the units d, h, m, s and ms, such as `30s`, `1h30m` or `500ms`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct DurationText(pub String);
-
-impl JsonSchema for DurationText {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Duration".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        // No `format: duration`: that means ISO 8601, and editors would mark `30s`.
-        json_schema!({"type": "string", "minLength": 2, "pattern": duration::PATTERN, "examples": ["30s", "1h30m", "500ms"]})
-    }
-}
-
-/// A number, or a percentage such as `50%`; as typed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Share(pub String);
-
-impl JsonSchema for Share {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Share".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": ["integer", "string"], "minimum": 0, "pattern": "^([0-9]+|[0-9]{1,2}%|100%)$"})
-    }
-}
-
-/// A command: one line for `sh -c`, or an argument list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Run {
-    /// Handed to `sh -c` as written.
-    Line(String),
-    /// Program and arguments.
-    Arguments(Vec<String>),
-}
-
-impl Serialize for Run {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Line(line) => line.serialize(serializer),
-            Self::Arguments(arguments) => arguments.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Run {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl<'de> de::Visitor<'de> for Either {
-            type Value = Run;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a command line or a list of arguments")
-            }
-
-            fn visit_str<E: de::Error>(self, line: &str) -> Result<Run, E> {
-                Ok(Run::Line(line.to_owned()))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Run, A::Error> {
-                let mut arguments = Vec::new();
-                while let Some(argument) = list.next_element()? {
-                    arguments.push(argument);
-                }
-                Ok(Run::Arguments(arguments))
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl JsonSchema for Run {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Run".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": ["string", "array"],
-            "minLength": 1,
-            "items": {"type": ["string", "number", "boolean"]},
-            "minItems": 1,
-        })
-    }
 }

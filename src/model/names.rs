@@ -37,6 +37,14 @@ pub enum NameError {
 /// Most bytes of one directory entry on every Linux file system that matters.
 const ENTRY_LIMIT: usize = 255;
 
+/// Most bytes of a release's id: what is kept of a release is in files named after it, with a suffix.
+const ID_LIMIT: usize = 240;
+
+fn id(text: &str) -> Result<(), NameError> {
+    entry(text)?;
+    if text.len() > ID_LIMIT { Err(NameError::TooLong { limit: ID_LIMIT }) } else { Ok(()) }
+}
+
 fn entry(text: &str) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
@@ -122,7 +130,7 @@ name!(
     ///
     /// A string, never a number or a date: `1e3`, `007` and `0x10` stay as typed.
     ReleaseId,
-    entry
+    id
 );
 name!(
     /// Name of one worker group inside its App.
@@ -277,10 +285,10 @@ mod tests {
 
     #[test]
     fn release_ids_stay_as_typed_and_cannot_leave_releases() {
-        for good in ["1e3", "007", "20260111085234", "2026-01-11", "0x10", "v1.2.3", "..x", "a b"] {
+        for good in ["1e3", "007", "20260111085234", "2026-01-11", "0x10", "v1.2.3", "..x", "a b", &"x".repeat(240)] {
             assert_eq!(ReleaseId::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", ".", "..", "a/b", "/", "a\0b", &"x".repeat(256)] {
+        for bad in ["", ".", "..", "a/b", "/", "a\0b", &"x".repeat(241)] {
             assert!(ReleaseId::new(bad).is_err(), "{bad:?}");
         }
     }

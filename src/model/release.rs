@@ -138,11 +138,12 @@ pub fn public(url: &str) -> String {
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Dir { path } => write!(f, "{}", path.display()),
+            Self::Dir { path } | Self::Archive { location: Location::Path(path), .. } => {
+                write!(f, "{}", path.display())
+            }
             Self::Git { url, revision: Revision::Commit(name) | Revision::Ref(name), .. } => {
                 write!(f, "{} at {name}", public(url))
             }
-            Self::Archive { location: Location::Path(path), .. } => write!(f, "{}", path.display()),
             Self::Archive { location: Location::Url(url), .. } => write!(f, "{}", public(url)),
         }
     }
@@ -184,6 +185,9 @@ pub struct CommandStep {
     /// As whom; none: the App's user.
     pub user: Option<UserName>,
 }
+
+/// What every step finds in its environment, set by trueup.
+pub const STEP_VARIABLES: [&str; 5] = ["RELEASE_ID", "RELEASE_PATH", "PREVIOUS_RELEASE", "ROOT", "APP"];
 
 /// The value of an environment variable.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -127,7 +127,7 @@ fn inode(metadata: &Metadata) -> Inode {
 }
 
 /// The path leads nowhere: a part of it is absent, is no directory, or is a link that bites its tail.
-fn is_absence(error: &io::Error) -> bool {
+pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
         || rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP)
 }

@@ -1,23 +1,30 @@
-//! The release directories of one root: reading them, fetching one, and moving `current`.
+//! The release directories of one root: reading them, fetching one, linking what is
+//! shared into it, and moving `current`.
 //!
 //! In: a [`Root`] and names below it. Out: a [`Layout`], a moved link, or the digest of a file.
 //! Promised: nothing outside the root is written, a real directory at `current` is never replaced,
 //! and what could not be read is an error or unknown, never absent.
-//! Begin at [`layout`]; [`fetch`] and [`switch`] are the only functions that change anything.
+//! Begin at [`layout`] and [`inspect`], which only look; [`fetch`], [`link`] and [`switch`] change things.
 //!
 //! [`Root`]: crate::model::names::Root
 //! [`Layout`]: crate::model::observed::Layout
 
+mod beneath;
 mod content;
 mod pending;
-pub use pending::{inspect, link, remove, settle};
+pub use pending::{remove, settle};
 mod fetch;
+mod inspect;
 mod layout;
+mod links;
 mod switch;
+mod writable;
 
 pub use content::content;
 pub use fetch::{fetch, make_root};
+pub use inspect::inspect;
 pub use layout::layout;
+pub use links::link;
 pub use switch::switch;
 
 use crate::ports::{HostError, HostErrorKind};

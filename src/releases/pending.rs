@@ -1,13 +1,6 @@
 #![allow(missing_docs, clippy::missing_errors_doc, clippy::unused_async)]
-use crate::model::app::App;
 use crate::model::names::{ReleaseId, Root};
-use crate::ports::{HostError, Inspection};
-pub async fn inspect(_: &App) -> Result<Inspection, HostError> {
-    Ok(Inspection::default())
-}
-pub async fn link(_: &App) -> Result<(), HostError> {
-    Ok(())
-}
+use crate::ports::HostError;
 pub async fn settle(_: &Root) -> Result<(), HostError> {
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Checker, each, optional, texts};
+use super::{Checker, LEAST, each, optional, texts};
 use crate::decide::health::{self, ProbeKind};
 use crate::manifest::node::{Place, cut};
 use crate::manifest::shape;
@@ -20,8 +20,6 @@ const ATTEMPTS: u32 = 5;
 const INTERVAL: Duration = Duration::from_secs(3);
 /// Most rules of one contract: each is compiled at every probe.
 const RULES: usize = 50;
-/// What cannot be 0.
-const LEAST: Duration = Duration::from_millis(1);
 
 impl Checker<'_> {
     /// `root` is none when it is wrong itself; then the contract is looked at, but not made.

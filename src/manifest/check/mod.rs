@@ -3,7 +3,13 @@
 //! In: a document without what the schema refused, and the tree that knows the places. Out: the App,
 //! unless something was missing or found wrong, and the claims that other documents may clash with.
 
+mod fingerprint;
 mod health;
+mod links;
+mod release;
+mod services;
+mod source;
+mod steps;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -13,11 +19,10 @@ use std::time::Duration;
 
 use super::duration;
 use super::node::{Node, Place, Span, cut};
-use super::shape::{Document, DurationText, Run, Source, Spec, Strays, Text};
-use super::yaml::{FINDINGS, Finding};
-use crate::model::app::{App, CommandLine, Fingerprint, OnFailure, StrayPolicy, SyncPolicy};
-use crate::model::names::{AppName, NameError, RelativePath, ReleaseId, Root, UserName};
-use crate::model::release::{self, Release};
+use super::shape::{self, Document, DurationText, Run, Strays, Text};
+use super::yaml::{FINDINGS, Finding, line_of};
+use crate::model::app::{App, CommandLine, OnFailure, RestartOn, SecretSource, StrayPolicy, SyncPolicy};
+use crate::model::names::{AppName, NameError, RelativePath, Root, UserName};
 
 /// Something that only one place in all manifests may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +63,7 @@ pub(super) fn check(
     findings: &mut Vec<Finding>,
 ) -> Checked {
     let before = findings.len();
-    let mut checker = Checker { source, base, findings, claims: Vec::new() };
+    let mut checker = Checker { source, base, findings, claims: Vec::new(), named: Vec::new() };
     let app = checker.app(document, &Place::root(tree));
     let claims = checker.claims;
     Checked { app: app.filter(|_| findings.len() == before), claims }
@@ -69,6 +74,8 @@ struct Checker<'a> {
     base: Option<&'a Path>,
     findings: &'a mut Vec<Finding>,
     claims: Vec<Claim>,
+    /// What the App's groups and services are called, where, and which of the two it is.
+    named: Vec<(&'static str, String, Span)>,
 }
 
 impl Checker<'_> {
@@ -104,12 +111,11 @@ impl Checker<'_> {
         let spec = document.spec.as_ref()?;
         let at = at.key("spec");
         let root = spec.root.as_ref().and_then(|root| self.root(root, &at.key("root")));
-        let user = spec
-            .user
-            .as_ref()
-            .map(|user| self.accept(&at.key("user"), UserName::new(user), "write a login name, such as `deploy`"));
-        let release = self.release(spec, &at.key("release"));
+        let user = spec.user.as_ref().map(|user| self.accept(&at.key("user"), UserName::new(user), LOGIN));
+        let release = spec.release.as_ref().and_then(|release| self.release(release, &at.key("release")));
+        let services = self.services(&spec.services, &at.key("services"));
         let workers = self.workers(&spec.workers, &at.key("workers"));
+        self.names_are_unique();
         let health = spec.health.as_ref().map(|health| self.health(health, root.as_ref(), &at.key("health")));
         Some(App {
             name: name?,
@@ -117,16 +123,19 @@ impl Checker<'_> {
             root: root?,
             user: optional(user)?,
             release: release?,
-            services: Vec::new(),
+            services: services?,
             workers: workers?,
             health: optional(health)?,
-            on_failure: OnFailure::default(),
+            on_failure: match spec.on_failure {
+                None | Some(shape::OnFailure::Rollback) => OnFailure::Rollback,
+                Some(shape::OnFailure::Halt) => OnFailure::Halt,
+            },
             strays: match spec.strays {
                 None | Some(Strays::Report) => StrayPolicy::Report,
                 Some(Strays::Stop) => StrayPolicy::Stop,
             },
             sync: SyncPolicy { suspend: spec.sync.as_ref().and_then(|sync| sync.suspend).unwrap_or_default() },
-            fingerprint: Fingerprint::default(),
+            fingerprint: fingerprint::of(spec),
         })
     }
 
@@ -157,38 +166,72 @@ impl Checker<'_> {
         Some(base.join(rest))
     }
 
-    fn source(&mut self, source: &Source, at: &Place<'_>) -> Option<release::Source> {
-        const HELP: &str = "write the directory that is to become the release: an absolute path, or one that starts with `./` or `../` and is then relative to the manifest's own directory";
-        let Source::Dir(directory) = source;
-        let at = at.key("dir").key("path");
-        let path = self.beside(directory.path.as_ref()?, &at)?;
-        // What is said of a root holds for a source, too.
-        let path = self.accept(&at, Root::new(path), HELP)?;
-        Some(release::Source::Dir { path: path.path().to_owned() })
+    /// Groups and services share their names, within one App only.
+    fn names_are_unique(&mut self) {
+        let mut named = std::mem::take(&mut self.named);
+        named.sort_by_key(|(_, _, span)| span.start);
+        for (at, (_, name, span)) in named.iter().enumerate() {
+            if let Some((what, _, first)) = named.iter().take(at).find(|(_, earlier, _)| earlier == name) {
+                let line = line_of(self.source, first.start);
+                let help = format!(
+                    "the first stands in line {line}; every group and every service of an App needs a name of its own"
+                );
+                self.find(span.clone(), format!("{what} named `{}` is there already", cut(name)), help);
+            }
+        }
     }
 
-    fn release(&mut self, spec: &Spec, at: &Place<'_>) -> Option<Release> {
-        let release = spec.release.as_ref()?;
-        let id = release.id.as_ref().and_then(|Text(id)| {
-            let help = "write the name of one directory in `releases/`, such as `20260111-150000`";
-            self.accept(&at.key("id"), ReleaseId::new(id), help)
-        });
-        let list = at.key("requires");
-        let requires = each(&release.requires, |position, path| self.inside(path, &list.item(position), "the release"));
-        let source = release.source.as_ref().map(|source| self.source(source, &at.key("source")));
-        Some(Release { requires: requires?, source: optional(source)?, ..Release::present(id?) })
+    /// Names of environment variables, as keys of a map.
+    fn variables<'n>(&mut self, names: impl Iterator<Item = &'n String>, at: &Place<'_>) -> bool {
+        let mut sound = true;
+        for name in names {
+            if name.is_empty() || name.contains('=') {
+                let message = format!("`{}` is no name of an environment variable", cut(name));
+                self.find(at.name_of(name), message, "use letters, digits and `_`");
+                sound = false;
+            }
+        }
+        sound
+    }
+
+    fn restart_on(&mut self, watched: &[shape::RestartOn], list: &Place<'_>) -> Option<Vec<RestartOn>> {
+        each(watched, |position, watched| {
+            let at = list.item(position);
+            let path = watched.path.as_ref().and_then(|path| self.inside(path, &at.key("path"), "the root"));
+            let run = watched.run.as_ref().map(|run| self.command(run, &at.key("run")));
+            Some(RestartOn { path: path?, run: optional(run)? })
+        })
     }
 
     /// A path that stays inside of something.
     fn inside(&mut self, path: &str, at: &Place<'_>, of: &str) -> Option<RelativePath> {
         let help = format!("write a path relative to {of}, without `..`, such as `shared/.env`");
-        self.accept(at, RelativePath::new(path), &help)
+        self.inside_with(path, at, &help)
+    }
+
+    fn inside_with(&mut self, path: &str, at: &Place<'_>, help: &str) -> Option<RelativePath> {
+        self.accept(at, RelativePath::new(path), help)
     }
 
     fn absolute(&mut self, path: &str, at: &Place<'_>) -> Option<PathBuf> {
         let path = PathBuf::from(path);
         let made = if path.is_absolute() { Ok(path) } else { Err(NameError::NotAbsolute) };
         self.accept(at, made, "write a path that begins with `/`")
+    }
+
+    /// A file whose first line is a secret.
+    fn secret_file(&mut self, path: &str, at: &Place<'_>) -> Option<SecretSource> {
+        self.absolute(path, at).map(SecretSource::File)
+    }
+
+    /// A variable of trueup itself that has a secret in it.
+    fn secret_variable(&mut self, name: &str, at: &Place<'_>) -> Option<SecretSource> {
+        if name.is_empty() || name.contains(['=', ' ', '$', '\0']) {
+            let message = format!("`{}` is no name of an environment variable", at.path);
+            self.find(at.span.clone(), message, "write its name only, without `$`, such as `SUPERVISOR_PASSWORD`");
+            return None;
+        }
+        Some(SecretSource::EnvironmentVariable(name.to_owned()))
     }
 
     /// A duration of at least `least`, or what stands for it when nothing is written.
@@ -227,6 +270,12 @@ impl Checker<'_> {
         Some(command)
     }
 }
+
+/// Help for names of users.
+const LOGIN: &str = "write a login name, such as `deploy`";
+
+/// What cannot be 0.
+const LEAST: Duration = Duration::from_millis(1);
 
 /// Help for names that `model::names` calls labels.
 const LABEL: &str = "use letters, digits, `-`, `_` and `.`, and begin with a letter or digit";

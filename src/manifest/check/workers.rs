@@ -2,44 +2,30 @@
 
 use std::time::Duration;
 
-use super::{Checker, LABEL, each, optional, texts};
+use super::{Checker, LABEL, LEAST, each, optional, texts};
 use crate::manifest::node::{Place, cut};
 use crate::manifest::shape;
 use crate::model::app::{
-    Builtin, Manager, MaxUnavailable, RestartOn, SecretSource, Supervisord, Systemd, TemplateUnit, WorkerGroup,
+    Builtin, Drain, Manager, MaxUnavailable, SecretSource, Supervisord, Systemd, TemplateUnit, WorkerGroup,
 };
 use crate::model::names::GroupName;
 
 /// How long a worker may take to finish, unless said.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the command before that may take, unless said.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a worker must have run before it is trusted, unless said.
+const MIN_HEALTHY: Duration = Duration::from_secs(3);
 
 impl Checker<'_> {
     pub(super) fn workers(&mut self, groups: &[shape::Worker], list: &Place<'_>) -> Option<Vec<WorkerGroup>> {
-        let first_own = self.claims.len();
-        let made = each(groups, |position, group| self.group(group, &list.item(position)));
-        // Group names are unique in their App only: those clashes are told here.
-        let (names, rest): (Vec<_>, Vec<_>) =
-            self.claims.drain(first_own..).partition(|claim| claim.what.starts_with(GROUP_NAMED));
-        self.claims.extend(rest);
-        for (at, name) in names.iter().enumerate() {
-            if let Some(first) = names.iter().take(at).find(|first| first.clashes(name)) {
-                let line = super::super::yaml::line_of(self.source, first.span.start);
-                let help = format!("the first stands in line {line}; {}", name.help);
-                self.find(name.span.clone(), format!("{} is there already", name.what), help);
-            }
-        }
-        made
+        each(groups, |position, group| self.group(group, &list.item(position)))
     }
 
     fn group(&mut self, group: &shape::Worker, at: &Place<'_>) -> Option<WorkerGroup> {
         let name = group.name.as_ref().and_then(|name| {
             let at = at.key("name");
-            self.claim(
-                &at,
-                format!("{GROUP_NAMED} `{}`", cut(name)),
-                None,
-                "every group of an App needs a name of its own",
-            );
+            self.named.push(("a worker group", name.clone(), at.span.clone()));
             self.accept(&at, GroupName::new(name), LABEL)
         });
         let manager = group.manager.as_ref().and_then(|manager| self.manager(manager, &at.key("manager")));
@@ -47,13 +33,11 @@ impl Checker<'_> {
         let stop_timeout = self.duration(group.stop_timeout.as_ref(), &timeout, Duration::ZERO, STOP_TIMEOUT);
         let share = group.rollout.as_ref().and_then(|rollout| rollout.max_unavailable.as_ref());
         let max_unavailable = self.share(share, &at.key("rollout").key("maxUnavailable"));
-        let list = at.key("restartOn");
-        let restart_on = each(&group.restart_on, |position, watched| {
-            let at = list.item(position);
-            let path = watched.path.as_ref().and_then(|path| self.inside(path, &at.key("path"), "the root"));
-            let run = watched.run.as_ref().map(|run| self.command(run, &at.key("run")));
-            Some(RestartOn { path: path?, run: optional(run)? })
-        });
+        let restart_on = self.restart_on(&group.restart_on, &at.key("restartOn"));
+        let drain = group.drain.as_ref().map(|drain| self.drain(drain, &at.key("drain")));
+        let healthy = group.rollout.as_ref().and_then(|rollout| rollout.min_healthy.as_ref());
+        let place = at.key("rollout").key("minHealthy");
+        let min_healthy = self.duration(healthy, &place, Duration::ZERO, MIN_HEALTHY);
         Some(WorkerGroup {
             name: name?,
             count: group.count.unwrap_or(1),
@@ -61,45 +45,49 @@ impl Checker<'_> {
             stop_timeout: stop_timeout?,
             max_unavailable: max_unavailable?,
             restart_on: restart_on?,
-            drain: None,
-            min_healthy: Duration::ZERO,
+            drain: optional(drain)?,
+            min_healthy: min_healthy?,
         })
+    }
+
+    fn drain(&mut self, drain: &shape::Drain, at: &Place<'_>) -> Option<Drain> {
+        let run = drain.run.as_ref().and_then(|run| self.command(run, &at.key("run")));
+        let timeout = self.duration(drain.timeout.as_ref(), &at.key("timeout"), LEAST, DRAIN_TIMEOUT);
+        Some(Drain { run: run?, timeout: timeout? })
     }
 
     fn manager(&mut self, manager: &shape::Manager, at: &Place<'_>) -> Option<Manager> {
         match manager {
             shape::Manager::Supervisord(supervisord) => {
-                self.supervisord(supervisord, &at.key("supervisord")).map(Manager::Supervisord)
+                let at = at.key("supervisord");
+                self.claim_supervisord(supervisord, &at);
+                self.supervisord(supervisord, &at).map(Manager::Supervisord)
             }
             shape::Manager::Systemd(systemd) => self.systemd(systemd, &at.key("systemd")).map(Manager::Systemd),
             shape::Manager::Builtin(builtin) => {
                 let at = at.key("builtin");
                 let run = builtin.run.as_ref().and_then(|run| self.command(run, &at.key("run")));
-                let places = at.key("env");
-                let mut named = true;
-                for name in builtin.env.keys() {
-                    if name.is_empty() || name.contains('=') {
-                        let message = format!("`{}` is no name of an environment variable", cut(name));
-                        self.find(places.name_of(name), message, "use letters, digits and `_`");
-                        named = false;
-                    }
-                }
+                let named = self.variables(builtin.env.keys(), &at.key("env"));
                 run.filter(|_| named).map(|run| Manager::Builtin(Builtin { run, env: texts(&builtin.env) }))
             }
         }
     }
 
-    fn supervisord(&mut self, supervisord: &shape::Supervisord, at: &Place<'_>) -> Option<Supervisord> {
+    /// Services may share a program with others, worker groups may not.
+    fn claim_supervisord(&mut self, supervisord: &shape::Supervisord, at: &Place<'_>) {
+        let Some(group) = &supervisord.group else { return };
+        let daemon = supervisord.socket.as_ref().map(|socket| format!(" at `{}`", cut(socket))).unwrap_or_default();
+        let what = format!("a worker group over supervisord's group `{}`{daemon}", cut(group));
+        let help =
+            "a group of supervisord belongs to one worker group; name different programs of it, if it mixes several";
+        self.claim(&at.key("group"), what, supervisord.program.clone(), help);
+    }
+
+    pub(super) fn supervisord(&mut self, supervisord: &shape::Supervisord, at: &Place<'_>) -> Option<Supervisord> {
         let socket = supervisord.socket.as_ref().map(|socket| self.absolute(socket, &at.key("socket")));
         let password = supervisord.password.as_ref().map(|password| self.password(password, &at.key("password")));
         let program = supervisord.program.as_ref().map(|name| self.supervisord_name(name, &at.key("program")));
         let group = supervisord.group.as_ref().and_then(|name| self.supervisord_name(name, &at.key("group")));
-        if let Some(group) = &group {
-            let daemon = supervisord.socket.as_ref().map(|socket| format!(" at `{}`", cut(socket))).unwrap_or_default();
-            let what = format!("a worker group over supervisord's group `{group}`{daemon}");
-            let help = "a group of supervisord belongs to one worker group; name different programs of it, if it mixes several";
-            self.claim(&at.key("group"), what, supervisord.program.clone(), help);
-        }
         Some(Supervisord {
             group: group?,
             program: optional(program)?,
@@ -121,16 +109,8 @@ impl Checker<'_> {
 
     fn password(&mut self, password: &shape::Password, at: &Place<'_>) -> Option<SecretSource> {
         match password {
-            shape::Password::File(file) => self.absolute(file, &at.key("file")).map(SecretSource::File),
-            shape::Password::EnvVar(name) => {
-                if name.is_empty() || name.contains(['=', ' ']) {
-                    let at = at.key("envVar");
-                    let message = format!("`{}` is no name of an environment variable", at.path);
-                    self.find(at.span, message, "write its name only, without `$`, such as `SUPERVISOR_PASSWORD`");
-                    return None;
-                }
-                Some(SecretSource::EnvironmentVariable(name.clone()))
-            }
+            shape::Password::File(file) => self.secret_file(file, &at.key("file")),
+            shape::Password::EnvVar(name) => self.secret_variable(name, &at.key("envVar")),
         }
     }
 
@@ -174,5 +154,3 @@ impl Checker<'_> {
         made
     }
 }
-
-const GROUP_NAMED: &str = "a worker group named";
