@@ -61,6 +61,13 @@ impl LocalHost {
             locks: Arc::default(),
         }
     }
+
+    /// A copy of the root's lock for what is started under it; none where it is not held.
+    fn held(&self, root: &Root) -> Result<Option<OwnedFd>, HostError> {
+        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let copy = locks.get(root).map(OwnedFd::try_clone).transpose();
+        copy.map_err(|error| HostError::io("cannot hand the lock to a step", &error))
+    }
 }
 
 /// Runs file-system work on a thread that may block.
@@ -90,7 +97,7 @@ impl Releases for LocalHost {
     }
 
     async fn fetch(&self, app: &App) -> Result<(), HostError> {
-        releases::fetch(app).await
+        releases::fetch(&self.shim, app, self.held(&app.root)?).await.map(|_| ())
     }
 
     async fn switch(&self, root: &Root, to: &ReleaseId) -> Result<(), HostError> {
@@ -154,12 +161,7 @@ impl Prober for LocalHost {
 
 impl Commands for LocalHost {
     async fn run(&self, app: &App, command: &CommandLine, timeout: Duration) -> Result<(), HostError> {
-        let lock = {
-            let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.get(&app.root).map(OwnedFd::try_clone).transpose()
-        };
-        let lock = lock.map_err(|error| HostError::io("cannot hand the lock to the step", &error))?;
-        command::run(&self.shim, app, command, timeout, lock).await
+        command::run(&self.shim, app, command, timeout, self.held(&app.root)?).await
     }
 }
 

@@ -9,8 +9,10 @@
 //! [`Layout`]: crate::model::observed::Layout
 
 mod content;
+mod dir;
 mod fetch;
 mod layout;
+mod place;
 mod switch;
 
 pub use content::content;
