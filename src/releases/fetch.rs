@@ -6,11 +6,12 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD};
 
 use super::place::{Place, owner};
-use super::{blocking, dir};
+use super::{blocking, dir, git};
 use crate::host::command::user_of;
 use crate::host::spawn::Shim;
 use crate::host::users::User;
@@ -41,28 +42,37 @@ pub async fn make_root(app: &App) -> Result<(), HostError> {
     .await?
 }
 
-/// Brings the files of the App's release from its source into `releases/ID`, which nothing is left of what was
+/// Brings the files of the App's release from its source into `releases/ID`, where nothing is left of what was
 /// there before. Returns what it was made of: the commit, or the SHA-256 of the archive.
 ///
 /// The caller holds the root's lock; `lock` is a copy of it for what is started here. It has also written that
 /// what is in `releases/ID` is half a release, and writes when it no longer is, after everything is on disk.
 ///
 /// # Guarantees
-/// The files belong to the App's user, without set-uid bits, and share no inode with anything. After an
-/// error there is no `releases/ID`, as far as it could be removed.
+/// The files belong to the App's user, without set-uid bits, and share no inode with anything. What was begun
+/// is removed again after an error, as far as it can be.
 ///
 /// # Errors
 /// `Unreachable` and `TimedOut` may go away by themselves; `Storage` when there is space;
 /// `Misconfigured` and `Denied` when somebody changes something.
 pub async fn fetch(shim: &Shim, app: &App, lock: Option<OwnedFd>) -> Result<Option<String>, HostError> {
     let user = user_of(app).await?;
-    let _ = shim;
     match app.release.source.clone() {
         Some(Source::Dir { path }) => {
             let app = app.clone();
             in_place(app, user, lock, move |place| dir::fetch(place, &path).map(|()| None)).await
         }
-        Some(Source::Git { .. } | Source::Archive { .. }) | None => {
+        Some(Source::Git { url, revision, submodules }) => {
+            let wish = git::Wish { url, revision, submodules };
+            let (opened, owner) = (app.clone(), user.clone());
+            let place = Arc::new(blocking(move || Place::open(&opened, &owner)).await??);
+            let fetched = git::fetch(shim, &place, user, lock, &wish).await;
+            if fetched.is_err() {
+                blocking(move || place.abandon()).await?;
+            }
+            fetched.map(Some)
+        }
+        Some(Source::Archive { .. }) | None => {
             Err(HostError::new(HostErrorKind::Misconfigured, format!("the release `{}` has no source", app.release.id))
                 .with_help("set `spec.release.source`"))
         }

@@ -11,6 +11,7 @@
 mod content;
 mod dir;
 mod fetch;
+mod git;
 mod layout;
 mod place;
 mod switch;
