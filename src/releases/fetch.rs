@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD};
 
+use super::archive::{self, Terms};
 use super::place::{Place, owner};
 use super::{blocking, dir, git};
 use crate::host::command::user_of;
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::model::app::App;
-use crate::model::release::Source;
+use crate::model::release::{Location, Source};
 use crate::ports::{HostError, HostErrorKind};
 
 /// Makes the App's root and the directories above it where they are absent. The root belongs to
@@ -72,7 +73,15 @@ pub async fn fetch(shim: &Shim, app: &App, lock: Option<OwnedFd>) -> Result<Opti
             }
             fetched.map(Some)
         }
-        Some(Source::Archive { .. }) | None => {
+        Some(Source::Archive { location: Location::Path(path), sha256, strip_components, limit }) => {
+            let terms = Terms { sha256, strip: strip_components, limit };
+            in_place(app.clone(), user, lock, move |place| {
+                let shown = path.display().to_string();
+                archive::unpack(place, archive::open(place, &path)?, &shown, &terms).map(Some)
+            })
+            .await
+        }
+        Some(Source::Archive { location: Location::Url(_), .. }) | None => {
             Err(HostError::new(HostErrorKind::Misconfigured, format!("the release `{}` has no source", app.release.id))
                 .with_help("set `spec.release.source`"))
         }

@@ -8,6 +8,7 @@
 //! [`Root`]: crate::model::names::Root
 //! [`Layout`]: crate::model::observed::Layout
 
+mod archive;
 mod content;
 mod dir;
 mod fetch;
@@ -15,6 +16,8 @@ mod git;
 mod layout;
 mod place;
 mod switch;
+mod tape;
+mod tree;
 
 pub use content::content;
 pub use fetch::{fetch, make_root};
