@@ -105,10 +105,7 @@ impl Releases for LocalHost {
     }
 
     async fn fetch(&self, app: &App) -> Result<Option<String>, HostError> {
-        {
-            let _ = self.lock_for_steps(app)?;
-            releases::fetch(app).await.map(|()| None)
-        }
+        releases::fetch(&self.shim, app, self.lock_for_steps(app)?).await
     }
 
     async fn link(&self, app: &App) -> Result<(), HostError> {

@@ -73,7 +73,8 @@ fn open(root: &Path, path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-fn digest(file: &mut File) -> io::Result<String> {
+/// SHA-256 of the rest of a file in lower-case hex.
+pub(super) fn digest(file: &mut File) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -85,12 +86,17 @@ fn digest(file: &mut File) -> io::Result<String> {
         };
         hasher.update(buffer.get(..length).unwrap_or_default());
     }
+    Ok(hexadecimal(hasher))
+}
+
+/// What a hasher has come to, in lower-case hex.
+pub(super) fn hexadecimal(hasher: Sha256) -> String {
     let mut text = String::with_capacity(64);
     for byte in hasher.finalize() {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
-    Ok(text)
+    text
 }
 
 #[cfg(test)]

@@ -9,16 +9,23 @@
 //! [`Root`]: crate::model::names::Root
 //! [`Layout`]: crate::model::observed::Layout
 
+mod archive;
 mod beneath;
 mod content;
-mod pending;
-pub use pending::{remove, settle};
+mod dir;
 mod fetch;
+mod git;
 mod inspect;
 mod layout;
 mod links;
+mod pending;
+mod place;
 mod switch;
+mod tape;
+mod tree;
 mod writable;
+
+pub use pending::{remove, settle};
 
 pub use content::content;
 pub use fetch::{fetch, make_root};

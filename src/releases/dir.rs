@@ -1,0 +1,114 @@
+//! A release that is a copy of a directory on the same host.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::place::{DIRECTORY, Owner, Place, finish, give_link, kind};
+use crate::ports::{HostError, HostErrorKind};
+
+/// Copies the directory into the place. Blocks are shared where the file system can, inodes never are: a
+/// build that edits in place would edit the source.
+///
+/// # Errors
+/// A source that is absent, is empty, holds the root itself or lies in the release; what the file system refuses.
+pub(super) fn fetch(place: &Place, source_path: &Path) -> Result<(), HostError> {
+    let source = open(place, source_path)?;
+    let release = place.begin()?;
+    let copied = copy_directory(source.as_fd(), release.as_fd(), place.owner, source_path)?;
+    if copied == 0 {
+        let message = format!("the source `{}` is empty", source_path.display());
+        return Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("put the release there"));
+    }
+    let mode = rustix::fs::fstat(&source).map_err(|error| place.failed(error))?.st_mode;
+    place.finish(release.as_fd(), mode)
+}
+
+fn open(place: &Place, path: &Path) -> Result<OwnedFd, HostError> {
+    let shown = path.display();
+    // The source itself may be a link: it is the person's word, not the tree's.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let source = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| match error {
+        Errno::NOENT | Errno::NOTDIR => {
+            HostError::new(HostErrorKind::Misconfigured, format!("the source `{shown}` is not a directory"))
+                .with_help("correct `spec.release.source`, or put the release there")
+        }
+        other => HostError::io(format!("cannot open the source `{shown}`"), &other.into()),
+    })?;
+    let holds_root = std::fs::canonicalize(place.root.path())
+        .and_then(|root| Ok(root.starts_with(std::fs::canonicalize(path)?)))
+        .map_err(|error| HostError::io(format!("cannot resolve the source `{shown}`"), &error))?;
+    if holds_root {
+        let message = format!("the source `{shown}` holds the root `{}`: it would be copied into itself", place.root);
+        return Err(
+            HostError::new(HostErrorKind::Misconfigured, message).with_help("move one of them out of the other")
+        );
+    }
+    place.refuse_inside(path)?;
+    Ok(source)
+}
+
+/// Copies what is in one directory into another and says how many entries that were.
+fn copy_directory(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    owner: Option<Owner>,
+    shown: &Path,
+) -> Result<u64, HostError> {
+    let mut copied = 0;
+    let unreadable = |error: Errno| HostError::io(format!("cannot read `{}`", shown.display()), &error.into());
+    for entry in Dir::read_from(from).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let shown = shown.join(name.to_string_lossy().as_ref());
+        let failed = |error: Errno| HostError::io(format!("cannot copy `{}`", shown.display()), &error.into());
+        let found = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        match kind(&found) {
+            FileType::Directory => {
+                let inner = rustix::fs::openat(from, name, DIRECTORY, Mode::empty()).map_err(failed)?;
+                rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700)).map_err(failed)?;
+                let made = rustix::fs::openat(to, name, DIRECTORY, Mode::empty()).map_err(failed)?;
+                copy_directory(inner.as_fd(), made.as_fd(), owner, &shown)?;
+                finish(made.as_fd(), owner, found.st_mode).map_err(failed)?;
+            }
+            FileType::RegularFile => {
+                let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let original = rustix::fs::openat(from, name, OFlags::RDONLY | flags, Mode::empty()).map_err(failed)?;
+                let fresh = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | flags;
+                let copy = rustix::fs::openat(to, name, fresh, Mode::from_raw_mode(0o600)).map_err(failed)?;
+                copy_file(original, &copy)
+                    .map_err(|error| HostError::io(format!("cannot copy `{}`", shown.display()), &error))?;
+                finish(copy.as_fd(), owner, found.st_mode).map_err(failed)?;
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(from, name, Vec::new()).map_err(failed)?;
+                rustix::fs::symlinkat(&target, to, name).map_err(failed)?;
+                give_link(to, name, owner).map_err(failed)?;
+            }
+            _ => {
+                let message = format!("`{}` is neither a file, a directory nor a link", shown.display());
+                return Err(
+                    HostError::new(HostErrorKind::Misconfigured, message).with_help("take it out of the source")
+                );
+            }
+        }
+        copied += 1;
+    }
+    Ok(copied)
+}
+
+/// Shares the blocks where the file system can, else copies them.
+pub(super) fn copy_file(original: OwnedFd, copy: &OwnedFd) -> io::Result<()> {
+    if rustix::fs::ioctl_ficlone(copy, &original).is_ok() {
+        return Ok(());
+    }
+    let (mut original, mut copy) = (File::from(original), File::from(copy.try_clone()?));
+    io::copy(&mut original, &mut copy).map(|_| ())
+}
