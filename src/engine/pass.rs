@@ -273,7 +273,9 @@ impl<'a, H: Host> Pass<'a, H> {
     /// only for as long as that is so.
     async fn hold(&mut self, observed: &mut Observed) {
         let sick = observed.health.as_ref().is_some_and(|verdict| !verdict.healthy);
-        if !self.kept_out || !sick || !matches!(observed.aim, Aim::Back { .. }) {
+        // Only a way back that was gone to its end says something about the fault.
+        let is_back = matches!(observed.aim, Aim::Back { .. }) && self.report.remaining.is_empty();
+        if !self.kept_out || !sick || !is_back {
             return;
         }
         let Some(at) = observed.records.iter().position(|record| record.id == self.app.release.id) else { return };
