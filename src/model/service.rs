@@ -79,6 +79,17 @@ pub enum Renewal {
     Restart,
 }
 
+impl Renewal {
+    /// The word used in manifests and messages.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Restart => "restart",
+        }
+    }
+}
+
 /// One service as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedService {
@@ -100,6 +111,12 @@ pub struct ServiceState {
     pub oldest: Option<Timestamp>,
     /// When its main process started.
     pub started: Option<Timestamp>,
+    /// The latest moment for which a reload or restart is proven, whoever asked for it: when its manager last
+    /// completed one, or `oldest`, whichever is later. A reload need not change any process, and one that was
+    /// completed may still have old processes finish what they have in hand. None where nobody can tell.
+    pub renewed: Option<Timestamp>,
+    /// It can be asked to reload; else only a restart makes it serve another release.
+    pub can_reload: bool,
     /// A trap of its set-up that makes a reload drop requests, in words with the mend.
     pub warning: Option<String>,
 }
