@@ -6,7 +6,7 @@ use crate::decide::freshness::{Content, contents_of, is_clearly_after, leads_to_
 use crate::model::app::App;
 use crate::model::drift::{Difference, Drift, ServiceStale, Stalled};
 use crate::model::observed::Observed;
-use crate::model::service::{OnRelease, Renewal, Service, ServiceManager, ServiceState};
+use crate::model::service::{OnRelease, Renewal, Service, ServiceState};
 
 /// Each service that is not right. One that does not run is not ours to start; one that is left alone is not looked at.
 pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
@@ -39,7 +39,7 @@ fn stale(app: &App, observed: &Observed, service: &Service, state: &ServiceState
     let renewed = last_renewed(observed, service, state);
     let since = |moment: Timestamp| renewed.is_some_and(|renewed| is_clearly_after(renewed, moment));
     let to_come = !leads_to_desired(app, &observed.layout.link);
-    let gentle = gentlest(service);
+    let gentle = gentlest(state);
     let by_release = match service.on_release {
         OnRelease::None => None,
         OnRelease::Reload | OnRelease::Restart => {
@@ -77,10 +77,7 @@ fn last_renewed(observed: &Observed, service: &Service, state: &ServiceState) ->
     state.renewed.max(noted)
 }
 
-/// A reload, where the manager has the notion.
-fn gentlest(service: &Service) -> Renewal {
-    match &service.manager {
-        ServiceManager::Systemd { .. } | ServiceManager::Command { reload: Some(_), .. } => Renewal::Reload,
-        ServiceManager::Supervisord(_) | ServiceManager::Command { reload: None, .. } => Renewal::Restart,
-    }
+/// A reload, where it can be asked for one.
+fn gentlest(state: &ServiceState) -> Renewal {
+    if state.can_reload { Renewal::Reload } else { Renewal::Restart }
 }

@@ -1,9 +1,12 @@
-//! Who runs the workers: one port, a door for every manager.
+//! Who runs the workers and services: one port, a door for every manager.
 //!
 //! [`Doors`] takes each group to the manager that its App names; behind each door is the same
 //! [`Managers`] port. A group that comes to a wrong door is an error there, never a silent nothing.
+//! What is done with services is in [`services`].
 
 pub mod builtin;
+mod crew;
+pub mod services;
 mod supervisorctl;
 pub mod supervisord;
 mod systemctl;
@@ -23,29 +26,19 @@ pub struct Doors {
     supervisord: Supervisord,
     systemd: Systemd,
     builtin: Builtin,
+    shim: Shim,
 }
 
 impl Doors {
-    pub async fn services(
-        &self,
-        _: &crate::model::app::App,
-        _: &crate::model::process::ProcessTable,
-    ) -> Vec<crate::model::service::ObservedService> {
-        Vec::new()
-    }
-    pub async fn renew(
-        &self,
-        _: &crate::model::app::App,
-        _: &crate::model::service::Service,
-        _: crate::model::service::Renewal,
-    ) -> Result<(), HostError> {
-        Ok(())
-    }
-
-    /// Starts its own workers through this shim.
+    /// Starts its own workers, and commands of services, through this shim.
     #[must_use]
     pub fn new(shim: Shim) -> Self {
-        Self { supervisord: Supervisord::default(), systemd: Systemd::default(), builtin: Builtin::new(shim) }
+        Self {
+            supervisord: Supervisord::default(),
+            systemd: Systemd::default(),
+            builtin: Builtin::new(shim.clone()),
+            shim,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod descendants;
 pub(super) mod door;
 mod members;
 mod rpc;
+mod service;
 mod socket;
 
 use std::sync::{Arc, Mutex, PoisonError};

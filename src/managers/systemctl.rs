@@ -17,6 +17,7 @@ pub(super) enum Verb {
     Start,
     Stop,
     Restart,
+    Reload,
     Kill,
     Enable,
     Disable,
@@ -24,8 +25,11 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    const ALL: [Self; 7] =
-        [Self::Start, Self::Stop, Self::Restart, Self::Kill, Self::Enable, Self::Disable, Self::ResetFailed];
+    /// All that is done to workers.
+    pub(super) const OF_WORKERS: &'static [Self] =
+        &[Self::Start, Self::Stop, Self::Restart, Self::Kill, Self::Enable, Self::Disable, Self::ResetFailed];
+    /// All that is done to services.
+    pub(super) const OF_SERVICES: &'static [Self] = &[Self::Reload, Self::Restart, Self::ResetFailed];
 
     /// As `systemctl` spells it.
     pub(super) fn word(self) -> &'static str {
@@ -33,6 +37,7 @@ impl Verb {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Restart => "restart",
+            Self::Reload => "reload",
             Self::Kill => "kill",
             Self::Enable => "enable",
             Self::Disable => "disable",
@@ -51,15 +56,15 @@ impl Verb {
     }
 }
 
-/// Makes one change with `sudo -n`; `refused` is what the bus said to us.
+/// Makes one change with `sudo -n`; `refused` is what the bus said to us, `all` what else the unit's sort may need.
 ///
 /// A job that fails is no error, as on the bus: the unit's state tells the truth.
-pub(super) async fn run(verb: Verb, unit: &str, refused: &HostError) -> Result<(), HostError> {
+pub(super) async fn run(verb: Verb, unit: &str, all: &[Verb], refused: &HostError) -> Result<(), HostError> {
     let mut sudo = Command::new("sudo");
     sudo.args(["-n", SYSTEMCTL]).args(verb.arguments(unit));
     let denied = |said: &str| {
         let message = format!("not allowed to {} `{unit}`: {}; {said}", verb.word(), refused.message);
-        HostError::new(HostErrorKind::Denied, message).with_help(advice(unit))
+        HostError::new(HostErrorKind::Denied, message).with_help(advice(unit, all))
     };
     let output = match output(sudo).await {
         Ok(output) => output,
@@ -75,7 +80,7 @@ pub(super) async fn run(verb: Verb, unit: &str, refused: &HostError) -> Result<(
         return Err(denied(line));
     }
     match verb {
-        Verb::Start | Verb::Restart | Verb::Stop => {
+        Verb::Start | Verb::Restart | Verb::Reload | Verb::Stop => {
             tracing::debug!(unit, verb = verb.word(), said = said.join(" | "), "job ended");
             Ok(())
         }
@@ -99,14 +104,14 @@ async fn output(mut command: Command) -> std::io::Result<Output> {
     command.env("LC_ALL", "C").stdin(Stdio::null()).output().await
 }
 
-fn advice(unit: &str) -> String {
+fn advice(unit: &str, all: &[Verb]) -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
     let user = user.ok().flatten().map_or_else(|| "USER".to_owned(), |user| user.name);
-    format!("run as root, or put into a file of `/etc/sudoers.d/`: {}", rule(&user, unit))
+    format!("run as root, or put into a file of `/etc/sudoers.d/`: {}", rule(&user, unit, all))
 }
 
-/// A sudoers line that allows `user` all that is done to this unit and to others whose number has as many digits.
-fn rule(user: &str, unit: &str) -> String {
+/// A sudoers line that allows `user` all this to the unit and to others whose number has as many digits.
+fn rule(user: &str, unit: &str, all: &[Verb]) -> String {
     let mut pattern = String::new();
     let number = unit.rfind('@').unwrap_or(unit.len());
     for (at, c) in unit.char_indices() {
@@ -117,7 +122,7 @@ fn rule(user: &str, unit: &str) -> String {
             c => pattern.push(c),
         }
     }
-    let commands: Vec<String> = Verb::ALL
+    let commands: Vec<String> = all
         .iter()
         .map(|verb| {
             let mut arguments = verb.arguments(&pattern);
@@ -137,14 +142,19 @@ mod tests {
     #[test]
     fn the_rule_allows_exactly_what_is_run() {
         assert_eq!(
-            rule("deploy", "w2@3.service"),
+            rule("deploy", "w2@3.service", Verb::OF_WORKERS),
             "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl start w2@[0-9].service, \
              /usr/bin/systemctl stop w2@[0-9].service, /usr/bin/systemctl restart w2@[0-9].service, \
              /usr/bin/systemctl kill --signal\\=SIGKILL w2@[0-9].service, \
              /usr/bin/systemctl enable w2@[0-9].service, /usr/bin/systemctl disable w2@[0-9].service, \
              /usr/bin/systemctl reset-failed w2@[0-9].service"
         );
-        assert!(rule("deploy", r"a\x2db@12.service").contains(r"start a\\x2db@[0-9][0-9].service,"));
+        assert!(rule("deploy", r"a\x2db@12.service", Verb::OF_WORKERS).contains(r"start a\\x2db@[0-9][0-9].service,"));
+        assert_eq!(
+            rule("deploy", "php8.2-fpm.service", Verb::OF_SERVICES),
+            "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl reload php8.2-fpm.service, \
+             /usr/bin/systemctl restart php8.2-fpm.service, /usr/bin/systemctl reset-failed php8.2-fpm.service"
+        );
     }
 
     #[test]
@@ -152,7 +162,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("rule");
         for unit in ["w@1.service", r"a\x2db:c@12.service"] {
-            std::fs::write(&file, format!("{}\n", rule("deploy", unit))).unwrap();
+            std::fs::write(&file, format!("{}\n", rule("deploy", unit, Verb::OF_WORKERS))).unwrap();
             match std::process::Command::new("visudo").arg("-cf").arg(&file).output() {
                 Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
                 Err(error) => {

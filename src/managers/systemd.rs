@@ -3,9 +3,11 @@
 //! In: groups and members; out: what systemd says of them, or a change that systemd has completed.
 //! It is asked over the system bus, so a question costs no process. Where the bus refuses a change
 //! because we are not root, `sudo -n /usr/bin/systemctl` makes it.
-//! Begin at [`Systemd`]; `bus` speaks D-Bus, `unit` turns systemd's words into ours.
+//! Begin at [`Systemd`]; `bus` speaks D-Bus, `unit` turns systemd's words into ours, `service` is about units that
+//! serve the release without being workers.
 
 mod bus;
+mod service;
 mod unit;
 
 use std::time::{Duration, Instant};
@@ -217,8 +219,13 @@ impl Systemd {
     ///
     /// A job that ends otherwise than hoped for is no error here: the unit's state tells the truth.
     async fn change(&self, verb: Verb, unit: &str) -> Result<(), HostError> {
+        self.change_one_of(Verb::OF_WORKERS, verb, unit).await
+    }
+
+    /// The same for a unit to which all that may be done is `all`.
+    async fn change_one_of(&self, all: &[Verb], verb: Verb, unit: &str) -> Result<(), HostError> {
         match self.bus.change(verb, unit).await {
-            Err(refused) if refused.kind == HostErrorKind::Denied => systemctl::run(verb, unit, &refused).await,
+            Err(refused) if refused.kind == HostErrorKind::Denied => systemctl::run(verb, unit, all, &refused).await,
             ended => ended,
         }
     }

@@ -80,7 +80,7 @@ pub enum Renewal {
 }
 
 impl Renewal {
-    /// The word for it in manifests and messages.
+    /// The word used in manifests and messages.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -113,9 +113,12 @@ pub struct ServiceState {
     pub children: u32,
     /// When its main process started.
     pub started: Option<Timestamp>,
-    /// The latest moment that is known to have renewed all that answers requests, whoever did it. None where
-    /// nobody can tell.
+    /// The latest moment for which a reload or restart is proven, whoever asked for it: when its manager last
+    /// completed one, or `oldest`, whichever is later. A reload need not change any process, and one that was
+    /// completed may still have old processes finish what they have in hand. None where nobody can tell.
     pub renewed: Option<Timestamp>,
+    /// It can be asked to reload; else only a restart makes it serve another release.
+    pub can_reload: bool,
     /// A trap of its set-up that makes a reload drop requests, in words with the mend.
     pub warning: Option<String>,
 }

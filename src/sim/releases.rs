@@ -139,7 +139,8 @@ impl Services for SimHost {
         let world = self.world();
         let seen = |service: &Service| {
             let (oldest, renewed) = (Some(world.service_renewed), Some(world.service_renewed));
-            let state = ServiceState { up: true, oldest, renewed, children: 3, ..ServiceState::default() };
+            let state =
+                ServiceState { up: true, oldest, renewed, children: 3, can_reload: true, ..ServiceState::default() };
             ObservedService { service: service.name.clone(), seen: Ok(state) }
         };
         app.services.iter().map(seen).collect()

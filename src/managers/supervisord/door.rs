@@ -6,6 +6,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::model::names::MemberName;
 use crate::model::observed::MemberState;
 use crate::model::process::Pid;
@@ -29,6 +31,20 @@ pub(in crate::managers) struct Info {
 }
 
 impl Info {
+    /// Its full name as a member's.
+    ///
+    /// # Errors
+    /// It is no name that a member may have.
+    pub(in crate::managers) fn member(&self) -> Result<MemberName, HostError> {
+        MemberName::new(self.full_name())
+            .map_err(|error| HostError::new(HostErrorKind::Other, format!("the name of a process is {error}")))
+    }
+
+    /// When it last started.
+    pub(in crate::managers) fn moment(&self) -> Option<Timestamp> {
+        self.started.and_then(|seconds| Timestamp::from_second(seconds).ok())
+    }
+
     /// `GROUP:NAME`, also where supervisord itself would shorten it.
     pub(in crate::managers) fn full_name(&self) -> String {
         format!("{}:{}", self.group, self.name)
@@ -59,6 +75,10 @@ pub(in crate::managers) struct StopSignal(pub i32);
 impl StopSignal {
     /// SIGTERM.
     pub(in crate::managers) const TERM: Self = Self(15);
+    /// SIGHUP.
+    pub(in crate::managers) const HUP: Self = Self(1);
+    /// SIGUSR2.
+    pub(in crate::managers) const USR2: Self = Self(12);
     /// SIGKILL.
     pub(in crate::managers) const KILL: Self = Self(9);
 

@@ -9,11 +9,8 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::door::Info;
 use crate::model::app::Supervisord;
-use crate::model::names::MemberName;
 use crate::ports::{HostError, HostErrorKind, Listed};
 
 /// The members of the group, in the natural order of their names, numbered from 0.
@@ -21,34 +18,42 @@ use crate::ports::{HostError, HostErrorKind, Listed};
 /// # Errors
 /// When supervisord has no such group or program, or the group mixes programs and the manifest names none.
 pub(super) fn select(infos: &[Info], manager: &Supervisord) -> Result<Vec<Listed>, HostError> {
+    let members = all_of(infos, manager)?;
+    let names: Vec<&str> = members.iter().map(|info| info.name.as_str()).collect();
+    if manager.program.is_none() && !one_program(&names) {
+        return Err(mixed(&names, &manager.group));
+    }
+    members.into_iter().zip(0..).map(|(info, ordinal)| listed(info, ordinal)).collect()
+}
+
+/// All processes of the group, or of the program that is named, in the natural order of their names.
+///
+/// # Errors
+/// When supervisord has no such group or program.
+pub(super) fn all_of<'a>(infos: &'a [Info], manager: &Supervisord) -> Result<Vec<&'a Info>, HostError> {
     let mut members: Vec<&Info> = infos.iter().filter(|info| info.group == manager.group).collect();
     if members.is_empty() {
         return Err(unknown_group(infos, &manager.group));
     }
     members.sort_by(|a, b| natural(&a.name, &b.name));
-    let names: Vec<&str> = members.iter().map(|info| info.name.as_str()).collect();
-    match &manager.program {
-        Some(program) if names.iter().any(|name| belongs(name, program)) => {
-            members.retain(|info| belongs(&info.name, program));
+    if let Some(program) = &manager.program {
+        let names: Vec<&str> = members.iter().map(|info| info.name.as_str()).collect();
+        if !names.iter().any(|name| belongs(name, program)) {
+            return Err(unknown_program(&names, &manager.group, program));
         }
-        Some(program) => return Err(unknown_program(&names, &manager.group, program)),
-        None if one_program(&names) => {}
-        None => return Err(mixed(&names, &manager.group)),
+        members.retain(|info| belongs(&info.name, program));
     }
-    members.into_iter().zip(0..).map(|(info, ordinal)| listed(info, ordinal)).collect()
+    Ok(members)
 }
 
 fn listed(info: &Info, ordinal: u32) -> Result<Listed, HostError> {
-    let member = MemberName::new(info.full_name())
-        .map_err(|error| HostError::new(HostErrorKind::Other, format!("the name of a process is {error}")))?;
-    let started = info.started.and_then(|seconds| Timestamp::from_second(seconds).ok());
     Ok(Listed {
-        member,
+        member: info.member()?,
         ordinal,
         state: info.state,
         detail: info.detail.clone(),
         pid: info.pid,
-        started: started.map(|at| (at, Duration::from_secs(1))),
+        started: info.moment().map(|at| (at, Duration::from_secs(1))),
         enabled: None,
     })
 }
@@ -257,6 +262,18 @@ mod tests {
         assert!(error.help.unwrap().contains("program: high"));
         let error = names(&["high_00", "low_00"], Some("hihg")).unwrap_err();
         assert_eq!(error.help.as_deref(), Some("did you mean `high`?"));
+    }
+
+    #[test]
+    fn a_service_may_be_a_group_of_several_programs() {
+        let infos = [info("web", "fpm"), info("other", "x"), info("web", "caddy")];
+        let all = |program| {
+            let found = all_of(&infos, &manager("web", program))?;
+            Ok::<_, HostError>(found.into_iter().map(Info::full_name).collect::<Vec<_>>())
+        };
+        assert_eq!(all(None).unwrap(), ["web:caddy", "web:fpm"]);
+        assert_eq!(all(Some("fpm")).unwrap(), ["web:fpm"]);
+        assert!(all(Some("fmp")).unwrap_err().help.unwrap().contains("`fpm`"));
     }
 
     #[test]

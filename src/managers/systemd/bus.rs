@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use zbus::connection::Builder;
 use zbus::{Connection, DBusError, DynamicType, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Type};
 
-use super::unit::{Details, Facts, Loaded};
+use super::unit::{Details, Facts, Loaded, Serving};
 use crate::managers::systemctl::Verb;
 use crate::model::process::Pid;
 use crate::ports::{HostError, HostErrorKind};
@@ -80,29 +80,45 @@ impl Bus {
         )
         .await?;
         let main_process = process(main_process);
-        let started = i64::try_from(started).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
-        let started = started.filter(|_| main_process.is_some()).map(|at| (at, COARSE));
+        let started = moment(started).filter(|_| main_process.is_some()).map(|at| (at, COARSE));
         Ok(Facts { main_process, started, result })
     }
 
     /// What is asked of a unit that is being changed.
     pub(super) async fn details(&self, unit: &str) -> Result<Details, HostError> {
         let path: OwnedObjectPath = self.call("LoadUnit", &(unit,)).await?;
-        let path = path.as_str();
+        Box::pin(self.details_at(path.as_str())).await
+    }
+
+    async fn details_at(&self, path: &str) -> Result<Details, HostError> {
         let text = |of: &'static str, name: &'static str| self.property::<String>(path, of, name);
         let number = |name: &'static str| self.property::<i32>(path, WORKER, name);
-        let ((load, (active, sub)), (result, kind)) = try_join(
-            try_join(text(UNIT, "LoadState"), try_join(text(UNIT, "ActiveState"), text(UNIT, "SubState"))),
-            try_join(text(WORKER, "Result"), text(WORKER, "Type")),
-        )
-        .await?;
-        let (main_process, (exit_code, exit_status)) = try_join(
+        let state = try_join(text(UNIT, "LoadState"), try_join(text(UNIT, "ActiveState"), text(UNIT, "SubState")));
+        let sort = try_join(text(WORKER, "Result"), text(WORKER, "Type"));
+        let main = try_join(
             self.property::<u32>(path, WORKER, "MainPID"),
             try_join(number("ExecMainCode"), number("ExecMainStatus")),
-        )
-        .await?;
+        );
+        let ((load, (active, sub)), ((result, kind), (main_process, (exit_code, exit_status)))) =
+            try_join(state, try_join(sort, main)).await?;
         let main_process = process(main_process);
         Ok(Details { load, active, sub, result, kind, main_process, exit_code, exit_status })
+    }
+
+    /// What is asked of a unit that serves the release.
+    pub(super) async fn serving(&self, unit: &str) -> Result<Serving, HostError> {
+        let path: OwnedObjectPath = self.call("LoadUnit", &(unit,)).await?;
+        let path = path.as_str();
+        let time = |of: &'static str, name: &'static str| self.property::<u64>(path, of, name);
+        let reload = try_join(self.property(path, UNIT, "CanReload"), self.property(path, WORKER, "ReloadResult"));
+        let times = try_join(
+            time(WORKER, "ExecMainStartTimestamp"),
+            try_join(time(UNIT, "ActiveEnterTimestamp"), time(UNIT, "StateChangeTimestamp")),
+        );
+        let (details, ((can_reload, reload_result), (started, (entered, changed)))) =
+            try_join(Box::pin(self.details_at(path)), try_join(reload, times)).await?;
+        let (started, entered, changed) = (moment(started), moment(entered), moment(changed));
+        Ok(Serving { details, can_reload, reload_result, started, entered, changed })
     }
 
     /// Makes one change and waits until systemd has done it.
@@ -111,6 +127,7 @@ impl Bus {
         match verb {
             Verb::Start => self.job("StartUnit", unit).await,
             Verb::Restart => self.job("RestartUnit", unit).await,
+            Verb::Reload => self.job("ReloadUnit", unit).await,
             Verb::Stop => self.job("StopUnit", unit).await,
             Verb::Kill => self.call("KillUnit", &(unit, "all", Signal::KILL.as_raw())).await,
             Verb::ResetFailed => self.call("ResetFailedUnit", &(unit,)).await,
@@ -213,6 +230,12 @@ impl Bus {
 
 fn process(pid: u32) -> Option<Pid> {
     (pid != 0).then_some(Pid(pid))
+}
+
+/// A time in microseconds; 0 is never.
+fn moment(micros: u64) -> Option<Timestamp> {
+    let micros = i64::try_from(micros).ok().filter(|micros| *micros != 0)?;
+    Timestamp::from_microsecond(micros).ok()
 }
 
 /// An answer that is none.

@@ -123,6 +123,35 @@ impl Details {
     }
 }
 
+/// What is asked of a unit that serves the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Serving {
+    /// What is asked of any unit.
+    pub(super) details: Details,
+    /// It has an `ExecReload`, or another way.
+    pub(super) can_reload: bool,
+    /// How its last reload ended: `success`, `exit-code`, …; `success` also before the first one.
+    pub(super) reload_result: String,
+    /// When its main process started.
+    pub(super) started: Option<Timestamp>,
+    /// When it became active, by a start or restart.
+    pub(super) entered: Option<Timestamp>,
+    /// When its state changed last.
+    pub(super) changed: Option<Timestamp>,
+}
+
+impl Serving {
+    /// When systemd last completed a start or reload of it.
+    ///
+    /// What runs and ran before changes its state only by reloading; a reload that failed renewed nothing, and
+    /// one that is under way has nothing to show yet.
+    pub(super) fn completed(&self) -> Option<Timestamp> {
+        let settled = self.details.active == "active" && self.details.sub == "running";
+        let reloaded = self.changed.filter(|_| settled && self.reload_result == "success");
+        self.entered.max(reloaded).filter(|_| self.details.is_up())
+    }
+}
+
 /// Our word for a state, and systemd's own.
 pub(super) fn state(active: &str, sub: &str, result: &str) -> (MemberState, String) {
     let state = match (active, sub) {
@@ -213,8 +242,26 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_with_its_reason() {
-        let mut details = Details {
+    fn only_a_reload_that_was_completed_renews() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let rows = [
+            ("active", "running", "success", at(9)),
+            ("active", "running", "exit-code", at(5)),
+            ("reloading", "reload", "success", at(5)),
+            ("active", "exited", "success", None),
+            ("failed", "failed", "success", None),
+        ];
+        for (active, sub, reload_result, expected) in rows {
+            let details = Details { active: active.to_owned(), sub: sub.to_owned(), ..details() };
+            let (can_reload, reload_result) = (true, reload_result.to_owned());
+            let serving =
+                Serving { details, can_reload, reload_result, started: at(4), entered: at(5), changed: at(9) };
+            assert_eq!(serving.completed(), expected, "{active} {sub}");
+        }
+    }
+
+    fn details() -> Details {
+        Details {
             load: "loaded".to_owned(),
             active: "failed".to_owned(),
             sub: "failed".to_owned(),
@@ -223,7 +270,12 @@ mod tests {
             main_process: None,
             exit_code: 1,
             exit_status: 3,
-        };
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_reason() {
+        let mut details = details();
         assert_eq!(details.words(), "failed (failed), exit-code, exit status 3");
         details.result = "signal".to_owned();
         (details.exit_code, details.exit_status) = (2, 9);
