@@ -49,40 +49,46 @@ pub async fn observe<H: Host>(host: &H, app: &App, probing: Probing) -> Result<O
 /// Looks at the host once for all these Apps; the answers are in their order.
 pub async fn observe_all<H: Host>(host: &H, apps: &[&App], probing: Probing) -> Vec<Result<Observed, HostError>> {
     let probes = join_all(apps.iter().map(|app| probe(host, app, probing)));
+    // An application may take long for its answer: everything else is seen meanwhile.
+    let (answers, views) = tokio::join!(probes, view_all(host, apps));
+    let judged = apps.iter().zip(views).zip(answers).map(|((app, view), answer)| {
+        view.map(|mut observed| {
+            observed.health = answer.and_then(|answer| verdict(app, &observed, &answer));
+            observed
+        })
+    });
+    judged.collect()
+}
+
+type Answer = Option<Result<ProbeAnswer, ProbeFailure>>;
+
+/// Everything but the applications' own answers.
+async fn view_all<H: Host>(host: &H, apps: &[&App]) -> Vec<Result<Observed, HostError>> {
+    // Lets the questions to the applications leave first: they are what takes longest.
+    tokio::task::yield_now().await;
     let layouts = join_all(apps.iter().map(|app| host.layout(&app.root, &app.release)));
     let memories = join_all(apps.iter().map(|app| host.recall(&app.root)));
-    let (answers, (layouts, memories, table, boot, listings)) = tokio::join!(probes, async {
-        let (layouts, memories, table, boot) = tokio::join!(layouts, memories, host.walk(), host.boot());
-        let table = match table {
-            Ok(table) => table,
-            Err(error) => return (layouts, memories, Err(error), boot, Vec::new()),
-        };
-        let groups: Vec<GroupOf<'_>> =
-            apps.iter().flat_map(|app| app.workers.iter().map(move |group| GroupOf { app, group })).collect();
-        let listings = host.list(&groups, &table).await;
-        (layouts, memories, Ok(table), boot, listings)
-    });
+    let (layouts, memories, table, boot) = tokio::join!(layouts, memories, host.walk(), host.boot());
     let table = match table {
         Ok(table) => table,
         Err(error) => return apps.iter().map(|_| Err(error.clone())).collect(),
     };
-    let mut listings = listings.into_iter();
-    let looks = apps.iter().zip(layouts).zip(memories).zip(answers).map(|(((app, layout), memory), answer)| {
+    let groups: Vec<GroupOf<'_>> =
+        apps.iter().flat_map(|app| app.workers.iter().map(move |group| GroupOf { app, group })).collect();
+    let mut listings = host.list(&groups, &table).await.into_iter();
+    let glances = apps.iter().zip(layouts).zip(memories).map(|((app, layout), memory)| {
         let listed: Vec<_> = listings.by_ref().take(app.workers.len()).collect();
-        Glance { app, layout, memory, answer, listed }
+        Glance { app, layout, memory, listed }
     });
-    let looks: Vec<Glance<'_>> = looks.collect();
-    join_all(looks.into_iter().map(|glance| assemble(host, glance, &table, &boot))).await
+    let glances: Vec<Glance<'_>> = glances.collect();
+    join_all(glances.into_iter().map(|glance| assemble(host, glance, &table, &boot))).await
 }
-
-type Answer = Option<Result<ProbeAnswer, ProbeFailure>>;
 
 /// What one look brought for one App, before it is put together.
 struct Glance<'a> {
     app: &'a App,
     layout: Result<Layout, HostError>,
     memory: Memory,
-    answer: Answer,
     listed: Vec<Result<Vec<Listed>, HostError>>,
 }
 
@@ -107,7 +113,7 @@ async fn assemble<H: Host>(
     table: &ProcessTable,
     boot: &str,
 ) -> Result<Observed, HostError> {
-    let Glance { app, layout, mut memory, answer, listed } = glance;
+    let Glance { app, layout, mut memory, listed } = glance;
     let layout = layout?;
     // Processes of another boot are other processes, whatever their numbers.
     if memory.boot != boot {
@@ -133,10 +139,7 @@ async fn assemble<H: Host>(
     }
     let strays = strays::find(host, app, &layout, table, &owned).await;
     let config = config(host, app, &memory).await;
-    let mut observed =
-        Observed { at: host.now(), layout, groups, strays, config, health: None, helpless: memory.helpless };
-    observed.health = answer.and_then(|answer| verdict(app, &observed, &answer));
-    Ok(observed)
+    Ok(Observed { at: host.now(), layout, groups, strays, config, health: None, helpless: memory.helpless })
 }
 
 /// One member with its evidence, and the processes that are its own.
