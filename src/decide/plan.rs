@@ -43,16 +43,20 @@ pub fn plan_for(app: &App, difference: &Difference) -> Plan {
 
 /// The one action that closes a drift.
 fn action(drift: &Drift) -> Action {
-    match drift.clone() {
-        Drift::ReleaseNotFetched { desired, .. } => Action::FetchRelease { id: desired },
-        Drift::CurrentElsewhere { desired, .. } => Action::SwitchCurrent { to: desired },
-        Drift::ConfigChanged { group, path } => Action::ApplyConfig { group, path },
-        Drift::WorkerDown { group, member, .. } => Action::StartWorker { group, member },
+    match drift {
+        Drift::ReleaseNotFetched { desired, .. } => Action::FetchRelease { id: desired.clone() },
+        Drift::CurrentElsewhere { desired, .. } => Action::SwitchCurrent { to: desired.clone() },
+        Drift::ConfigChanged { group, path } => Action::ApplyConfig { group: group.clone(), path: path.clone() },
+        Drift::WorkerDown { group, member, .. } => Action::StartWorker { group: group.clone(), member: member.clone() },
         Drift::WorkerStale { group, member, process, .. } | Drift::WorkerUnknown { group, member, process, .. } => {
-            Action::RestartWorker { group, member, process }
+            Action::RestartWorker { group: group.clone(), member: member.clone(), process: *process }
         }
-        Drift::WorkerSurplus { group, member, .. } => Action::StopWorker { group, member },
-        Drift::WorkerNotEnabled { group, member } => Action::EnableWorker { group, member },
+        Drift::WorkerSurplus { group, member, .. } => {
+            Action::StopWorker { group: group.clone(), member: member.clone() }
+        }
+        Drift::WorkerNotEnabled { group, member } => {
+            Action::EnableWorker { group: group.clone(), member: member.clone() }
+        }
         Drift::StrayRunning { stray } => Action::StopStray { process: stray.process },
     }
 }
