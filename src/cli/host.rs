@@ -29,13 +29,16 @@ pub fn pass(
 ) -> Result<Vec<PassReport>, Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| cannot_begin(&error))?;
-    runtime.block_on(async {
+    let reports = runtime.block_on(async {
         let request = Request { mode, wait, trigger: "command".to_owned(), interrupt: Interrupt::default() };
         if mode == Mode::Apply {
             listen_for_signals(&request.interrupt).map_err(|error| cannot_begin(&error))?;
         }
         Ok(reconcile(&LocalHost::new(HOLDER), apps, &request, listener).await)
-    })
+    });
+    // Whatever still blocks, such as a read of a dead mount that ran out of time, changes nothing any more.
+    runtime.shutdown_background();
+    reports
 }
 
 fn cannot_begin(error: &std::io::Error) -> Failure {

@@ -11,6 +11,7 @@ use clap::Parser;
 use self::options::{Cli, Verb};
 use self::output::{Output, say};
 use self::render::problem::Complaint;
+use crate::decide::health;
 use crate::manifest::LoadErrors;
 
 pub mod authoring;
@@ -53,6 +54,9 @@ pub fn main() -> ExitCode {
     };
     output::choose_colour(cli.global.color);
     logging::start(&cli.global);
+    if matches!(cli.verb, Verb::Reconcile(_) | Verb::Diff(_) | Verb::Status(_) | Verb::Validate(_)) {
+        health::warm_up();
+    }
     let output = Output::new(cli.global.format);
     // `diff` says by 1 that something differs, as `diff` has always done.
     let error_code = if matches!(cli.verb, Verb::Diff(_)) { 2 } else { 1 };

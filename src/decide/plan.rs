@@ -44,24 +44,28 @@ pub fn plan_for(app: &App, difference: &Difference) -> Plan {
 
 /// The one action that closes a drift.
 fn action(drift: &Drift) -> Action {
-    match drift.clone() {
-        Drift::CurrentNotAdopted { release } => Action::AdoptRelease { id: release },
-        Drift::HoldOver { release } => Action::LiftQuarantine { id: release },
-        Drift::ReleaseNotFetched { desired, .. } => Action::FetchRelease { id: desired },
-        Drift::SharedNotLinked { release, .. } => Action::LinkShared { id: release },
-        Drift::StageDue { release, stage, .. } => Action::RunStage { id: release, stage },
-        Drift::CurrentElsewhere { desired, .. } => Action::SwitchCurrent { to: desired },
-        Drift::ConfigChanged { group, path } => Action::ApplyConfig { group, path },
-        Drift::WorkerDown { group, member, .. } => Action::StartWorker { group, member },
+    match drift {
+        Drift::CurrentNotAdopted { release } => Action::AdoptRelease { id: release.clone() },
+        Drift::HoldOver { release } => Action::LiftQuarantine { id: release.clone() },
+        Drift::ReleaseNotFetched { desired, .. } => Action::FetchRelease { id: desired.clone() },
+        Drift::SharedNotLinked { release, .. } => Action::LinkShared { id: release.clone() },
+        Drift::StageDue { release, stage, .. } => Action::RunStage { id: release.clone(), stage: *stage },
+        Drift::CurrentElsewhere { desired, .. } => Action::SwitchCurrent { to: desired.clone() },
+        Drift::ConfigChanged { group, path } => Action::ApplyConfig { group: group.clone(), path: path.clone() },
+        Drift::WorkerDown { group, member, .. } => Action::StartWorker { group: group.clone(), member: member.clone() },
         Drift::WorkerStale { group, member, process, .. } | Drift::WorkerUnknown { group, member, process, .. } => {
-            Action::RestartWorker { group, member, process }
+            Action::RestartWorker { group: group.clone(), member: member.clone(), process: *process }
         }
-        Drift::WorkerSurplus { group, member, .. } => Action::StopWorker { group, member },
-        Drift::WorkerNotEnabled { group, member } => Action::EnableWorker { group, member },
+        Drift::WorkerSurplus { group, member, .. } => {
+            Action::StopWorker { group: group.clone(), member: member.clone() }
+        }
+        Drift::WorkerNotEnabled { group, member } => {
+            Action::EnableWorker { group: group.clone(), member: member.clone() }
+        }
         Drift::StrayRunning { stray } => Action::StopStray { process: stray.process },
-        Drift::ServiceStale { service, how, .. } => Action::RenewService { service, how },
-        Drift::ReleaseNotProven { release } => Action::ProveRelease { id: release },
-        Drift::ReleaseSurplus { release, .. } => Action::PruneRelease { id: release },
+        Drift::ServiceStale { service, how, .. } => Action::RenewService { service: service.clone(), how: *how },
+        Drift::ReleaseNotProven { release } => Action::ProveRelease { id: release.clone() },
+        Drift::ReleaseSurplus { release, .. } => Action::PruneRelease { id: release.clone() },
     }
 }
 

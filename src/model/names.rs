@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,12 +75,13 @@ fn label(text: &str) -> Result<(), NameError> {
     }
 }
 
+// A name is copied into every drift, action and record that speaks of its bearer: copies share the text.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks `text` and keeps it as it was typed.
@@ -89,7 +91,7 @@ macro_rules! name {
             pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
                 let text = text.into();
                 $check(&text)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
 
             /// The name as it was typed.
@@ -114,7 +116,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.0.as_ref().to_owned()
             }
         }
     };

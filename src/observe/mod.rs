@@ -16,7 +16,7 @@ use crate::decide::health::judge;
 use crate::model::app::App;
 use crate::model::health::{HealthVerdict, ProbeAnswer, ProbeFailure};
 use crate::model::observed::{
-    Evidence, Layout, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Unreadable, Worker,
+    Aim, Evidence, Layout, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Unreadable, Worker,
 };
 use crate::model::process::{Look, Pid, ProcessTable};
 use crate::model::record::{AppliedConfig, Memory, ReleaseRecord};
@@ -54,37 +54,58 @@ pub async fn observe<H: Host>(host: &H, app: &App, probing: Probing) -> Result<O
 /// Looks at the host once for all these Apps; the answers are in their order.
 pub async fn observe_all<H: Host>(host: &H, apps: &[&App], probing: Probing) -> Vec<Result<Observed, HostError>> {
     let probes = join_all(apps.iter().map(|app| probe(host, app, probing)));
+    // An application may take long for its answer: everything else is seen meanwhile.
+    let (answers, views) = tokio::join!(probes, view_all(host, apps));
+    let judged = apps.iter().zip(views).zip(answers).map(|((app, view), answers)| {
+        view.map(|mut observed| {
+            hear(app, &mut observed, &answers);
+            observed
+        })
+    });
+    judged.collect()
+}
+
+type Answer = Result<ProbeAnswer, ProbeFailure>;
+
+/// Adds what the application says of itself.
+fn hear(app: &App, observed: &mut Observed, answers: &[Answer]) {
+    observed.serving = serving(answers);
+    observed.health = verdict(&aimed(app, &observed.aim), observed, answers);
+    if let Link::Release { id } = &observed.layout.link {
+        observed.well = if *id == app.release.id && observed.aim == Aim::Desired {
+            observed.health.as_ref().map(|verdict| verdict.healthy)
+        } else {
+            let in_force = App { release: Release::present(id.clone()), ..app.clone() };
+            verdict(&in_force, observed, answers).map(|verdict| verdict.healthy)
+        };
+    }
+}
+
+/// Everything but the applications' own answers.
+async fn view_all<H: Host>(host: &H, apps: &[&App]) -> Vec<Result<Observed, HostError>> {
+    // Lets the questions to the applications leave first: they are what takes longest.
+    tokio::task::yield_now().await;
     let layouts = join_all(apps.iter().map(|app| host.layout(app)));
     let records = join_all(apps.iter().map(|app| host.records(&app.root)));
     let memories = join_all(apps.iter().map(|app| host.recall(&app.root)));
-    let (answers, (layouts, records, memories, table, boot, listings, services)) = tokio::join!(probes, async {
-        let (layouts, records, memories, table, boot) =
-            tokio::join!(layouts, records, memories, host.walk(), host.boot());
-        let table = match table {
-            Ok(table) => table,
-            Err(error) => return (layouts, records, memories, Err(error), boot, Vec::new(), Vec::new()),
-        };
-        let groups: Vec<GroupOf<'_>> =
-            apps.iter().flat_map(|app| app.workers.iter().map(move |group| GroupOf { app, group })).collect();
-        let services = join_all(apps.iter().map(|app| host.services(app, &table)));
-        let (listings, services) = tokio::join!(host.list(&groups, &table), services);
-        (layouts, records, memories, Ok(table), boot, listings, services)
-    });
+    let (layouts, records, memories, table, boot) = tokio::join!(layouts, records, memories, host.walk(), host.boot());
     let table = match table {
         Ok(table) => table,
         Err(error) => return apps.iter().map(|_| Err(error.clone())).collect(),
     };
+    let groups: Vec<GroupOf<'_>> =
+        apps.iter().flat_map(|app| app.workers.iter().map(move |group| GroupOf { app, group })).collect();
+    let services = join_all(apps.iter().map(|app| host.services(app, &table)));
+    let (listings, services) = tokio::join!(host.list(&groups, &table), services);
     let mut listings = listings.into_iter();
-    let facts = layouts.into_iter().zip(records).zip(memories).zip(answers).zip(services);
-    let looks = apps.iter().zip(facts).map(|(app, ((((layout, records), memory), answers), services))| {
+    let facts = layouts.into_iter().zip(records).zip(memories).zip(services);
+    let glances = apps.iter().zip(facts).map(|(app, (((layout, records), memory), services))| {
         let listed: Vec<_> = listings.by_ref().take(app.workers.len()).collect();
-        Glance { app, layout, records, memory, answers, listed, services }
+        Glance { app, layout, records, memory, listed, services }
     });
-    let looks: Vec<Glance<'_>> = looks.collect();
-    join_all(looks.into_iter().map(|glance| assemble(host, glance, &table, &boot))).await
+    let glances: Vec<Glance<'_>> = glances.collect();
+    join_all(glances.into_iter().map(|glance| assemble(host, glance, &table, &boot))).await
 }
-
-type Answer = Result<ProbeAnswer, ProbeFailure>;
 
 /// What one look brought for one App, before it is put together.
 struct Glance<'a> {
@@ -92,7 +113,6 @@ struct Glance<'a> {
     layout: Result<Layout, HostError>,
     records: Result<Vec<ReleaseRecord>, HostError>,
     memory: Memory,
-    answers: Vec<Answer>,
     listed: Vec<Result<Vec<Listed>, HostError>>,
     services: Vec<ObservedService>,
 }
@@ -132,7 +152,7 @@ async fn assemble<H: Host>(
     table: &ProcessTable,
     boot: &str,
 ) -> Result<Observed, HostError> {
-    let Glance { app, layout, records, mut memory, answers, listed, services } = glance;
+    let Glance { app, layout, records, mut memory, listed, services } = glance;
     let (mut layout, records) = (layout?, records?);
     let aim = aim(app, &layout, &records);
     let aimed = aimed(app, &aim);
@@ -164,7 +184,7 @@ async fn assemble<H: Host>(
     }
     let strays = strays::find(host, app, &layout, table, &owned).await;
     let config = config(host, &aimed, &memory).await;
-    let mut observed = Observed {
+    Ok(Observed {
         at: host.now(),
         layout,
         groups,
@@ -176,17 +196,11 @@ async fn assemble<H: Host>(
         records,
         aim,
         services,
-        serving: serving(&answers),
+        serving: None,
         renewed: memory.renewed,
         due: memory.due,
         suspended: memory.suspended,
-    };
-    observed.health = verdict(&aimed, &observed, &answers);
-    if let Link::Release { id } = &observed.layout.link {
-        let in_force = App { release: Release::present(id.clone()), ..app.clone() };
-        observed.well = verdict(&in_force, &observed, &answers).map(|verdict| verdict.healthy);
-    }
-    Ok(observed)
+    })
 }
 
 /// One member with its evidence, and the processes that are its own.

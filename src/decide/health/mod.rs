@@ -30,6 +30,7 @@ mod tests;
 
 use crate::model::health::{Probe, Rule};
 
+pub use parse::warm_up;
 pub use types::check;
 pub use verdict::judge;
 

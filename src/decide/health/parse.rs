@@ -1,5 +1,10 @@
 //! Compiles rules within bounds: whatever stands in a manifest, it ends in an error and not in a crash.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
@@ -20,17 +25,65 @@ const LEVELS: usize = 100;
 /// CEL's standard functions and macros, no extensions.
 pub(super) static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
-/// Runs `work` with a stack that the bounds of this room are made for; none when that is impossible
-/// or `work` panicked.
-pub(super) fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("rules".to_owned()).stack_size(STACK);
-        thread.spawn_scoped(scope, work).ok()?.join().ok()
-    })
+/// Most compiled rules that are kept; a manifest that changes for ever must not fill the memory.
+const KEPT: usize = 256;
+
+thread_local! {
+    /// Rules that were compiled before: what was checked when a manifest was loaded is judged by soon after.
+    static COMPILED: RefCell<HashMap<String, Rc<Program>>> = RefCell::default();
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The one thread whose stack the bounds of this room are made for; none when it cannot be had.
+static WORKER: LazyLock<Option<Sender<Job>>> = LazyLock::new(|| {
+    let (sender, jobs) = channel::<Job>();
+    let thread = std::thread::Builder::new().name("rules".to_owned()).stack_size(STACK);
+    let work = move || jobs.into_iter().for_each(|job| job());
+    thread.spawn(work).ok().map(|_| sender)
+});
+
+/// Begins to build the parser's tables, which takes milliseconds, while the caller goes on.
+pub fn warm_up() {
+    let familiar = r#"status == 200 && body.status == "" && body.release == release.id"#;
+    // Where there is no thread, the first rule will say so.
+    let _ = hand_over(move || drop(compile(familiar)));
+}
+
+/// Runs `work` on the thread with the deep stack; none when there is no such thread or `work` panicked.
+pub(super) fn with_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    hand_over(work)?.recv().ok()
+}
+
+/// The receiver is left without an answer if `work` panics.
+fn hand_over<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<Receiver<T>> {
+    let (answer, receiver) = channel();
+    let job = move || {
+        // What a panic may leave half-made is dropped with it, or guarded by a lock that says so.
+        let done = catch_unwind(AssertUnwindSafe(work));
+        // Nobody may be waiting for it.
+        let _ = done.map(|done| answer.send(done));
+    };
+    WORKER.as_ref()?.send(Box::new(job)).ok()?;
+    Some(receiver)
 }
 
 /// Parses a rule; only to be called inside [`with_stack`].
-pub(super) fn compile(rule: &str) -> Result<Program, RuleError> {
+pub(super) fn compile(rule: &str) -> Result<Rc<Program>, RuleError> {
+    if let Some(known) = COMPILED.with_borrow(|compiled| compiled.get(rule).cloned()) {
+        return Ok(known);
+    }
+    let program = Rc::new(parse(rule)?);
+    COMPILED.with_borrow_mut(|compiled| {
+        if compiled.len() >= KEPT {
+            compiled.clear();
+        }
+        compiled.insert(rule.to_owned(), Rc::clone(&program));
+    });
+    Ok(program)
+}
+
+fn parse(rule: &str) -> Result<Program, RuleError> {
     if rule.trim().is_empty() {
         return Err(RuleError::new("the rule is empty").help("write a condition such as `status == 200`, or remove it"));
     }

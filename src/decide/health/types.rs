@@ -16,8 +16,9 @@ use crate::model::nearest::suggestion;
 /// [`RuleError`] when it is too long, is no CEL, speaks of something that does not exist, or cannot
 /// be true or false.
 pub fn check(rule: &str, probe: ProbeKind) -> Result<(), RuleError> {
-    let checked = with_stack(|| {
-        let program = compile(rule)?;
+    let rule = rule.to_owned();
+    let checked = with_stack(move || {
+        let program = compile(&rule)?;
         Checker { probe, program: &program, scope: Vec::new() }.condition(program.expression())
     });
     checked.unwrap_or_else(|| Err(RuleError::new("the rule cannot be checked: the CEL parser gave up")))

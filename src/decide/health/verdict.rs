@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators as op};
+use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators as op};
 use cel::objects::{Key, Map};
 use cel::{Context, ExecutionError, Value};
 
@@ -37,13 +37,13 @@ pub fn judge(
         Ok(answer) => answer,
         Err(failure) => return HealthVerdict::unanswered(failure.to_string()),
     };
-    let judged = with_stack(|| {
-        let variables = variables(ProbeKind::from(&contract.probe), answer, release, numbers);
-        let mut rules: Vec<RuleVerdict> = contract.expect.iter().map(|rule| verdict(rule, &variables)).collect();
-        rules.extend(freshness(&contract.probe, answer));
-        rules
-    });
-    let Some(rules) = judged else { return HealthVerdict::unanswered("the rules could not be evaluated") };
+    let variables = variables(ProbeKind::from(&contract.probe), answer, release, numbers);
+    let expected = contract.expect.clone();
+    let judged = with_stack(move || expected.iter().map(|rule| verdict(rule, &variables)).collect());
+    let Some(mut rules): Option<Vec<RuleVerdict>> = judged else {
+        return HealthVerdict::unanswered("the rules could not be evaluated");
+    };
+    rules.extend(freshness(&contract.probe, answer));
     HealthVerdict {
         healthy: rules.iter().all(|verdict| verdict.passed),
         rules,
@@ -110,13 +110,13 @@ fn from_json(json: &serde_json::Value) -> Value {
 
 /// CEL's own constructor makes it: its duration type belongs to a crate that we do not name.
 fn duration(of: Duration) -> Value {
-    let text = format!("duration('{}.{:09}s')", of.as_secs(), of.subsec_nanos());
-    let made = STANDARD.compile(&text).ok().map(|program| program.execute(&Context::with_env(STANDARD.clone())));
-    match made {
-        Some(Ok(value)) => value,
-        // Longer than 292 years: CEL has no such duration.
-        _ => Value::Null,
-    }
+    let text = format!("{}.{:09}s", of.as_secs(), of.subsec_nanos());
+    let literal = Expr::Literal(LiteralValue::String(text.into()));
+    let args = vec![IdedExpr { id: 2, expr: literal }];
+    let call = Expr::Call(CallExpr { func_name: "duration".to_owned(), target: None, args });
+    let made = Value::resolve(&IdedExpr { id: 1, expr: call }, &Context::with_env(STANDARD.clone()));
+    // Longer than 292 years: CEL has no such duration.
+    made.unwrap_or(Value::Null)
 }
 
 /// `maxAge` in the words of a rule.

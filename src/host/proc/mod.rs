@@ -51,7 +51,8 @@ pub fn walk() -> Result<ProcessTable, HostError> {
         let mut reader = Reader::new(boot)?;
         Ok(pids.iter().filter_map(|&pid| reader.summary(Pid(pid))).collect())
     };
-    let hands = std::thread::available_parallelism().map_or(1, usize::from).min(pids.len() / ONE_HAND + 1).min(4);
+    let useful = (pids.len() / ONE_HAND + 1).min(4);
+    let hands = if useful > 1 { std::thread::available_parallelism().map_or(1, usize::from).min(useful) } else { 1 };
     let (first, others) = pids.split_at(pids.len().div_ceil(hands));
     // Nearly all of a walk is spent in the kernel, where the hands do not hinder each other.
     let processes = std::thread::scope(|scope| -> std::io::Result<Vec<ProcessSummary>> {
