@@ -15,7 +15,7 @@ use trueup::model::observed::{
     Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
 };
 use trueup::model::process::{Inode, Pid, ProcessId, StartTicks};
-use trueup::model::record::Helpless;
+use trueup::model::record::{Helpless, ReleaseRecord};
 use trueup::model::release::Release;
 
 const SIZES: [u32; 3] = [10, 1_000, 10_000];
@@ -91,27 +91,18 @@ fn seen(app: &App, host: Host) -> Observed {
             .collect(),
         Host::Settled | Host::AllStale | Host::Empty | Host::TwiceAsMany => Vec::new(),
     };
-    let releases = ["r1", "r2"].iter().zip(1..).map(|(name, number)| ObservedRelease {
-        id: id(name),
-        inode: Inode { device: 1, number },
-        made: Some(at - 1.hour()),
-        empty: false,
-        missing: Vec::new(),
+    let releases = ["r1", "r2"].iter().zip(1..).map(|(name, number)| {
+        ObservedRelease::new(id(name), Inode { device: 1, number }, Some(at - 1.hour()))
     });
-    Observed {
-        at,
-        layout: Layout {
-            link: Link::Release { id: id(link) },
-            link_changed: Some(at - 30.minutes()),
-            releases_path: "/srv/app/releases".into(),
-            releases: releases.collect(),
-        },
-        groups: vec![ObservedGroup { group: group.name.clone(), members: Ok(workers) }],
-        strays: Vec::new(),
-        config: Vec::new(),
-        health: None,
-        helpless,
-    }
+    let layout = Layout {
+        link: Link::Release { id: id(link) },
+        link_changed: Some(at - 30.minutes()),
+        releases_path: "/srv/app/releases".into(),
+        releases: releases.collect(),
+    };
+    let groups = vec![ObservedGroup { group: group.name.clone(), members: Ok(workers) }];
+    let records = ["r1", "r2"].map(|name| ReleaseRecord { proven: Some(at), ..ReleaseRecord::adopted(id(name), at) });
+    Observed { groups, helpless, records: records.to_vec(), ..Observed::new(at, layout) }
 }
 
 fn measure<T>(bencher: Bencher<'_, '_>, host: Host, count: u32, decide: impl Fn(&App, &Observed) -> T + Sync) {

@@ -106,38 +106,23 @@ pub fn in_state(ordinal: u32, state: MemberState) -> Worker {
 
 /// A snapshot whose link leads to `link`, with the proven releases r1, r2 and r3, and these members of group `default`.
 pub fn seen(link: &str, workers: Vec<Worker>) -> Observed {
+    let layout = Layout {
+        link: Link::Release { id: id(link) },
+        link_changed: Some(seconds_before(noon(), 120)),
+        releases_path: "/srv/app/releases".into(),
+        releases: ["r1", "r2", "r3"]
+            .iter()
+            .zip(1..)
+            .map(|(name, number)| {
+                let inode = Inode { device: 1, number };
+                ObservedRelease::new(id(name), inode, Some(seconds_before(noon(), 120)))
+            })
+            .collect(),
+    };
     Observed {
-        at: noon(),
-        layout: Layout {
-            link: Link::Release { id: id(link) },
-            link_changed: Some(seconds_before(noon(), 120)),
-            releases_path: "/srv/app/releases".into(),
-            releases: ["r1", "r2", "r3"]
-                .iter()
-                .zip(1..)
-                .map(|(name, number)| ObservedRelease {
-                    id: id(name),
-                    inode: Inode { device: 1, number },
-                    made: Some(seconds_before(noon(), 120)),
-                    empty: false,
-                    missing: Vec::new(),
-                    unlinked: Vec::new(),
-                })
-                .collect(),
-        },
         groups: vec![ObservedGroup { group: GroupName::new("default").unwrap(), members: Ok(workers) }],
-        strays: Vec::new(),
-        config: Vec::new(),
-        health: None,
-        well: None,
-        helpless: Vec::new(),
         records: ["r1", "r2", "r3"].iter().zip([30, 20, 10]).map(|(name, minutes)| record(name, minutes)).collect(),
-        aim: Aim::Desired,
-        services: Vec::new(),
-        serving: None,
-        renewed: Vec::new(),
-        due: None,
-        suspended: None,
+        ..Observed::new(noon(), layout)
     }
 }
 

@@ -49,6 +49,28 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// A snapshot of a host about which nothing but its layout is known.
+    #[must_use]
+    pub fn new(at: Timestamp, layout: Layout) -> Self {
+        Self {
+            at,
+            layout,
+            groups: Vec::new(),
+            strays: Vec::new(),
+            config: Vec::new(),
+            health: None,
+            well: None,
+            helpless: Vec::new(),
+            records: Vec::new(),
+            aim: Aim::Desired,
+            services: Vec::new(),
+            serving: None,
+            renewed: Vec::new(),
+            due: None,
+            suspended: None,
+        }
+    }
+
     /// What is known of a release.
     #[must_use]
     pub fn record(&self, id: &ReleaseId) -> Option<&ReleaseRecord> {
@@ -134,6 +156,14 @@ impl std::fmt::Display for Link {
             Self::Outside { target } => write!(f, "outside releases/ ({target})"),
             Self::NotALink { what } => write!(f, "a real {what}"),
         }
+    }
+}
+
+impl ObservedRelease {
+    /// A release that has not been looked into.
+    #[must_use]
+    pub fn new(id: ReleaseId, inode: Inode, made: Option<Timestamp>) -> Self {
+        Self { id, inode, made, empty: false, missing: Vec::new(), unlinked: Vec::new() }
     }
 }
 

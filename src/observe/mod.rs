@@ -185,21 +185,17 @@ async fn assemble<H: Host>(
     let strays = strays::find(host, app, &layout, table, &owned).await;
     let config = config(host, &aimed, &memory).await;
     Ok(Observed {
-        at: host.now(),
-        layout,
         groups,
         strays,
         config,
-        health: None,
-        well: None,
         helpless: memory.helpless,
         records,
         aim,
         services,
-        serving: None,
         renewed: memory.renewed,
         due: memory.due,
         suspended: memory.suspended,
+        ..Observed::new(host.now(), layout)
     })
 }
 

@@ -72,14 +72,7 @@ fn list(releases: &Path) -> Result<Vec<ObservedRelease>, HostError> {
                 // Not every file system keeps the time of birth.
                 let made = metadata.created().ok().and_then(|made| Timestamp::try_from(made).ok());
                 let inode = inode(&metadata);
-                found.push(ObservedRelease {
-                    id,
-                    inode,
-                    made,
-                    empty: false,
-                    missing: Vec::new(),
-                    unlinked: Vec::new(),
-                });
+                found.push(ObservedRelease::new(id, inode, made));
             }
             Ok(_) => {}
             // Somebody removed it while we were looking.

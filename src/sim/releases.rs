@@ -30,14 +30,8 @@ impl Releases for SimHost {
     async fn layout(&self, app: &App) -> Result<Layout, HostError> {
         self.before(Call::Layout).await?;
         let world = self.world();
-        let releases = world.releases.iter().map(|id| ObservedRelease {
-            id: id.clone(),
-            inode: inode(id),
-            made: Some(world.fetched.filter(|_| *id == app.release.id).unwrap_or(world.made)),
-            empty: false,
-            missing: Vec::new(),
-            unlinked: Vec::new(),
-        });
+        let made = |id: &ReleaseId| world.fetched.filter(|_| *id == app.release.id).unwrap_or(world.made);
+        let releases = world.releases.iter().map(|id| ObservedRelease::new(id.clone(), inode(id), Some(made(id))));
         Ok(Layout {
             link: world.link.clone(),
             link_changed: world.link_changed,
