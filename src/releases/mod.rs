@@ -11,6 +11,7 @@
 mod archive;
 mod content;
 mod dir;
+mod download;
 mod fetch;
 mod git;
 mod layout;
