@@ -17,6 +17,7 @@ use tokio::time::timeout_at;
 
 use super::tls::Trust;
 use super::{BODY_LIMIT, body, failure, spoken};
+use crate::host::https::{causes, deeper};
 use crate::model::app::ConnectTo;
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 
@@ -243,28 +244,6 @@ fn in_words(error: &io::Error, place: &str, lookup: bool) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// The next cause. An I/O error that wraps another one skips it in its own `source`.
-fn deeper<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
-    }
-}
-
-/// All causes from the outside in, without the ones that only repeat what is inside them.
-fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
-    let mut texts: Vec<String> = Vec::new();
-    let mut cause = Some(error);
-    while let Some(at) = cause {
-        let text = at.to_string();
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
-        cause = deeper(at);
-    }
-    texts
 }
 
 #[cfg(test)]

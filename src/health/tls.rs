@@ -1,12 +1,12 @@
 //! Whom HTTPS probes trust.
 
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::time::SystemTime;
 
 use reqwest::{Certificate, ClientBuilder};
 
 use super::failure;
+use crate::host::https::install_provider;
 use crate::model::health::ProbeFailure;
 
 /// Whom a client trusts; two clients with equal trust are interchangeable.
@@ -54,13 +54,4 @@ fn read(path: &Path) -> Result<Vec<Certificate>, ProbeFailure> {
         return Err(failure(format!("`{}` holds no certificate in PEM form", path.display())));
     }
     Ok(certificates)
-}
-
-/// Clients cannot be made before this, not even for plain HTTP.
-fn install_provider() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error says that another room of this program was first, with the same provider.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
 }

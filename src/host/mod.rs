@@ -2,9 +2,10 @@
 //!
 //! Nothing in here knows releases or managers. [`proc`] reads, [`signal`] ends processes,
 //! [`spawn`] starts them through a shim of our own, [`command`] runs one of an App's commands,
-//! [`users`] says whom all that belongs to.
+//! [`users`] says whom all that belongs to, [`https`] is what all HTTPS clients need.
 
 pub mod command;
+pub mod https;
 pub mod proc;
 pub mod signal;
 pub mod spawn;

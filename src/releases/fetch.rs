@@ -12,12 +12,12 @@ use rustix::fs::{AtFlags, CWD};
 
 use super::archive::{self, Terms};
 use super::place::{Place, owner};
-use super::{blocking, dir, git};
+use super::{blocking, dir, download, git};
 use crate::host::command::user_of;
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::model::app::App;
-use crate::model::release::{Location, Source};
+use crate::model::release::{Location, Source, public};
 use crate::ports::{HostError, HostErrorKind};
 
 /// Makes the App's root and the directories above it where they are absent. The root belongs to
@@ -81,7 +81,15 @@ pub async fn fetch(shim: &Shim, app: &App, lock: Option<OwnedFd>) -> Result<Opti
             })
             .await
         }
-        Some(Source::Archive { location: Location::Url(_), .. }) | None => {
+        Some(Source::Archive { location: Location::Url(url), sha256, strip_components, limit }) => {
+            let terms = Terms { sha256, strip: strip_components, limit };
+            let (opened, owner) = (app.clone(), user.clone());
+            let place = blocking(move || Place::open(&opened, &owner)).await??;
+            let shown = public(&url);
+            let file = download::fetch(&place, &url, limit.saturating_add(archive::HEADERS)).await?;
+            in_place(app.clone(), user, lock, move |place| archive::unpack(place, file, &shown, &terms).map(Some)).await
+        }
+        None => {
             Err(HostError::new(HostErrorKind::Misconfigured, format!("the release `{}` has no source", app.release.id))
                 .with_help("set `spec.release.source`"))
         }
@@ -219,5 +227,32 @@ mod tests {
         let error = fetched(&app).await.unwrap_err();
         assert!(error.message.contains("lies in the release"), "{error}");
         assert!(inside.join("precious").exists());
+    }
+
+    #[tokio::test]
+    async fn an_archive_becomes_the_release_and_is_named_by_its_digest() {
+        let (directory, mut app) = site();
+        make_root(&app).await.unwrap();
+        let path = directory.path().join("packed");
+        let packed = std::process::Command::new("tar")
+            .args(["--create", "--gzip", "--file", "packed", "build/bin"])
+            .current_dir(directory.path())
+            .status();
+        assert!(packed.unwrap().success());
+        let mut archive = |location, sha256: Option<&str>| {
+            let sha256 = sha256.map(str::to_owned);
+            app.release.source = Some(Source::Archive { location, sha256, strip_components: 1, limit: 1_000_000 });
+            app.clone()
+        };
+        let made_of = fetched(&archive(Location::Path(path.clone()), None)).await.unwrap().unwrap();
+        let app = archive(Location::Path(path.clone()), Some(&made_of));
+        assert_eq!(fetched(&app).await.unwrap().as_deref(), Some(made_of.as_str()));
+        let worker = app.root.release(&app.release.id).join("bin/worker");
+        assert_eq!(fs::read_to_string(worker).unwrap(), "#!/bin/sh\n");
+
+        let error = fetched(&archive(Location::Path(path), Some(&"0".repeat(64)))).await.unwrap_err();
+        assert!(error.message.contains(&made_of), "{error}");
+        let error = fetched(&archive(Location::Url("http://127.0.0.1/a".to_owned()), None)).await.unwrap_err();
+        assert!(error.message.contains("only `https`"), "{error}");
     }
 }

@@ -13,6 +13,7 @@ mod archive;
 mod beneath;
 mod content;
 mod dir;
+mod download;
 mod fetch;
 mod git;
 mod inspect;

@@ -70,6 +70,9 @@ impl Fault {
 /// A path below the directory: names only, at least one.
 pub(super) type Path = Vec<Vec<u8>>;
 
+/// An open directory and a name in it.
+type Spot<'p> = (Rc<OwnedFd>, &'p [u8]);
+
 /// The directory, and what was made in it.
 pub(super) struct Tree {
     top: Rc<OwnedFd>,
@@ -284,7 +287,7 @@ impl Tree {
     }
 
     /// The directory of a path, made if need be, and the path's last name.
-    fn above<'p>(&mut self, path: &'p [Vec<u8>]) -> Result<(Rc<OwnedFd>, &'p [u8]), Fault> {
+    fn above<'p>(&mut self, path: &'p [Vec<u8>]) -> Result<Spot<'p>, Fault> {
         let (name, above) = path.split_last().map_or((&[][..], &[][..]), |(name, above)| (name.as_slice(), above));
         Ok((self.enter(above)?, name))
     }
@@ -320,7 +323,7 @@ impl Tree {
     }
 
     /// The directory of a path and its last name; none where there is no such directory.
-    fn existing<'p>(&self, path: &'p [Vec<u8>]) -> Result<Option<(Rc<OwnedFd>, &'p [u8])>, Fault> {
+    fn existing<'p>(&self, path: &'p [Vec<u8>]) -> Result<Option<Spot<'p>>, Fault> {
         let Some((name, above)) = path.split_last() else { return Ok(None) };
         let mut directory = Rc::clone(&self.top);
         for name in above {
