@@ -91,9 +91,10 @@ fn seen(app: &App, host: Host) -> Observed {
             .collect(),
         Host::Settled | Host::AllStale | Host::Empty | Host::TwiceAsMany => Vec::new(),
     };
-    let releases = ["r1", "r2"].iter().zip(1..).map(|(name, number)| {
-        ObservedRelease::new(id(name), Inode { device: 1, number }, Some(at - 1.hour()))
-    });
+    let releases = ["r1", "r2"]
+        .iter()
+        .zip(1..)
+        .map(|(name, number)| ObservedRelease::new(id(name), Inode { device: 1, number }, Some(at - 1.hour())));
     let layout = Layout {
         link: Link::Release { id: id(link) },
         link_changed: Some(at - 30.minutes()),

@@ -13,7 +13,7 @@ use crate::model::app::{
 };
 use crate::model::names::{AppName, GroupName, MemberName, ReleaseId, Root};
 use crate::model::observed::{
-    Aim, Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
+    Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
 };
 use crate::model::process::{Inode, Known, Pid, ProcessId, StartTicks};
 use crate::model::record::{AppliedConfig, DueHook, Making, ReleaseRecord, Renewed};
