@@ -19,14 +19,12 @@ mod git;
 mod inspect;
 mod layout;
 mod links;
-mod pending;
 mod place;
 mod switch;
 mod tape;
 mod tree;
 mod writable;
 
-pub use pending::{remove, settle};
 
 pub use content::content;
 pub use fetch::{fetch, make_root};
