@@ -13,6 +13,7 @@ use rustix::fs::{MemfdFlags, OFlags};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::spawn::{Launch, Shim, base_environment};
+use super::transcript::Transcript;
 use super::users::User;
 use super::{proc, signal};
 use crate::model::app::{App, CommandLine};
@@ -120,8 +121,17 @@ pub async fn user_of(app: &App) -> Result<User, HostError> {
 /// # Errors
 /// It could not be run, or took longer than its timeout and was ended with all its session.
 pub async fn execute(shim: &Shim, job: Job) -> Result<Ended, HostError> {
+    execute_heard(shim, job, None).await
+}
+
+/// The same, while a transcript is made of what the command prints; what is shown of it is then taken from there.
+pub(super) async fn execute_heard(
+    shim: &Shim,
+    job: Job,
+    mut transcript: Option<&mut Transcript>,
+) -> Result<Ended, HostError> {
     let name = job.command.to_string();
-    let output = Output::new()?;
+    let mut output = Output::new()?;
     let mut environment = base_environment(&job.user);
     environment.extend(job.environment);
     let launch = Launch {
@@ -143,21 +153,29 @@ pub async fn execute(shim: &Shim, job: Job) -> Result<Ended, HostError> {
         tokio::select! {
             status = child.wait() => break Some(status),
             () = until(limit) => break None,
-            _ = check.tick() => output.bound()?,
+            _ = check.tick() => {
+                output.heard_by(transcript.as_deref_mut())?;
+                output.bound()?;
+            }
         }
     };
     let rest = move |table: &ProcessTable| in_session(table, first, session);
     let ended = signal::terminate_all(rest, COMMAND_GRACE).await;
+    output.heard_by(transcript.as_deref_mut())?;
+    let tail = match transcript {
+        Some(transcript) => transcript.finish(),
+        None => output.tail()?,
+    };
     let Some(status) = waited else {
         tokio::spawn(async move { child.wait().await });
         ended?;
-        let message = format!("`{name}` took longer than {:?} and was ended{}", job.timeout, quote(&output.tail()?));
+        let message = format!("`{name}` took longer than {:?} and was ended{}", job.timeout, quote(&tail));
         return Err(HostError::new(HostErrorKind::TimedOut, message).with_help("give it a longer `timeout`"));
     };
     let status = status.map_err(|error| HostError::io(format!("cannot wait for `{name}`"), &error))?;
     ended?;
     let output = match job.output {
-        Wanted::Tail => output.tail()?,
+        Wanted::Tail => tail,
         Wanted::Answer(limit) => output.last(limit)?,
     };
     Ok(Ended { status, output })
@@ -209,6 +227,8 @@ pub fn quote(output: &str) -> String {
 /// killed, is not kept open by what the command leaves behind, and works on a full disk.
 struct Output {
     file: File,
+    /// So much of it stands in the transcript.
+    heard: u64,
 }
 
 impl Output {
@@ -217,7 +237,7 @@ impl Output {
         let file = rustix::fs::memfd_create("trueup-output", MemfdFlags::CLOEXEC).map_err(failed)?;
         // Also those that open `/dev/stderr` anew write at its end.
         rustix::fs::fcntl_setfl(&file, OFlags::APPEND).map_err(failed)?;
-        Ok(Self { file: File::from(file) })
+        Ok(Self { file: File::from(file), heard: 0 })
     }
 
     fn writer(&self) -> Result<OwnedFd, HostError> {
@@ -228,8 +248,23 @@ impl Output {
         self.file.metadata().map(|found| found.len()).map_err(|error| HostError::io("cannot read the output", &error))
     }
 
-    fn bound(&self) -> Result<(), HostError> {
+    fn heard_by(&mut self, transcript: Option<&mut Transcript>) -> Result<(), HostError> {
+        let Some(transcript) = transcript else { return Ok(()) };
+        let mut bytes = vec![0; 64 * 1024];
+        loop {
+            let read = self.file.read_at(&mut bytes, self.heard);
+            let length = read.map_err(|error| HostError::io("cannot read the output", &error))?;
+            if length == 0 {
+                return Ok(());
+            }
+            transcript.hear(bytes.get(..length).unwrap_or_default());
+            self.heard += length as u64;
+        }
+    }
+
+    fn bound(&mut self) -> Result<(), HostError> {
         if self.length()? > OUTPUT_CEILING {
+            self.heard = 0;
             self.file.set_len(0).map_err(|error| HostError::io("cannot shorten the output", &error))?;
         }
         Ok(())

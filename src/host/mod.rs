@@ -2,14 +2,19 @@
 //!
 //! Nothing in here knows releases or managers. [`proc`] reads, [`signal`] ends processes,
 //! [`spawn`] starts them through a shim of our own, [`command`] runs one of an App's commands,
-//! [`users`] says whom all that belongs to, [`https`] is what all HTTPS clients need.
+//! [`steps`] those of one stage of a release, [`users`] says whom all that belongs to, [`https`] is what all
+//! HTTPS clients need.
 
 pub mod command;
 pub mod https;
+pub mod log;
+mod mask;
 pub mod proc;
+mod secret;
 pub mod signal;
 pub mod spawn;
 pub mod steps;
 #[cfg(test)]
 pub(crate) mod testchild;
+mod transcript;
 pub mod users;

@@ -4,7 +4,8 @@
 //! In: a [`Root`] and names below it. Out: a [`Layout`], a moved link, or the digest of a file.
 //! Promised: nothing outside the root is written, a real directory at `current` is never replaced,
 //! and what could not be read is an error or unknown, never absent.
-//! Begin at [`layout`] and [`inspect`], which only look; [`fetch`], [`link`] and [`switch`] change things.
+//! Begin at [`layout`] and [`inspect`], which only look; [`fetch`], [`link`], [`switch`] and [`remove`]
+//! change things.
 //!
 //! [`Root`]: crate::model::names::Root
 //! [`Layout`]: crate::model::observed::Layout
@@ -20,17 +21,18 @@ mod inspect;
 mod layout;
 mod links;
 mod place;
+mod remove;
 mod switch;
 mod tape;
 mod tree;
 mod writable;
-
 
 pub use content::content;
 pub use fetch::{fetch, make_root};
 pub use inspect::inspect;
 pub use layout::layout;
 pub use links::link;
+pub use remove::{remove, settle};
 pub use switch::switch;
 
 use crate::ports::{HostError, HostErrorKind};

@@ -1,15 +1,15 @@
 //! Prepares the start of one worker: which release, which environment, where it prints to. Blocks.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, renameat};
+use rustix::fs::{Mode, OFlags, openat, renameat};
 use rustix::io::Errno;
 
 use super::family::{APP_VARIABLE, Place, ROOT_VARIABLE, WORKER_VARIABLE};
+use crate::host::log;
 use crate::host::spawn::{Launch, base_environment};
 use crate::model::app::Builtin as Settings;
 use crate::model::names::{MemberName, Root};
@@ -92,7 +92,7 @@ fn open_log(place: &Place, member: &MemberName) -> Result<Log, HostError> {
     let name = format!("{}.log", member.as_str().replace('/', "-"));
     let path = place.root.state().join("log").join(&name);
     let failed = |error: Errno| failed(&path, &error.into());
-    let folder = log_folder(&place.root).map_err(failed)?;
+    let folder = log::folder(&place.root, &[]).map_err(failed)?;
     let refused = |what: &str| {
         HostError::new(HostErrorKind::Denied, format!("will not write the log `{}`: {what}", path.display()))
             .with_help("remove it")
@@ -133,27 +133,6 @@ fn open_log(place: &Place, member: &MemberName) -> Result<Log, HostError> {
     // Only the opening must not block, on a pipe that somebody put there.
     rustix::fs::fcntl_setfl(&file, OFlags::APPEND).map_err(failed)?;
     Ok(Log { file, path, length })
-}
-
-/// Makes `.trueup/log` where it is missing, owned like the root.
-fn log_folder(root: &Root) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut folder = openat(CWD, root.path(), flags, Mode::empty())?;
-    let owner = rustix::fs::fstat(&folder)?;
-    for name in [".trueup", "log"] {
-        let made = match mkdirat(&folder, name, Mode::from_raw_mode(0o750)) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(error) => return Err(error),
-        };
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        folder = openat2(&folder, name, flags, Mode::empty(), beneath)?;
-        if made && geteuid().is_root() {
-            let (uid, gid) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
-            rustix::fs::fchown(&folder, Some(uid), Some(gid))?;
-        }
-    }
-    Ok(folder)
 }
 
 #[cfg(test)]

@@ -1,0 +1,337 @@
+//! Removes one release.
+//!
+//! It loses its name first: what is half deleted is hidden, so that no look takes it for a release. Links are
+//! removed, never followed; what is mounted inside of a release is not the release's, and is left alone.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::beneath::{directory, kind, look, open_root};
+use super::blocking;
+use crate::model::names::{ReleaseId, Root};
+use crate::ports::{HostError, HostErrorKind};
+
+/// What a release is called while it is deleted, before a pid and a number.
+const REMOVED: &str = ".trueup-removed-";
+/// So often is a directory emptied in which somebody goes on making files.
+const ROUNDS: u32 = 5;
+/// Reading, writing and passing for the owner.
+const FOR_THE_OWNER: u32 = 0o700;
+
+/// Removes one release; one that is not there is success. Also removes what is left of removals that were
+/// killed. The caller holds the root's lock.
+///
+/// # Guarantees
+/// The release has no name in `releases/` any more, on disk too, before the first of its files goes. Nothing
+/// outside of it is touched, by whatever links.
+///
+/// # Errors
+/// The release that `current` leads to, or into; one that is no directory; a file system that is mounted in it;
+/// what the file system refuses.
+pub async fn remove(root: &Root, id: &ReleaseId) -> Result<(), HostError> {
+    let (root, id) = (root.clone(), id.clone());
+    blocking(move || {
+        let opened = open_root(&root)?;
+        let releases = match directory(opened.as_fd(), OsStr::new("releases")) {
+            Ok(releases) => releases,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => {
+                let doing = format!("cannot open `{}` as a directory", root.releases().display());
+                return Err(HostError::io(doing, &error.into()));
+            }
+        };
+        let removal = Removal { root: &root, opened, releases };
+        removal.leftovers()?;
+        removal.run(&id)
+    })
+    .await?
+}
+
+/// Returns when all that was written below the root is on disk.
+///
+/// # Errors
+/// What the file system refuses.
+pub async fn settle(root: &Root) -> Result<(), HostError> {
+    let root = root.clone();
+    blocking(move || {
+        let failed = |error: Errno| HostError::io(format!("cannot write `{root}` to its disk"), &error.into());
+        let opened = open_root(&root)?;
+        rustix::fs::syncfs(&opened).map_err(failed)?;
+        let device = rustix::fs::fstat(&opened).map_err(failed)?.st_dev;
+        for name in ["releases", "shared", ".trueup"] {
+            // They may be on disks of their own.
+            let Ok(inner) = directory(opened.as_fd(), OsStr::new(name)) else { continue };
+            if rustix::fs::fstat(&inner).map_err(failed)?.st_dev != device {
+                rustix::fs::syncfs(&inner).map_err(failed)?;
+            }
+        }
+        Ok(())
+    })
+    .await?
+}
+
+struct Removal<'a> {
+    root: &'a Root,
+    opened: OwnedFd,
+    releases: OwnedFd,
+}
+
+impl Removal<'_> {
+    fn run(&self, id: &ReleaseId) -> Result<(), HostError> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let shown = self.root.release(id);
+        let failed = |error: Errno| HostError::io(format!("cannot remove `{}`", shown.display()), &error.into());
+        let name = OsStr::new(id.as_str());
+        let Some(found) = look(self.releases.as_fd(), name).map_err(failed)? else { return Ok(()) };
+        if kind(&found) != FileType::Directory {
+            let message = format!("`{}` is not a directory; it is not removed", shown.display());
+            return Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("remove it by hand"));
+        }
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let hidden = OsString::from(format!("{REMOVED}{}-{number}", std::process::id()));
+        self.refuse_current(id)?;
+        rustix::fs::renameat(&self.releases, name, &self.releases, &hidden).map_err(failed)?;
+        match rustix::fs::fsync(&self.releases) {
+            // Some network file systems know no fsync of a directory.
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        self.delete(&hidden)
+    }
+
+    /// What `current` leads to, or into, is never removed; nor is anything while nobody can tell where it leads.
+    fn refuse_current(&self, id: &ReleaseId) -> Result<(), HostError> {
+        let current = self.root.current();
+        let release = self.root.release(id);
+        let cannot = |path: &Path, error: &std::io::Error| {
+            HostError::io(format!("cannot tell where `{}` leads, so nothing is removed", path.display()), error)
+        };
+        if look(self.opened.as_fd(), OsStr::new("current")).map_err(|error| cannot(&current, &error.into()))?.is_none()
+        {
+            return Ok(());
+        }
+        let reached = match current.canonicalize() {
+            Ok(reached) => reached,
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+                _ => return Err(cannot(&current, &error)),
+            },
+        };
+        let release = release.canonicalize().map_err(|error| cannot(&release, &error))?;
+        if !reached.starts_with(&release) {
+            return Ok(());
+        }
+        let message = format!("`{}` leads to the release `{id}`: it is not removed", current.display());
+        Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("switch to another release first"))
+    }
+
+    /// What removals that were killed have left.
+    fn leftovers(&self) -> Result<(), HostError> {
+        let names = names(self.releases.as_fd()).map_err(|error| {
+            HostError::io(format!("cannot list `{}`", self.root.releases().display()), &error.into())
+        })?;
+        names.iter().filter(|name| is_removed(name)).try_for_each(|name| self.delete(name))
+    }
+
+    fn delete(&self, name: &OsStr) -> Result<(), HostError> {
+        let shown = self.root.releases().join(name);
+        delete(self.releases.as_fd(), name, &shown).map_err(|(place, error)| match error {
+            Errno::XDEV | Errno::BUSY => {
+                let message = format!("cannot remove `{}`: another file system is mounted there", place.display());
+                HostError::new(HostErrorKind::Misconfigured, message).with_help("unmount it, then run again")
+            }
+            Errno::ACCESS | Errno::PERM => {
+                let message = format!("cannot remove `{}`: {}", place.display(), std::io::Error::from(error));
+                HostError::new(HostErrorKind::Denied, message).with_help("remove it as its owner or as root")
+            }
+            error => HostError::io(format!("cannot remove `{}`", place.display()), &error.into()),
+        })
+    }
+}
+
+/// Deletes something with all that is in it; else says where that failed.
+fn delete(at: BorrowedFd<'_>, name: &OsStr, shown: &Path) -> Result<(), (PathBuf, Errno)> {
+    let failed = |error: Errno| (shown.to_owned(), error);
+    let Some(found) = look(at, name).map_err(failed)? else { return Ok(()) };
+    if kind(&found) != FileType::Directory {
+        return unlinked(at, name, AtFlags::empty()).map_err(failed);
+    }
+    let inner = match entered(at, name, found.st_dev) {
+        Ok(inner) => inner,
+        // An empty one goes without being looked into.
+        Err(Errno::ACCESS) => return unlinked(at, name, AtFlags::REMOVEDIR).map_err(|_| failed(Errno::ACCESS)),
+        Err(error) => return Err(failed(error)),
+    };
+    if found.st_mode & FOR_THE_OWNER != FOR_THE_OWNER {
+        // Caches are often made read-only. Where this is refused, what follows tells why.
+        let _ = rustix::fs::fchmod(&inner, Mode::from_raw_mode(FOR_THE_OWNER));
+    }
+    for _ in 0..ROUNDS {
+        for entry in names(inner.as_fd()).map_err(failed)? {
+            delete(inner.as_fd(), &entry, &shown.join(&entry))?;
+        }
+        match unlinked(at, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            other => return other.map_err(failed),
+        }
+    }
+    Err(failed(Errno::NOTEMPTY))
+}
+
+/// Opens a directory that is no link and where nothing is mounted.
+fn entered(at: BorrowedFd<'_>, name: &OsStr, device: u64) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    match rustix::fs::openat2(at, name, flags, Mode::empty(), resolve) {
+        // The call may be missing or filtered; then a mount of the same file system goes unseen.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            if rustix::fs::fstat(at)?.st_dev != device {
+                return Err(Errno::XDEV);
+            }
+            directory(at, name)
+        }
+        opened => opened,
+    }
+}
+
+fn unlinked(at: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> rustix::io::Result<()> {
+    match rustix::fs::unlinkat(at, name, flags) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+    }
+    Ok(names)
+}
+
+/// Whether something of this name was hidden by us: the prefix, a pid, a dash, a number.
+fn is_removed(name: &OsStr) -> bool {
+    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let Some(rest) = name.as_bytes().strip_prefix(REMOVED.as_bytes()) else { return false };
+    let mut parts = rest.splitn(2, |byte| *byte == b'-');
+    parts.next().is_some_and(digits) && parts.next().is_some_and(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn site() -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path().join("app")).unwrap();
+        for release in ["r1", "r2"] {
+            let deep = root.releases().join(release).join("deep/er");
+            fs::create_dir_all(&deep).unwrap();
+            fs::write(deep.join("file"), "x").unwrap();
+        }
+        fs::create_dir_all(directory.path().join("outside")).unwrap();
+        fs::write(directory.path().join("outside/precious"), "x").unwrap();
+        (directory, root)
+    }
+
+    fn id(text: &str) -> ReleaseId {
+        ReleaseId::new(text).unwrap()
+    }
+
+    fn left(root: &Root) -> Vec<String> {
+        let entries = fs::read_dir(root.releases()).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn a_release_goes_with_all_that_is_in_it_and_nothing_else() {
+        let (directory, root) = site();
+        let release = root.releases().join("r1");
+        let outside = directory.path().join("outside");
+        symlink(&outside, release.join("link")).unwrap();
+        symlink("../../../outside/precious", release.join("deep/precious")).unwrap();
+        fs::hard_link(outside.join("precious"), release.join("hard")).unwrap();
+        std::os::unix::net::UnixListener::bind(release.join("socket")).unwrap();
+        fs::set_permissions(release.join("deep/er"), fs::Permissions::from_mode(0o500)).unwrap();
+        remove(&root, &id("r1")).await.unwrap();
+        assert_eq!(left(&root), ["r2"]);
+        assert_eq!(fs::read_to_string(outside.join("precious")).unwrap(), "x");
+        remove(&root, &id("r1")).await.unwrap();
+        remove(&root, &id(&"x".repeat(240))).await.unwrap();
+        fs::remove_dir_all(root.releases()).unwrap();
+        remove(&root, &id("r1")).await.unwrap();
+        settle(&root).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_current_leads_to_is_never_removed() {
+        let (directory, root) = site();
+        let alias = directory.path().join("alias");
+        symlink(root.path(), &alias).unwrap();
+        let absolute = root.releases().join("r1");
+        let other = alias.join("releases/r1");
+        for target in ["releases/r1", "./releases//r1/deep", absolute.to_str().unwrap(), other.to_str().unwrap()] {
+            symlink(target, root.current()).unwrap();
+            for root in [&root, &Root::new(&alias).unwrap()] {
+                let error = remove(root, &id("r1")).await.unwrap_err();
+                assert!(error.message.contains("not removed") && error.help.is_some(), "{target}: {error:?}");
+            }
+            assert!(root.releases().join("r1/deep/er/file").exists(), "{target}");
+            fs::remove_file(root.current()).unwrap();
+        }
+        // What leads elsewhere or nowhere keeps nothing.
+        for (release, target) in [("r1", "releases/r2"), ("r2", "current")] {
+            symlink(target, root.current()).unwrap();
+            remove(&root, &id(release)).await.unwrap();
+            fs::remove_file(root.current()).unwrap();
+        }
+        assert_eq!(left(&root), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn leftovers_of_killed_removals_go_and_nothing_of_a_similar_name() {
+        let (directory, root) = site();
+        let kept = [".trueup-removed-", ".trueup-removed-1", ".trueup-removed-x-1", "trueup-removed-1-1"];
+        for name in [".trueup-removed-4711-0", ".trueup-removed-4711-12"].iter().chain(&kept) {
+            fs::create_dir_all(root.releases().join(name).join("half")).unwrap();
+        }
+        symlink(directory.path().join("outside"), root.releases().join(".trueup-removed-1-1")).unwrap();
+        remove(&root, &id("gone")).await.unwrap();
+        let mut expected: Vec<&str> = kept.to_vec();
+        expected.extend(["r1", "r2"]);
+        expected.sort_unstable();
+        assert_eq!(left(&root), expected);
+        assert!(directory.path().join("outside/precious").exists());
+    }
+
+    #[tokio::test]
+    async fn only_real_directories_in_real_directories_are_removed() {
+        let (directory, root) = site();
+        let outside = directory.path().join("outside");
+        symlink(&outside, root.releases().join("link")).unwrap();
+        fs::write(root.releases().join("file"), "").unwrap();
+        for name in ["link", "file"] {
+            let error = remove(&root, &id(name)).await.unwrap_err();
+            assert!(error.message.contains("is not a directory"), "{error}");
+        }
+        fs::rename(root.releases(), directory.path().join("elsewhere")).unwrap();
+        symlink(directory.path().join("elsewhere"), root.releases()).unwrap();
+        assert!(remove(&root, &id("r1")).await.is_err());
+        assert!(directory.path().join("elsewhere/r1/deep/er/file").exists() && outside.join("precious").exists());
+    }
+}
