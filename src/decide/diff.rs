@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::decide::aim::aimed;
 use crate::decide::freshness::{Content, Freshness, contents, leads_to_desired};
 use crate::decide::select::{Selection, select};
 use crate::decide::{gate, making, retention, services};
@@ -17,9 +18,11 @@ const PRESENT_SHOWN: usize = 5;
 /// A worker that has shown nothing of its release for so long after its start is not going to.
 const SHOWS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Everything that differs. Drift stands in the order in which it would be closed.
+/// Everything that differs from what is aimed at. Drift stands in the order in which it would be closed.
 #[must_use]
 pub fn diff(app: &App, observed: &Observed) -> Difference {
+    let aimed = aimed(app, &observed.aim);
+    let app = &*aimed;
     let mut difference = Difference { blockers: blockers(app, observed), ..Difference::default() };
     if let Aim::Halt { at, stranded } = &observed.aim {
         if *stranded {

@@ -86,7 +86,9 @@ fn details(entry: &Entry<'_>, width: Option<usize>) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {} {}", paint(WARN, "suspended"), paint(DIM, safe(why)));
     }
-    text.push_str(&services(status).render(width));
+    if !status.services.is_empty() {
+        text.push_str(&services(status).render(width));
+    }
     if let Some(now) = status.observed_at {
         for group in &status.workers {
             text.push_str(&heading(group));

@@ -16,10 +16,13 @@ use crate::model::action::Action;
 use crate::model::app::{App, CommandLine, MaxUnavailable, RestartOn, StrayPolicy};
 use crate::model::health::{HealthContract, HealthVerdict, Probe, Rule, RuleVerdict};
 use crate::model::names::{GroupName, MemberName, RelativePath};
-use crate::model::observed::{Evidence, Link, MemberState, Observed, ObservedConfig, ObservedGroup};
+use crate::model::observed::{Aim, Evidence, Link, MemberState, Observed, ObservedConfig, ObservedGroup};
 use crate::model::observed::{Rung, Runs, Stray, Unreadable, Worker};
 use crate::model::process::Known;
+use crate::model::record::{Judge, Quarantine};
+use crate::model::release::{CommandStep, Release, Revision, Shared, Source};
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
+use crate::model::service::{ObservedService, OnRelease, Service, ServiceManager, ServiceState};
 
 /// An App and what was seen of it.
 #[derive(Clone)]
@@ -176,6 +179,65 @@ fn unhealthy() -> Scene {
     scene
 }
 
+/// A new release with a whole life before it.
+fn release() -> Scene {
+    let mut scene = settled();
+    let step = |line: &str| CommandStep {
+        run: CommandLine::Shell(line.to_owned()),
+        timeout: Duration::from_mins(10),
+        env: BTreeMap::new(),
+        working_directory: None,
+        user: None,
+    };
+    let path = |text: &str| RelativePath::new(text).unwrap();
+    let url = "https://deploy:secret@git.example/shop.git".to_owned();
+    scene.app.release = Release {
+        source: Some(Source::Git { url, revision: Revision::Ref("main".to_owned()), submodules: false }),
+        shared: Shared { dirs: vec![path("storage")], files: vec![path(".env")], writable: Vec::new() },
+        build: vec![step("composer install --no-dev"), step("php artisan optimize")],
+        verify: vec![step("php artisan --version")],
+        migrate: vec![step("php artisan migrate --force")],
+        keep: 2,
+        ..Release::present(id("r4"))
+    };
+    let web = Service {
+        name: GroupName::new("php-fpm").unwrap(),
+        manager: ServiceManager::Systemd { unit: "php8.2-fpm.service".to_owned() },
+        on_release: OnRelease::Reload,
+        timeout: Duration::from_secs(30),
+        restart_on: Vec::new(),
+    };
+    let state = ServiceState {
+        up: true,
+        detail: "active (running)".to_owned(),
+        renewed: Some(seconds_before(noon(), 9000)),
+        can_reload: true,
+        ..ServiceState::default()
+    };
+    scene.app.services = vec![web.clone()];
+    scene.observed.services = vec![ObservedService { service: web.name, seen: Ok(state) }];
+    scene
+}
+
+/// The release before is in force again.
+fn kept_out() -> Scene {
+    let mut scene = settled();
+    scene.app.release.id = id("r3");
+    let record = scene.observed.records.iter_mut().find(|record| record.id == id("r3")).unwrap();
+    record.proven = None;
+    record.quarantine = Some(Quarantine {
+        key: scene.app.fingerprint.trial.clone(),
+        at: seconds_before(noon(), 600),
+        by: Judge::Gate,
+        reason: "prove r3: the gate was not passed in 5 attempts: `status == 200` does not hold: status = 500"
+            .to_owned(),
+        evidence: Vec::new(),
+        held: false,
+    });
+    scene.observed.aim = Aim::Back { to: id("r2") };
+    scene
+}
+
 fn scenes() -> Vec<(&'static str, Scene)> {
     vec![
         ("settled", settled()),
@@ -185,6 +247,8 @@ fn scenes() -> Vec<(&'static str, Scene)> {
         ("stalled", stalled()),
         ("moving", moving()),
         ("unhealthy", unhealthy()),
+        ("release", release()),
+        ("kept_out", kept_out()),
     ]
 }
 
@@ -331,7 +395,7 @@ fn reports() {
     first.truncate(1);
     let mut suspended = deploy();
     suspended.app.sync.suspend = true;
-    let rows = [
+    let rows = vec![
         ("settled", settled(), passed(&settled(), &settled(), Outcome::Converged, vec![])),
         ("deployed", deploy(), passed(&deploy(), &settled(), Outcome::Converged, deployed())),
         ("failed", deploy(), failure),
@@ -340,6 +404,8 @@ fn reports() {
         ("withheld", suspended.clone(), passed(&suspended, &suspended, Outcome::Withheld, vec![])),
         ("blocked", blocked(), passed(&blocked(), &blocked(), Outcome::Failed, vec![])),
         ("stalled", stalled(), passed(&stalled(), &stalled(), Outcome::Failed, vec![])),
+        ("rolled_back", kept_out(), passed(&deploy(), &kept_out(), Outcome::RolledBack, deployed())),
+        ("kept_out", kept_out(), passed(&kept_out(), &kept_out(), Outcome::Quarantined, vec![])),
     ];
     for (name, scene, passed) in rows {
         insta::assert_snapshot!(format!("report_{name}"), plain(&report::report(&scene.app, &passed, Some(100))));
