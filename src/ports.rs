@@ -48,6 +48,8 @@ pub enum HostErrorKind {
     ReleaseFailed,
     /// It took too long.
     TimedOut,
+    /// A person asked for an end in the middle of it.
+    Interrupted,
     /// Anything else.
     Other,
 }

@@ -145,7 +145,7 @@ fn a_dry_run_speaks_of_a_root_that_is_not_there_and_does_not_make_it() {
     let clone = Clone::new();
     let output = clone.run("trueup reconcile --dry-run manifests/quickstart.yaml");
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && printed.contains("4 actions would close the drift"), "{printed}");
+    assert!(output.status.success() && printed.contains("5 actions would close the drift"), "{printed}");
     assert!(!clone.path().join("target").exists());
 }
 

@@ -15,19 +15,45 @@ use crate::model::action::Action;
 use crate::model::app::App;
 use crate::model::drift::{Difference, Drift, Settling};
 use crate::model::names::MemberName;
-use crate::model::observed::{Aim, MemberState, Observed};
+use crate::model::observed::{Aim, Link, MemberState, Observed};
 use crate::model::process::ProcessId;
-use crate::model::record::{Judge, Quarantine, ReleaseRecord};
+use crate::model::record::{Judge, Making, Quarantine, ReleaseRecord};
 use crate::model::release::Stage;
 use crate::model::report::Tried;
 
 /// The release has not passed its gate yet.
 pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
     let wanted = observed.aim == Aim::Desired && quarantine(app, &observed.records).is_none();
+    let to_come = !leads_to_desired(app, &observed.layout.link);
     let proven = observed.record(&app.release.id).is_some_and(|record| record.proven.is_some());
-    if wanted && (!proven || making::comes_anew(app, observed)) {
+    let trial = is_on_trial(app, observed) || (to_come && (!proven || making::comes_anew(app, observed)));
+    if wanted && trial {
         difference.drift.push(Drift::ReleaseNotProven { release: app.release.id.clone() });
     }
+}
+
+/// The App's release is in force because we switched to it, and has not passed its gate yet. One that somebody else
+/// put in force is not on trial: what would be gone back to?
+#[must_use]
+pub fn is_on_trial(app: &App, observed: &Observed) -> bool {
+    let record = observed.record(&app.release.id);
+    let unproven = record.is_some_and(|record| record.switched.is_some() && record.proven.is_none());
+    unproven && leads_to_desired(app, &observed.layout.link)
+}
+
+/// The record of the release in force, if it was put there by somebody else and is healthy: there is a way back to
+/// it from now on. Nothing on the host differs for that.
+#[must_use]
+pub fn adoption(app: &App, observed: &Observed) -> Option<ReleaseRecord> {
+    let Link::Release { id } = &observed.layout.link else { return None };
+    let known = observed.record(id);
+    let judged = |record: &ReleaseRecord| record.proven.or(record.switched).is_some() || record.quarantine.is_some();
+    let well = app.health.is_none() || observed.well == Some(true);
+    if !well || known.is_some_and(|record| judged(record) || record.made != Making::Built) {
+        return None;
+    }
+    let known = known.cloned().unwrap_or_else(|| ReleaseRecord::adopted(id.clone(), observed.at));
+    Some(ReleaseRecord { proven: Some(observed.at), ..known })
 }
 
 /// What one look at a release under trial says.
@@ -103,18 +129,18 @@ pub fn carriers(app: &App, observed: &Observed) -> Vec<(MemberName, ProcessId)> 
     members.filter_map(|worker| Some((worker.member.clone(), worker.process?))).collect()
 }
 
-/// Whether a failed step speaks against the release itself, and how it is put. A manager that cannot be reached, a lock, a
+/// Whether a failed step speaks against the release itself, and how it is put; `observed` is the look after it. A manager that cannot be reached, a lock, a
 /// network that is down do not: those are tried again.
 #[must_use]
 pub fn blame(app: &App, observed: &Observed, tried: &[Tried]) -> Option<String> {
     if observed.aim != Aim::Desired {
         return None;
     }
-    let unproven = observed.record(&app.release.id).is_none_or(|record| record.proven.is_none());
+    let on_trial = is_on_trial(app, observed);
     tried.iter().find_map(|one| {
         let problem = one.problem.as_ref()?;
         let its_own = match &one.action {
-            Action::StartWorker { .. } | Action::RestartWorker { .. } => unproven,
+            Action::StartWorker { .. } | Action::RestartWorker { .. } => on_trial,
             _ => true,
         };
         (problem.lasting && its_own).then(|| problem.message.clone())
@@ -124,9 +150,8 @@ pub fn blame(app: &App, observed: &Observed, tried: &[Tried]) -> Option<String> 
 /// The same for workers that never came to rest after the switch.
 #[must_use]
 pub fn blame_unsettled(app: &App, observed: &Observed, settling: &[Settling]) -> Option<String> {
-    let unproven = observed.record(&app.release.id).is_none_or(|record| record.proven.is_none());
     let one = settling.iter().find(|one| !one.leaving && one.state == MemberState::Backoff)?;
-    let judged = observed.aim == Aim::Desired && unproven && leads_to_desired(app, &observed.layout.link);
+    let judged = observed.aim == Aim::Desired && is_on_trial(app, observed);
     let words = if one.detail.is_empty() { String::new() } else { format!(": {}", one.detail) };
     judged.then(|| format!("{} does not stay up{words}", one.member))
 }

@@ -4,7 +4,7 @@ use crate::decide::aim::quarantine;
 use crate::decide::freshness::leads_to_desired;
 use crate::model::app::App;
 use crate::model::drift::{Difference, Drift};
-use crate::model::observed::{Aim, Link, Observed};
+use crate::model::observed::{Aim, Observed};
 use crate::model::record::{Making, ReleaseRecord};
 use crate::model::release::Stage;
 
@@ -39,9 +39,6 @@ pub fn comes_anew(app: &App, observed: &Observed) -> bool {
 
 /// What is to be done before the switch.
 pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
-    if let Some(id) = not_adopted(app, observed) {
-        difference.drift.push(id);
-    }
     let release = &app.release;
     let id = &release.id;
     let wanted = observed.aim == Aim::Desired && quarantine(app, &observed.records).is_none();
@@ -82,17 +79,6 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
     let to_come = !leads_to_desired(app, &observed.layout.link);
     due(Stage::Verify, to_come && (comes_anew || record.is_none_or(|record| record.verified.is_none())));
     due(Stage::Migrate, to_come && record.is_none_or(|record| record.migrated.is_none()));
-}
-
-/// The release in force was here before us and is healthy, and another one is about to take its place.
-fn not_adopted(app: &App, observed: &Observed) -> Option<Drift> {
-    let Link::Release { id } = &observed.layout.link else { return None };
-    let known = observed
-        .record(id)
-        .is_some_and(|record| record.proven.or(record.switched).is_some() || record.quarantine.is_some());
-    let half = observed.record(id).is_some_and(|record| record.made != Making::Built);
-    let well = app.health.is_none() || observed.well == Some(true);
-    (*id != app.release.id && !known && !half && well).then(|| Drift::CurrentNotAdopted { release: id.clone() })
 }
 
 /// The hook that is due after the switch, or will be.

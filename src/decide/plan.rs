@@ -45,7 +45,6 @@ pub fn plan_for(app: &App, difference: &Difference) -> Plan {
 /// The one action that closes a drift.
 fn action(drift: &Drift) -> Action {
     match drift {
-        Drift::CurrentNotAdopted { release } => Action::AdoptRelease { id: release.clone() },
         Drift::HoldOver { release } => Action::LiftQuarantine { id: release.clone() },
         Drift::ReleaseNotFetched { desired, .. } => Action::FetchRelease { id: desired.clone() },
         Drift::SharedNotLinked { release, .. } => Action::LinkShared { id: release.clone() },
@@ -72,7 +71,7 @@ fn action(drift: &Drift) -> Action {
 /// The part of a pass that an action belongs to.
 fn phase(action: &Action) -> Phase {
     match action {
-        Action::AdoptRelease { .. } | Action::LiftQuarantine { .. } => Phase::Record,
+        Action::LiftQuarantine { .. } => Phase::Record,
         Action::FetchRelease { .. } => Phase::Fetch,
         Action::LinkShared { .. } => Phase::Link,
         Action::RunStage { stage, .. } => match stage {
@@ -140,7 +139,6 @@ impl Turns {
 /// Why an action is taken, for people.
 fn reason(drift: &Drift) -> String {
     match drift {
-        Drift::CurrentNotAdopted { .. } => "in force and healthy, and not known yet as the way back".to_owned(),
         Drift::HoldOver { .. } => "what it was held for is over".to_owned(),
         Drift::SharedNotLinked { paths, .. } if paths.is_empty() => "a fetched release has no links yet".to_owned(),
         Drift::SharedNotLinked { paths, .. } => {

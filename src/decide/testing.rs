@@ -164,7 +164,7 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
             change(&mut after, id, |record| gate::ran(record, *stage, now));
             after.due = after.due.filter(|due| due.stage != *stage);
         }
-        Action::AdoptRelease { id } | Action::ProveRelease { id } => {
+        Action::ProveRelease { id } => {
             change(&mut after, id, |record| record.proven = Some(now));
         }
         Action::LiftQuarantine { id } => {

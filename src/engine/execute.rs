@@ -149,12 +149,6 @@ impl<'a, H: Host> Executor<'a, H> {
     async fn act(&self, action: &Action, observed: &Observed, switched: Option<Timestamp>) -> Result<(), HostError> {
         let (host, app) = (self.host, self.app);
         match action {
-            Action::AdoptRelease { id } => {
-                let now = host.now();
-                let known = observed.record(id).cloned();
-                let known = known.unwrap_or_else(|| ReleaseRecord::adopted(id.clone(), now));
-                host.record(&app.root, &ReleaseRecord { proven: Some(now), ..known }).await
-            }
             Action::LiftQuarantine { id } => match observed.record(id).cloned() {
                 Some(known) => host.record(&app.root, &ReleaseRecord { quarantine: None, ..known }).await,
                 None => Ok(()),

@@ -69,9 +69,10 @@ impl<H: Host> Making<'_, '_, H> {
             let due = DueHook { release: to.clone(), stage };
             self.executor.remember(|memory| memory.due = Some(due)).await?;
         }
-        host.switch(&app.root, to).await?;
+        // Before the switch: a release that is in force without this would not be judged.
         let record = self.latest().await?;
-        host.record(&app.root, &ReleaseRecord { switched: Some(host.now()), ..record }).await
+        host.record(&app.root, &ReleaseRecord { switched: Some(host.now()), ..record }).await?;
+        host.switch(&app.root, to).await
     }
 
     /// All files are there: looked over, brought to disk, and only then called built.

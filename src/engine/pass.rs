@@ -170,6 +170,7 @@ impl<'a, H: Host> Pass<'a, H> {
         let pass = self.report.pass.clone();
         let round = Round { pass: &pass, listener: self.listener, interrupt: &self.request.interrupt };
         let mut observed = first;
+        self.adopt(&mut observed).await;
         let mut journaled = false;
         let mut patience = Patience::new(wish, host.now());
         let mut rounds =
@@ -220,10 +221,13 @@ impl<'a, H: Host> Pass<'a, H> {
             }
             let tried = executor.execute(&plan, &observed).await;
             let failed = tried.iter().any(|one| one.problem.is_some());
-            self.report.problems.extend(tried.iter().filter_map(|one| one.problem.clone()));
+            // Whoever asks for an end is told what was not finished, not that it went wrong.
+            let asked = self.request.interrupt.is_asked();
+            let problems = tried.iter().filter_map(|one| one.problem.clone());
+            self.report.problems.extend(problems.filter(|problem| problem.lasting || !asked));
             let Some(mut next) = self.look(probing_after(&app, &observed)).await else { break };
             self.note_helpless(&executor, &mut next, &tried).await;
-            let blame = gate::blame(&app, &observed, &tried);
+            let blame = gate::blame(&app, &next, &tried);
             observed = next;
             self.report.tried.extend(tried);
             if let Some(reason) = blame {
@@ -247,6 +251,19 @@ impl<'a, H: Host> Pass<'a, H> {
             if let Err(error) = executor.journal(entry).await {
                 warn!(%error, "cannot write the journal");
             }
+        }
+    }
+
+    /// Notes that a release which somebody else put in force is good.
+    async fn adopt(&mut self, observed: &mut Observed) {
+        let Some(record) = gate::adoption(self.app, observed) else { return };
+        match self.host.record(&self.app.root, &record).await {
+            Ok(()) => {
+                observed.records.retain(|known| known.id != record.id);
+                observed.records.push(record);
+            }
+            // It only costs the way back.
+            Err(error) => warn!(%error, "cannot write down that the release in force is good"),
         }
     }
 

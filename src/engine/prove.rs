@@ -66,7 +66,7 @@ impl<H: Host> Executor<'_, H> {
 
     fn interrupted(&self) -> Result<(), HostError> {
         if self.interrupt.is_asked() {
-            return Err(HostError::new(HostErrorKind::Other, "interrupted before the gate was passed"));
+            return Err(HostError::new(HostErrorKind::Interrupted, "interrupted before the gate was passed"));
         }
         Ok(())
     }

@@ -12,11 +12,6 @@ use super::service::Renewal;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Action {
-    /// Writes down that the release in force is healthy, so that there is a way back to it.
-    AdoptRelease {
-        /// The release.
-        id: ReleaseId,
-    },
     /// Ends the hold of a release whose failure was not its own.
     LiftQuarantine {
         /// The release.
@@ -110,8 +105,7 @@ impl Action {
     #[must_use]
     pub fn group(&self) -> Option<&GroupName> {
         match self {
-            Self::AdoptRelease { .. }
-            | Self::LiftQuarantine { .. }
+            Self::LiftQuarantine { .. }
             | Self::FetchRelease { .. }
             | Self::LinkShared { .. }
             | Self::RunStage { .. }
@@ -132,7 +126,6 @@ impl Action {
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
-            Self::AdoptRelease { .. } => "adopt",
             Self::LiftQuarantine { .. } => "lift",
             Self::FetchRelease { .. } => "fetch",
             Self::LinkShared { .. } => "link",
@@ -154,7 +147,6 @@ impl Action {
 impl std::fmt::Display for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::AdoptRelease { id } => write!(f, "adopt {id}"),
             Self::LiftQuarantine { id } => write!(f, "lift the quarantine of {id}"),
             Self::FetchRelease { id } => write!(f, "fetch {id}"),
             Self::LinkShared { id } => write!(f, "link shared into {id}"),

@@ -40,11 +40,6 @@ pub enum Drift {
         /// Where it comes from.
         source: Source,
     },
-    /// The release in force was here before us, and is healthy: it is the way back.
-    CurrentNotAdopted {
-        /// The release.
-        release: ReleaseId,
-    },
     /// The desired release is held although what it was held for is over.
     HoldOver {
         /// The release.

@@ -498,7 +498,9 @@ fn honest(host: &SimHost, report: Option<&PassReport>) {
     }
     let back = matches!(report.outcome, Outcome::RolledBack | Outcome::Quarantined);
     if report.mode == Mode::Apply && back {
-        let stranded = world.target() == world.app.release.id;
+        // Nobody can see that a worker was asked to end and is at its last job.
+        let draining = world.processes.values().any(|process| process.asked_to_end);
+        let stranded = world.target() == world.app.release.id || draining;
         if let Err(untrue) = world.is_converged()
             && !stranded
         {

@@ -31,7 +31,7 @@ fn an_interrupted_pass_finishes_the_step_in_hand_and_says_what_is_left() {
     let host = require_host!("interrupted", [Unit::Supervisor]);
     let site = Site::new(&host, "/srv/app").owner("deploy").release("r1").release("r2").current("r1");
     let workers = Program::php("app-worker", &site).numprocs(2).user("deploy").start();
-    let keys = "manager: {supervisord: {group: app-worker}}, rollout: {maxUnavailable: 1}";
+    let keys = "manager: {supervisord: {group: app-worker}}, rollout: {maxUnavailable: 1, minHealthy: 0s}";
     let manifest = Manifest::new(&host, "app", &site, "r2").workers("default", 2, keys);
     // The first of two is in the middle of a job when we are asked to stop.
     let first = workers.pids()[0];

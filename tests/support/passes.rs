@@ -41,9 +41,11 @@ impl<'host> Manifest<'host> {
         self.workers(group, count, &format!("manager: {{supervisord: {{group: {group}}}}}"))
     }
 
-    /// Adds workers with these further keys, in YAML's flow style: `manager: …, stopTimeout: 5s`.
+    /// Adds workers with these further keys, in YAML's flow style: `manager: …, stopTimeout: 5s`. The gate trusts
+    /// them at once, unless `rollout` is among the keys.
     pub fn workers(mut self, name: &str, count: u32, keys: &str) -> Self {
-        self.workers.push(format!("    - {{name: {name}, count: {count}, {keys}}}"));
+        let trust = if keys.contains("rollout:") { "" } else { ", rollout: {minHealthy: 0s}" };
+        self.workers.push(format!("    - {{name: {name}, count: {count}, {keys}{trust}}}"));
         self
     }
 
@@ -138,10 +140,10 @@ impl<'host> Manifest<'host> {
         up.map(|member| seen(&member)).collect()
     }
 
-    /// The actions that the journal says were done, oldest first.
+    /// The actions that the journal says were done, oldest first, but for the notes.
     pub fn journaled(&self) -> Vec<String> {
         let lines = self.journal();
-        lines.iter().filter(|line| line["event"] == "done").map(action).collect()
+        lines.iter().filter(|line| line["event"] == "done" && !is_note(line)).map(action).collect()
     }
 
     /// Every line of the journal, oldest first.
@@ -166,14 +168,18 @@ impl Pass {
         Pass { report: document["items"][0].clone(), output }
     }
 
-    /// What was tried, in the order in which it ended.
+    /// What was tried, in the order in which it ended, but for the notes.
     pub fn tried(&self) -> Vec<String> {
-        self.report["tried"].as_array().expect("is a list").iter().map(action).collect()
+        self.list("tried")
     }
 
-    /// What the first look planned, in order.
+    /// What the first look planned, in order, but for the notes.
     pub fn planned(&self) -> Vec<String> {
-        self.report["plan"].as_array().expect("is a list").iter().map(action).collect()
+        self.list("plan")
+    }
+
+    fn list(&self, key: &str) -> Vec<String> {
+        self.report[key].as_array().expect("is a list").iter().filter(|one| !is_note(one)).map(action).collect()
     }
 
     /// All that went wrong, one after the other.
@@ -197,6 +203,11 @@ impl fmt::Display for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.output.fmt(f)
     }
+}
+
+/// An action that only writes down what was found out about a release.
+pub fn is_note(value: &Value) -> bool {
+    value["action"] == "proveRelease"
 }
 
 /// One action of a plan, a report or the journal, in short.

@@ -78,7 +78,6 @@ pub fn how(app: &App, action: &Action) -> String {
     let manager = |group: &GroupName| app.group(group).map(|group| &group.manager);
     let patience = |group: &GroupName| app.group(group).map_or_else(|| "a while".to_owned(), |g| limit(g.stop_timeout));
     match action {
-        Action::AdoptRelease { id } => format!("note that {id} is good, so that there is a way back"),
         Action::LiftQuarantine { id } => format!("note that {id} may be tried again"),
         Action::FetchRelease { id } => {
             let to = app.root.release(id);

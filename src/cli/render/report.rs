@@ -93,8 +93,7 @@ fn left(app: &App, report: &PassReport) -> Table {
 /// What an action acts on.
 fn target(action: &Action) -> String {
     match action {
-        Action::AdoptRelease { id }
-        | Action::LiftQuarantine { id }
+        Action::LiftQuarantine { id }
         | Action::FetchRelease { id }
         | Action::LinkShared { id }
         | Action::RunStage { id, .. }

@@ -141,7 +141,6 @@ fn wanted<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
 /// What the release, or the record of the one in force, lacks by this drift.
 fn lack(drift: &Drift) -> Option<String> {
     match drift {
-        Drift::CurrentNotAdopted { release } => Some(format!("a note that {release} is the way back")),
         Drift::HoldOver { release } => Some(format!("a note that {release} may be tried again")),
         Drift::ReleaseNotFetched { .. } => Some("its files".to_owned()),
         Drift::SharedNotLinked { .. } => Some("what is shared".to_owned()),
