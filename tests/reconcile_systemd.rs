@@ -57,7 +57,8 @@ fn one_pass_switches_and_restarts_both_and_the_next_does_nothing() {
     assert!(new.iter().all(|pid| !old.contains(pid)), "{old:?} {new:?}");
     let lines = journal(&host, ROOT);
     let events: Vec<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
-    assert_eq!(events.iter().filter(|event| **event == "done").count(), 3, "{events:?}");
+    // The switch, two restarts and the proof.
+    assert_eq!(events.iter().filter(|event| **event == "done").count(), 4, "{events:?}");
     assert_eq!((events.first(), events.last()), (Some(&"passStarted"), Some(&"passEnded")));
 
     let before = footprint(&host, ROOT);
