@@ -67,8 +67,8 @@ pub async fn observe_all<H: Host>(host: &H, apps: &[&App], probing: Probing) -> 
 
 type Answer = Result<ProbeAnswer, ProbeFailure>;
 
-/// Adds what the application says of itself.
-fn hear(app: &App, observed: &mut Observed, answers: &[Answer]) {
+/// Adds what the application says of itself, asked once or more often.
+pub fn hear(app: &App, observed: &mut Observed, answers: &[Result<ProbeAnswer, ProbeFailure>]) {
     observed.serving = serving(answers);
     observed.health = verdict(&aimed(app, &observed.aim), observed, answers);
     if let Link::Release { id } = &observed.layout.link {
