@@ -12,7 +12,7 @@ pub mod explain;
 pub mod freshness;
 pub mod gate;
 pub mod health;
-mod making;
+pub mod making;
 pub mod plan;
 mod retention;
 pub mod select;

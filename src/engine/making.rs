@@ -2,6 +2,8 @@
 //!
 //! A record never promises what is not on disk: `building` is written before the first file, `built` after the last.
 
+use tracing::warn;
+
 use crate::decide::gate;
 use crate::engine::execute::Executor;
 use crate::model::names::ReleaseId;
@@ -71,7 +73,11 @@ impl<H: Host> Making<'_, '_, H> {
         }
         // Before the switch: a release that is in force without this would not be judged.
         let record = self.latest().await?;
-        host.record(&app.root, &ReleaseRecord { switched: Some(host.now()), ..record }).await?;
+        match host.record(&app.root, &ReleaseRecord { switched: Some(host.now()), ..record }).await {
+            // It was judged in its time.
+            Err(error) if back => warn!(%error, "cannot write down that the release is switched to"),
+            written => written?,
+        }
         host.switch(&app.root, to).await
     }
 

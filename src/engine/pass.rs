@@ -13,6 +13,7 @@ use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::freshness::leads_to_desired;
 use crate::decide::gate;
+use crate::decide::making::is_whole;
 use crate::decide::plan::plan_for;
 use crate::engine::events::{Event, Listener};
 use crate::engine::execute::{Executor, Round, elapsed};
@@ -24,11 +25,11 @@ use crate::model::app::App;
 use crate::model::drift::{Difference, Stalled};
 use crate::model::health::HealthVerdict;
 use crate::model::observed::{Aim, Observed};
-use crate::model::record::JournalEvent;
+use crate::model::record::{JournalEvent, ReleaseRecord};
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
 use crate::model::service::OnRelease;
 use crate::observe::{Probing, hear, observe, observe_all};
-use crate::ports::{Host, HostError};
+use crate::ports::{Host, HostError, HostErrorKind};
 
 /// The pause between two looks at something that changes by itself.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
@@ -221,9 +222,14 @@ impl<'a, H: Host> Pass<'a, H> {
             }
             rounds -= 1;
             if !journaled {
-                if let Err(error) = executor.journal(self.started()).await {
-                    self.problem(&error);
-                    break;
+                match executor.journal(self.started()).await {
+                    Ok(()) => {}
+                    // The way back is gone even where it cannot be written down.
+                    Err(error) if matches!(observed.aim, Aim::Back { .. }) => warn!(%error, "cannot write the journal"),
+                    Err(error) => {
+                        self.problem(&error);
+                        break;
+                    }
                 }
                 journaled = true;
             }
@@ -286,12 +292,25 @@ impl<'a, H: Host> Pass<'a, H> {
         if let Err(error) = executor.journal(JournalEvent::Quarantined { release, reason }).await {
             warn!(%error, "cannot write the journal");
         }
-        // A release that failed is worth less than the way back: on a full disk, that needs the room.
-        if let Err(error) = self.host.record(&executor.app.root, &record).await {
+        if let Err(error) = self.write_down(executor.app, observed, &record).await {
             self.problem(&error);
             return None;
         }
         self.look(Probing::Not).await
+    }
+
+    /// Writes a record of a release that failed. What there is of half a release is worth less than that: on a full
+    /// disk it gives its room.
+    async fn write_down(&self, app: &App, observed: &Observed, record: &ReleaseRecord) -> Result<(), HostError> {
+        let written = self.host.record(&app.root, record).await;
+        match written {
+            Err(error) if error.kind == HostErrorKind::Storage && !is_whole(app, observed) => {
+                warn!(%error, release = %record.id, "half a release is removed to make room");
+                self.host.remove(&app.root, &record.id).await?;
+                self.host.record(&app.root, record).await
+            }
+            written => written,
+        }
     }
 
     /// If the release that was gone back to is no healthier, the fault may be elsewhere: the other one is held
