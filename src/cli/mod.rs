@@ -52,11 +52,11 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    output::choose_colour(cli.global.color);
-    logging::start(&cli.global);
     if matches!(cli.verb, Verb::Reconcile(_) | Verb::Diff(_) | Verb::Status(_) | Verb::Validate(_)) {
         health::warm_up();
     }
+    output::choose_colour(cli.global.color);
+    logging::start(&cli.global);
     let output = Output::new(cli.global.format);
     // `diff` says by 1 that something differs, as `diff` has always done.
     let error_code = if matches!(cli.verb, Verb::Diff(_)) { 2 } else { 1 };
