@@ -13,6 +13,7 @@ pub mod freshness;
 pub mod gate;
 pub mod health;
 mod making;
+pub mod operate;
 pub mod plan;
 mod retention;
 pub mod select;
