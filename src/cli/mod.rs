@@ -1,7 +1,7 @@
 //! The command line: verbs, exit codes, and what people see.
 //!
 //! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
-//! error. Each verb is a file: [`reconcile`], [`inspect`], [`authoring`]; [`render`] turns values into
+//! error. Each verb is in a file: [`reconcile`], [`inspect`], [`operate`], [`authoring`]; [`render`] turns values into
 //! text and is pure. Begin at [`main`].
 
 use std::process::ExitCode;
@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod live;
 pub mod load;
 pub mod logging;
+pub mod operate;
 pub mod options;
 pub mod output;
 pub mod reconcile;
@@ -54,7 +55,7 @@ pub fn main() -> ExitCode {
     };
     output::choose_colour(cli.global.color);
     logging::start(&cli.global);
-    if matches!(cli.verb, Verb::Reconcile(_) | Verb::Diff(_) | Verb::Status(_) | Verb::Validate(_)) {
+    if !matches!(cli.verb, Verb::Schema | Verb::Completions { .. } | Verb::Man { .. }) {
         health::warm_up();
     }
     let output = Output::new(cli.global.format);
@@ -64,6 +65,10 @@ pub fn main() -> ExitCode {
         Verb::Reconcile(options) => reconcile::run(options, &cli.global, output),
         Verb::Diff(selection) => inspect::diff(selection, output),
         Verb::Status(selection) => inspect::status(selection, output),
+        Verb::Rollback(options) => operate::rollback(options, &cli.global, output),
+        Verb::Retry(options) => operate::retry(options, &cli.global, output),
+        Verb::Suspend(options) => operate::suspend(options, output),
+        Verb::Resume(options) => operate::resume(options, output),
         Verb::Validate(paths) => authoring::validate(paths, output),
         Verb::Schema => authoring::schema(output),
         Verb::Completions { shell } => authoring::completions(*shell, output),

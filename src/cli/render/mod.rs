@@ -8,6 +8,7 @@ pub mod evidence;
 pub mod health;
 pub mod machine;
 pub mod markdown;
+pub mod operate;
 pub mod plan;
 pub mod preview;
 pub mod problem;
