@@ -66,6 +66,15 @@ impl LocalHost {
 }
 
 impl LocalHost {
+    /// What was done over this root and why, oldest first, as far as the journal goes back.
+    ///
+    /// # Errors
+    /// When it cannot be read; no journal is an empty one.
+    pub async fn journaled(&self, root: &Root) -> Result<Vec<JournalEntry>, HostError> {
+        let root = root.clone();
+        blocking(move || ledger::journal::read(&root)).await?
+    }
+
     /// The lock of the App's root, for a command to hold for as long as it lives.
     fn lock_for_steps(&self, app: &App) -> Result<Option<OwnedFd>, HostError> {
         let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);

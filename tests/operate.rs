@@ -289,3 +289,61 @@ fn one_act_at_a_time() {
         assert!(said.contains("is locked") && said.contains("--wait"), "{verb}: {said}");
     }
 }
+
+#[test]
+fn the_history_tells_what_was_done_by_whom_and_how_it_ended() {
+    let place = Place::new();
+    assert_eq!(place.pass_by(&["rollback", "shop", "--reason", "orders are lost"]).1.1, 0);
+    assert_eq!(place.pass_by(&["retry", "shop"]).1.1, 0);
+    place.run(&["suspend", "shop", "shop.yaml"]);
+    // A pass that is cut short in the middle of a line.
+    let journal = place.root().join(".trueup/journal.jsonl");
+    let mut text = fs::read_to_string(&journal).unwrap();
+    text.push_str(r#"{"at":"2026-05-01T12:0"#);
+    // The older half, moved away by rotation.
+    let middle = text[..text.len() / 2].rfind('\n').unwrap() + 1;
+    fs::write(place.root().join(".trueup/journal.1.jsonl"), &text[..middle]).unwrap();
+    fs::write(&journal, &text[middle..]).unwrap();
+
+    let (said, code) = place.ask(&["history", "shop"]);
+    assert_eq!((&said["kind"], &said["apiVersion"], code), (&"HistoryList".into(), &"trueup/v1".into(), 0));
+    let passes = said["items"][0]["passes"].as_array().unwrap();
+    let told: Vec<(&str, &str, usize)> = passes
+        .iter()
+        .map(|pass| {
+            let word = |key: &str| pass[key].as_str().unwrap_or("-");
+            (word("trigger"), word("outcome"), pass["decisions"].as_array().unwrap().len())
+        })
+        .collect();
+    let expected = [
+        ("command", "converged", 0),
+        ("command", "converged", 0),
+        ("command", "converged", 0),
+        ("rollback by anna", "rolledback", 1),
+        ("retry by anna", "converged", 1),
+        ("-", "-", 1),
+    ];
+    assert_eq!(told, expected);
+    let decision = &passes[3]["decisions"][0];
+    assert_eq!((&decision["by"], &decision["reason"]), (&"operator".into(), &"orders are lost".into()));
+    let actions = passes[3]["actions"].as_array().unwrap();
+    assert!(actions.iter().any(|action| action["action"] == "switchCurrent" && action["to"] == "r2"), "{actions:?}");
+    assert!(actions.iter().all(|action| action["tookMs"].is_u64() && action["error"].is_null()), "{actions:?}");
+
+    let (said, _) = place.ask(&["history", "--limit", "2"]);
+    assert_eq!(said["items"][0]["passes"].as_array().unwrap(), &passes[4..]);
+    let said = words(&place.run(&["history", "shop", "shop.yaml"]));
+    for part in ["rolled back  r3  rollback by anna", "r3 was taken back by hand  orders are lost", "suspended on this"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn without_a_journal_there_is_no_history() {
+    let place = Place::bare();
+    place.wish("r1", "");
+    let output = place.run(&["history", "shop.yaml"]);
+    assert!(words(&output).contains("nothing was done here"), "{}", words(&output));
+    assert_eq!(output.status.code(), Some(0));
+}

@@ -1,7 +1,7 @@
 //! The command line: verbs, exit codes, and what people see.
 //!
 //! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
-//! error. Each verb is in a file: [`reconcile`], [`inspect`], [`operate`], [`authoring`]; [`render`] turns values into
+//! error. Each verb is in a file: [`reconcile`], [`inspect`], [`history`], [`operate`], [`authoring`]; [`render`] turns values into
 //! text and is pure. Begin at [`main`].
 
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ use crate::decide::health;
 use crate::manifest::LoadErrors;
 
 pub mod authoring;
+pub mod history;
 pub mod host;
 pub mod inspect;
 pub mod live;
@@ -69,6 +70,7 @@ pub fn main() -> ExitCode {
         Verb::Retry(options) => operate::retry(options, &cli.global, output),
         Verb::Suspend(options) => operate::suspend(options, output),
         Verb::Resume(options) => operate::resume(options, output),
+        Verb::History(options) => history::run(options, output),
         Verb::Validate(paths) => authoring::validate(paths, output),
         Verb::Schema => authoring::schema(output),
         Verb::Completions { shell } => authoring::completions(*shell, output),

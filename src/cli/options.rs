@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use self::operate::{Resume, Retry, Rollback, Suspend};
+use self::operate::{History, Resume, Retry, Rollback, Suspend};
 use crate::manifest::duration;
 
 pub mod operate;
@@ -137,6 +137,9 @@ pub enum Verb {
     /// Act on a suspended App again
     #[command(after_help = operate::RESUME_HELP)]
     Resume(Resume),
+    /// Show what passes did, when and why
+    #[command(after_help = operate::HISTORY_HELP)]
+    History(History),
     /// Check manifests without looking at the host
     #[command(after_help = VALIDATE_HELP)]
     Validate(Paths),

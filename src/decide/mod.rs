@@ -12,6 +12,7 @@ pub mod explain;
 pub mod freshness;
 pub mod gate;
 pub mod health;
+pub mod history;
 mod making;
 pub mod operate;
 pub mod plan;

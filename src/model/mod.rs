@@ -9,6 +9,7 @@ pub mod action;
 pub mod app;
 pub mod drift;
 pub mod health;
+pub mod history;
 pub mod names;
 pub mod nearest;
 pub mod observed;

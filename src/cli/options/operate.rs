@@ -1,5 +1,6 @@
 //! The words of what a person does by hand, App by App.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -79,6 +80,33 @@ pub struct Resume {
     pub wait: Wait,
 }
 
+/// `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Only this App; what has a slash, or ends in .yaml or .yml, is a PATH
+    #[arg(value_name = "APP")]
+    pub app: Option<String>,
+    /// Where the manifests are
+    #[command(flatten)]
+    pub paths: Paths,
+    /// Only the last so many passes of each App; 0: all that are still known
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+}
+
+impl History {
+    /// The App that was named, and the paths: the first word may be one of these.
+    #[must_use]
+    pub fn split(&self) -> (Option<&str>, Paths) {
+        let is_path = |word: &&str| {
+            *word == "-" || word.contains('/') || [".yaml", ".yml"].iter().any(|suffix| word.ends_with(suffix))
+        };
+        let path = self.app.as_deref().filter(is_path);
+        let paths = path.map(PathBuf::from).into_iter().chain(self.paths.paths.iter().cloned()).collect();
+        (self.app.as_deref().filter(|_| path.is_none()), Paths { paths })
+    }
+}
+
 fn id(text: &str) -> Result<ReleaseId, String> {
     ReleaseId::new(text).map_err(|error| format!("a release's id is {error}"))
 }
@@ -135,4 +163,17 @@ Example:
 Exit codes:
   0   the App is not suspended on this host
   1   an error
+  64  wrong usage";
+
+pub(super) const HISTORY_HELP: &str = "\
+Passes that found nothing to do are not in it. The journal is bounded to some 2 MiB for each root: what is older is gone.
+
+Examples:
+  trueup history
+  trueup history shop --limit 3
+  trueup history shop --format json | jq '.items[].passes[] | select(.outcome == \"failed\")'
+
+Exit codes:
+  0   shown, even if there is none
+  1   an error: a manifest is wrong, or the journal cannot be read
   64  wrong usage";

@@ -6,6 +6,7 @@
 
 pub mod evidence;
 pub mod health;
+pub mod history;
 pub mod machine;
 pub mod markdown;
 pub mod operate;
