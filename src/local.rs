@@ -75,6 +75,11 @@ impl LocalHost {
         blocking(move || ledger::journal::read(&root)).await?
     }
 
+    /// Bytes on disk of each release; none where that could not be found out in this time.
+    pub async fn sizes(&self, root: &Root, ids: &[ReleaseId], within: Duration) -> Vec<Option<u64>> {
+        releases::sizes(root, ids, within).await
+    }
+
     /// The lock of the App's root, for a command to hold for as long as it lives.
     fn lock_for_steps(&self, app: &App) -> Result<Option<OwnedFd>, HostError> {
         let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);

@@ -347,3 +347,49 @@ fn without_a_journal_there_is_no_history() {
     assert!(words(&output).contains("nothing was done here"), "{}", words(&output));
     assert_eq!(output.status.code(), Some(0));
 }
+
+#[test]
+fn releases_are_listed_with_what_is_known_of_them_and_who_uses_them() {
+    let place = Place::new();
+    assert_eq!(place.pass_by(&["rollback", "shop", "--reason", "orders are lost"]).1.1, 0);
+    fs::create_dir(place.root().join("releases/r4")).unwrap();
+    let (said, code) = place.ask(&["releases", "shop"]);
+    assert_eq!(
+        (&said["kind"], &said["app"], &said["keep"], code),
+        (&"ReleaseList".into(), &"shop".into(), &5.into(), 0)
+    );
+    let items = said["items"].as_array().unwrap();
+    let told: Vec<_> = items
+        .iter()
+        .map(|one| {
+            let word = |key: &str| one[key].as_str().unwrap().to_owned();
+            let users = one["usedBy"].as_array().unwrap().len();
+            (word("id"), word("state"), one["current"] == true, one["desired"] == true, users)
+        })
+        .collect();
+    let row =
+        |id: &str, state: &str, current, desired, users| (id.to_owned(), state.to_owned(), current, desired, users);
+    assert_eq!(told.len(), 4, "{told:?}");
+    for expected in [
+        row("r1", "good", false, false, 0),
+        row("r2", "good", true, false, 2),
+        row("r3", "quarantined", false, true, 0),
+        row("r4", "unknown", false, false, 0),
+    ] {
+        assert!(told.contains(&expected), "{expected:?}: {told:?}");
+    }
+    let of = |id: &str| items.iter().find(|one| one["id"] == id).unwrap();
+    assert!(of("r1")["sizeBytes"].as_u64().unwrap() >= 10_000, "{said}");
+    assert_eq!(of("r3")["quarantine"]["reason"], "orders are lost");
+    let mut pids: Vec<u64> =
+        of("r2")["usedBy"].as_array().unwrap().iter().map(|user| user["process"]["pid"].as_u64().unwrap()).collect();
+    let mut seen: Vec<u64> = place.processes().iter().map(|process| process.pid.0.into()).collect();
+    (pids.sort_unstable(), seen.sort_unstable());
+    assert_eq!(pids, seen);
+
+    let said = words(&place.run(&["releases", "shop", "shop.yaml"]));
+    for part in ["current, good", "desired, quarantined: orders are lost", "unknown", "KiB", "kept"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    println!("{said}");
+}

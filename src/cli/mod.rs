@@ -1,7 +1,8 @@
 //! The command line: verbs, exit codes, and what people see.
 //!
 //! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
-//! error. Each verb is in a file: [`reconcile`], [`inspect`], [`history`], [`operate`], [`authoring`]; [`render`] turns values into
+//! error. Each verb is in a file: [`reconcile`], [`inspect`], [`history`], [`releases`],
+//! [`operate`], [`authoring`]; [`render`] turns values into
 //! text and is pure. Begin at [`main`].
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ pub mod operate;
 pub mod options;
 pub mod output;
 pub mod reconcile;
+pub mod releases;
 pub mod render;
 
 /// The exit code for wrong usage (`EX_USAGE`): clap's own 2 means drift here.
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Verb::Suspend(options) => operate::suspend(options, output),
         Verb::Resume(options) => operate::resume(options, output),
         Verb::History(options) => history::run(options, output),
+        Verb::Releases(one) => releases::run(one, output),
         Verb::Validate(paths) => authoring::validate(paths, output),
         Verb::Schema => authoring::schema(output),
         Verb::Completions { shell } => authoring::completions(*shell, output),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use self::operate::{History, Resume, Retry, Rollback, Suspend};
+use self::operate::{History, One, Resume, Retry, Rollback, Suspend};
 use crate::manifest::duration;
 
 pub mod operate;
@@ -140,6 +140,9 @@ pub enum Verb {
     /// Show what passes did, when and why
     #[command(after_help = operate::HISTORY_HELP)]
     History(History),
+    /// List the releases of an App: what is known of each, and who uses it
+    #[command(after_help = operate::RELEASES_HELP)]
+    Releases(One),
     /// Check manifests without looking at the host
     #[command(after_help = VALIDATE_HELP)]
     Validate(Paths),

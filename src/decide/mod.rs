@@ -13,6 +13,7 @@ pub mod freshness;
 pub mod gate;
 pub mod health;
 pub mod history;
+pub mod inventory;
 mod making;
 pub mod operate;
 pub mod plan;

@@ -21,6 +21,7 @@ mod layout;
 mod links;
 mod pending;
 mod place;
+mod size;
 mod switch;
 mod tape;
 mod tree;
@@ -33,6 +34,7 @@ pub use fetch::{fetch, make_root};
 pub use inspect::inspect;
 pub use layout::layout;
 pub use links::link;
+pub use size::sizes;
 pub use switch::switch;
 
 use crate::ports::{HostError, HostErrorKind};

@@ -177,3 +177,16 @@ Exit codes:
   0   shown, even if there is none
   1   an error: a manifest is wrong, or the journal cannot be read
   64  wrong usage";
+
+pub(super) const RELEASES_HELP: &str = "\
+A release is good once it has passed its gate on this host: one can go back to it. The newest is last. What could not be \
+found out in time, such as the size of a large release, is `?`.
+
+Examples:
+  trueup releases shop
+  trueup releases shop --format json | jq -r '.items[] | select(.state == \"good\") | .id'
+
+Exit codes:
+  0   shown
+  1   an error: a manifest is wrong, or the host could not be looked at
+  64  wrong usage";

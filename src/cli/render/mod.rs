@@ -13,6 +13,7 @@ pub mod operate;
 pub mod plan;
 pub mod preview;
 pub mod problem;
+pub mod releases;
 pub mod report;
 pub mod shape;
 pub mod status;
