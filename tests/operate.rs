@@ -393,3 +393,71 @@ fn releases_are_listed_with_what_is_known_of_them_and_who_uses_them() {
     }
     println!("{said}");
 }
+
+#[test]
+fn evidence_names_every_process_of_the_root_and_quotes_no_file() {
+    let place = Place::new();
+    let (said, code) = place.ask(&["evidence"]);
+    assert_eq!((&said["kind"], code), (&"EvidenceList".into(), 0));
+    let found = said["items"][0]["processes"].as_array().unwrap();
+    let of = |process: &trueup::model::process::ProcessId| {
+        found.iter().find(|one| one["process"]["pid"] == process.pid.0).unwrap_or_else(|| panic!("{process}: {said}"))
+    };
+    for process in place.processes() {
+        let one = of(&process);
+        assert_eq!(one["evidence"]["runs"], serde_json::json!({"finding": "release", "id": "r3"}));
+        assert_eq!(one["evidence"]["rung"], "workingDirectory");
+        assert_eq!(one["process"]["startTicks"], process.start_ticks.0);
+    }
+
+    fs::write(place.room.path().join("shop.yaml"), "root:$6$secret:19000\n").unwrap();
+    let said = place.refused(&["evidence"]);
+    assert!(said.contains("these manifests cannot be used") && !said.contains("secret"), "{said}");
+}
+
+#[test]
+fn the_printed_rules_pass_visudo() {
+    let place = Place::bare();
+    let manifest = format!(
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release: {{id: r1}}\n  \
+         workers:\n    - {{name: default, count: 12, manager: {{systemd: {{unit: 'a\\x2db:c@'}}}}}}\n  \
+         services:\n    - {{name: web, manager: {{systemd: {{unit: php8.2-fpm}}}}}}\n",
+        place.root().display()
+    );
+    let odd = place.room.path().join("a: b=c,d #e*.yaml");
+    fs::write(&odd, manifest).unwrap();
+    let output = place.run(&["sudoers", "--user", "nobody", odd.to_str().unwrap()]);
+    let rules = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(
+        rules.contains(r"nobody ALL=(root) NOPASSWD: /usr/bin/systemctl start a\\x2db\:c@[0-9].service"),
+        "{rules}"
+    );
+    assert!(rules.contains(r"kill --signal\=SIGKILL a\\x2db\:c@[0-9][0-9].service"), "{rules}");
+    assert!(rules.contains("systemctl reload php8.2-fpm.service\n"), "{rules}");
+    assert!(rules.contains(r"trueup evidence /") || words(&output).contains("could replace"), "{}", words(&output));
+    let file = place.room.path().join("rules");
+    fs::write(&file, &rules).unwrap();
+    match std::process::Command::new("/usr/sbin/visudo").arg("-cf").arg(&file).output() {
+        Ok(checked) => assert!(checked.status.success(), "{}{rules}", words(&checked)),
+        Err(error) => {
+            assert!(std::env::var_os("TRUEUP_TESTS_REQUIRE_HOST").is_none(), "visudo: {error}");
+            println!("skipped: visudo: {error}");
+        }
+    }
+}
+
+#[test]
+fn rules_that_cannot_be_told_are_an_error_and_root_needs_none() {
+    let place = Place::new();
+    let output = place.run(&["sudoers", "--user", "root", "shop.yaml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    assert!(words(&output).contains("need no rules") && words(&output).contains("--user deploy"), "{}", words(&output));
+    let manifest = fs::read_to_string(place.room.path().join("shop.yaml")).unwrap();
+    let socket = place.room.path().join("no.sock");
+    let manager = format!("{{supervisord: {{group: web, socket: {}}}}}", socket.display());
+    let manifest = manifest.replace("{builtin: {run: exec sleep 600}}", &manager);
+    fs::write(place.room.path().join("shop.yaml"), manifest).unwrap();
+    let output = place.run(&["sudoers", "--user", "nobody", "shop.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("no rules for the workers `default` of `shop`"), "{}", words(&output));
+}

@@ -18,20 +18,21 @@ const PLACES: [&str; 2] = ["manifests", "/etc/trueup/manifests"];
 /// # Errors
 /// All that is wrong with them.
 pub fn load(paths: &Paths) -> Result<Vec<Loaded>, Failure> {
-    let default: Vec<PathBuf>;
-    let paths = if paths.paths.is_empty() {
-        default = vec![usual_place()?];
-        &default
-    } else {
-        &paths.paths
-    };
-    let loaded = manifest::load(paths, &mut io::stdin().lock()).map_err(Failure::Manifests)?;
+    let loaded = manifest::load(&places(paths)?, &mut io::stdin().lock()).map_err(Failure::Manifests)?;
     if loaded.is_empty() {
         let complaint =
             Complaint::new("there is no App in these manifests").help("write one: `trueup schema` knows how");
         return Err(Failure::Complaint(complaint));
     }
     Ok(loaded)
+}
+
+/// The paths that were given, or the usual place.
+///
+/// # Errors
+/// None was given, and there is no usual place.
+pub fn places(paths: &Paths) -> Result<Vec<PathBuf>, Failure> {
+    if paths.paths.is_empty() { Ok(vec![usual_place()?]) } else { Ok(paths.paths.clone()) }
 }
 
 /// Loads all manifests and keeps the Apps that were asked for.

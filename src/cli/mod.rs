@@ -2,7 +2,7 @@
 //!
 //! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
 //! error. Each verb is in a file: [`reconcile`], [`inspect`], [`history`], [`releases`],
-//! [`operate`], [`authoring`]; [`render`] turns values into
+//! [`operate`], [`rights`], [`authoring`]; [`render`] turns values into
 //! text and is pure. Begin at [`main`].
 
 use std::process::ExitCode;
@@ -28,6 +28,7 @@ pub mod output;
 pub mod reconcile;
 pub mod releases;
 pub mod render;
+pub mod rights;
 
 /// The exit code for wrong usage (`EX_USAGE`): clap's own 2 means drift here.
 const USAGE: u8 = 64;
@@ -74,6 +75,8 @@ pub fn main() -> ExitCode {
         Verb::Resume(options) => operate::resume(options, output),
         Verb::History(options) => history::run(options, output),
         Verb::Releases(one) => releases::run(one, output),
+        Verb::Evidence(paths) => rights::evidence(paths, output),
+        Verb::Sudoers(options) => rights::sudoers(options, output),
         Verb::Validate(paths) => authoring::validate(paths, output),
         Verb::Schema => authoring::schema(output),
         Verb::Completions { shell } => authoring::completions(*shell, output),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use self::operate::{History, One, Resume, Retry, Rollback, Suspend};
+use self::operate::{History, One, Resume, Retry, Rollback, Sudoers, Suspend};
 use crate::manifest::duration;
 
 pub mod operate;
@@ -143,6 +143,12 @@ pub enum Verb {
     /// List the releases of an App: what is known of each, and who uses it
     #[command(after_help = operate::RELEASES_HELP)]
     Releases(One),
+    /// Print which release every process of these Apps runs, for users who may not see it themselves
+    #[command(after_help = operate::EVIDENCE_HELP)]
+    Evidence(Paths),
+    /// Print the narrowest sudo rules that these manifests need
+    #[command(after_help = operate::SUDOERS_HELP)]
+    Sudoers(Sudoers),
     /// Check manifests without looking at the host
     #[command(after_help = VALIDATE_HELP)]
     Validate(Paths),

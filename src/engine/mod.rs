@@ -6,6 +6,7 @@
 //! the next one observes afresh and goes on.
 
 pub mod events;
+pub mod evidence;
 pub mod execute;
 pub mod helpless;
 pub mod interrupt;

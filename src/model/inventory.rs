@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::names::{MemberName, ReleaseId};
+use super::observed::Evidence;
 use super::process::ProcessId;
 use super::record::Quarantine;
 
@@ -66,6 +67,18 @@ impl std::fmt::Display for Standing {
             Self::Absent => "absent",
         })
     }
+}
+
+/// A process that names a release of a root itself, whatever it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Witness {
+    /// The process.
+    pub process: ProcessId,
+    /// Whose it is.
+    pub uid: u32,
+    /// Which release it runs, by rungs 1 to 3 of its own; descendants speak for themselves.
+    pub evidence: Evidence,
 }
 
 /// A process that runs a release.

@@ -107,6 +107,17 @@ impl History {
     }
 }
 
+/// `sudoers`.
+#[derive(Debug, Args)]
+pub struct Sudoers {
+    /// Where the manifests are
+    #[command(flatten)]
+    pub paths: Paths,
+    /// Who is to run trueup; else the user of each App
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+}
+
 fn id(text: &str) -> Result<ReleaseId, String> {
     ReleaseId::new(text).map_err(|error| format!("a release's id is {error}"))
 }
@@ -189,4 +200,32 @@ Examples:
 Exit codes:
   0   shown
   1   an error: a manifest is wrong, or the host could not be looked at
+  64  wrong usage";
+
+pub(super) const EVIDENCE_HELP: &str = "\
+Read-only, and always JSON or YAML. Every process is listed that names a release of these roots by its working directory, \
+its entry script, its program or a mapped file. Neither managers nor applications are asked, and nothing is run, so that it \
+can be allowed by sudo; a wrong manifest is not quoted.
+
+Examples:
+  sudo trueup evidence /etc/trueup/manifests
+  trueup evidence | jq '.items[].processes[] | {pid: .process.pid, runs: .evidence.runs}'
+
+Exit codes:
+  0   shown
+  1   an error: a manifest is wrong, or a root cannot be looked at
+  64  wrong usage";
+
+pub(super) const SUDOERS_HELP: &str = "\
+For a user who is not root: exactly the commands that trueup falls back on, for these workers and services and no others. \
+Run it as root, so that supervisord can be asked for the names of its programs. After a change of workers or services, \
+print the rules again.
+
+Examples:
+  trueup sudoers --user deploy > /etc/sudoers.d/trueup && visudo -cf /etc/sudoers.d/trueup
+  trueup sudoers /etc/trueup/manifests/shop.yaml
+
+Exit codes:
+  0   printed
+  1   an error, or the rules are not complete
   64  wrong usage";

@@ -18,9 +18,12 @@ pub mod report;
 pub mod shape;
 pub mod status;
 pub mod style;
+pub mod sudoers;
 pub mod table;
 pub mod unified;
 pub mod words;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_by_hand;

@@ -58,8 +58,8 @@ fn used_by(one: &ReleaseStatus) -> Cell {
         format!("{}{mark}", user.process.pid)
     };
     let users: Vec<String> = one.used_by.iter().map(user).collect();
-    match users.is_empty() {
-        true => Cell::styled(DIM, "-"),
-        false => Cell::styled(if stray { WARN } else { PLAIN }, users.join(", ")),
+    if users.is_empty() {
+        return Cell::styled(DIM, "-");
     }
+    Cell::styled(if stray { WARN } else { PLAIN }, users.join(", "))
 }
