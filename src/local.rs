@@ -13,9 +13,11 @@ use jiff::Timestamp;
 use crate::health::{Finished, Probes, Runner};
 use crate::host::command::{Job, Wanted, execute, user_of};
 use crate::host::spawn::Shim;
+use crate::host::users::User;
 use crate::host::{command, proc, signal, steps};
 use crate::ledger;
 use crate::managers::Doors;
+use crate::managers::sudoers::{Needed, spelled};
 use crate::model::app::{App, CommandLine};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
@@ -66,6 +68,42 @@ impl LocalHost {
 }
 
 impl LocalHost {
+    /// What was done over this root and why, oldest first, as far as the journal goes back.
+    ///
+    /// # Errors
+    /// When it cannot be read; no journal is an empty one.
+    pub async fn journaled(&self, root: &Root) -> Result<Vec<JournalEntry>, HostError> {
+        let root = root.clone();
+        blocking(move || ledger::journal::read(&root)).await?
+    }
+
+    /// Bytes on disk of each release; none where that could not be found out in this time.
+    pub async fn sizes(&self, root: &Root, ids: &[ReleaseId], within: Duration) -> Vec<Option<u64>> {
+        releases::sizes(root, ids, within).await
+    }
+
+    /// What is run by sudo for each group and service of an App where we may not do it ourselves.
+    pub async fn sudo_commands(&self, app: &App) -> Vec<Needed> {
+        self.doors.sudo_commands(app).await
+    }
+
+    /// A command as a sudoers line spells it.
+    ///
+    /// # Errors
+    /// It cannot stand in one.
+    pub fn spelled<'a>(&self, words: impl IntoIterator<Item = &'a std::path::Path>) -> Result<String, HostError> {
+        spelled(words)
+    }
+
+    /// The user of that name; without one, the App's.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub async fn user(&self, name: Option<&str>, app: &App) -> Result<User, HostError> {
+        let (name, app) = (name.map(str::to_owned), app.clone());
+        blocking(move || name.map_or_else(|| User::of(&app), |name| User::named(&name))).await?
+    }
+
     /// The lock of the App's root, for a command to hold for as long as it lives.
     fn lock_for_steps(&self, app: &App) -> Result<Option<OwnedFd>, HostError> {
         let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +185,8 @@ impl Processes for LocalHost {
     }
 
     async fn boot(&self) -> String {
-        blocking(proc::boot_id).await.unwrap_or_default()
+        // A few bytes from the kernel: not worth a thread.
+        proc::boot_id()
     }
 }
 

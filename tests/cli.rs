@@ -55,7 +55,24 @@ fn in_place(place: &Path, arguments: &[&str]) -> Output {
 
 #[test]
 fn help_reads_well() {
-    for verb in ["", "reconcile", "diff", "status", "validate", "schema", "completions", "man"] {
+    for verb in [
+        "",
+        "reconcile",
+        "diff",
+        "status",
+        "rollback",
+        "retry",
+        "suspend",
+        "resume",
+        "history",
+        "releases",
+        "evidence",
+        "sudoers",
+        "validate",
+        "schema",
+        "completions",
+        "man",
+    ] {
         let arguments: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
         let output = run(&arguments);
         assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""), "{verb}");
@@ -191,7 +208,23 @@ fn there_are_completions_for_every_shell_and_a_page_for_every_verb() {
         assert!(script.contains("detailed-exitcode"), "{shell}");
     }
     let manual = out(&run(&["man"]));
-    let verbs = ["reconcile", "diff", "status", "validate", "schema", "completions", "man"];
+    let verbs = [
+        "reconcile",
+        "diff",
+        "status",
+        "rollback",
+        "retry",
+        "suspend",
+        "resume",
+        "history",
+        "releases",
+        "evidence",
+        "sudoers",
+        "validate",
+        "schema",
+        "completions",
+        "man",
+    ];
     for title in std::iter::once("trueup".to_owned()).chain(verbs.map(|verb| format!("trueup-{verb}"))) {
         assert!(manual.contains(&format!(".TH {title} 1")), "{title}");
     }

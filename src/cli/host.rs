@@ -1,4 +1,4 @@
-//! A pass over this host, from the command line: the runtime, the interruption, the listener.
+//! Work on this host, from the command line: the runtime, the interruption, the listener.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,18 +27,32 @@ pub fn pass(
     wait: std::time::Duration,
     listener: &dyn Listener,
 ) -> Result<Vec<PassReport>, Failure> {
+    let request = Request { mode, wait, trigger: "command".to_owned(), interrupt: Interrupt::default() };
+    let interrupt = (mode == Mode::Apply).then_some(&request.interrupt);
+    on_this_host(HOLDER, interrupt, async |host| reconcile(host, apps, &request, listener).await)
+}
+
+/// Does something on this host; `holder` is what others read about who holds a lock. With an `interrupt`, the
+/// first wish to stop is handed to it.
+///
+/// # Errors
+/// When it could not begin at all.
+pub fn on_this_host<T>(
+    holder: &str,
+    interrupt: Option<&Interrupt>,
+    work: impl AsyncFnOnce(&LocalHost) -> T,
+) -> Result<T, Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| cannot_begin(&error))?;
-    let reports = runtime.block_on(async {
-        let request = Request { mode, wait, trigger: "command".to_owned(), interrupt: Interrupt::default() };
-        if mode == Mode::Apply {
-            listen_for_signals(&request.interrupt).map_err(|error| cannot_begin(&error))?;
+    let done = runtime.block_on(async {
+        if let Some(interrupt) = interrupt {
+            listen_for_signals(interrupt).map_err(|error| cannot_begin(&error))?;
         }
-        Ok(reconcile(&LocalHost::new(HOLDER), apps, &request, listener).await)
+        Ok(work(&LocalHost::new(holder)).await)
     });
     // Whatever still blocks, such as a read of a dead mount that ran out of time, changes nothing any more.
     runtime.shutdown_background();
-    reports
+    done
 }
 
 fn cannot_begin(error: &std::io::Error) -> Failure {

@@ -79,7 +79,7 @@ pub fn status(selection: &Selection, output: Output) -> Result<u8, Failure> {
 }
 
 /// One pass that changes nothing.
-fn look(loaded: &[Loaded]) -> Result<Vec<PassReport>, Failure> {
+pub(super) fn look(loaded: &[Loaded]) -> Result<Vec<PassReport>, Failure> {
     pass(&apps(loaded), Mode::DryRun, Duration::ZERO, &Silent)
 }
 

@@ -18,14 +18,7 @@ const PLACES: [&str; 2] = ["manifests", "/etc/trueup/manifests"];
 /// # Errors
 /// All that is wrong with them.
 pub fn load(paths: &Paths) -> Result<Vec<Loaded>, Failure> {
-    let default: Vec<PathBuf>;
-    let paths = if paths.paths.is_empty() {
-        default = vec![usual_place()?];
-        &default
-    } else {
-        &paths.paths
-    };
-    let loaded = manifest::load(paths, &mut io::stdin().lock()).map_err(Failure::Manifests)?;
+    let loaded = manifest::load(&places(paths)?, &mut io::stdin().lock()).map_err(Failure::Manifests)?;
     if loaded.is_empty() {
         let complaint =
             Complaint::new("there is no App in these manifests").help("write one: `trueup schema` knows how");
@@ -34,20 +27,47 @@ pub fn load(paths: &Paths) -> Result<Vec<Loaded>, Failure> {
     Ok(loaded)
 }
 
+/// The paths that were given, or the usual place.
+///
+/// # Errors
+/// None was given, and there is no usual place.
+pub fn places(paths: &Paths) -> Result<Vec<PathBuf>, Failure> {
+    if paths.paths.is_empty() { Ok(vec![usual_place()?]) } else { Ok(paths.paths.clone()) }
+}
+
 /// Loads all manifests and keeps the Apps that were asked for.
 ///
 /// # Errors
 /// All that is wrong with any of them, or an App that is not there.
 pub fn select(selection: &Selection) -> Result<Vec<Loaded>, Failure> {
     let loaded = load(&selection.paths)?;
-    let names: Vec<&str> = loaded.iter().map(|one| one.app.name.as_str()).collect();
-    if let Some(unknown) = selection.apps.iter().find(|name| !names.contains(&name.as_str())) {
-        let complaint = Complaint::new(format!("there is no App `{unknown}` in these manifests"));
-        return Err(Failure::Complaint(complaint.help(suggestion(unknown, &names))));
+    if let Some(unknown) = selection.apps.iter().find(|name| !names(&loaded).contains(&name.as_str())) {
+        return Err(no_such(unknown, &loaded));
     }
     let wanted =
         |one: &Loaded| selection.apps.is_empty() || selection.apps.iter().any(|name| name == one.app.name.as_str());
     Ok(loaded.into_iter().filter(wanted).collect())
+}
+
+/// Loads all manifests and keeps the one App that was asked for.
+///
+/// # Errors
+/// All that is wrong with any of them, or the App is not there.
+pub fn one(name: &str, paths: &Paths) -> Result<Loaded, Failure> {
+    let mut loaded = load(paths)?;
+    match loaded.iter().position(|one| one.app.name.as_str() == name) {
+        Some(at) => Ok(loaded.swap_remove(at)),
+        None => Err(no_such(name, &loaded)),
+    }
+}
+
+fn no_such(name: &str, loaded: &[Loaded]) -> Failure {
+    let complaint = Complaint::new(format!("there is no App `{name}` in these manifests"));
+    Failure::Complaint(complaint.help(suggestion(name, &names(loaded))))
+}
+
+fn names(loaded: &[Loaded]) -> Vec<&str> {
+    loaded.iter().map(|one| one.app.name.as_str()).collect()
 }
 
 /// The Apps alone.

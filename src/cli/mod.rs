@@ -1,7 +1,8 @@
 //! The command line: verbs, exit codes, and what people see.
 //!
 //! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
-//! error. Each verb is a file: [`reconcile`], [`inspect`], [`authoring`]; [`render`] turns values into
+//! error. Each verb is in a file: [`reconcile`], [`inspect`], [`history`], [`releases`],
+//! [`operate`], [`rights`], [`authoring`]; [`render`] turns values into
 //! text and is pure. Begin at [`main`].
 
 use std::process::ExitCode;
@@ -15,15 +16,19 @@ use crate::decide::health;
 use crate::manifest::LoadErrors;
 
 pub mod authoring;
+pub mod history;
 pub mod host;
 pub mod inspect;
 pub mod live;
 pub mod load;
 pub mod logging;
+pub mod operate;
 pub mod options;
 pub mod output;
 pub mod reconcile;
+pub mod releases;
 pub mod render;
+pub mod rights;
 
 /// The exit code for wrong usage (`EX_USAGE`): clap's own 2 means drift here.
 const USAGE: u8 = 64;
@@ -52,11 +57,11 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    output::choose_colour(cli.global.color);
-    logging::start(&cli.global);
-    if matches!(cli.verb, Verb::Reconcile(_) | Verb::Diff(_) | Verb::Status(_) | Verb::Validate(_)) {
+    if !matches!(cli.verb, Verb::Schema | Verb::Completions { .. } | Verb::Man { .. }) {
         health::warm_up();
     }
+    output::choose_colour(cli.global.color);
+    logging::start(&cli.global);
     let output = Output::new(cli.global.format);
     // `diff` says by 1 that something differs, as `diff` has always done.
     let error_code = if matches!(cli.verb, Verb::Diff(_)) { 2 } else { 1 };
@@ -64,6 +69,14 @@ pub fn main() -> ExitCode {
         Verb::Reconcile(options) => reconcile::run(options, &cli.global, output),
         Verb::Diff(selection) => inspect::diff(selection, output),
         Verb::Status(selection) => inspect::status(selection, output),
+        Verb::Rollback(options) => operate::rollback(options, &cli.global, output),
+        Verb::Retry(options) => operate::retry(options, &cli.global, output),
+        Verb::Suspend(options) => operate::suspend(options, output),
+        Verb::Resume(options) => operate::resume(options, output),
+        Verb::History(options) => history::run(options, output),
+        Verb::Releases(one) => releases::run(one, output),
+        Verb::Evidence(paths) => rights::evidence(paths, output),
+        Verb::Sudoers(options) => rights::sudoers(options, output),
         Verb::Validate(paths) => authoring::validate(paths, output),
         Verb::Schema => authoring::schema(output),
         Verb::Completions { shell } => authoring::completions(*shell, output),

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use self::operate::{History, One, Resume, Retry, Rollback, Sudoers, Suspend};
 use crate::manifest::duration;
+
+pub mod operate;
 
 /// Reconciles web applications on plain Linux hosts with their manifests
 #[derive(Debug, Parser)]
@@ -122,6 +125,30 @@ pub enum Verb {
     /// Show what is: releases, workers, health, and what stands in the way
     #[command(after_help = STATUS_HELP)]
     Status(Selection),
+    /// Take a release back by hand, and keep it out
+    #[command(after_help = operate::ROLLBACK_HELP)]
+    Rollback(Rollback),
+    /// Try a release again that is kept out
+    #[command(after_help = operate::RETRY_HELP)]
+    Retry(Retry),
+    /// Leave an App alone on this host
+    #[command(after_help = operate::SUSPEND_HELP)]
+    Suspend(Suspend),
+    /// Act on a suspended App again
+    #[command(after_help = operate::RESUME_HELP)]
+    Resume(Resume),
+    /// Show what passes did, when and why
+    #[command(after_help = operate::HISTORY_HELP)]
+    History(History),
+    /// List the releases of an App: what is known of each, and who uses it
+    #[command(after_help = operate::RELEASES_HELP)]
+    Releases(One),
+    /// Print which release every process of these Apps runs, for users who may not see it themselves
+    #[command(after_help = operate::EVIDENCE_HELP)]
+    Evidence(Paths),
+    /// Print the narrowest sudo rules that these manifests need
+    #[command(after_help = operate::SUDOERS_HELP)]
+    Sudoers(Sudoers),
     /// Check manifests without looking at the host
     #[command(after_help = VALIDATE_HELP)]
     Validate(Paths),

@@ -24,16 +24,20 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
     }
     let loaded = select(&options.selection)?;
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Apply };
-    // A log in JSON tells the same; a program that reads it wants nothing else in between.
-    let live = Live::new();
-    let listener: &dyn Listener = if global.log_format == LogFormat::Json { &Silent } else { &live };
-    let reports = pass(&apps(&loaded), mode, options.wait, listener)?;
+    let reports = pass(&apps(&loaded), mode, options.wait, &*listener(global))?;
     match output.format {
         Format::Json | Format::Yaml => output.document(&machine::passes(&reports))?,
         Format::Text | Format::Markdown if options.dry_run => output.text(&previews(&loaded, &reports, output))?,
         Format::Text | Format::Markdown => output.text(&results(&loaded, &reports, output))?,
     }
     Ok(worst(reports.iter().map(|report| report.exit_code(options.detailed_exitcode))))
+}
+
+/// Who is told what goes on meanwhile.
+#[must_use]
+pub fn listener(global: &Global) -> Box<dyn Listener> {
+    // A log in JSON tells the same; a program that reads it wants nothing else in between.
+    if global.log_format == LogFormat::Json { Box::new(Silent) } else { Box::new(Live::new()) }
 }
 
 fn results(loaded: &[Loaded], reports: &[PassReport], output: Output) -> String {

@@ -8,22 +8,24 @@ use std::collections::BTreeMap;
 use crate::model::app::{App, OnFailure};
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Aim, Layout, Link};
-use crate::model::record::{Making, Quarantine, ReleaseRecord};
+use crate::model::record::{Judge, Making, Quarantine, ReleaseRecord};
 use crate::model::release::{Hooks, Release, Shared};
 
 /// Which release to converge to, by the records.
 #[must_use]
 pub fn aim(app: &App, layout: &Layout, records: &[ReleaseRecord]) -> Aim {
-    if quarantine(app, records).is_none() {
-        return Aim::Desired;
-    }
+    let Some(quarantine) = quarantine(app, records) else { return Aim::Desired };
+    // A person who takes a release back means it, whatever a failed gate would lead to.
+    let back = app.on_failure == OnFailure::Rollback || quarantine.by == Judge::Operator;
     let at = match &layout.link {
         Link::Release { id } => Some(id.clone()),
         Link::Absent | Link::Dangling { .. } | Link::Outside { .. } | Link::NotALink { .. } => None,
     };
-    match last_proven(app, layout, records) {
-        Some(to) if app.on_failure == OnFailure::Rollback => Aim::Back { to: to.clone() },
-        proven => Aim::Halt { at, stranded: proven.is_none() && app.on_failure == OnFailure::Rollback },
+    let chosen = quarantine.back_to.as_ref();
+    let chosen = chosen.filter(|to| ways_back(app, layout, records).any(|record| record.id == **to));
+    match chosen.or_else(|| last_proven(app, layout, records)) {
+        Some(to) if back => Aim::Back { to: to.clone() },
+        proven => Aim::Halt { at, stranded: proven.is_none() && back },
     }
 }
 
@@ -34,20 +36,26 @@ pub fn quarantine<'a>(app: &App, records: &'a [ReleaseRecord]) -> Option<&'a Qua
     record.quarantine.as_ref().filter(|quarantine| quarantine.key == app.fingerprint.trial)
 }
 
-/// The proven release to go back to: the one in force if it is one, so that a release that fails before the switch
-/// moves nothing, else the one that was in force last. Both are there, whole, and not the desired one.
-fn last_proven<'a>(app: &App, layout: &Layout, records: &'a [ReleaseRecord]) -> Option<&'a ReleaseId> {
-    let fit = |record: &&ReleaseRecord| {
+/// The releases that can be gone back to: proven, there, whole, not kept out, and not the desired one.
+pub fn ways_back<'a>(
+    app: &App,
+    layout: &Layout,
+    records: &'a [ReleaseRecord],
+) -> impl Iterator<Item = &'a ReleaseRecord> {
+    records.iter().filter(|record| {
         record.id != app.release.id
             && record.made == Making::Built
             && record.proven.is_some()
             && record.quarantine.is_none()
             && layout.release(&record.id).is_some()
-    };
+    })
+}
+
+/// The proven release to go back to: the one in force if it is one, so that a release that fails before the switch
+/// moves nothing, else the one that was in force last.
+fn last_proven<'a>(app: &App, layout: &Layout, records: &'a [ReleaseRecord]) -> Option<&'a ReleaseId> {
     let in_force = |record: &&ReleaseRecord| layout.link == Link::Release { id: record.id.clone() };
-    let last = records
-        .iter()
-        .filter(fit)
+    let last = ways_back(app, layout, records)
         .max_by_key(|record| (in_force(record), record.proven.max(record.switched), record.id.clone()));
     last.map(|record| &record.id)
 }
@@ -82,7 +90,6 @@ pub fn aimed<'a>(app: &'a App, aim: &Aim) -> Cow<'a, App> {
 mod tests {
     use super::*;
     use crate::decide::testing::{app, id, noon, record, seen};
-    use crate::model::record::Judge;
 
     fn kept_out(name: &str, key: &str) -> ReleaseRecord {
         let quarantine = Quarantine {
@@ -92,6 +99,7 @@ mod tests {
             reason: "unhealthy".to_owned(),
             evidence: Vec::new(),
             held: false,
+            back_to: None,
         };
         ReleaseRecord { proven: None, quarantine: Some(quarantine), ..record(name, 0) }
     }
@@ -126,6 +134,34 @@ mod tests {
         wanted.on_failure = OnFailure::Halt;
         let records = [record("r2", 10), kept_out("r3", "trial")];
         assert_eq!(aim(&wanted, &layout, &records), Aim::Halt { at: Some(id("r3")), stranded: false });
+    }
+
+    #[test]
+    fn a_person_goes_back_whatever_a_failed_gate_would_lead_to_and_chooses_where() {
+        let by_hand = |to: Option<&str>| {
+            let mut record = kept_out("r3", "trial");
+            let quarantine = record.quarantine.as_mut().unwrap();
+            (quarantine.by, quarantine.back_to) = (Judge::Operator, to.map(id));
+            record
+        };
+        let unproven = ReleaseRecord { proven: None, ..record("r1", 0) };
+        let rows = [
+            ("the last one", "r3", vec![record("r1", 20), record("r2", 10), by_hand(None)], "r2"),
+            ("the chosen one", "r3", vec![record("r1", 20), record("r2", 10), by_hand(Some("r1"))], "r1"),
+            ("though another is in force", "r2", vec![record("r1", 20), record("r2", 10), by_hand(Some("r1"))], "r1"),
+            ("the chosen one is in force", "r1", vec![record("r1", 20), record("r2", 10), by_hand(Some("r1"))], "r1"),
+            ("gone since", "r3", vec![record("r2", 10), record("r9", 20), by_hand(Some("r9"))], "r2"),
+            ("no record any more", "r3", vec![record("r2", 10), by_hand(Some("r1"))], "r2"),
+            ("proven no more", "r3", vec![unproven, record("r2", 10), by_hand(Some("r1"))], "r2"),
+            ("kept out since", "r3", vec![kept_out("r1", "old"), record("r2", 10), by_hand(Some("r1"))], "r2"),
+        ];
+        for policy in [OnFailure::Rollback, OnFailure::Halt] {
+            for (name, link, records, to) in &rows {
+                let wanted = App { on_failure: policy, ..app("r3", vec![]) };
+                let layout = seen(link, vec![]).layout;
+                assert_eq!(aim(&wanted, &layout, records), Aim::Back { to: id(to) }, "{name}, {policy:?}");
+            }
+        }
     }
 
     #[test]

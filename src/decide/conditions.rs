@@ -55,7 +55,7 @@ pub(super) fn conditions(
         };
         holds(ConditionType::WorkersCurrent, Reason::Succeeded, &message)
     });
-    vec![ready, health, current, reconciling(app, difference), standstill(&stalled)]
+    vec![ready, health, current, reconciling(app, observed, difference), standstill(&stalled)]
 }
 
 fn holds(of: ConditionType, reason: Reason, message: &str) -> Condition {
@@ -206,11 +206,11 @@ fn health(app: &App, observed: &Observed) -> Condition {
     Condition { of: ConditionType::Healthy, status, reason, message }
 }
 
-fn reconciling(app: &App, difference: &Difference) -> Condition {
+fn reconciling(app: &App, observed: &Observed, difference: &Difference) -> Condition {
     let (status, reason, message) = match (settling(difference), difference.drift.len()) {
         (Some(message), _) => (Truth::True, Reason::Progressing, message),
         (None, 0) => (Truth::False, Reason::Idle, "nothing is under way".to_owned()),
-        (None, _) if app.sync.suspend => {
+        (None, _) if app.sync.suspend || observed.suspended.is_some() => {
             (Truth::False, Reason::Suspended, "there is drift, and the App is suspended".to_owned())
         }
         (None, 1) => (Truth::False, Reason::DriftDetected, "1 difference waits for a pass".to_owned()),

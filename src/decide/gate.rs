@@ -161,8 +161,15 @@ pub fn blame_unsettled(app: &App, observed: &Observed, settling: &[Settling]) ->
 pub fn keep_out(app: &App, observed: &Observed, at: Timestamp, reason: String, evidence: Vec<String>) -> ReleaseRecord {
     let mut record = known(app, observed, at);
     record.proven = None;
-    record.quarantine =
-        Some(Quarantine { key: app.fingerprint.trial.clone(), at, by: Judge::Gate, reason, evidence, held: false });
+    record.quarantine = Some(Quarantine {
+        key: app.fingerprint.trial.clone(),
+        at,
+        by: Judge::Gate,
+        reason,
+        evidence,
+        held: false,
+        back_to: None,
+    });
     record
 }
 

@@ -173,7 +173,8 @@ fn reason(drift: &Drift) -> String {
         },
         Drift::WorkerStale { because: StaleBecause::Config(path), .. } => format!("started before {path} changed"),
         Drift::WorkerStale { evidence, desired, .. } => match &evidence.runs {
-            Runs::Release { id } => format!("runs {id} ({})", evidence.seen),
+            // Of these there is one for every worker: pieces are joined in one allocation.
+            Runs::Release { id } => ["runs ", id.as_str(), " (", &evidence.seen, ")"].concat(),
             Runs::Deleted { id } => format!("runs {id}, which was deleted ({})", evidence.seen),
             Runs::Mixed { ids } => {
                 let ids: Vec<&str> = ids.iter().map(ReleaseId::as_str).collect();

@@ -48,14 +48,22 @@ pub fn select<'a>(app: &App, observed: &Observed, group: &WorkerGroup, members: 
     surplus.sort_by_key(|worker| worker.ordinal);
 
     let lacking = group.count.saturating_sub(u32::try_from(keep.len()).unwrap_or(u32::MAX));
+    let missing = missing(group, members, lacking);
+    let beyond = lacking.saturating_sub(u32::try_from(missing.len()).unwrap_or(u32::MAX));
+    Selection { keep, surplus, leaving, missing, beyond }
+}
+
+/// The first `lacking` names that no member has, as far as the manager allows new ones.
+fn missing(group: &WorkerGroup, members: &[Worker], lacking: u32) -> Vec<MemberName> {
+    if lacking == 0 {
+        return Vec::new();
+    }
     let present: BTreeSet<u32> = members.iter().map(|worker| worker.ordinal).collect();
-    let missing: Vec<MemberName> = (1..=u32::MAX)
+    (1..=u32::MAX)
         .filter(|ordinal| !present.contains(ordinal))
         .map_while(|ordinal| group.member(ordinal))
         .take(usize::try_from(lacking).unwrap_or(usize::MAX))
-        .collect();
-    let beyond = lacking.saturating_sub(u32::try_from(missing.len()).unwrap_or(u32::MAX));
-    Selection { keep, surplus, leaving, missing, beyond }
+        .collect()
 }
 
 /// How dear it is to keep a member: the lower, the better.

@@ -352,6 +352,9 @@ mod tests {
         wanted.sync.suspend = true;
         assert!(words(&wanted, &seen("r1", vec![])).contains("Reconciling=False Suspended"));
         assert!(words(&wanted, &seen("r2", vec![])).contains("Reconciling=False Idle"));
+        wanted.sync.suspend = false;
+        let on_this_host = Observed { suspended: Some("a move".to_owned()), ..seen("r1", vec![]) };
+        assert!(words(&wanted, &on_this_host).contains("Reconciling=False Suspended"));
     }
 
     #[test]

@@ -83,6 +83,7 @@ impl<'a, H: Host> Executor<'a, H> {
             }
             if phase == Phase::Replace {
                 self.keep_clear_of(last_change(plan, observed, switched)).await;
+                self.drain(&steps).await;
             }
             let done = join_all(steps.into_iter().map(|step| self.step(step, observed, switched))).await;
             let failed = |one: &&Tried| one.problem.is_some();
@@ -100,6 +101,22 @@ impl<'a, H: Host> Executor<'a, H> {
             }
         }
         tried
+    }
+
+    /// Tells each group that is about to lose workers, in its own way, so that they finish by themselves.
+    async fn drain(&self, steps: &[&Step]) {
+        let leaving = |step: &&&Step| matches!(step.action, Action::RestartWorker { .. } | Action::StopWorker { .. });
+        let groups: BTreeSet<&GroupName> =
+            steps.iter().filter(leaving).filter_map(|step| step.action.group()).collect();
+        let drains = groups.into_iter().filter_map(|name| Some((name, self.app.group(name)?.drain.as_ref()?)));
+        join_all(drains.map(|(group, drain)| async move {
+            self.tell(&Event::Settling { what: format!("{group} is told to drain: `{}`", drain.run) });
+            if let Err(error) = self.host.run(self.app, &drain.run, drain.timeout).await {
+                // They are asked to stop gently in any case.
+                warn!(%group, %error, "draining failed");
+            }
+        }))
+        .await;
     }
 
     /// Waits until a worker that starts is clearly younger than the last change, whoever made it.

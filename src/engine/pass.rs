@@ -11,7 +11,6 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
-use crate::decide::freshness::leads_to_desired;
 use crate::decide::gate;
 use crate::decide::making::is_whole;
 use crate::decide::plan::plan_for;
@@ -20,14 +19,14 @@ use crate::engine::execute::{Executor, Round, elapsed};
 use crate::engine::helpless::{helpless, living};
 use crate::engine::interrupt::Interrupt;
 use crate::engine::patience::Patience;
+use crate::engine::probing::probing_after;
 use crate::model::action::{Phase, Plan};
 use crate::model::app::App;
 use crate::model::drift::{Difference, Stalled};
 use crate::model::health::HealthVerdict;
 use crate::model::observed::{Aim, Observed};
-use crate::model::record::{JournalEvent, ReleaseRecord};
+use crate::model::record::{JournalEvent, Judge, ReleaseRecord};
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
-use crate::model::service::OnRelease;
 use crate::observe::{Probing, hear, observe, observe_all};
 use crate::ports::{Host, HostError, HostErrorKind};
 
@@ -83,6 +82,41 @@ pub async fn reconcile<H: Host>(
     join_all(passes.collect::<Vec<_>>()).await
 }
 
+/// What a person had done before a pass, under the same lock.
+pub struct Begun<L> {
+    /// Held until the pass has ended.
+    pub lock: L,
+    /// When that began; names the pass in the journal.
+    pub at: Timestamp,
+    /// The desired release was taken back.
+    pub taken_back: bool,
+}
+
+/// Makes one pass that goes on from there.
+pub async fn go_on<H: Host>(
+    host: &H,
+    app: &App,
+    begun: Begun<H::Lock>,
+    request: &Request,
+    listener: &dyn Listener,
+) -> PassReport {
+    let span = info_span!("reconcile", app = %app.name, trigger = %request.trigger);
+    async {
+        let view = observe(host, app, Probing::Once).await;
+        let pass = Pass { taken_back: begun.taken_back, ..Pass::new(host, app, request, listener, begun.at) };
+        let report = pass.run(view).await;
+        drop(begun.lock);
+        report
+    }
+    .instrument(span)
+    .await
+}
+
+/// What names a pass in the journal.
+pub(super) fn name<H: Host>(host: &H, began: Timestamp) -> String {
+    format!("{}-{}", began.strftime("%Y%m%dT%H%M%S%.3f"), host.own())
+}
+
 fn nothing_seen() -> HostError {
     HostError::new(crate::ports::HostErrorKind::Other, "the host was not looked at")
 }
@@ -112,6 +146,8 @@ struct Pass<'a, H> {
     report: PassReport,
     /// The desired release was put into quarantine in this pass.
     kept_out: bool,
+    /// A person took it back right before.
+    taken_back: bool,
 }
 
 impl<'a, H: Host> Pass<'a, H> {
@@ -120,7 +156,7 @@ impl<'a, H: Host> Pass<'a, H> {
             app: app.name.clone(),
             root: app.root.clone(),
             release: app.release.id.clone(),
-            pass: format!("{}-{}", began.strftime("%Y%m%dT%H%M%S%.3f"), host.own()),
+            pass: name(host, began),
             began,
             took: Duration::ZERO,
             mode: request.mode,
@@ -134,7 +170,7 @@ impl<'a, H: Host> Pass<'a, H> {
             health_attempts: 0,
             problems: Vec::new(),
         };
-        Self { host, app, request, listener, report, kept_out: false }
+        Self { host, app, request, listener, report, kept_out: false, taken_back: false }
     }
 
     async fn run(mut self, look: Result<Observed, HostError>) -> PassReport {
@@ -289,7 +325,7 @@ impl<'a, H: Host> Pass<'a, H> {
         executor.tell(&Event::KeptOut { release: record.id.clone(), reason: reason.clone() });
         self.kept_out = true;
         let release = record.id.clone();
-        if let Err(error) = executor.journal(JournalEvent::Quarantined { release, reason }).await {
+        if let Err(error) = executor.journal(JournalEvent::Quarantined { release, reason, by: Judge::Gate }).await {
             warn!(%error, "cannot write the journal");
         }
         if let Err(error) = self.write_down(executor.app, observed, &record).await {
@@ -437,7 +473,7 @@ impl<'a, H: Host> Pass<'a, H> {
             () if drift && suspended => Outcome::Withheld,
             () if drift && self.request.interrupt.is_asked() => Outcome::Interrupted,
             () if drift => Outcome::Failed,
-            () if self.kept_out => Outcome::RolledBack,
+            () if self.kept_out || (self.taken_back && kept_out) => Outcome::RolledBack,
             () if kept_out => Outcome::Quarantined,
             () if sick => Outcome::Unhealthy,
             () => Outcome::Converged,
@@ -457,20 +493,3 @@ impl<'a, H: Host> Pass<'a, H> {
         format!("{done} of {} actions done{left}{trouble}", report.tried.len())
     }
 }
-
-/// How the application is to be asked at the look after some steps: while a new release comes into force and a service of
-/// its own accord may still serve another one, its answers say so.
-fn probing_after(app: &App, observed: &Observed) -> Probing {
-    let unproven = observed.record(&app.release.id).is_none_or(|record| record.proven.is_none());
-    let asked = app.services.iter().any(|service| service.on_release == OnRelease::Auto) && app.health.is_some();
-    if !asked || !(unproven || !leads_to_desired(app, &observed.layout.link)) {
-        return Probing::Not;
-    }
-    let children =
-        observed.services.iter().filter_map(|seen| seen.seen.as_ref().ok()).map(|state| state.children).max();
-    Probing::Widely((children.unwrap_or_default() * 2).clamp(ASKED_AT_LEAST, ASKED_AT_MOST))
-}
-
-/// How often an application is asked at least and at most, so that every process that answers has its turn.
-const ASKED_AT_LEAST: u32 = 6;
-const ASKED_AT_MOST: u32 = 60;

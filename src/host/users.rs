@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, getgrouplist};
 
@@ -86,6 +86,26 @@ impl User {
         }
     }
 
+    /// The part of a path, itself or a directory above it, that this user could put something else in place of;
+    /// none when only root and others could. A link counts as what it leads to.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn could_replace(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {
+        let failed = |error: std::io::Error| HostError::io(format!("cannot look at `{}`", path.display()), &error);
+        let real = path.canonicalize().map_err(failed)?;
+        for part in real.ancestors() {
+            let found = std::fs::symlink_metadata(part).map_err(failed)?;
+            let sticky = found.is_dir() && found.mode() & 0o1000 != 0;
+            let by_others = found.mode() & 0o002 != 0 && !sticky;
+            let by_group = found.mode() & 0o020 != 0 && !sticky && self.groups.contains(&found.gid());
+            if found.uid() == self.uid || by_others || by_group {
+                return Ok(Some(part.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
     fn complete(found: nix::unistd::User) -> Result<Self, HostError> {
         let cannot = |error: std::io::Error| {
             HostError::io(format!("cannot look up the groups of the user `{}`", found.name), &error)
@@ -114,6 +134,31 @@ mod tests {
         assert_eq!((root.uid, root.gid), (0, 0));
         assert!(root.groups.contains(&0));
         assert_eq!(User::numbered(0, 0).unwrap(), root);
+    }
+
+    #[test]
+    fn what_a_user_could_replace_is_found_anywhere_on_the_way() {
+        use std::fs::{Permissions, set_permissions};
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let place = tempfile::tempdir().unwrap();
+        let real = place.path().canonicalize().unwrap();
+        set_permissions(&real, Permissions::from_mode(0o755)).unwrap();
+        std::fs::create_dir(real.join("a")).unwrap();
+        std::fs::write(real.join("a/program"), "").unwrap();
+        symlink(real.join("a/program"), real.join("link")).unwrap();
+        let stranger = User::numbered(3_999_999_999, 3_999_999_998).unwrap();
+        let replaceable = || stranger.could_replace(&real.join("link")).unwrap();
+        assert_eq!(replaceable(), None);
+        for (path, mode) in [("a/program", 0o646), ("a", 0o757)] {
+            let before = std::fs::metadata(real.join(path)).unwrap().permissions();
+            set_permissions(real.join(path), Permissions::from_mode(mode)).unwrap();
+            assert_eq!(replaceable(), Some(real.join(path)));
+            set_permissions(real.join(path), before).unwrap();
+        }
+        set_permissions(real.join("a"), Permissions::from_mode(0o1777)).unwrap();
+        assert_eq!(replaceable(), None, "sticky");
+        let owner = User::who_runs().unwrap();
+        assert_eq!(owner.could_replace(&real.join("link")).unwrap(), Some(real.join("a/program")));
     }
 
     #[test]

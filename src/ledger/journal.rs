@@ -61,22 +61,20 @@ fn is_torn(file: &File, length: u64) -> io::Result<bool> {
     Ok(byte != *b"\n")
 }
 
-/// All lines that can be read, oldest first. Torn and unknown lines are skipped.
-#[must_use]
-pub fn read(root: &Root) -> Vec<JournalEntry> {
+/// All lines, oldest first. Torn and unknown lines are skipped; no journal is an empty one.
+///
+/// # Errors
+/// What the file system refuses: a history that may not be read is not an empty one.
+pub fn read(root: &Root) -> Result<Vec<JournalEntry>, HostError> {
     let mut entries = Vec::new();
     for name in [OLDER, NAME] {
         let lines = Folder::existing(root)
             .and_then(|folder| folder.map_or(Ok(None), |folder| folder.readable(name)))
             .and_then(|file| file.map_or(Ok(Vec::new()), parse));
-        match lines {
-            Ok(mut lines) => entries.append(&mut lines),
-            Err(error) => {
-                tracing::warn!(file = %root.state().join(name).display(), %error, "cannot read the journal");
-            }
-        }
+        let failed = |error| HostError::io(format!("cannot read `{}`", root.state().join(name).display()), &error);
+        entries.append(&mut lines.map_err(failed)?);
     }
-    entries
+    Ok(entries)
 }
 
 fn parse(file: File) -> io::Result<Vec<JournalEntry>> {
@@ -141,7 +139,7 @@ mod tests {
         for entry in &entries {
             append(&root, entry).unwrap();
         }
-        assert_eq!(read(&root), entries);
+        assert_eq!(read(&root).unwrap(), entries);
         let text = fs::read_to_string(root.state().join(NAME)).unwrap();
         assert_eq!(text.lines().count(), entries.len());
     }
@@ -162,7 +160,7 @@ mod tests {
             if length == whole.len() - 1 {
                 expected.insert(1, numbered(2));
             }
-            assert_eq!(read(&root), expected, "{length}");
+            assert_eq!(read(&root).unwrap(), expected, "{length}");
         }
     }
 
@@ -175,7 +173,7 @@ mod tests {
         bytes.extend_from_slice(b"\xff\0\n\n{\"event\":\"fromTheFuture\"}\n");
         fs::write(&path, bytes).unwrap();
         append(&root, &numbered(2)).unwrap();
-        assert_eq!(read(&root), [numbered(1), numbered(2)]);
+        assert_eq!(read(&root).unwrap(), [numbered(1), numbered(2)]);
     }
 
     #[test]
@@ -189,7 +187,7 @@ mod tests {
                 let length = fs::metadata(root.state().join(name)).map_or(0, |found| found.len());
                 assert!(length <= limit, "{name}: {length}");
             }
-            let kept = read(&root);
+            let kept = read(&root).unwrap();
             assert_eq!(kept.last(), Some(&numbered(number)));
             let first = number + 1 - u32::try_from(kept.len()).unwrap();
             assert_eq!(kept, (first..=number).map(numbered).collect::<Vec<_>>());
@@ -200,7 +198,14 @@ mod tests {
     #[test]
     fn no_folder_is_no_history() {
         let (_directory, root) = root();
-        assert_eq!(read(&root), []);
+        assert_eq!(read(&root).unwrap(), []);
         assert!(!root.state().exists());
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_an_error_and_not_an_empty_history() {
+        let (_directory, root) = root();
+        fs::create_dir_all(root.state().join(NAME)).unwrap();
+        assert!(read(&root).unwrap_err().message.contains("journal.jsonl"));
     }
 }

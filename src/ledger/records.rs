@@ -152,6 +152,7 @@ mod tests {
             reason: "status == 200 does not hold".to_owned(),
             evidence: vec!["status is 500".to_owned()],
             held: true,
+            back_to: Some(id("r0")),
         };
         let long = "x".repeat(240);
         let ids = ["..x", ".json", "007", "1e3", "a b", "a.json", "record.new", long.as_str()];

@@ -7,6 +7,7 @@
 pub mod builtin;
 mod crew;
 pub mod services;
+pub mod sudoers;
 mod supervisorctl;
 pub mod supervisord;
 mod systemctl;

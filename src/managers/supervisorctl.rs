@@ -26,12 +26,15 @@ use jiff::Timestamp;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::sudoers::escaped;
 use super::supervisord::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal, unknown_member};
 use crate::model::names::MemberName;
 use crate::model::observed::MemberState;
 use crate::model::process::Pid;
 use crate::ports::{HostError, HostErrorKind};
 
+/// What is run by sudo.
+pub(super) const PROGRAM: &str = "/usr/bin/supervisorctl";
 /// Reading commands answer well within this.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// `start` and `stop` wait for their outcome. We watch for that ourselves, and leave them to it after this.
@@ -252,8 +255,23 @@ fn complain(complaint: Complaint, said: &Said, line: &str) -> HostError {
 
 /// The command as a sudoers line spells it.
 fn sudoers(line: &str) -> String {
-    let bare = line.strip_prefix("sudo -n ").unwrap_or(line);
-    bare.replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,").replace('=', "\\=")
+    escaped(line.strip_prefix("sudo -n ").unwrap_or(line))
+}
+
+/// Everything that is run for these members of one supervisord, as sudoers lines spell it; a service may also
+/// be told to reload by a signal.
+pub(super) fn commands(socket: Option<PathBuf>, members: &[MemberName], reloads: bool) -> Vec<String> {
+    let program = Supervisorctl::new(vec![PROGRAM.to_owned()], socket);
+    let mut signals = vec![StopSignal::TERM, StopSignal::KILL];
+    if reloads {
+        signals.extend([StopSignal::HUP, StopSignal::USR2]);
+    }
+    let mut lines = vec![program.arguments(&["status"])];
+    for member in members.iter().map(MemberName::as_str) {
+        lines.extend([program.arguments(&["start", member]), program.arguments(&["stop", member])]);
+        lines.extend(signals.iter().map(|signal| program.arguments(&["signal", &signal.to_string(), member])));
+    }
+    lines.iter().map(|words| words.iter().map(|word| escaped(word)).collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// One line of `status`, read at `now` (seconds since 1970).

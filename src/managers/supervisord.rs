@@ -28,7 +28,7 @@ use self::act::Act;
 use self::door::{Door, Info};
 use self::rpc::Rpc;
 use self::socket::Address;
-use super::supervisorctl::Supervisorctl;
+use super::supervisorctl::{self, Supervisorctl};
 use crate::model::app::{Manager, Supervisord as Configured};
 use crate::model::names::MemberName;
 use crate::model::process::{ProcessId, ProcessTable};
@@ -46,7 +46,7 @@ pub struct Supervisord {
 impl Default for Supervisord {
     /// Through the sockets, and where one may not be opened through `sudo -n /usr/bin/supervisorctl`.
     fn default() -> Self {
-        let supervisorctl = ["sudo", "-n", "/usr/bin/supervisorctl"].map(str::to_owned).into();
+        let supervisorctl = ["sudo", "-n", supervisorctl::PROGRAM].map(str::to_owned).into();
         Self { connections: Mutex::default(), supervisorctl, socket: true }
     }
 }

@@ -112,6 +112,11 @@ fn advice(unit: &str, all: &[Verb]) -> String {
 
 /// A sudoers line that allows `user` all this to the unit and to others whose number has as many digits.
 fn rule(user: &str, unit: &str, all: &[Verb]) -> String {
+    format!("{user} ALL=(root) NOPASSWD: {}", commands(unit, all).join(", "))
+}
+
+/// All that is run for the unit, and for others whose number has as many digits, as sudoers lines spell it.
+pub(super) fn commands(unit: &str, all: &[Verb]) -> Vec<String> {
     let mut pattern = String::new();
     let number = unit.rfind('@').unwrap_or(unit.len());
     for (at, c) in unit.char_indices() {
@@ -122,8 +127,7 @@ fn rule(user: &str, unit: &str, all: &[Verb]) -> String {
             c => pattern.push(c),
         }
     }
-    let commands: Vec<String> = all
-        .iter()
+    all.iter()
         .map(|verb| {
             let mut arguments = verb.arguments(&pattern);
             if let Some(option) = arguments.iter_mut().find(|argument| argument.starts_with("--")) {
@@ -131,8 +135,7 @@ fn rule(user: &str, unit: &str, all: &[Verb]) -> String {
             }
             format!("{SYSTEMCTL} {}", arguments.join(" "))
         })
-        .collect();
-    format!("{user} ALL=(root) NOPASSWD: {}", commands.join(", "))
+        .collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ pub mod action;
 pub mod app;
 pub mod drift;
 pub mod health;
+pub mod history;
+pub mod inventory;
 pub mod names;
 pub mod nearest;
 pub mod observed;

@@ -124,13 +124,17 @@ pub struct Quarantine {
     /// The release before it was no healthier, so the fault may be elsewhere: lifted as soon as that is healthy.
     #[serde(default)]
     pub held: bool,
+    /// The proven release that the person chose to go back to; none: the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<ReleaseId>,
 }
 
 /// Who put a release into quarantine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Judge {
     /// Its gate, or a step before it.
+    #[default]
     Gate,
     /// A person, by `trueup rollback`.
     Operator,
@@ -235,7 +239,22 @@ pub enum JournalEvent {
         release: ReleaseId,
         /// What failed.
         reason: String,
+        /// Who says so.
+        #[serde(default)]
+        by: Judge,
     },
+    /// A person lets a release be tried again.
+    QuarantineLifted {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// A person wants the App left alone on this host.
+    Suspended {
+        /// Why.
+        reason: String,
+    },
+    /// The App is acted on again.
+    Resumed,
     /// The pass ended.
     PassEnded {
         /// In a word: `converged`, `failed`, `unhealthy`, `interrupted`.

@@ -22,6 +22,7 @@ mod layout;
 mod links;
 mod place;
 mod remove;
+mod size;
 mod switch;
 mod tape;
 mod tree;
@@ -33,6 +34,7 @@ pub use inspect::inspect;
 pub use layout::layout;
 pub use links::link;
 pub use remove::{remove, settle};
+pub use size::sizes;
 pub use switch::switch;
 
 use crate::ports::{HostError, HostErrorKind};

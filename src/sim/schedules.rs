@@ -231,18 +231,19 @@ fn lifecycle(random: &mut Random, focus: Option<Call>, wanted: &mut App, link: &
         _ => {}
     }
     let proven = records.get(&id("r2")).is_some_and(|record| record.proven.is_some());
+    // What somebody else has put in force is not on trial, whatever is wrong with it.
     let mut flaws = vec![Flaw::Crashing];
-    if !in_force && wanted.release.source.is_some() {
+    if wanted.release.source.is_some() {
         flaws.push(Flaw::Source);
         flaws.extend((!wanted.release.build.is_empty()).then_some(Flaw::Build));
     }
-    if !in_force && !wanted.release.verify.is_empty() {
+    if !wanted.release.verify.is_empty() {
         flaws.push(Flaw::Verification);
     }
     if wanted.health.is_some() {
         flaws.push(Flaw::Unhealthy);
     }
-    let flaw = (known && !proven && random.percent(30)).then(|| random.pick(&flaws));
+    let flaw = (known && !proven && !in_force && random.percent(30)).then(|| random.pick(&flaws));
     Released { flaw, records, half }
 }
 

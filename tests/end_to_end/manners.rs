@@ -112,3 +112,31 @@ fn no_spelling_of_current_is_drift() {
     }
     assert_eq!(workers.pids(), pids);
 }
+
+#[test]
+fn workers_are_told_to_drain_once_and_after_the_switch() {
+    let host = require_host!("drained", [Unit::Supervisor]);
+    let site = Site::new(&host, "/srv/app").release("r1").release("r2").current("r1");
+    let workers = Program::php("app-worker", &site).numprocs(2).start();
+    // What it is told in, and what current led to at that moment.
+    let told = "pwd >>/srv/app/told; readlink /srv/app/current >>/srv/app/told";
+    let keys = format!("manager: {{supervisord: {{group: app-worker}}}}, drain: {{run: '{told}'}}");
+    let manifest = Manifest::new(&host, "app", &site, "r2").workers("default", 2, &keys);
+    manifest.reconcile().converged_by(&[
+        "switch r2",
+        "restart app-worker:app-worker_00",
+        "restart app-worker:app-worker_01",
+    ]);
+    assert_eq!(host.read("/srv/app/told").trim(), "/srv/app/releases/r2\nreleases/r2");
+    manifest.reconcile().converged_by(&[]);
+    assert_eq!(workers.pids().len(), 2);
+
+    // A drain that fails keeps nobody from being replaced.
+    let keys = "manager: {supervisord: {group: app-worker}}, drain: {run: exit 3}";
+    let manifest = Manifest::new(&host, "app", &site, "r1").workers("default", 2, keys);
+    manifest.reconcile().converged_by(&[
+        "switch r1",
+        "restart app-worker:app-worker_00",
+        "restart app-worker:app-worker_01",
+    ]);
+}

@@ -98,3 +98,35 @@ fn where_nothing_may_be_asked_nothing_is_touched() {
     assert!(said.stdout.contains("sudo"), "it says what is lacking: {said}");
     assert_eq!((workers.pids(), site.current_release().as_deref()), (old, Some("r1")));
 }
+
+#[test]
+fn with_exactly_the_printed_rules_a_whole_pass_works() {
+    let host = require_host!("sudoers", [Unit::Supervisor]);
+    let (site, workers) = strangers(&host, "# nothing\n");
+    let manifest = manifest(&host, &site);
+    let path = manifest.write();
+    assert_eq!(manifest.reconcile().output.code, 1, "nothing is allowed yet");
+
+    let printed = host.run(&["trueup", "sudoers", "--user", "deploy", &path]);
+    assert_eq!(printed.code, 0, "{printed}");
+    host.write("/etc/sudoers.d/deploy", &printed.stdout);
+    host.run(&["chmod", "440", "/etc/sudoers.d/deploy"]).ok();
+    host.run(&["visudo", "-c"]).ok();
+    manifest.reconcile().converged_by(&["switch r2", RESTART]);
+    assert_eq!(site.current_release().as_deref(), Some("r2"));
+
+    let pid = workers.pids()[0];
+    let rule = printed.stdout.lines().last().expect("there are rules");
+    let command: Vec<&str> = rule.split_once("NOPASSWD: ").expect("is a rule").1.split(' ').collect();
+    let said = host.run_as("deploy", &[&["sudo", "-n"], command.as_slice()].concat());
+    let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said}"));
+    let processes = found["items"][0]["processes"].as_array().expect("is a list");
+    let worker = processes.iter().find(|one| one["process"]["pid"] == pid).unwrap_or_else(|| panic!("{said}"));
+    let evidence = &worker["evidence"];
+    assert_eq!((&evidence["runs"]["id"], &evidence["rung"]), (&"r2".into(), &"entryScript".into()), "{said}");
+
+    // Neither more arguments nor other programs.
+    for more in [&["/usr/bin/supervisorctl", "status", "all"][..], &["/usr/bin/supervisorctl", "shutdown"]] {
+        assert_ne!(host.run_as("deploy", &[&["sudo", "-n"], more].concat()).code, 0, "{more:?}");
+    }
+}

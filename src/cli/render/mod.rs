@@ -6,18 +6,24 @@
 
 pub mod evidence;
 pub mod health;
+pub mod history;
 pub mod machine;
 pub mod markdown;
+pub mod operate;
 pub mod plan;
 pub mod preview;
 pub mod problem;
+pub mod releases;
 pub mod report;
 pub mod shape;
 pub mod status;
 pub mod style;
+pub mod sudoers;
 pub mod table;
 pub mod unified;
 pub mod words;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_by_hand;

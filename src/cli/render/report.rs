@@ -91,7 +91,7 @@ fn left(app: &App, report: &PassReport) -> Table {
 }
 
 /// What an action acts on.
-fn target(action: &Action) -> String {
+pub(super) fn target(action: &Action) -> String {
     match action {
         Action::LiftQuarantine { id }
         | Action::FetchRelease { id }

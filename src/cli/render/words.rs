@@ -41,6 +41,22 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// A size on disk: `512 B`, `1.2 MiB`.
+#[must_use]
+pub fn bytes(size: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut scaled = u128::from(size) * 10;
+    let mut unit = None;
+    for next in units {
+        if scaled < 10_240 {
+            break;
+        }
+        scaled /= 1024;
+        unit = Some(next);
+    }
+    unit.map_or_else(|| format!("{size} B"), |unit| format!("{}.{} {unit}", scaled / 10, scaled % 10))
+}
+
 /// `1 action`, `3 actions`.
 #[must_use]
 pub fn count(number: usize, one: &str) -> String {
@@ -106,6 +122,14 @@ mod tests {
         let now = Timestamp::from_second(1_000_000).unwrap();
         for (seconds, expected) in [(-5, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 d")] {
             assert_eq!(age(Timestamp::from_second(1_000_000 - seconds).unwrap(), now), expected);
+        }
+    }
+
+    #[test]
+    fn sizes_have_one_unit() {
+        let rows = [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_572_864, "1.5 MiB"), (u64::MAX, "15.9 EiB")];
+        for (size, expected) in rows {
+            assert_eq!(bytes(size), expected);
         }
     }
 

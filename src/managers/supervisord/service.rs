@@ -4,6 +4,7 @@
 //! the wrong one ends it. So only programs whose signal is known are reloaded: php-fpm and nginx, by what their
 //! main process calls itself. All others can be restarted.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -39,6 +40,21 @@ impl Supervisord {
             state.warning = state.warning.or(services::warning(table, main).await);
         }
         Ok(state)
+    }
+
+    /// The names of all processes of the group, or of its one program, and the socket where the manifest names it.
+    ///
+    /// # Errors
+    /// supervisord cannot be asked, or has no such group or program.
+    pub(in crate::managers) async fn names(
+        &self,
+        manager: &Configured,
+    ) -> Result<(Option<PathBuf>, Vec<MemberName>), HostError> {
+        let address = Address::of(manager)?;
+        let infos = self.ask_all(&address).await?;
+        let processes = members::all_of(&infos, manager)?;
+        let names = processes.into_iter().map(Info::member).collect::<Result<_, _>>()?;
+        Ok((address.named.then_some(address.socket), names))
     }
 
     /// Reloads or restarts all processes of the group, or of its one program, and returns when none of before is

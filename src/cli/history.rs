@@ -1,0 +1,64 @@
+//! `history`: what passes did, out of the journal.
+
+use serde::Serialize;
+
+use super::Failure;
+use super::host::on_this_host;
+use super::load::{load, one};
+use super::operate::{failure, refuse_markdown};
+use super::options::Format;
+use super::options::operate::History;
+use super::output::Output;
+use super::render::history as text;
+use super::render::machine::{API_VERSION, List};
+use crate::decide::history::history;
+use crate::manifest::Loaded;
+use crate::model::history::PastPass;
+use crate::model::names::{AppName, Root};
+
+/// What passes over one App did.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Past<'a> {
+    app: &'a AppName,
+    root: &'a Root,
+    /// The newest last.
+    passes: &'a [PastPass],
+}
+
+/// Shows what is still known.
+///
+/// # Errors
+/// When the manifests are wrong, or a journal cannot be read.
+pub fn run(options: &History, output: Output) -> Result<u8, Failure> {
+    refuse_markdown("history", output)?;
+    let (app, paths) = options.split();
+    let loaded: Vec<Loaded> = match app {
+        Some(app) => vec![one(app, &paths)?],
+        None => load(&paths)?,
+    };
+    let limit = Some(options.limit).filter(|limit| *limit > 0);
+    let journals = on_this_host("trueup history", None, async |host| {
+        let mut journals = Vec::new();
+        for one in &loaded {
+            journals.push(host.journaled(&one.app.root).await);
+        }
+        journals
+    })?;
+    let mut pasts = Vec::new();
+    for (one, journal) in loaded.iter().zip(journals) {
+        pasts.push((&one.app, history(&one.app.name, journal.map_err(failure)?, limit)));
+    }
+    match output.format {
+        Format::Text | Format::Markdown => {
+            let texts: Vec<String> =
+                pasts.iter().map(|(app, passes)| text::history(app, passes, output.width)).collect();
+            output.text(&texts.join("\n"))?;
+        }
+        Format::Json | Format::Yaml => {
+            let items = pasts.iter().map(|(app, passes)| Past { app: &app.name, root: &app.root, passes }).collect();
+            output.document(&List { api_version: API_VERSION, kind: "HistoryList", items })?;
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,164 @@
+//! `rollback`, `retry`, `suspend`, `resume`: what a person does by hand, one App at a time.
+//!
+//! Each writes something down under the App's lock; the first two then make an ordinary pass.
+
+use serde::Serialize;
+
+use super::Failure;
+use super::host::on_this_host;
+use super::load::one;
+use super::options::operate::{Resume, Retry, Rollback, Suspend};
+use super::options::{Format, Global};
+use super::output::Output;
+use super::reconcile::listener;
+use super::render::machine::API_VERSION;
+use super::render::problem::Complaint;
+use super::render::{machine, operate as text, report};
+use crate::engine::interrupt::Interrupt;
+use crate::engine::operate::{self, TakeBack};
+use crate::engine::pass::Request;
+use crate::model::app::App;
+use crate::model::names::{AppName, Root};
+use crate::model::report::{Mode, Outcome, PassReport};
+use crate::ports::HostError;
+
+/// Takes the desired release back; 0: an earlier one is in force, and healthy where that can be told.
+///
+/// # Errors
+/// When the manifests are wrong, there is nothing to take back or nothing to go back to, or no pass could begin.
+pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u8, Failure> {
+    refuse_markdown("rollback", output)?;
+    let app = one(&options.one.app, &options.one.paths)?.app;
+    let reason = options.reason.clone().unwrap_or_else(|| format!("no reason was given by {}", person()));
+    let how = TakeBack { to: options.to.clone(), reason };
+    let request = request("rollback", options.wait.wait);
+    let listener = listener(global);
+    let report = on_this_host("trueup rollback", Some(&request.interrupt), async |host| {
+        operate::rollback(host, &app, &how, &request, &*listener).await
+    })?
+    .map_err(failure)?;
+    show(&app, std::slice::from_ref(&report), output)?;
+    let after = report.after.as_ref().and_then(|after| after.health.as_ref());
+    Ok(match report.outcome {
+        // It is what was asked for.
+        Outcome::RolledBack if after.is_none_or(|verdict| verdict.healthy) => 0,
+        _ => report.exit_code(false),
+    })
+}
+
+/// Tries the desired release again; the exit code of the pass, 0 where nothing keeps it out.
+///
+/// # Errors
+/// When the manifests are wrong, or no pass could begin.
+pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Failure> {
+    refuse_markdown("retry", output)?;
+    let app = one(&options.one.app, &options.one.paths)?.app;
+    let request = request("retry", options.wait.wait);
+    let listener = listener(global);
+    let made = on_this_host("trueup retry", Some(&request.interrupt), async |host| {
+        operate::retry(host, &app, &request, &*listener).await
+    })?
+    .map_err(failure)?;
+    let reports: Vec<PassReport> = made.into_iter().collect();
+    show(&app, &reports, output)?;
+    Ok(reports.first().map_or(0, |report| report.exit_code(false)))
+}
+
+/// Leaves an App alone on this host.
+///
+/// # Errors
+/// When the manifests are wrong, or it cannot be written down.
+pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
+    refuse_markdown("suspend", output)?;
+    let app = one(&options.one.app, &options.one.paths)?.app;
+    let reason = options.reason.as_deref().unwrap_or("by hand");
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
+    let reason = format!("{reason} ({}, since {now})", person());
+    let wait = options.wait.wait;
+    let before = on_this_host("trueup suspend", None, async |host| {
+        operate::suspend(host, &app, Some(reason.clone()), wait).await
+    })?
+    .map_err(failure)?;
+    tell(&app, before.as_deref(), Some(&reason), output)
+}
+
+/// Acts on an App again.
+///
+/// # Errors
+/// When the manifests are wrong, or it cannot be written down.
+pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
+    refuse_markdown("resume", output)?;
+    let app = one(&options.one.app, &options.one.paths)?.app;
+    let wait = options.wait.wait;
+    let before = on_this_host("trueup resume", None, async |host| operate::suspend(host, &app, None, wait).await)?
+        .map_err(failure)?;
+    tell(&app, before.as_deref(), None, output)
+}
+
+/// Whether an App is left alone on this host.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Suspension<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    app: &'a AppName,
+    root: &'a Root,
+    /// Why it is left alone on this host; null: it is not.
+    suspended: Option<&'a str>,
+    /// The same before.
+    before: Option<&'a str>,
+    /// The manifest says so for every host.
+    by_manifest: bool,
+}
+
+fn tell(app: &App, before: Option<&str>, suspended: Option<&str>, output: Output) -> Result<u8, Failure> {
+    match output.format {
+        Format::Text | Format::Markdown => output.text(&text::suspension(app, before, suspended))?,
+        Format::Json | Format::Yaml => output.document(&Suspension {
+            api_version: API_VERSION,
+            kind: "Suspension",
+            app: &app.name,
+            root: &app.root,
+            suspended,
+            before,
+            by_manifest: app.sync.suspend,
+        })?,
+    }
+    Ok(0)
+}
+
+fn show(app: &App, reports: &[PassReport], output: Output) -> Result<(), Failure> {
+    match (output.format, reports) {
+        (Format::Json | Format::Yaml, _) => output.document(&machine::passes(reports)),
+        (Format::Text | Format::Markdown, []) => output.text(&text::not_kept_out(app)),
+        (Format::Text | Format::Markdown, _) => {
+            output.text(&reports.iter().map(|one| report::report(app, one, output.width)).collect::<String>())
+        }
+    }
+}
+
+fn request(verb: &str, wait: std::time::Duration) -> Request {
+    let trigger = format!("{verb} by {}", person());
+    Request { mode: Mode::Apply, wait, trigger, interrupt: Interrupt::default() }
+}
+
+/// Who is at the keyboard, for the history; a courtesy and no proof.
+fn person() -> String {
+    let named = ["SUDO_USER", "LOGNAME", "USER"].iter().filter_map(|name| std::env::var(name).ok());
+    let number = || format!("user {}", rustix::process::getuid().as_raw());
+    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(number)
+}
+
+/// Refuses a form that only differences have.
+pub(super) fn refuse_markdown(verb: &str, output: Output) -> Result<(), Failure> {
+    if output.format != Format::Markdown {
+        return Ok(());
+    }
+    let complaint = Complaint::new(format!("`{verb}` has no markdown form")).help("choose text, json or yaml");
+    Err(Failure::Usage(complaint))
+}
+
+/// What the host said, for people.
+pub(super) fn failure(error: HostError) -> Failure {
+    Failure::Complaint(Complaint { message: error.message, causes: Vec::new(), help: error.help })
+}

@@ -1,0 +1,231 @@
+//! The words of what a person does by hand, App by App.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Paths, length};
+use crate::model::names::ReleaseId;
+
+/// One App, and where its manifest is.
+#[derive(Debug, Args)]
+pub struct One {
+    /// The App's name
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// Where the manifests are
+    #[command(flatten)]
+    pub paths: Paths,
+}
+
+/// How long to wait for others.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// How long to wait for a pass over the same root to end; 0s: not at all
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
+    pub wait: Duration,
+}
+
+/// `rollback`.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// Which App
+    #[command(flatten)]
+    pub one: One,
+    /// Go back to this release; else to the one that was proven before
+    #[arg(long, value_name = "ID", value_parser = id)]
+    pub to: Option<ReleaseId>,
+    /// Why; stands in the status and in the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// `retry`.
+#[derive(Debug, Args)]
+pub struct Retry {
+    /// Which App
+    #[command(flatten)]
+    pub one: One,
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// `suspend`.
+#[derive(Debug, Args)]
+pub struct Suspend {
+    /// Which App
+    #[command(flatten)]
+    pub one: One,
+    /// Why; stands in the status and in the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// `resume`.
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// Which App
+    #[command(flatten)]
+    pub one: One,
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Only this App; what has a slash, or ends in .yaml or .yml, is a PATH
+    #[arg(value_name = "APP")]
+    pub app: Option<String>,
+    /// Where the manifests are
+    #[command(flatten)]
+    pub paths: Paths,
+    /// Only the last so many passes of each App; 0: all that are still known
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+}
+
+impl History {
+    /// The App that was named, and the paths: the first word may be one of these.
+    #[must_use]
+    pub fn split(&self) -> (Option<&str>, Paths) {
+        let is_path = |word: &&str| {
+            *word == "-" || word.contains('/') || [".yaml", ".yml"].iter().any(|suffix| word.ends_with(suffix))
+        };
+        let path = self.app.as_deref().filter(is_path);
+        let paths = path.map(PathBuf::from).into_iter().chain(self.paths.paths.iter().cloned()).collect();
+        (self.app.as_deref().filter(|_| path.is_none()), Paths { paths })
+    }
+}
+
+/// `sudoers`.
+#[derive(Debug, Args)]
+pub struct Sudoers {
+    /// Where the manifests are
+    #[command(flatten)]
+    pub paths: Paths,
+    /// Who is to run trueup; else the user of each App
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+}
+
+fn id(text: &str) -> Result<ReleaseId, String> {
+    ReleaseId::new(text).map_err(|error| format!("a release's id is {error}"))
+}
+
+pub(super) const ROLLBACK_HELP: &str = "\
+The release that the manifest names is kept out from now on, and a pass converges to one that was proven on this host: \
+`current` moves back, and workers and services follow. No later pass undoes that, until the manifest changes in \
+earnest or `trueup retry APP` lifts it. Migrations are not undone.
+
+Examples:
+  trueup rollback shop --reason 'orders are lost'
+  trueup rollback shop --to 20260110-090000  to a certain release; `trueup releases shop` lists them
+
+Exit codes:
+  0   the earlier release is in force
+  1   an error, nothing to go back to, or drift is left
+  3   the earlier release is in force, but not healthy
+  64  wrong usage";
+
+pub(super) const RETRY_HELP: &str = "\
+A release that failed its gate, or was taken back by hand, is not tried again until its manifest changes. This lets it \
+in again, and makes a pass.
+
+Examples:
+  trueup retry shop
+  trueup retry shop --format json | jq -r '.items[].outcome'
+
+Exit codes:
+  0   converged, or the release is not kept out
+  1   an error, or drift is left
+  3   not healthy, or it failed again and was rolled back
+  4   there is drift, but the App is suspended
+  64  wrong usage";
+
+pub(super) const SUSPEND_HELP: &str = "\
+Passes on this host go on to look and to report, and change nothing. What a pass under way does is finished first. \
+`spec.sync.suspend` in the manifest does the same for every host.
+
+Examples:
+  trueup suspend shop --reason 'moving the database'
+  trueup resume shop
+
+Exit codes:
+  0   the App is suspended
+  1   an error
+  64  wrong usage";
+
+pub(super) const RESUME_HELP: &str = "\
+The next pass acts on the App again; this makes none.
+
+Example:
+  trueup resume shop && trueup reconcile --app shop
+
+Exit codes:
+  0   the App is not suspended on this host
+  1   an error
+  64  wrong usage";
+
+pub(super) const HISTORY_HELP: &str = "\
+Passes that found nothing to do are not in it. The journal is bounded to some 2 MiB for each root: what is older is gone.
+
+Examples:
+  trueup history
+  trueup history shop --limit 3
+  trueup history shop --format json | jq '.items[].passes[] | select(.outcome == \"failed\")'
+
+Exit codes:
+  0   shown, even if there is none
+  1   an error: a manifest is wrong, or the journal cannot be read
+  64  wrong usage";
+
+pub(super) const RELEASES_HELP: &str = "\
+A release is good once it has passed its gate on this host: one can go back to it. The newest is last. What could not be \
+found out in time, such as the size of a large release, is `?`.
+
+Examples:
+  trueup releases shop
+  trueup releases shop --format json | jq -r '.items[] | select(.state == \"good\") | .id'
+
+Exit codes:
+  0   shown
+  1   an error: a manifest is wrong, or the host could not be looked at
+  64  wrong usage";
+
+pub(super) const EVIDENCE_HELP: &str = "\
+Read-only, and always JSON or YAML. Every process is listed that names a release of these roots by its working directory, \
+its entry script, its program or a mapped file. Neither managers nor applications are asked, and nothing is run, so that it \
+can be allowed by sudo; a wrong manifest is not quoted.
+
+Examples:
+  sudo trueup evidence /etc/trueup/manifests
+  trueup evidence | jq '.items[].processes[] | {pid: .process.pid, runs: .evidence.runs}'
+
+Exit codes:
+  0   shown
+  1   an error: a manifest is wrong, or a root cannot be looked at
+  64  wrong usage";
+
+pub(super) const SUDOERS_HELP: &str = "\
+For a user who is not root: exactly the commands that trueup falls back on, for these workers and services and no others. \
+Run it as root, so that supervisord can be asked for the names of its programs. After a change of workers or services, \
+print the rules again.
+
+Examples:
+  trueup sudoers --user deploy > /etc/sudoers.d/trueup && visudo -cf /etc/sudoers.d/trueup
+  trueup sudoers /etc/trueup/manifests/shop.yaml
+
+Exit codes:
+  0   printed
+  1   an error, or the rules are not complete
+  64  wrong usage";

@@ -1,0 +1,77 @@
+//! `releases`: what is known of each release of an App, and who uses it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Failure;
+use super::host::on_this_host;
+use super::inspect::look;
+use super::load::one;
+use super::operate::refuse_markdown;
+use super::options::Format;
+use super::options::operate::One;
+use super::output::Output;
+use super::render::machine::API_VERSION;
+use super::render::problem::Complaint;
+use super::render::releases as text;
+use crate::decide::inventory::inventory;
+use crate::model::inventory::ReleaseStatus;
+use crate::model::names::{AppName, ReleaseId, Root};
+
+/// How long sizes are looked for, of all releases together.
+const SIZES_WITHIN: Duration = Duration::from_secs(3);
+
+/// The releases of one App.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Releases<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    app: &'a AppName,
+    root: &'a Root,
+    /// When the host was looked at.
+    observed_at: Timestamp,
+    /// How many good ones are kept.
+    keep: u32,
+    /// The newest last.
+    items: &'a [ReleaseStatus],
+}
+
+/// Lists the releases.
+///
+/// # Errors
+/// When the manifests are wrong, or the host could not be looked at.
+pub fn run(options: &One, output: Output) -> Result<u8, Failure> {
+    refuse_markdown("releases", output)?;
+    let loaded = one(&options.app, &options.paths)?;
+    let reports = look(std::slice::from_ref(&loaded))?;
+    let app = &loaded.app;
+    let Some((report, observed)) = reports.first().and_then(|report| Some((report, report.before.as_ref()?))) else {
+        let problem = reports.first().and_then(|report| report.problems.first());
+        let complaint = Complaint::new(format!("cannot look at the releases of `{}`", app.name));
+        let why = problem.map(|problem| problem.message.clone());
+        let help = problem.and_then(|problem| problem.help.clone());
+        return Err(Failure::Complaint(Complaint { causes: why.into_iter().collect(), help, ..complaint }));
+    };
+    let mut items = inventory(app, observed, &report.difference);
+    let ids: Vec<ReleaseId> = items.iter().map(|one| one.id.clone()).collect();
+    let sizes = on_this_host("trueup releases", None, async |host| host.sizes(&app.root, &ids, SIZES_WITHIN).await)?;
+    for (one, size) in items.iter_mut().zip(sizes) {
+        one.size_bytes = size;
+    }
+    match output.format {
+        Format::Text | Format::Markdown => output.text(&text::releases(&items, observed.at, output.width))?,
+        Format::Json | Format::Yaml => output.document(&Releases {
+            api_version: API_VERSION,
+            kind: "ReleaseList",
+            app: &app.name,
+            root: &app.root,
+            observed_at: observed.at,
+            keep: app.release.keep,
+            items: &items,
+        })?,
+    }
+    Ok(0)
+}

@@ -1,0 +1,39 @@
+//! What a person has changed by hand, in one line or two.
+
+use std::fmt::Write;
+
+use super::problem::Complaint;
+use super::style::{DIM, GOOD, STRONG, WARN, paint};
+use super::words::safe;
+use crate::model::app::App;
+
+/// There is nothing to try again.
+#[must_use]
+pub fn not_kept_out(app: &App) -> String {
+    let release = safe(app.release.id.as_str());
+    format!("{}  {release}  {}, nothing to try again\n", paint(STRONG, &app.name), paint(GOOD, "not kept out"))
+}
+
+/// Whether the App is left alone now, and what that changes.
+#[must_use]
+pub fn suspension(app: &App, before: Option<&str>, now: Option<&str>) -> String {
+    let name = paint(STRONG, &app.name);
+    let why = |why: &str| paint(DIM, safe(why));
+    let mut text = match (before, now) {
+        (None, Some(now)) => format!("{name}  {}: passes change nothing  {}\n", paint(WARN, "suspended"), why(now)),
+        (Some(before), Some(now)) => {
+            let line = format!("{name}  {} as before  {}\n", paint(WARN, "suspended"), why(now));
+            format!("{line}{}: it was suspended already: {}\n", paint(DIM, "note"), safe(before))
+        }
+        (Some(before), None) => format!("{name}  {}: the next pass acts  {}\n", paint(GOOD, "resumed"), why(before)),
+        (None, None) => format!("{name}  {} on this host\n", paint(GOOD, "not suspended")),
+    };
+    if now.is_some() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}: `trueup resume {}` lifts it", paint(DIM, "note"), app.name);
+    } else if app.sync.suspend {
+        let complaint = Complaint::new("the manifest suspends it on every host: `spec.sync.suspend`");
+        text.push_str(&complaint.help("remove that from the manifest").render_as_warning());
+    }
+    text
+}

@@ -1,0 +1,161 @@
+//! `evidence` and `sudoers`: for users who may not see or do everything themselves.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf, absolute};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Failure;
+use super::host::on_this_host;
+use super::load::{apps, load, places};
+use super::operate::{failure, refuse_markdown};
+use super::options::operate::Sudoers;
+use super::options::{Format, Paths};
+use super::output::{Output, say};
+use super::render::machine::{API_VERSION, List};
+use super::render::problem::Complaint;
+use super::render::sudoers::{self as text, Rules};
+use crate::engine::evidence;
+use crate::model::inventory::Witness;
+use crate::model::names::{AppName, Root};
+
+/// What processes of one App say.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Evidence<'a> {
+    app: &'a AppName,
+    root: &'a Root,
+    /// When they were looked at.
+    observed_at: Timestamp,
+    /// Every process could be seen, whoever owns it: one that is not listed names no release.
+    complete: bool,
+    /// Ordered by pid.
+    processes: Vec<Witness>,
+    /// Why the root could not be looked at; null when it could.
+    problem: Option<String>,
+}
+
+/// Prints which release every process runs that names one.
+///
+/// # Errors
+/// When the manifests are wrong, or processes cannot be listed.
+pub fn evidence(paths: &Paths, output: Output) -> Result<u8, Failure> {
+    refuse_markdown("evidence", output)?;
+    let loaded = load(paths).map_err(unquoted)?;
+    let apps = apps(&loaded);
+    let found = on_this_host("trueup evidence", None, async |host| evidence::evidence(host, &apps).await)?;
+    let found = found.map_err(failure)?;
+    let observed_at = Timestamp::now();
+    let complete = rustix::process::geteuid().is_root();
+    let items: Vec<Evidence<'_>> = apps
+        .iter()
+        .zip(found)
+        .map(|(app, found)| {
+            let problem = found.as_ref().err().map(ToString::to_string);
+            let processes = found.unwrap_or_default();
+            Evidence { app: &app.name, root: &app.root, observed_at, complete, processes, problem }
+        })
+        .collect();
+    let code = u8::from(items.iter().any(|item| item.problem.is_some()));
+    output.document(&List { api_version: API_VERSION, kind: "EvidenceList", items })?;
+    Ok(code)
+}
+
+/// What is in a file that only root can read must not be told to whoever may run this by sudo.
+fn unquoted(failure: Failure) -> Failure {
+    match failure {
+        Failure::Manifests(_) => Failure::Complaint(
+            Complaint::new("these manifests cannot be used").help("see what is wrong with them: `trueup validate`"),
+        ),
+        other => other,
+    }
+}
+
+/// Prints the rules.
+///
+/// # Errors
+/// When the manifests are wrong, or there is no such user.
+pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
+    refuse_markdown("sudoers", output)?;
+    let loaded = load(&options.paths)?;
+    let manifests = manifests(&options.paths)?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::Complaint(Complaint::new("cannot tell where trueup is").cause(error.to_string())))?;
+    let (found, spelled) = on_this_host("trueup sudoers", None, async |host| {
+        let mut found = Vec::new();
+        for one in &loaded {
+            let user = host.user(options.user.as_deref(), &one.app).await;
+            found.push((&one.app, user, host.sudo_commands(&one.app).await));
+        }
+        let words = manifests.iter().flatten().map(PathBuf::as_path);
+        (found, host.spelled([program.as_path(), Path::new("evidence")].into_iter().chain(words)))
+    })?;
+    let spelled = spelled.map_err(failure)?;
+    let mut rules: Vec<Rules> = Vec::new();
+    let mut complete = true;
+    let mut told = BTreeSet::new();
+    for (app, user, needed) in found {
+        let user = user.map_err(failure)?;
+        if user.uid == 0 {
+            say(&Complaint::new(format!("`{}` belongs to root, who needs no rules", app.name))
+                .help("name who is to run trueup: `--user deploy`")
+                .render_as_warning());
+            continue;
+        }
+        // One without a name is written as a number.
+        let name = if user.name == user.uid.to_string() { format!("#{}", user.uid) } else { user.name.clone() };
+        for one in needed {
+            match one.commands {
+                Ok(commands) if commands.is_empty() => {}
+                Ok(commands) => {
+                    let what = format!("{}: {}", app.name, one.what);
+                    rules.push(Rules { user: name.clone(), what, commands });
+                }
+                Err(error) => {
+                    complete = false;
+                    let complaint = Complaint::new(format!("no rules for the {} of `{}`", one.what, app.name));
+                    let complaint = complaint.cause(error.message);
+                    say(&Complaint { help: error.help, ..complaint }.render());
+                }
+            }
+        }
+        if manifests.is_none() || !told.insert(user.name.clone()) {
+            continue;
+        }
+        // Whoever could put another program in its place would be root.
+        match user.could_replace(&program).map_err(failure)? {
+            None => rules.push(Rules {
+                user: name,
+                what: "which releases processes of other users run".to_owned(),
+                commands: vec![spelled.clone()],
+            }),
+            Some(part) => {
+                complete = false;
+                let message =
+                    format!("no rule for `trueup evidence`: `{}` could replace `{}`", user.name, part.display());
+                let help = "install trueup where only root writes, such as /usr/local/bin, and run it from there";
+                say(&Complaint::new(message).help(help).render());
+            }
+        }
+    }
+    match output.format {
+        Format::Text | Format::Markdown => output.text(&text::sudoers(&rules))?,
+        Format::Json | Format::Yaml => {
+            output.document(&List { api_version: API_VERSION, kind: "SudoRuleList", items: rules })?;
+        }
+    }
+    Ok(u8::from(!complete))
+}
+
+/// The manifests by their full paths, as they are given to sudo; none for the standard input.
+fn manifests(paths: &Paths) -> Result<Option<Vec<PathBuf>>, Failure> {
+    let places = places(paths)?;
+    if places.iter().any(|path| path == Path::new("-")) {
+        return Ok(None);
+    }
+    let full = places.iter().map(absolute).collect::<Result<Vec<_>, _>>();
+    full.map(Some).map_err(|error| {
+        Failure::Complaint(Complaint::new("cannot tell where the manifests are").cause(error.to_string()))
+    })
+}

@@ -1,0 +1,179 @@
+//! The lines of a journal, put together into passes.
+//!
+//! A journal is bounded and may have lost its oldest lines; a pass that was killed has written no end. What is
+//! not there stays unknown.
+
+use jiff::Timestamp;
+
+use crate::model::action::Action;
+use crate::model::history::{Decision, PastAction, PastPass};
+use crate::model::names::AppName;
+use crate::model::record::{JournalEntry, JournalEvent};
+
+/// The last `limit` passes of an App, the newest last; none: all of them.
+#[must_use]
+pub fn history(app: &AppName, entries: Vec<JournalEntry>, limit: Option<usize>) -> Vec<PastPass> {
+    let mut passes: Vec<PastPass> = Vec::new();
+    for entry in entries.into_iter().filter(|entry| entry.app == *app) {
+        // One App's passes exclude each other, so a pass is most often the last one, but clocks name them.
+        let at = passes.iter().rposition(|known| known.pass == entry.pass);
+        let at = at.unwrap_or_else(|| {
+            passes.push(begun(&entry));
+            passes.len() - 1
+        });
+        if let Some(pass) = passes.get_mut(at) {
+            add(pass, entry.event, entry.at);
+        }
+    }
+    let surplus = limit.map_or(0, |limit| passes.len().saturating_sub(limit));
+    passes.split_off(surplus)
+}
+
+fn begun(entry: &JournalEntry) -> PastPass {
+    PastPass {
+        pass: entry.pass.clone(),
+        began: entry.at,
+        release: None,
+        trigger: None,
+        outcome: None,
+        summary: None,
+        took_ms: None,
+        actions: Vec::new(),
+        decisions: Vec::new(),
+    }
+}
+
+fn add(pass: &mut PastPass, event: JournalEvent, at: Timestamp) {
+    match event {
+        JournalEvent::PassStarted { release, trigger, pid: _ } => {
+            (pass.release, pass.trigger) = (Some(release), Some(trigger));
+        }
+        JournalEvent::Begin { action, reason } => {
+            pass.actions.push(PastAction { action, reason, took_ms: None, error: None });
+        }
+        JournalEvent::Done { action, took_ms } => end(pass, action, took_ms, None),
+        JournalEvent::Failed { action, error, took_ms } => end(pass, action, took_ms, Some(error)),
+        JournalEvent::Quarantined { release, reason, by } => {
+            pass.decisions.push(Decision::Quarantined { release, reason, by });
+        }
+        JournalEvent::QuarantineLifted { release } => pass.decisions.push(Decision::QuarantineLifted { release }),
+        JournalEvent::Suspended { reason } => pass.decisions.push(Decision::Suspended { reason }),
+        JournalEvent::Resumed => pass.decisions.push(Decision::Resumed),
+        JournalEvent::PassEnded { outcome, summary } => {
+            (pass.outcome, pass.summary) = (Some(outcome), Some(summary));
+            // A clock that was set back took no time.
+            pass.took_ms = Some(u64::try_from(at.duration_since(pass.began).as_millis()).unwrap_or(0));
+        }
+    }
+}
+
+/// Side by side, actions end in another order than they began.
+fn end(pass: &mut PastPass, action: Action, took_ms: u64, error: Option<String>) {
+    let open = pass.actions.iter_mut().rev().find(|known| known.action == action && known.took_ms.is_none());
+    match open {
+        Some(known) => (known.took_ms, known.error) = (Some(took_ms), error),
+        None => pass.actions.push(PastAction { action, reason: String::new(), took_ms: Some(took_ms), error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::testing::{id, member, noon, seconds_before};
+    use crate::model::names::GroupName;
+    use crate::model::record::Judge;
+
+    fn app(name: &str) -> AppName {
+        AppName::new(name).unwrap()
+    }
+
+    fn line(pass: &str, before_noon: i64, event: JournalEvent) -> JournalEntry {
+        JournalEntry { at: seconds_before(noon(), before_noon), pass: pass.to_owned(), app: app("shop"), event }
+    }
+
+    fn start(ordinal: u32) -> Action {
+        Action::StartWorker { group: GroupName::new("default").unwrap(), member: member(ordinal) }
+    }
+
+    fn begin(action: Action) -> JournalEvent {
+        JournalEvent::Begin { action, reason: "it is down".to_owned() }
+    }
+
+    fn started() -> JournalEvent {
+        JournalEvent::PassStarted { release: id("r2"), trigger: "timer".to_owned(), pid: 7 }
+    }
+
+    fn ended(outcome: &str) -> JournalEvent {
+        JournalEvent::PassEnded { outcome: outcome.to_owned(), summary: "two of two".to_owned() }
+    }
+
+    #[test]
+    fn lines_become_passes_with_what_was_done_side_by_side() {
+        let lines = vec![
+            line("p1", 60, started()),
+            line("p1", 60, begin(start(1))),
+            line("p1", 60, begin(start(2))),
+            line("p1", 59, JournalEvent::Failed { action: start(2), error: "no".to_owned(), took_ms: 900 }),
+            line("p1", 58, JournalEvent::Done { action: start(1), took_ms: 1800 }),
+            line("p1", 57, ended("failed")),
+        ];
+        let [pass] = <[PastPass; 1]>::try_from(history(&app("shop"), lines, None)).unwrap();
+        assert_eq!((pass.began, pass.took_ms), (seconds_before(noon(), 60), Some(3000)));
+        assert_eq!((pass.trigger.as_deref(), pass.outcome.as_deref()), (Some("timer"), Some("failed")));
+        assert_eq!(pass.release, Some(id("r2")));
+        let did: Vec<_> =
+            pass.actions.iter().map(|one| (one.action.clone(), one.took_ms, one.error.as_deref())).collect();
+        assert_eq!(did, [(start(1), Some(1800), None), (start(2), Some(900), Some("no"))]);
+    }
+
+    #[test]
+    fn what_was_cut_off_at_either_end_stays_unknown() {
+        let lines = vec![
+            line("p1", 60, JournalEvent::Done { action: start(1), took_ms: 5 }),
+            line("p1", 60, ended("converged")),
+            line("p2", 30, started()),
+            line("p2", 30, begin(start(1))),
+        ];
+        let passes = history(&app("shop"), lines, None);
+        let [first, second] = <[PastPass; 2]>::try_from(passes).unwrap();
+        assert_eq!((&first.trigger, first.actions.len(), first.actions[0].reason.as_str()), (&None, 1, ""));
+        assert_eq!((&second.outcome, second.took_ms, second.actions[0].took_ms), (&None, None, None));
+    }
+
+    #[test]
+    fn decisions_of_people_and_gates_are_told_apart() {
+        let quarantined = |by| JournalEvent::Quarantined { release: id("r2"), reason: "slow".to_owned(), by };
+        let lines = vec![
+            line("p1", 60, quarantined(Judge::Operator)),
+            line("p2", 50, quarantined(Judge::Gate)),
+            line("p3", 40, JournalEvent::QuarantineLifted { release: id("r2") }),
+            line("p4", 30, JournalEvent::Suspended { reason: "a move".to_owned() }),
+            line("p5", 20, JournalEvent::Resumed),
+        ];
+        let passes = history(&app("shop"), lines, None);
+        let decisions: Vec<Decision> = passes.into_iter().flat_map(|pass| pass.decisions).collect();
+        let quarantined = |by| Decision::Quarantined { release: id("r2"), reason: "slow".to_owned(), by };
+        assert_eq!(
+            decisions,
+            [
+                quarantined(Judge::Operator),
+                quarantined(Judge::Gate),
+                Decision::QuarantineLifted { release: id("r2") },
+                Decision::Suspended { reason: "a move".to_owned() },
+                Decision::Resumed,
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_last_ones_of_this_app_are_told() {
+        let mut lines: Vec<JournalEntry> = (0..5).map(|n| line(&format!("p{n}"), 60 - n, ended("converged"))).collect();
+        lines.push(JournalEntry { app: app("blog"), ..line("b", 1, ended("failed")) });
+        let names = |limit| -> Vec<String> {
+            history(&app("shop"), lines.clone(), limit).into_iter().map(|pass| pass.pass).collect()
+        };
+        assert_eq!(names(Some(2)), ["p3", "p4"]);
+        assert_eq!(names(Some(9)).len(), 5);
+        assert_eq!(names(None).len(), 5);
+    }
+}
