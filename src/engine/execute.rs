@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
+use crate::decide::gate::is_on_trial;
 use crate::engine::events::{Event, Listener};
 use crate::engine::interrupt::Interrupt;
 use crate::engine::making::{Making, of_release};
@@ -133,7 +134,7 @@ impl<'a, H: Host> Executor<'a, H> {
         self.tell(&Event::Begun { action: action.clone(), reason: reason.clone() });
         let result = match self.journal(JournalEvent::Begin { action: action.clone(), reason: reason.clone() }).await {
             Ok(()) => self.act(action, observed, switched).await,
-            Err(error) if is_way_back(observed) => {
+            Err(error) if goes_on_unjournaled(self.app, observed) => {
                 warn!(%error, "cannot write the journal");
                 self.act(action, observed, switched).await
             }
@@ -320,9 +321,10 @@ impl<'a, H: Host> Executor<'a, H> {
     }
 }
 
-/// The way back is gone even where it cannot be written down.
-fn is_way_back(observed: &Observed) -> bool {
-    matches!(observed.aim, Aim::Back { .. })
+/// Whether the host is between two releases: a release on trial is judged, and the way back is gone, even where that
+/// cannot be written down.
+pub fn goes_on_unjournaled(app: &App, observed: &Observed) -> bool {
+    matches!(observed.aim, Aim::Back { .. }) || is_on_trial(app, observed)
 }
 
 /// Steps of one part go without another look in between.

@@ -15,7 +15,7 @@ use crate::decide::gate;
 use crate::decide::making::is_whole;
 use crate::decide::plan::plan_for;
 use crate::engine::events::{Event, Listener};
-use crate::engine::execute::{Executor, Round, elapsed};
+use crate::engine::execute::{Executor, Round, elapsed, goes_on_unjournaled};
 use crate::engine::helpless::{helpless, living};
 use crate::engine::interrupt::Interrupt;
 use crate::engine::patience::Patience;
@@ -260,8 +260,7 @@ impl<'a, H: Host> Pass<'a, H> {
             if !journaled {
                 match executor.journal(self.started()).await {
                     Ok(()) => {}
-                    // The way back is gone even where it cannot be written down.
-                    Err(error) if matches!(observed.aim, Aim::Back { .. }) => warn!(%error, "cannot write the journal"),
+                    Err(error) if goes_on_unjournaled(&app, &observed) => warn!(%error, "cannot write the journal"),
                     Err(error) => {
                         self.problem(&error);
                         break;
