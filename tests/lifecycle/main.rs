@@ -11,6 +11,7 @@ mod support;
 mod broken;
 mod deploy;
 mod jobs;
+mod killed_deploy;
 mod load;
 mod services;
 mod shop;

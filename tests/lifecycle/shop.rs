@@ -33,17 +33,19 @@ impl<'host> Shop<'host> {
     /// A root without a release, programs of supervisord that are not started yet, a web server, and a repository.
     /// `web_root` is `$realpath_root` or `$document_root`.
     pub fn new(host: &'host Host, web_root: &str) -> Self {
+        let shop = Self::unserved(host, "1");
+        fixtures::configure(host, &shop.site, web_root);
+        shop
+    }
+
+    /// The same without a web server; supervisord trusts a worker after so many seconds.
+    pub fn unserved(host: &'host Host, startsecs: &str) -> Self {
         let site = Site::new(host, ROOT).owner("deploy");
         // The first release brings its own.
         host.run(&["rmdir", &format!("{ROOT}/shared/storage")]).ok();
-        let program = Program::php("app-worker", &site)
-            .numprocs(2)
-            .user("deploy")
-            .set("autostart", "false")
-            .set("startretries", "1");
-        let workers = program.install();
+        let program = Program::php("app-worker", &site).numprocs(2).user("deploy").set("startsecs", startsecs);
+        let workers = program.set("autostart", "false").set("startretries", "1").install();
         host.run(&["supervisorctl", "update"]).ok();
-        fixtures::configure(host, &site, web_root);
         for (path, contents) in FILES.iter().filter(|(path, _)| !path.starts_with("vendor/")) {
             host.write(&format!("{REPOSITORY}/{path}"), contents);
         }
@@ -106,10 +108,15 @@ impl<'host> Shop<'host> {
             let (code, body) = self.answer();
             assert_eq!((code.as_str(), &body["release"], &body["status"]), ("200", &id.into(), &"healthy".into()));
         }
-        let status = self.workers.status();
-        let releases: Vec<_> = status.iter().map(|worker| worker.pid.and_then(|pid| self.script_of(pid))).collect();
+        assert!(self.works_in(id), "{:?}", self.workers.status());
+    }
+
+    /// Both workers run this release, by the entry script that they have open.
+    pub fn works_in(&self, id: &str) -> bool {
         let script = format!("{ROOT}/releases/{id}/artisan");
-        assert_eq!(releases, [Some(script.clone()), Some(script)], "{status:?}");
+        let status = self.workers.status();
+        let mut scripts = status.iter().map(|worker| worker.pid.and_then(|pid| self.script_of(pid)));
+        status.len() == 2 && scripts.all(|seen| seen.as_deref() == Some(&script))
     }
 
     /// The entry script that a PHP worker has open.
