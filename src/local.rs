@@ -19,7 +19,7 @@ use crate::managers::Doors;
 use crate::model::app::{App, CommandLine, Release};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
-use crate::model::observed::Layout;
+use crate::model::observed::{Layout, Unreadable};
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::{JournalEntry, Memory};
 use crate::ports::{
@@ -107,7 +107,8 @@ impl Processes for LocalHost {
     }
 
     async fn facts(&self, pid: Pid) -> Look {
-        blocking(move || proc::look(pid)).await.unwrap_or(Look::Hidden)
+        let looked = blocking(move || proc::look(pid)).await;
+        looked.unwrap_or_else(|error| Look::Unreadable(Unreadable { message: error.message, help: error.help }))
     }
 
     fn own(&self) -> Pid {

@@ -54,7 +54,7 @@ async fn a_command_that_takes_too_long_is_ended_with_its_children() {
     assert_eq!(error.kind, HostErrorKind::TimedOut);
     assert!(error.message.contains("500ms") && error.message.ends_with("thinking"), "{error}");
     let child: u32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
-    assert_eq!(proc::identify(Pid(child)), None);
+    assert_eq!(proc::identify(Pid(child)), Ok(None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +63,7 @@ async fn what_a_command_left_running_ends_with_it() {
     let pid = site.root().join("pid");
     run(&site, &format!("sleep 600 & echo $! > {}", pid.display()), LONG).await.unwrap();
     let child: u32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
-    assert_eq!(proc::identify(Pid(child)), None);
+    assert_eq!(proc::identify(Pid(child)), Ok(None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,8 @@ use crate::model::report::{Mode, PassReport};
 
 /// What others read about who holds a lock; a pass that only looks takes none.
 const HOLDER: &str = "trueup reconcile";
+/// More descriptors than the runtime opens as it begins.
+const RUNTIME_DESCRIPTORS: usize = 6;
 /// The exit code after a second wish to stop, as shells count SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -27,6 +29,7 @@ pub fn pass(
     wait: std::time::Duration,
     listener: &dyn Listener,
 ) -> Result<Vec<PassReport>, Failure> {
+    spare_descriptors().map_err(|error| cannot_begin(&error))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| cannot_begin(&error))?;
     runtime.block_on(async {
@@ -39,7 +42,14 @@ pub fn pass(
 }
 
 fn cannot_begin(error: &std::io::Error) -> Failure {
-    Failure::Complaint(Complaint::new("a pass cannot begin").cause(error.to_string()))
+    let complaint = Complaint::new("a pass cannot begin").cause(error.to_string());
+    Failure::Complaint(complaint.help("is the limit of open files (`ulimit -n`) very low? A thousand are plenty"))
+}
+
+/// The runtime panics where its signals find no descriptors.
+fn spare_descriptors() -> std::io::Result<()> {
+    let spare = (0..RUNTIME_DESCRIPTORS).map(|_| std::fs::File::open("/dev/null"));
+    spare.collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 /// The first signal asks for an end between two steps, the second one ends everything at once.

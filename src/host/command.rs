@@ -135,7 +135,7 @@ pub async fn execute(shim: &Shim, job: Job) -> Result<Ended, HostError> {
     };
     let limit = Instant::now().checked_add(job.timeout);
     let mut child = shim.start(launch).await?;
-    let first = child.id().map(Pid).and_then(proc::identify_child);
+    let first = child.id().map(Pid).map(proc::identify_child).transpose()?.flatten();
     let session = child.id().map(Pid);
     let mut check = tokio::time::interval(OUTPUT_CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -146,7 +146,7 @@ pub async fn execute(shim: &Shim, job: Job) -> Result<Ended, HostError> {
             _ = check.tick() => output.bound()?,
         }
     };
-    let rest = move |table: &ProcessTable| in_session(table, first, session);
+    let rest = move |table: &ProcessTable| Ok(in_session(table, first, session));
     let ended = signal::terminate_all(rest, COMMAND_GRACE).await;
     let Some(status) = waited else {
         tokio::spawn(async move { child.wait().await });

@@ -51,7 +51,8 @@ impl Managers for Systemd {
 
     async fn replace(&self, of: GroupOf<'_>, member: &MemberName, process: Option<ProcessId>) -> Result<(), HostError> {
         let unit = instance(&of, member)?;
-        let now = self.bus.details(unit).await?.main_process.and_then(identify);
+        let main = self.bus.details(unit).await?.main_process;
+        let now = main.map(identify).transpose()?.flatten();
         if now.is_none() || process.is_some_and(|process| now != Some(process)) {
             // Replaced already, by an earlier try of ours or by its own end.
             return self.start_unit(unit, of.group.stop_timeout).await;

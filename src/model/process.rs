@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::observed::Unreadable;
+
 /// A process number; used again by the kernel, so never enough to name a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -134,6 +136,8 @@ pub enum Look {
     Gone,
     /// It lives, but `/proc` does not show it to us (hidepid).
     Hidden,
+    /// It may live: looking failed, and why.
+    Unreadable(Unreadable),
 }
 
 /// All processes of one walk.

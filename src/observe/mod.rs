@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 
 use crate::decide::freshness::numbers;
@@ -119,14 +119,16 @@ async fn assemble<H: Host>(
         let members = match listed {
             Err(error) => Err(Unreadable { message: error.message, help: error.help }),
             Ok(listed) => {
-                let workers = join_all(listed.into_iter().map(|one| worker(host, app, &layout, table, one))).await;
-                let mut members = Vec::new();
-                for (worker, family) in workers {
-                    owned.extend(family);
-                    members.push(worker);
-                }
-                members.sort_by_key(|worker| worker.ordinal);
-                Ok(members)
+                let looks = listed.into_iter().map(|one| worker(host, app, &layout, table, one));
+                try_join_all(looks).await.map(|workers| {
+                    let mut members = Vec::new();
+                    for (worker, family) in workers {
+                        owned.extend(family);
+                        members.push(worker);
+                    }
+                    members.sort_by_key(|worker| worker.ordinal);
+                    members
+                })
             }
         };
         groups.push(ObservedGroup { group: group.name.clone(), members });
@@ -140,13 +142,16 @@ async fn assemble<H: Host>(
 }
 
 /// One member with its evidence, and the processes that are its own.
+///
+/// Where looking at one of them failed, the member is not unknown, which would be a reason to restart it: the group is
+/// unreadable.
 async fn worker<H: Host>(
     host: &H,
     app: &App,
     layout: &Layout,
     table: &ProcessTable,
     listed: Listed,
-) -> (Worker, Vec<Pid>) {
+) -> Result<(Worker, Vec<Pid>), Unreadable> {
     let mut worker = Worker {
         member: listed.member,
         ordinal: listed.ordinal,
@@ -161,7 +166,7 @@ async fn worker<H: Host>(
         if worker.state.is_up() {
             worker.evidence = Evidence::unknown("its manager names no process");
         }
-        return (worker, Vec::new());
+        return Ok((worker, Vec::new()));
     };
     let told = listed.started.map(|(at, within)| Started { at, within });
     let mut family = vec![pid];
@@ -174,6 +179,7 @@ async fn worker<H: Host>(
                 worker.state = MemberState::Backoff;
             }
         }
+        Look::Unreadable(why) => return Err(why),
         Look::Hidden => {
             let silent = evidence::judge(&app.root, layout, &[], told);
             worker.evidence = silent;
@@ -185,16 +191,16 @@ async fn worker<H: Host>(
             let mut all = vec![*facts];
             for descendant in table.descendants(pid) {
                 family.push(descendant.id.pid);
-                if let Look::Seen(facts) = host.facts(descendant.id.pid).await
-                    && facts.summary.id == descendant.id
-                {
-                    all.push(*facts);
+                match host.facts(descendant.id.pid).await {
+                    Look::Seen(facts) if facts.summary.id == descendant.id => all.push(*facts),
+                    Look::Unreadable(why) => return Err(why),
+                    Look::Seen(_) | Look::Gone | Look::Hidden => {}
                 }
             }
             worker.evidence = evidence::judge(&app.root, layout, &all, Some(started));
         }
     }
-    (worker, family)
+    Ok((worker, family))
 }
 
 async fn config<H: Host>(host: &H, app: &App, memory: &Memory) -> Vec<ObservedConfig> {

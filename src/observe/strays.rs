@@ -32,10 +32,21 @@ pub async fn find<H: Host>(
         if candidate.is_none() && !mentions(app, layout, process) {
             continue;
         }
-        let Look::Seen(facts) = host.facts(pid).await else { continue };
-        if facts.summary.id != process.id {
-            continue;
-        }
+        let facts = match host.facts(pid).await {
+            Look::Seen(facts) if facts.summary.id == process.id => facts,
+            Look::Unreadable(_) => {
+                // What everybody may see is still true of it.
+                let command = shown(&process.command);
+                strays.extend(candidate.map(|evidence| Stray {
+                    process: process.id,
+                    evidence,
+                    command,
+                    orphan_of: None,
+                }));
+                continue;
+            }
+            Look::Seen(_) | Look::Gone | Look::Hidden => continue,
+        };
         let Some(evidence) = names_release(&app.root, layout, &facts).or(candidate) else { continue };
         strays.push(Stray {
             process: process.id,

@@ -13,6 +13,7 @@ use crate::host::spawn::{PROCESS_VARIABLE, process_mark};
 use crate::host::users::User;
 use crate::model::names::{MemberName, Root};
 use crate::model::process::{Known, Pid, ProcessId, ProcessSummary, ProcessTable};
+use crate::ports::HostError;
 
 /// In a worker's environment: the root's real path.
 pub(super) const ROOT_VARIABLE: &str = "TRUEUP_ROOT";
@@ -79,9 +80,16 @@ pub(super) fn candidates(table: &ProcessTable, place: &Place) -> Vec<ProcessId> 
 }
 
 /// Reads what the environments of these processes say; blocks.
-pub(super) fn read_marks(processes: impl IntoIterator<Item = ProcessId>, place: &Place) -> Marks {
-    let read = |process| Some((process, mark(&proc::environment(process)?, place)));
-    processes.into_iter().filter_map(read).collect()
+///
+/// # Errors
+/// One of them cannot be looked at, and nobody knows whether it is a worker.
+pub(super) fn read_marks(processes: impl IntoIterator<Item = ProcessId>, place: &Place) -> Result<Marks, HostError> {
+    let mut marks = Marks::new();
+    for process in processes {
+        let environment = proc::environment(process)?;
+        marks.extend(environment.map(|environment| (process, mark(&environment, place))));
+    }
+    Ok(marks)
 }
 
 fn mark(environment: &Known<Vec<(String, String)>>, place: &Place) -> Mark {

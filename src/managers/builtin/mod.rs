@@ -81,7 +81,7 @@ impl Builtin {
         let (place, member, boot) = (place.clone(), member.clone(), self.boot.clone());
         blocking(move || {
             let recorded = Roster::read(&place.root).process(&member, &boot);
-            Ok(members_family(&proc::walk()?, &place, &member, recorded, None))
+            members_family(&proc::walk()?, &place, &member, recorded, None)
         })
         .await
     }
@@ -93,8 +93,8 @@ impl Builtin {
         }
         let (place, member, leader) = (place.clone(), member.clone(), seen.leader);
         let everything = move |table: &ProcessTable| {
-            let found = members_family(table, &place, &member, leader, leader);
-            found.leader.into_iter().chain(found.others).collect()
+            let found = members_family(table, &place, &member, leader, leader)?;
+            Ok(found.leader.into_iter().chain(found.others).collect())
         };
         signal::terminate_all(everything, of.group.stop_timeout).await
     }
@@ -112,7 +112,8 @@ impl Builtin {
             message: format!("worker `{member}` could not be started: {}", error.message),
             ..error
         })?;
-        let process = child.id().map(Pid).and_then(proc::identify_child);
+        // Where nobody can tell, it carries its mark nevertheless.
+        let process = child.id().map(Pid).and_then(|pid| proc::identify_child(pid).ok().flatten());
         if let Some(process) = process {
             // Before anything is waited for: a crash from here on finds it in the file.
             let (name, boot) = (member.clone(), self.boot.clone());
@@ -244,7 +245,7 @@ impl View {
             let roster = Roster::read(&place.root);
             let recorded = roster.members(&boot).filter_map(|(_, process)| process);
             let all: BTreeSet<ProcessId> = candidates.into_iter().chain(recorded).collect();
-            let marks = family::read_marks(all, &place);
+            let marks = family::read_marks(all, &place)?;
             Ok(Self { place, roster, marks })
         })
         .await
@@ -283,10 +284,10 @@ fn members_family(
     member: &MemberName,
     recorded: Option<ProcessId>,
     proven: Option<ProcessId>,
-) -> Family {
+) -> Result<Family, HostError> {
     let all = family::candidates(table, place).into_iter().chain(recorded);
-    let marks = family::read_marks(all, place);
-    family::family(table, &marks, place, member, recorded, proven)
+    let marks = family::read_marks(all, place)?;
+    Ok(family::family(table, &marks, place, member, recorded, proven))
 }
 
 async fn place(app: &App) -> Result<Place, HostError> {

@@ -1,0 +1,109 @@
+//! The program where the host is short of something, or where somebody has put a trap into the root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use support::local::{kill, wait_for};
+use trueup::host::proc;
+use trueup::model::process::ProcessId;
+
+/// A root with release 1 and two workers that trueup starts itself.
+struct Shop {
+    room: tempfile::TempDir,
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        self.workers().into_iter().for_each(kill);
+    }
+}
+
+impl Shop {
+    fn new() -> Self {
+        let room = tempfile::tempdir().unwrap();
+        // Other users pass through it.
+        std::fs::set_permissions(room.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::create_dir_all(room.path().join("app/releases/1")).unwrap();
+        std::fs::write(room.path().join("app/releases/1/index"), "1").unwrap();
+        let shop = Self { room };
+        shop.write("{builtin: {run: [sleep, \"600\"]}}", "");
+        shop
+    }
+
+    fn root(&self) -> PathBuf {
+        self.room.path().canonicalize().unwrap().join("app")
+    }
+
+    fn manifest(&self) -> PathBuf {
+        self.room.path().join("shop.yaml")
+    }
+
+    /// Writes the manifest with that manager, and `more` lines of its spec.
+    fn write(&self, manager: &str, more: &str) {
+        let text = format!(
+            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release: {{id: '1'}}\n  \
+             workers: [{{name: default, count: 2, stopTimeout: 5s, manager: {manager}}}]\n{more}",
+            self.root().display()
+        );
+        std::fs::write(self.manifest(), text).unwrap();
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trueup"));
+        command.args([verb, "--format", "json"]).arg(self.manifest());
+        command
+    }
+
+    /// Runs a verb in a shell after some lines of preparation.
+    fn after(&self, preparation: &str, verb: &str) -> Output {
+        let line = format!("{preparation}; exec \"$@\"");
+        let own = self.command(verb);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line, "sh"]).arg(own.get_program()).args(own.get_args());
+        shell.output().unwrap()
+    }
+
+    /// All processes that carry this root's mark.
+    fn workers(&self) -> Vec<ProcessId> {
+        let mark = ("TRUEUP_ROOT".to_owned(), self.root().to_string_lossy().into_owned());
+        let marked = |process: ProcessId| {
+            let environment = proc::environment(process).unwrap();
+            environment.is_some_and(|found| found.known().is_some_and(|pairs| pairs.contains(&mark)))
+        };
+        proc::walk().unwrap().processes.into_iter().map(|process| process.id).filter(|id| marked(*id)).collect()
+    }
+
+    fn two_workers(&self) -> Vec<ProcessId> {
+        let output = self.command("reconcile").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        wait_for(|| Some(self.workers()).filter(|found| found.len() == 2))
+    }
+
+    fn state(&self, name: &str) -> PathBuf {
+        self.root().join(".trueup").join(name)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn without_descriptors_nothing_is_taken_for_dead() {
+    let shop = Shop::new();
+    let workers = shop.two_workers();
+    let mut refused = 0;
+    for limit in 4..40 {
+        let output = shop.after(&format!("ulimit -n {limit}"), "status");
+        let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
+        assert!(!all.contains("exited") && !all.contains("panicked"), "{limit}: {all}");
+        refused += u32::from(all.contains("ObservationFailed"));
+        let output = shop.after(&format!("ulimit -n {limit}"), "reconcile");
+        assert_eq!(shop.workers(), workers, "{limit}: {output:?}");
+    }
+    assert!(refused > 0, "no limit was too low: the test shows nothing");
+}
