@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ use crate::ports::{
     Clock, Commands, GroupOf, HostError, HostErrorKind, Ledger, Listed, Managers, Prober, Processes, Releases,
 };
 use crate::releases;
+
+/// How long work that was told to stop may take to.
+const STOPPING: Duration = Duration::from_secs(1);
 
 /// More of a health command's answer than this is not read; the probe refuses what is longer than its own limit.
 const ANSWER_LIMIT: u64 = (1 << 20) + 1;
@@ -76,6 +80,23 @@ impl Clock for LocalHost {
 
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
+    }
+
+    /// On a thread of the runtime's own, the runtime could not end before the work does.
+    async fn aside<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(&Arc<AtomicBool>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (stop, (done, mut answer)) = (Arc::new(AtomicBool::new(false)), tokio::sync::oneshot::channel());
+        let asked = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("aside".to_owned());
+        thread.spawn(move || done.send(work(&asked))).ok()?;
+        if let Ok(answer) = tokio::time::timeout(limit, &mut answer).await {
+            return answer.ok();
+        }
+        stop.store(true, Ordering::Relaxed);
+        tokio::time::timeout(STOPPING, answer).await.ok()?.ok()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -88,6 +89,15 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// Waits.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
+    /// Does work that may take long without holding anything else up. After `limit` it is told to stop; none
+    /// when it does not, and is given up.
+    fn aside<T: Send + 'static>(
+        &self,
+        _limit: Duration,
+        work: impl FnOnce(&Arc<AtomicBool>) -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send {
+        async move { Some(work(&Arc::default())) }
+    }
 }
 
 /// The release directories and the link.

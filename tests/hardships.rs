@@ -107,3 +107,22 @@ fn without_descriptors_nothing_is_taken_for_dead() {
     }
     assert!(refused > 0, "no limit was too low: the test shows nothing");
 }
+
+#[test]
+fn a_rule_that_takes_too_long_holds_nothing_up() {
+    let shop = Shop::new();
+    // Each step searches most of a mebibyte in vain.
+    let body = serde_json::json!({"list": vec![0; 9_000], "text": "a".repeat(900_000)});
+    std::fs::write(shop.root().join("health"), body.to_string()).unwrap();
+    let rule = r#"body.list.all(x, !body.text.matches("(a|b)*c"))"#;
+    let health = format!(
+        "  health: {{file: {{path: {}/health, timeout: 1s}}, attempts: 1, expect: ['{rule}']}}\n",
+        shop.root().display()
+    );
+    shop.write("{builtin: {run: [sleep, \"600\"]}}", &health);
+    let began = std::time::Instant::now();
+    let output = shop.command("status").output().unwrap();
+    let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
+    assert!(all.contains("the rule took too long") || all.contains("the rules took longer than 1s"), "{all}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+}

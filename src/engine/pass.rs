@@ -287,7 +287,7 @@ impl<'a, H: Host> Pass<'a, H> {
 
     async fn ask(&mut self, observed: &mut Observed) {
         let answer = self.host.probe(self.app).await;
-        observed.health = verdict(self.app, observed, &answer);
+        observed.health = verdict(self.host, self.app, observed, answer).await;
         self.report.health_attempts += 1;
     }
 

@@ -93,12 +93,19 @@ async fn probe<H: Host>(host: &H, app: &App, probing: Probing) -> Answer {
     }
 }
 
-/// The contract's verdict on an answer, with the workers as they were just seen.
-#[must_use]
-pub fn verdict(app: &App, observed: &Observed, answer: &Result<ProbeAnswer, ProbeFailure>) -> Option<HealthVerdict> {
-    let contract = app.health.as_ref()?;
-    let path = app.root.release(&app.release.id);
-    Some(judge(contract, answer, (&app.release.id, &path), &numbers(app, observed)))
+/// The contract's verdict on an answer, with the workers as they were just seen. Judging takes no longer than the
+/// answer might have taken.
+pub async fn verdict<H: Host>(
+    host: &H,
+    app: &App,
+    observed: &Observed,
+    answer: Result<ProbeAnswer, ProbeFailure>,
+) -> Option<HealthVerdict> {
+    let contract = app.health.clone()?;
+    let (id, path) = (app.release.id.clone(), app.root.release(&app.release.id));
+    let (numbers, limit) = (numbers(app, observed), contract.timeout);
+    let judged = host.aside(limit, move |stop| judge(&contract, &answer, (&id, &path), &numbers, stop)).await;
+    Some(judged.unwrap_or_else(|| HealthVerdict::unanswered(format!("the rules took longer than {limit:?}"))))
 }
 
 async fn assemble<H: Host>(
@@ -137,7 +144,9 @@ async fn assemble<H: Host>(
     let config = config(host, app, &memory).await;
     let mut observed =
         Observed { at: host.now(), layout, groups, strays, config, health: None, helpless: memory.helpless };
-    observed.health = answer.and_then(|answer| verdict(app, &observed, &answer));
+    if let Some(answer) = answer {
+        observed.health = verdict(host, app, &observed, answer).await;
+    }
     Ok(observed)
 }
 
