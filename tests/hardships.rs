@@ -109,6 +109,43 @@ fn without_descriptors_nothing_is_taken_for_dead() {
 }
 
 #[test]
+fn a_trap_for_the_list_of_workers_is_a_damaged_list() {
+    let shop = Shop::new();
+    let workers = shop.two_workers();
+    let (list, memory) = (shop.state("workers.json"), shop.state("memory.json"));
+    for trap in ["mkfifo", "ln -s /dev/zero", "truncate -s 3G"] {
+        for file in [&list, &memory] {
+            let _ = std::fs::remove_file(file);
+            let made = Command::new("sh").args(["-c", &format!("{trap} \"$0\"")]).arg(file).status().unwrap();
+            assert!(made.success(), "{trap}");
+        }
+        // Far less memory than the sparse file would take, and no time for what waits for a writer.
+        let output = shop.after("export TRUEUP_LOG=warn; ulimit -v 3000000", "status");
+        let (shown, said) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{trap}: {shown} {said}");
+        assert!(said.contains("damaged list of workers"), "{trap}: {said}");
+        assert_eq!(shop.two_workers(), workers, "{trap}");
+    }
+}
+
+#[test]
+fn whoever_may_not_read_the_list_of_workers_knows_nothing_of_them() {
+    if !support::local::requires_root() {
+        return;
+    }
+    let shop = Shop::new();
+    shop.two_workers();
+    let program = shop.room.path().join("trueup");
+    std::fs::copy(env!("CARGO_BIN_EXE_trueup"), &program).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
+    let output = command.args(["status", "--format", "json"]).arg(shop.manifest()).output().unwrap();
+    let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{all}");
+    assert!(all.contains(".trueup") && !all.contains("\"state\": \"exited\""), "{all}");
+}
+
+#[test]
 fn a_rule_that_takes_too_long_holds_nothing_up() {
     let shop = Shop::new();
     // Each step searches most of a mebibyte in vain.

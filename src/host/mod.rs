@@ -2,9 +2,11 @@
 //!
 //! Nothing in here knows releases or managers. [`proc`] reads, [`signal`] ends processes,
 //! [`spawn`] starts them through a shim of our own, [`command`] runs one of an App's commands,
-//! [`users`] says whom all that belongs to.
+//! [`kept`] reads a file
+//! of `ROOT/.trueup`, [`users`] says whom all that belongs to.
 
 pub mod command;
+pub mod kept;
 pub mod proc;
 pub mod signal;
 pub mod spawn;

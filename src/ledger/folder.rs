@@ -8,9 +8,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use crate::host::kept::not_plain;
 use crate::model::names::Root;
 use crate::ports::HostError;
 
@@ -133,11 +134,10 @@ fn above(root: &Root) -> io::Result<OwnedFd> {
 
 /// Refuses what is no regular file, and a second name of a file that lives elsewhere.
 fn plain(opened: OwnedFd) -> io::Result<File> {
-    let found = rustix::fs::fstat(&opened)?;
-    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_nlink > 1 {
-        return Err(io::Error::other("not a plain file of its own"));
+    match not_plain(&opened)? {
+        Some(damage) => Err(io::Error::other(damage)),
+        None => Ok(File::from(opened)),
     }
-    Ok(File::from(opened))
 }
 
 #[cfg(test)]

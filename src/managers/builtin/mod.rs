@@ -70,7 +70,7 @@ impl Builtin {
         let (writing, root) = (Arc::clone(&self.writing), root.clone());
         blocking(move || {
             let _alone = writing.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut roster = Roster::read(&root);
+            let mut roster = Roster::read(&root)?;
             if change(&mut roster) { roster.write(&root) } else { Ok(()) }
         })
         .await
@@ -80,7 +80,7 @@ impl Builtin {
     async fn look(&self, place: &Place, member: &MemberName) -> Result<Family, HostError> {
         let (place, member, boot) = (place.clone(), member.clone(), self.boot.clone());
         blocking(move || {
-            let recorded = Roster::read(&place.root).process(&member, &boot);
+            let recorded = Roster::read(&place.root)?.process(&member, &boot);
             members_family(&proc::walk()?, &place, &member, recorded, None)
         })
         .await
@@ -242,7 +242,7 @@ impl View {
         let candidates = family::candidates(table, &place);
         let boot = boot.to_owned();
         blocking(move || {
-            let roster = Roster::read(&place.root);
+            let roster = Roster::read(&place.root)?;
             let recorded = roster.members(&boot).filter_map(|(_, process)| process);
             let all: BTreeSet<ProcessId> = candidates.into_iter().chain(recorded).collect();
             let marks = family::read_marks(all, &place)?;
