@@ -14,6 +14,9 @@ pub enum NameError {
     /// `.` or `..`, which name a place and not a thing in it.
     #[error("`{0}`, which names a directory relation and not an entry")]
     Dots(String),
+    /// A name that listings leave out.
+    #[error("`{0}`, which begins with a dot: such a directory is invisible")]
+    Hidden(String),
     /// A character that the name may not have.
     #[error("not allowed to contain {what}")]
     Character {
@@ -53,6 +56,12 @@ fn entry(text: &str) -> Result<(), NameError> {
         }
     }
     Ok(())
+}
+
+/// An entry of `releases/` that is seen there.
+fn release(text: &str) -> Result<(), NameError> {
+    entry(text)?;
+    if text.starts_with('.') { Err(NameError::Hidden(text.to_owned())) } else { Ok(()) }
 }
 
 /// Letters, digits, `-`, `_` and `.`; starts with a letter or digit.
@@ -120,9 +129,9 @@ name!(
 name!(
     /// Name of one release directory, such as `20260111-150000`.
     ///
-    /// A string, never a number or a date: `1e3`, `007` and `0x10` stay as typed.
+    /// A string, never a number or a date: `1e3`, `007` and `0x10` stay as typed. It does not begin with a dot.
     ReleaseId,
-    entry
+    release
 );
 name!(
     /// Name of one worker group inside its App.
@@ -277,10 +286,10 @@ mod tests {
 
     #[test]
     fn release_ids_stay_as_typed_and_cannot_leave_releases() {
-        for good in ["1e3", "007", "20260111085234", "2026-01-11", "0x10", "v1.2.3", "..x", "a b"] {
+        for good in ["1e3", "007", "20260111085234", "2026-01-11", "0x10", "v1.2.3", "x..", "a b"] {
             assert_eq!(ReleaseId::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", ".", "..", "a/b", "/", "a\0b", &"x".repeat(256)] {
+        for bad in ["", ".", "..", "..x", ".hidden", "a/b", "/", "a\0b", &"x".repeat(256)] {
             assert!(ReleaseId::new(bad).is_err(), "{bad:?}");
         }
     }
