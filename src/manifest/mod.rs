@@ -16,7 +16,9 @@ mod load;
 mod node;
 mod report;
 pub mod schema;
+mod secrets;
 pub mod shape;
+mod snippet;
 mod yaml;
 
 pub use load::{Loaded, Source, load};
