@@ -451,6 +451,13 @@ fn no_secret_is_echoed() {
 }
 
 #[test]
+fn a_manifest_cannot_draw_on_the_terminal() {
+    let text = app("  release: {id: '1'}\n  wrong: \"\u{9b}2J\u{202e}x\"\n");
+    let shown = load_text(&text).unwrap_err().render(false, 80);
+    assert!(shown.contains("wrong") && !shown.contains(['\u{9b}', '\u{202e}']), "{shown:?}");
+}
+
+#[test]
 fn numbers_and_names_have_bounds() {
     let rows = [
         ("  release: {id: .hidden}\n", "begins with a dot", "name of one directory"),

@@ -8,7 +8,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, So
 use serde::Serialize;
 
 use super::secrets::secrets;
-use super::snippet::Snippet;
+use super::snippet::{Snippet, plain};
 use super::yaml::Finding;
 
 /// One thing that is wrong, where, and what to do.
@@ -40,9 +40,10 @@ impl Mistake {
 impl Mistake {
     /// `FILE:LINE:COLUMN: MESSAGE`.
     fn line_form(&self) -> String {
+        let file = plain(&self.file);
         match (self.line, self.column) {
-            (Some(line), Some(column)) => format!("{}:{line}:{column}: {self}", self.file),
-            _ => format!("{}: {self}", self.file),
+            (Some(line), Some(column)) => format!("{file}:{line}:{column}: {self}"),
+            _ => format!("{file}: {self}"),
         }
     }
 }

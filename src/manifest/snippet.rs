@@ -28,7 +28,7 @@ impl Snippet {
         let column = text.get(line_start..start).unwrap_or_default().chars().count();
         let line = text.get(..line_start).unwrap_or_default().bytes().filter(|byte| *byte == b'\n').count();
         let from = column.saturating_sub(WINDOW / 2);
-        let mut snippet = Self { name: name.to_owned(), text: String::new(), first: line, column, span: (0, 0).into() };
+        let mut snippet = Self { name: plain(name), text: String::new(), first: line, column, span: (0, 0).into() };
 
         let end = |from: usize| text.get(from..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| from + at);
         let before = line_start.checked_sub(1).map(|end| {
@@ -46,7 +46,7 @@ impl Snippet {
         let (first, last) = (byte(column - from), byte((column - from).saturating_add(length)));
         let begins = snippet.text.len() - shown.len() - 1;
         snippet.span = (begins + first, last - first).into();
-        if own.end < text.len() {
+        if own.end + 1 < text.len() {
             let next = own.end + 1;
             snippet.line(text, next..end(next), from, secrets);
         }
@@ -68,6 +68,8 @@ impl Snippet {
                     shown.push('…');
                     break;
                 }
+                // What would draw on the terminal, or turn the text around.
+                _ if (c.is_control() && c != '\t' && c != '\r') || turns(c) => shown.push('\u{fffd}'),
                 _ if hidden(range.start + at) && c != '\r' => shown.push('*'),
                 _ => shown.push(c),
             }
@@ -76,6 +78,15 @@ impl Snippet {
         self.text.push('\n');
         shown
     }
+}
+
+/// A file's name as it may be shown.
+pub(super) fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
+}
+
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The last place where a character begins, not behind `at`.

@@ -11,7 +11,7 @@ use super::problem::Complaint;
 use super::shape;
 use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
 use super::unified::unified;
-use super::words::count;
+use super::words::{count, safe};
 use crate::decide::explain;
 use crate::model::action::Plan;
 use crate::model::app::App;
@@ -55,7 +55,12 @@ pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &P
 /// One line: the App, the desired release, what there is to do.
 #[must_use]
 pub fn headline(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
-    format!("{}  {}  {}", paint(STRONG, &app.name), app.release.id, summary(app, observed, difference, plan))
+    format!(
+        "{}  {}  {}",
+        paint(STRONG, &app.name),
+        safe(app.release.id.as_str()),
+        summary(app, observed, difference, plan)
+    )
 }
 
 fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
@@ -98,9 +103,9 @@ pub fn trouble(app: &App, difference: &Difference) -> String {
             text,
             "{}: {} is {}{}",
             paint(DIM, "note"),
-            settling.member,
+            safe(settling.member.as_str()),
             settling.state,
-            super::words::safe(&detail)
+            safe(&detail)
         );
     }
     text

@@ -17,7 +17,10 @@ use crate::model::report::{Outcome, PassReport, Problem};
 /// The report of one pass, in colour, in at most `width` columns where that is possible.
 #[must_use]
 pub fn report(app: &App, report: &PassReport, width: Option<usize>) -> String {
-    let mut text = format!("{}  {}  {}\n", paint(STRONG, &report.app), report.release, result(app, report));
+    let mut text = {
+        let release = safe(report.release.as_str());
+        format!("{}  {release}  {}\n", paint(STRONG, &report.app), result(app, report))
+    };
     if !report.tried.is_empty() {
         text.push_str(&done(report).render(width));
     }
