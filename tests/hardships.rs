@@ -163,3 +163,50 @@ fn a_rule_that_takes_too_long_holds_nothing_up() {
     assert!(all.contains("the rule took too long") || all.contains("the rules took longer than 1s"), "{all}");
     assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
 }
+
+#[test]
+fn a_worker_of_a_group_that_is_gone_is_stopped() {
+    let shop = Shop::new();
+    let manifest = || std::fs::read_to_string(shop.manifest()).unwrap();
+    let rows = [("name: default", "name: queue"), ("{name: shop}", "{name: store}")];
+    for (former, present) in rows {
+        let old = shop.two_workers();
+        let changed = manifest().replace(former, present);
+        assert_ne!(changed, manifest());
+        std::fs::write(shop.manifest(), changed).unwrap();
+        for verb in ["status", "diff"] {
+            let output = shop.command(verb).output().unwrap();
+            let shown = text(&output.stdout);
+            assert!(shown.contains("started by trueup as"), "{verb}: {shown}");
+            assert_ne!(output.status.code(), Some(0), "{verb}");
+        }
+        let new = shop.two_workers();
+        assert!(old.iter().all(|process| !new.contains(process)), "{former}");
+    }
+    let calm = shop.two_workers();
+    assert_eq!(shop.workers(), calm, "nothing more to do");
+}
+
+#[test]
+fn a_stray_of_another_release_is_warned_of() {
+    let shop = Shop::new();
+    let other = shop.root().join("releases/0");
+    std::fs::create_dir(&other).unwrap();
+    shop.two_workers();
+    let mut stray = Command::new("sleep").arg("600").current_dir(&other).spawn().unwrap();
+    let pid = stray.id();
+    let shown: Vec<(String, String)> = ["diff", "reconcile"]
+        .map(|verb| {
+            let people = Command::new(env!("CARGO_BIN_EXE_trueup")).arg(verb).arg(shop.manifest()).output().unwrap();
+            let programs = shop.command(verb).output().unwrap();
+            (text(&people.stdout), text(&programs.stdout))
+        })
+        .into();
+    stray.kill().unwrap();
+    stray.wait().unwrap();
+    for (people, programs) in shown {
+        assert!(people.contains(&format!("warning: pid {pid} belongs to no group")), "{people}");
+        let document: serde_json::Value = serde_json::from_str(&programs).unwrap();
+        assert_eq!(document.pointer("/items/0/strays/0/process/pid"), Some(&pid.into()), "{programs}");
+    }
+}

@@ -152,7 +152,7 @@ fn reason(drift: &Drift) -> String {
         Drift::WorkerSurplus { count, state, .. } => format!("{state}, and {count} are wanted"),
         Drift::WorkerNotEnabled { .. } => "would not come back after a reboot".to_owned(),
         Drift::StrayRunning { stray } => match &stray.orphan_of {
-            Some(group) => format!("left behind by a dead supervisord of {group}: {}", stray.command),
+            Some(group) => format!("left behind by a former {group}: {} ({})", stray.command, stray.evidence.seen),
             None => format!("owned by no group: {} ({})", stray.command, stray.evidence.seen),
         },
     }

@@ -299,7 +299,8 @@ pub struct Stray {
     pub evidence: Evidence,
     /// Its command line, for people.
     pub command: String,
-    /// The group whose dead supervisord left it behind: a surplus member, stopped gently whatever `strays` says.
+    /// The group that left it behind, stopped gently whatever `strays` says: its supervisord died, or trueup itself
+    /// started it for a group that the App no longer has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orphan_of: Option<GroupName>,
 }

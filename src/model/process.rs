@@ -24,6 +24,15 @@ impl std::fmt::Display for Pid {
 #[serde(transparent)]
 pub struct StartTicks(pub u64);
 
+/// In the environment of a worker that trueup itself started: the root's real path.
+pub const ROOT_VARIABLE: &str = "TRUEUP_ROOT";
+/// In such an environment: the App's name.
+pub const APP_VARIABLE: &str = "TRUEUP_APP";
+/// In such an environment: `GROUP/ORDINAL`.
+pub const WORKER_VARIABLE: &str = "TRUEUP_WORKER";
+/// In such an environment: a digest of the command, the environment and the user that it was started with.
+pub const RECIPE_VARIABLE: &str = "TRUEUP_RECIPE";
+
 /// How close to another event a process's start may lie before neither "before" nor "after" can be
 /// said: start times in wall time are known to some 10 ms.
 pub const START_GUARD: Duration = Duration::from_millis(20);

@@ -23,7 +23,10 @@ use crate::model::observed::Observed;
 #[must_use]
 pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &Plan, width: Option<usize>) -> String {
     let mut text = format!("{}\n", headline(app, observed, difference, plan));
+    let strays: String =
+        explain::strays(app, observed).iter().map(|stray| Complaint::from(stray).render_as_warning()).collect();
     if difference.is_empty() {
+        text.push_str(&strays);
         if let Some(complaint) = health::complaint(app, observed, None) {
             text.push_str(&complaint.render_as_warning());
         }
@@ -45,6 +48,7 @@ pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &P
     }
     part(&steps(app, plan, width));
     let mut rest = trouble(app, difference);
+    rest.push_str(&strays);
     if let Some(complaint) = health::complaint(app, observed, None) {
         rest.push_str(&complaint.render_as_warning());
     }

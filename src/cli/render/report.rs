@@ -8,6 +8,7 @@ use super::problem::Complaint;
 use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN, paint};
 use super::table::{Cell, Table};
 use super::words::{count, safe, took};
+use crate::decide::explain;
 use crate::decide::plan::plan_for;
 use crate::model::action::Action;
 use crate::model::app::App;
@@ -110,6 +111,9 @@ fn problems(app: &App, report: &PassReport) -> String {
         text.push_str(&Complaint::from(problem).render());
     }
     text.push_str(&trouble(app, &report.remaining));
+    for stray in report.after.iter().flat_map(|after| explain::strays(app, after)) {
+        text.push_str(&Complaint::from(&stray).render_as_warning());
+    }
     let sick = report.after.as_ref().and_then(|after| health::complaint(app, after, Some(report.health_attempts)));
     if let Some(complaint) = sick {
         let outcome_is_about_it = report.outcome == Outcome::Unhealthy;

@@ -12,15 +12,10 @@ use crate::host::proc;
 use crate::host::spawn::{PROCESS_VARIABLE, process_mark};
 use crate::host::users::User;
 use crate::model::names::{MemberName, Root};
-use crate::model::process::{Known, Pid, ProcessId, ProcessSummary, ProcessTable};
+use crate::model::process::{
+    APP_VARIABLE, Known, Pid, ProcessId, ProcessSummary, ProcessTable, RECIPE_VARIABLE, ROOT_VARIABLE, WORKER_VARIABLE,
+};
 use crate::ports::HostError;
-
-/// In a worker's environment: the root's real path.
-pub(super) const ROOT_VARIABLE: &str = "TRUEUP_ROOT";
-/// In a worker's environment: the App's name.
-pub(super) const APP_VARIABLE: &str = "TRUEUP_APP";
-/// In a worker's environment: `GROUP/ORDINAL`.
-pub(super) const WORKER_VARIABLE: &str = "TRUEUP_WORKER";
 
 /// One App's place on this host.
 #[derive(Debug, Clone)]
