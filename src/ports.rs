@@ -173,6 +173,8 @@ pub struct Listed {
     pub started: Option<(Timestamp, Duration)>,
     /// Whether it comes back after a reboot; none where the manager has no such notion.
     pub enabled: Option<bool>,
+    /// Its process was started with another command, environment or user than its group has now.
+    pub outdated: bool,
 }
 
 /// Who runs the workers: supervisord, systemd, or trueup itself.

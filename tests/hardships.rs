@@ -210,3 +210,22 @@ fn a_stray_of_another_release_is_warned_of() {
         assert_eq!(document.pointer("/items/0/strays/0/process/pid"), Some(&pid.into()), "{programs}");
     }
 }
+
+#[test]
+fn a_worker_with_another_command_or_environment_is_stale() {
+    let shop = Shop::new();
+    let mut old = shop.two_workers();
+    for manager in [
+        "{builtin: {run: [sleep, \"601\"]}}",
+        "{builtin: {run: [sleep, \"601\"], env: {A: b}}}",
+        "{builtin: {run: [sleep, \"601\"], env: {A: c}}}",
+    ] {
+        shop.write(manager, "");
+        let output = shop.command("diff").output().unwrap();
+        assert!(text(&output.stdout).contains("its command has changed"), "{manager}: {output:?}");
+        let new = shop.two_workers();
+        assert!(old.iter().all(|process| !new.contains(process)), "{manager}");
+        assert_eq!(shop.two_workers(), new, "once");
+        old = new;
+    }
+}

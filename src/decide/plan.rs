@@ -138,6 +138,7 @@ fn reason(drift: &Drift) -> String {
             (state, _) => state.to_string(),
         },
         Drift::WorkerStale { because: StaleBecause::Config(path), .. } => format!("started before {path} changed"),
+        Drift::WorkerStale { because: StaleBecause::Command, .. } => "its command has changed".to_owned(),
         Drift::WorkerStale { evidence, desired, .. } => match &evidence.runs {
             Runs::Release { id } => format!("runs {id} ({})", evidence.seen),
             Runs::Deleted { id } => format!("runs {id}, which was deleted ({})", evidence.seen),

@@ -119,7 +119,16 @@ impl Systemd {
         }
         let (state, detail) = unit::state(&unit.active, &unit.sub, &facts.result);
         let member = member(&unit.name)?;
-        Ok(Some(Listed { member, ordinal, state, detail, pid: facts.main_process, started: facts.started, enabled }))
+        Ok(Some(Listed {
+            member,
+            ordinal,
+            state,
+            detail,
+            pid: facts.main_process,
+            started: facts.started,
+            enabled,
+            outdated: false,
+        }))
     }
 
     async fn list_unloaded(&self, template: &TemplateUnit, ordinal: u32) -> Result<Option<Listed>, HostError> {
@@ -130,7 +139,16 @@ impl Systemd {
         }
         let (state, detail) = unit::state("inactive", "dead", "success");
         let member = member(&name)?;
-        Ok(Some(Listed { member, ordinal, state, detail, pid: None, started: None, enabled: Some(true) }))
+        Ok(Some(Listed {
+            member,
+            ordinal,
+            state,
+            detail,
+            pid: None,
+            started: None,
+            enabled: Some(true),
+            outdated: false,
+        }))
     }
 
     async fn require_template(&self, template: &TemplateUnit) -> Result<(), HostError> {

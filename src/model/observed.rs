@@ -143,6 +143,8 @@ pub struct Worker {
     pub evidence: Evidence,
     /// Whether it comes back after a reboot; none where the manager has no such notion.
     pub enabled: Option<bool>,
+    /// It was started with another command, environment or user than its group has now.
+    pub outdated: bool,
 }
 
 /// What a manager says of one member, in one vocabulary for all managers.

@@ -170,6 +170,7 @@ async fn worker<H: Host>(
         started: listed.started.map(|(at, _)| at),
         evidence: Evidence::unknown("no process"),
         enabled: listed.enabled,
+        outdated: listed.outdated,
     };
     let Some(pid) = listed.pid else {
         if worker.state.is_up() {

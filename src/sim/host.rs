@@ -490,6 +490,7 @@ fn show(world: &World, member: &Member) -> Listed {
         pid: member.pid,
         started,
         enabled: member.enabled,
+        outdated: false,
     }
 }
 

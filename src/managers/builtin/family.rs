@@ -41,6 +41,8 @@ pub(super) enum Mark {
         worker: String,
         /// The process that was started as the member.
         first: String,
+        /// Digest of what it was started with; none where an older trueup started it.
+        recipe: Option<String>,
     },
     /// It has an environment, and that is another one.
     Foreign,
@@ -92,7 +94,8 @@ fn mark(environment: &Known<Vec<(String, String)>>, place: &Place) -> Mark {
     let value = |name: &str| environment.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
     match (value(ROOT_VARIABLE), value(APP_VARIABLE), value(WORKER_VARIABLE), value(PROCESS_VARIABLE)) {
         (Some(root), Some(app), Some(worker), Some(first)) if place.real.as_os_str() == root && app == place.app => {
-            Mark::Ours { worker: worker.to_owned(), first: first.to_owned() }
+            let recipe = value(RECIPE_VARIABLE).map(str::to_owned);
+            Mark::Ours { worker: worker.to_owned(), first: first.to_owned(), recipe }
         }
         // Programs that write their title over their environment begin at its front, where PATH is;
         // one with PATH and without a mark never had one.
@@ -116,7 +119,7 @@ pub(super) fn family(
 ) -> Family {
     let living = |id: ProcessId| table.get(id.pid).filter(|process| process.id == id && !process.zombie);
     let marked = |id: &ProcessId| match marks.get(id) {
-        Some(Mark::Ours { worker, first }) if worker == member.as_str() => Some(first.as_str()),
+        Some(Mark::Ours { worker, first, .. }) if worker == member.as_str() => Some(first.as_str()),
         _ => None,
     };
     let believed = |process: &&ProcessSummary| match marks.get(&process.id) {
@@ -193,7 +196,7 @@ mod tests {
     }
 
     fn ours(first: u32) -> Mark {
-        Mark::Ours { worker: "g/1".to_owned(), first: process_mark(id(first)) }
+        Mark::Ours { worker: "g/1".to_owned(), first: process_mark(id(first)), recipe: None }
     }
 
     /// `(leader, others)` by pid.

@@ -274,7 +274,18 @@ impl View {
             (None, None) if ordinal <= group.count => (MemberState::Exited, None, "its process has ended"),
             (None, None) => return None,
         };
-        Some(Listed { member, ordinal, state, detail: detail.to_owned(), pid, started: None, enabled: None })
+        let outdated = family.leader.is_some_and(|leader| self.is_outdated(group, leader));
+        let detail = detail.to_owned();
+        Some(Listed { member, ordinal, state, detail, pid, started: None, enabled: None, outdated })
+    }
+}
+
+impl View {
+    /// Whether it was started with another command, environment or user than the manifest has now. One that has
+    /// written over its environment is believed to be as it should.
+    fn is_outdated(&self, group: &WorkerGroup, leader: ProcessId) -> bool {
+        let Some(family::Mark::Ours { recipe: Some(recipe), .. }) = self.marks.get(&leader) else { return false };
+        settings(group).is_ok_and(|settings| launch::recipe(&self.place, settings) != *recipe)
     }
 }
 

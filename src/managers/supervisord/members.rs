@@ -50,6 +50,7 @@ fn listed(info: &Info, ordinal: u32) -> Result<Listed, HostError> {
         pid: info.pid,
         started: started.map(|at| (at, Duration::from_secs(1))),
         enabled: None,
+        outdated: false,
     })
 }
 
