@@ -107,3 +107,23 @@ async fn a_command_runs_as_the_apps_user() {
     let error = run(&site, "echo again > /dev/stderr; id -un; exit 1", LONG).await.unwrap_err();
     assert!(error.message.ends_with("\nagain\nnobody"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_babbling_command_does_not_eat_the_memory() {
+    let site = Site::new("true");
+    let most = site.root().join("most");
+    let script = format!(
+        "import os, time
+piece = b'x' * (1 << 20)
+end, most = time.time() + 1.5, 0
+while time.time() < end:
+    os.write(1, piece)
+    most = max(most, os.fstat(1).st_size)
+open('{}', 'w').write(str(most))",
+        most.display()
+    );
+    let line = CommandLine::Arguments(vec!["python3".to_owned(), "-c".to_owned(), script]);
+    command::run(&shim(), &site.app, &line, LONG, None).await.unwrap();
+    let most: u64 = std::fs::read_to_string(most).unwrap().parse().unwrap();
+    assert!(most < 256 << 20, "{} MiB at once", most >> 20);
+}

@@ -31,8 +31,8 @@ const ERROR_LINES: usize = 20;
 /// Output beyond this is thrown away while the command runs, so that a babbling one does not eat the memory.
 const OUTPUT_CEILING: u64 = 32 * 1024 * 1024;
 
-/// How often that is looked after.
-const OUTPUT_CHECK: Duration = Duration::from_millis(500);
+/// How often that is looked after: a program writes at most some tens of megabytes meanwhile.
+const OUTPUT_CHECK: Duration = Duration::from_millis(10);
 
 /// One command to be run.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ pub async fn user_of(app: &App) -> Result<User, HostError> {
 /// It could not be run, or took longer than its timeout and was ended with all its session.
 pub async fn execute(shim: &Shim, job: Job) -> Result<Ended, HostError> {
     let name = job.command.to_string();
-    let output = Output::new()?;
+    let mut output = Output::new()?;
     let mut environment = base_environment(&job.user);
     environment.extend(job.environment);
     let launch = Launch {
@@ -158,6 +158,11 @@ pub async fn execute(shim: &Shim, job: Job) -> Result<Ended, HostError> {
     ended?;
     let output = match job.output {
         Wanted::Tail => output.tail()?,
+        // The end of it would be taken for the whole.
+        Wanted::Answer(_) if output.cut => {
+            let message = format!("`{name}` printed more than {} MiB", OUTPUT_CEILING >> 20);
+            return Err(HostError::new(HostErrorKind::Other, message).with_help("let it print its answer only"));
+        }
         Wanted::Answer(limit) => output.last(limit)?,
     };
     Ok(Ended { status, output })
@@ -206,9 +211,13 @@ pub fn quote(output: &str) -> String {
 }
 
 /// What a command prints: a file in memory. Unlike a pipe it does not kill the command when trueup is
-/// killed, is not kept open by what the command leaves behind, and works on a full disk.
+/// killed, is not kept open by what the command leaves behind, and works on a full disk. Nothing in the kernel bounds
+/// it without harm: a limit of file sizes holds for every file that the command writes, and a sealed size fails its
+/// writes. So it is looked at often, and cut.
 struct Output {
     file: File,
+    /// Something was thrown away.
+    cut: bool,
 }
 
 impl Output {
@@ -217,7 +226,7 @@ impl Output {
         let file = rustix::fs::memfd_create("trueup-output", MemfdFlags::CLOEXEC).map_err(failed)?;
         // Also those that open `/dev/stderr` anew write at its end.
         rustix::fs::fcntl_setfl(&file, OFlags::APPEND).map_err(failed)?;
-        Ok(Self { file: File::from(file) })
+        Ok(Self { file: File::from(file), cut: false })
     }
 
     fn writer(&self) -> Result<OwnedFd, HostError> {
@@ -228,8 +237,9 @@ impl Output {
         self.file.metadata().map(|found| found.len()).map_err(|error| HostError::io("cannot read the output", &error))
     }
 
-    fn bound(&self) -> Result<(), HostError> {
+    fn bound(&mut self) -> Result<(), HostError> {
         if self.length()? > OUTPUT_CEILING {
+            self.cut = true;
             self.file.set_len(0).map_err(|error| HostError::io("cannot shorten the output", &error))?;
         }
         Ok(())
