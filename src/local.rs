@@ -28,6 +28,9 @@ use crate::ports::{
 };
 use crate::releases;
 
+/// A lock is waited for this long before anybody is told.
+const SILENT_WAIT: Duration = Duration::from_secs(1);
+
 /// How long work that was told to stop may take to.
 const STOPPING: Duration = Duration::from_secs(1);
 
@@ -42,6 +45,8 @@ pub struct LocalHost {
     probes: Probes<ProbeCommands>,
     /// What others read about us in the lock.
     command: String,
+    /// Is told, in words, when a lock is waited for.
+    waiting: fn(&str),
     /// Copies of the locks that are held, for steps to inherit.
     locks: Arc<Mutex<BTreeMap<Root, OwnedFd>>>,
 }
@@ -61,8 +66,17 @@ impl LocalHost {
             probes: Probes::new(ProbeCommands { shim: shim.clone() }),
             shim,
             command: command.into(),
+            waiting: |_| {},
             locks: Arc::default(),
         }
+    }
+}
+
+impl LocalHost {
+    /// The same, which tells `waiting` when a lock is waited for.
+    #[must_use]
+    pub fn telling(self, waiting: fn(&str)) -> Self {
+        Self { waiting, ..self }
     }
 }
 
@@ -202,7 +216,14 @@ impl Ledger for LocalHost {
     type Lock = HeldLock;
 
     async fn lock(&self, root: &Root, wait: Duration) -> Result<HeldLock, HostError> {
-        let lock = ledger::lock(root, wait, &self.command).await?;
+        let silent = wait.min(SILENT_WAIT);
+        let lock = match ledger::lock(root, silent, &self.command).await {
+            Err(held) if held.kind == HostErrorKind::TimedOut && wait > silent => {
+                (self.waiting)(&held.message);
+                ledger::lock(root, wait.saturating_sub(silent), &self.command).await?
+            }
+            lock => lock?,
+        };
         let copy = lock.try_clone().map_err(|error| HostError::io("cannot keep the lock", &error))?;
         self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(root.clone(), copy);
         Ok(HeldLock { _lock: lock, root: root.clone(), locks: Arc::clone(&self.locks) })

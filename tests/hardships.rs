@@ -229,3 +229,34 @@ fn a_worker_with_another_command_or_environment_is_stale() {
         old = new;
     }
 }
+
+#[test]
+fn whoever_waits_for_a_lock_says_for_whom() {
+    let shop = Shop::new();
+    shop.two_workers();
+    let lock = std::fs::File::open(shop.state("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let output = shop.command("reconcile").args(["--wait", "2s"]).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(said.contains("waiting: ") && said.contains("is locked: held by"), "{said}");
+    let calm = shop.command("reconcile").args(["--wait", "0s"]).output().unwrap();
+    assert!(!text(&calm.stderr).contains("waiting: "), "{calm:?}");
+}
+
+#[test]
+fn a_missing_root_says_what_to_do() {
+    let shop = Shop::new();
+    std::fs::remove_dir_all(shop.root()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_trueup")).arg("reconcile").arg(shop.manifest()).output().unwrap();
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(said.contains("help: make it, or correct `spec.root`"), "{said}");
+}
+
+#[test]
+fn a_suspended_app_says_so() {
+    let shop = Shop::new();
+    shop.two_workers();
+    shop.write("{builtin: {run: [sleep, \"600\"]}}", "  sync: {suspend: true}\n");
+    let output = Command::new(env!("CARGO_BIN_EXE_trueup")).arg("status").arg(shop.manifest()).output().unwrap();
+    assert!(text(&output.stdout).contains("suspended: "), "{output:?}");
+}

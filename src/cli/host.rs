@@ -5,6 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Failure;
 use super::output::say;
 use super::render::problem::Complaint;
+use super::render::words::safe;
 use crate::engine::events::Listener;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::{Request, reconcile};
@@ -37,8 +38,12 @@ pub fn pass(
         if mode == Mode::Apply {
             listen_for_signals(&request.interrupt).map_err(|error| cannot_begin(&error))?;
         }
-        Ok(reconcile(&LocalHost::new(HOLDER), apps, &request, listener).await)
+        Ok(reconcile(&LocalHost::new(HOLDER).telling(waiting), apps, &request, listener).await)
     })
+}
+
+fn waiting(why: &str) {
+    say(&format!("waiting: {}\n", safe(why)));
 }
 
 fn cannot_begin(error: &std::io::Error) -> Failure {

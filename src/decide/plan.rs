@@ -150,7 +150,9 @@ fn reason(drift: &Drift) -> String {
             Runs::AfterSwitch | Runs::Unknown => format!("does not run {desired} ({})", evidence.seen),
         },
         Drift::WorkerUnknown { evidence, .. } => format!("runs nobody knows what: {}", evidence.seen),
-        Drift::WorkerSurplus { count, state, .. } => format!("{state}, and {count} are wanted"),
+        Drift::WorkerSurplus { count, state, .. } => {
+            format!("{state}, and {count} {} wanted", if *count == 1 { "is" } else { "are" })
+        }
         Drift::WorkerNotEnabled { .. } => "would not come back after a reboot".to_owned(),
         Drift::StrayRunning { stray } => match &stray.orphan_of {
             Some(group) => format!("left behind by a former {group}: {} ({})", stray.command, stray.evidence.seen),

@@ -28,7 +28,13 @@ pub(super) struct Folder {
 impl Folder {
     /// Opens the folder, making it (mode 0750) if need be.
     pub(super) fn open(root: &Root) -> Result<Self, HostError> {
-        let above = above(root).map_err(|error| HostError::io(format!("cannot open the root `{root}`"), &error))?;
+        let above = above(root).map_err(|error| {
+            let failed = HostError::io(format!("cannot open the root `{root}`"), &error);
+            match error.kind() {
+                io::ErrorKind::NotFound => failed.with_help("make it, or correct `spec.root` in the manifest"),
+                _ => failed,
+            }
+        })?;
         let made = match rustix::fs::mkdirat(&above, NAME, Mode::from_raw_mode(0o750)) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,

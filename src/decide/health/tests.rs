@@ -194,7 +194,12 @@ fn every_rule_is_judged_and_says_what_it_saw() {
         ("body.bell == \"\"", false, "body.bell = \"\\u{1b}[31m\"", ""),
         ("body.queue.failed_jobs == 0", false, "", "there is no `body.queue.failed_jobs`"),
         ("body.cache.size.max == 0", false, "", "there is no `body.cache`"),
-        ("body.status.text == \"\"", false, "", "there is no `body.status.text`: `body.status` is a text"),
+        (
+            "body.status.text == \"\"",
+            false,
+            "",
+            "there is no `body.status.text`: `body.status` is a text: \"degraded\"",
+        ),
         ("body.nothing.x == 1", false, "", "there is no `body.nothing.x`: `body.nothing` is null"),
         ("body.checks[7].ok", false, "", "there is no `body.checks[7]`"),
         ("body.status", false, "body.status = \"degraded\"", "the result is \"degraded\" (string), not true or false"),

@@ -264,7 +264,13 @@ impl<'a> Named<'a> {
                 match Value::resolve(inner, context) {
                     Ok(Value::Map(_) | Value::List(_)) => return Some(format!("there is no `{spelling}`")),
                     Ok(other) => {
-                        return Some(format!("there is no `{spelling}`: `{shorter}` is {}", kind(&other)));
+                        let is = kind(&other);
+                        let text = if matches!(other, Value::String(_)) {
+                            format!(": {}", show(&other))
+                        } else {
+                            String::new()
+                        };
+                        return Some(format!("there is no `{spelling}`: `{shorter}` is {is}{text}"));
                     }
                     Err(_) => (spelling, expr) = (shorter, inner),
                 }
