@@ -4,6 +4,8 @@
 //! and the simulated one implement the same. Every method says what it promises
 //! when it is called twice, because after a crash it will be.
 
+pub mod notes;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -260,3 +260,30 @@ fn a_suspended_app_says_so() {
     let output = Command::new(env!("CARGO_BIN_EXE_trueup")).arg("status").arg(shop.manifest()).output().unwrap();
     assert!(text(&output.stdout).contains("suspended: "), "{output:?}");
 }
+
+#[test]
+fn a_job_that_is_killed_is_told_of() {
+    let shop = Shop::new();
+    let deaf = "{builtin: {run: \"trap '' TERM; touch deaf-$TRUEUP_PROCESS; while :; do sleep 1; done\"}}";
+    shop.write(&deaf.replace("sleep 1", "sleep 0.1"), "");
+    let ready = |at_least: usize| {
+        let deaf = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("deaf-");
+        wait_for(|| {
+            let found = std::fs::read_dir(shop.root().join("releases/1")).unwrap().flatten();
+            (found.filter(deaf).count() >= at_least).then_some(())
+        });
+    };
+    assert_eq!(shop.command("reconcile").output().unwrap().status.code(), Some(0));
+    ready(2);
+    let quick = std::fs::read_to_string(shop.manifest()).unwrap().replace("stopTimeout: 5s", "stopTimeout: 300ms");
+    std::fs::write(shop.manifest(), quick.replace("count: 2", "count: 1")).unwrap();
+    let output = shop.command("reconcile").output().unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    let note = document.pointer("/items/0/tried/0/notes/0").and_then(serde_json::Value::as_str).unwrap_or_default();
+    assert!(note.contains("was killed"), "{document:#}");
+    let journal = std::fs::read_to_string(shop.state("journal.jsonl")).unwrap();
+    assert!(journal.contains("was killed"), "{journal}");
+    std::fs::write(shop.manifest(), quick.replace("count: 2", "count: 0")).unwrap();
+    let people = Command::new(env!("CARGO_BIN_EXE_trueup")).arg("reconcile").arg(shop.manifest()).output().unwrap();
+    assert!(text(&people.stdout).contains("was killed"), "{people:?}");
+}

@@ -4,7 +4,7 @@
 //! handle was opened, so a number used again is never hit. A zombie counts as dead. Begin at [`terminate`]
 //! for one process, at [`terminate_all`] for one that may leave others behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::proc;
 use crate::model::process::{ProcessId, ProcessTable};
+use crate::ports::notes::note;
 use crate::ports::{HostError, HostErrorKind};
 
 /// How long a killed process may take to be gone; only one that hangs in the kernel takes longer.
@@ -103,6 +104,7 @@ pub async fn terminate(process: ProcessId, grace: Duration) -> Result<(), HostEr
         return Ok(());
     }
     handle.send(Signal::KILL)?;
+    note(killed(process, grace));
     match timeout_at(deadline(KILL_WAIT), handle.gone()).await {
         Ok(ended) => ended,
         Err(_) => Err(immortal(&[process])),
@@ -123,6 +125,7 @@ where
     let end = deadline(grace.saturating_add(KILL_WAIT));
     // What was found once stays held: a process that leaves the family it was found by is still ended.
     let mut held: BTreeMap<ProcessId, Handle> = BTreeMap::new();
+    let mut told: BTreeSet<ProcessId> = BTreeSet::new();
     loop {
         let killing = Instant::now() >= patience;
         for process in look(find.clone()).await? {
@@ -139,6 +142,7 @@ where
         }
         if killing {
             held.values().try_for_each(|handle| handle.send(Signal::KILL))?;
+            held.keys().filter(|process| told.insert(**process)).for_each(|process| note(killed(*process, grace)));
         }
         match timeout_at(if killing { end } else { patience }, all_gone(&mut held)).await {
             Ok(waited) => waited?,
@@ -180,6 +184,11 @@ fn deadline(after: Duration) -> Instant {
     let now = Instant::now();
     // Far enough for "never" where the sum would overflow.
     now.checked_add(after).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)))
+}
+
+/// What people must know of a process whose job was cut off.
+pub fn killed(process: ProcessId, grace: Duration) -> String {
+    format!("{process} was killed: it had not ended {grace:?} after it was asked to")
 }
 
 fn immortal(processes: &[ProcessId]) -> HostError {

@@ -99,6 +99,9 @@ fn problems(app: &App, report: &PassReport) -> String {
     let mut text = String::new();
     let mut told: Vec<&Problem> = Vec::new();
     for tried in &report.tried {
+        for note in &tried.notes {
+            text.push_str(&Complaint::new(format!("{}: {note}", tried.action)).render_as_warning());
+        }
         let Some(problem) = &tried.problem else { continue };
         told.push(problem);
         // The message names the action, too; once is enough.

@@ -293,7 +293,14 @@ fn passed(before: &Scene, after: &Scene, outcome: Outcome, tried: Vec<Tried>) ->
 }
 
 fn tried(action: Action, reason: &str, millis: u64, problem: Option<Problem>) -> Tried {
-    Tried { action, reason: reason.to_owned(), began: noon(), took: Duration::from_millis(millis), problem }
+    Tried {
+        action,
+        reason: reason.to_owned(),
+        began: noon(),
+        took: Duration::from_millis(millis),
+        problem,
+        notes: Vec::new(),
+    }
 }
 
 fn restart(ordinal: u32) -> Action {

@@ -14,9 +14,11 @@ use tokio::time::{Instant, sleep};
 use super::descendants::{Family, KILL_GRACE, ends_by};
 use super::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal};
 use crate::host::proc::{identify, identify_child};
+use crate::host::signal::killed;
 use crate::model::names::MemberName;
 use crate::model::observed::MemberState;
 use crate::model::process::ProcessId;
+use crate::ports::notes::note;
 use crate::ports::{HostError, HostErrorKind};
 
 /// How long a worker that exits too quickly may go on being tried, beyond the time that a start takes.
@@ -167,6 +169,7 @@ impl<'a, D: Door> Act<'a, D> {
         }
         tracing::warn!(member = %self.member, process = %family.id(), timeout = ?self.stop_timeout, "killing a worker that does not end");
         self.signal(family, StopSignal::KILL).await?;
+        note(killed(family.id(), self.stop_timeout));
         if family.main_ends_by(Instant::now() + KILL_GRACE).await {
             return Ok(true);
         }
