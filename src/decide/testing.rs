@@ -90,6 +90,7 @@ pub fn running(ordinal: u32, release: &str) -> Worker {
         started: Some(seconds_before(noon(), 60)),
         evidence: evidence(Runs::Release { id: id(release) }),
         enabled: None,
+        outdated: false,
     }
 }
 
@@ -232,6 +233,7 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
             worker.process = Some(process(pid));
             worker.started = Some(now);
             worker.evidence = evidence(released);
+            worker.outdated = false;
             if matches!(manager, Manager::Systemd(_)) && starts {
                 worker.enabled = Some(true);
             }

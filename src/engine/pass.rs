@@ -409,7 +409,7 @@ impl<'a, H: Host> Pass<'a, H> {
     async fn ask(&mut self, observed: &mut Observed) {
         let answer = self.host.probe(self.app).await;
         let app = aimed(self.app, &observed.aim);
-        observed.health = verdict(&app, observed, &[answer]);
+        observed.health = verdict(self.host, &app, observed, vec![answer]).await;
         self.report.health_attempts += 1;
     }
 
