@@ -384,7 +384,8 @@ fn releases_are_listed_with_what_is_known_of_them_and_who_uses_them() {
     let mut pids: Vec<u64> =
         of("r2")["usedBy"].as_array().unwrap().iter().map(|user| user["process"]["pid"].as_u64().unwrap()).collect();
     let mut seen: Vec<u64> = place.processes().iter().map(|process| process.pid.0.into()).collect();
-    (pids.sort_unstable(), seen.sort_unstable());
+    pids.sort_unstable();
+    seen.sort_unstable();
     assert_eq!(pids, seen);
 
     let said = words(&place.run(&["releases", "shop", "shop.yaml"]));
