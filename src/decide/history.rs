@@ -62,7 +62,8 @@ fn add(pass: &mut PastPass, event: JournalEvent, at: Timestamp) {
         JournalEvent::PassEnded { outcome, summary } => {
             (pass.outcome, pass.summary) = (Some(outcome), Some(summary));
             // A clock that was set back took no time.
-            pass.took_ms = Some(u64::try_from(at.duration_since(pass.began).as_millis()).unwrap_or(0));
+            let took = u64::try_from(at.duration_since(pass.began).as_millis()).unwrap_or(0);
+            pass.took_ms = pass.trigger.is_some().then_some(took);
         }
     }
 }
@@ -137,6 +138,7 @@ mod tests {
         let passes = history(&app("shop"), lines, None);
         let [first, second] = <[PastPass; 2]>::try_from(passes).unwrap();
         assert_eq!((&first.trigger, first.actions.len(), first.actions[0].reason.as_str()), (&None, 1, ""));
+        assert_eq!((first.outcome.as_deref(), first.took_ms), (Some("converged"), None));
         assert_eq!((&second.outcome, second.took_ms, second.actions[0].took_ms), (&None, None, None));
     }
 
