@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::host::pass;
+use super::host::{on_this_host, pass};
 use super::load::{apps, select};
 use super::options::{Format, Selection};
 use super::output::{Output, yaml};
@@ -15,6 +15,7 @@ use super::render::problem::Complaint;
 use super::render::status::Entry;
 use super::render::{machine, markdown, preview, report, status as text};
 use super::{Failure, worst};
+use crate::decide::history::asked_to_end;
 use crate::decide::{explain, status as decide};
 use crate::engine::events::Silent;
 use crate::manifest::Loaded;
@@ -22,7 +23,7 @@ use crate::manifest::shape::{ApiVersion, Kind, Metadata, Spec};
 use crate::model::drift::{Blocker, Difference};
 use crate::model::observed::Aim;
 use crate::model::report::{Mode, PassReport, Problem};
-use crate::model::status::AppStatus;
+use crate::model::status::{AppStatus, Verdict};
 
 /// Shows what differs; 0: nothing, 1: something, 2: it could not be told.
 ///
@@ -54,8 +55,9 @@ pub fn status(selection: &Selection, output: Output) -> Result<u8, Failure> {
     }
     let loaded = select(selection)?;
     let reports = look(&loaded)?;
-    let found: Vec<(AppStatus, u8)> =
+    let mut found: Vec<(AppStatus, u8)> =
         loaded.iter().zip(&reports).map(|(one, report)| judged(one, report)).collect::<Result<_, _>>()?;
+    tell_who_drains(&loaded, &mut found)?;
     match output.format {
         Format::Text | Format::Markdown => {
             let entries: Vec<Entry<'_>> = loaded
@@ -76,6 +78,24 @@ pub fn status(selection: &Selection, output: Output) -> Result<u8, Failure> {
         }
     }
     Ok(worst(found.iter().map(|(_, code)| *code)))
+}
+
+/// Adds which workers were asked to end, by the journal: of a stale worker nothing else shows that.
+fn tell_who_drains(loaded: &[Loaded], found: &mut [(AppStatus, u8)]) -> Result<(), Failure> {
+    let is_stale = |status: &AppStatus| {
+        let mut members = status.workers.iter().flat_map(|group| &group.members);
+        members.any(|member| member.verdict == Verdict::Stale)
+    };
+    if !found.iter().any(|(status, _)| is_stale(status)) {
+        return Ok(());
+    }
+    on_this_host("trueup status", None, async |host| {
+        for (one, (status, _)) in loaded.iter().zip(found).filter(|(_, (status, _))| is_stale(status)) {
+            // Without its journal the status is as true as before, and says less.
+            let entries = host.journaled(&one.app.root).await.unwrap_or_default();
+            decide::mark_draining(status, &asked_to_end(&one.app.name, entries));
+        }
+    })
 }
 
 /// One pass that changes nothing.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::model::action::Action;
 use crate::model::history::{Decision, PastAction, PastPass};
 use crate::model::names::AppName;
+use crate::model::process::ProcessId;
 use crate::model::record::{JournalEntry, JournalEvent};
 
 /// The last `limit` passes of an App, the newest last; none: all of them.
@@ -27,6 +28,18 @@ pub fn history(app: &AppName, entries: Vec<JournalEntry>, limit: Option<usize>) 
     }
     let surplus = limit.map_or(0, |limit| passes.len().saturating_sub(limit));
     passes.split_off(surplus)
+}
+
+/// The processes that the last pass began to replace and has not done with, whether it goes on or was cut short.
+#[must_use]
+pub fn asked_to_end(app: &AppName, entries: Vec<JournalEntry>) -> Vec<ProcessId> {
+    let last = history(app, entries, Some(1)).pop();
+    let open = last.into_iter().flat_map(|pass| pass.actions).filter(|one| one.took_ms.is_none());
+    open.filter_map(|one| match one.action {
+        Action::RestartWorker { process, .. } => process,
+        _ => None,
+    })
+    .collect()
 }
 
 fn begun(entry: &JournalEntry) -> PastPass {

@@ -14,7 +14,7 @@ pub mod gate;
 pub mod health;
 pub mod history;
 pub mod inventory;
-mod making;
+pub mod making;
 pub mod operate;
 pub mod plan;
 mod retention;

@@ -56,6 +56,8 @@ fn stale(app: &App, observed: &Observed, service: &Service, state: &ServiceState
                 let other = serving.iter().find(|release| release.as_str() != app.release.id.as_str());
                 other.map(|other| (gentle, ServiceStale::Serves(other.clone())))
             }
+            // Nobody asked at this look, or it satisfied its gate and only does not answer any more.
+            None if was_not_asked(app, observed) || passed_since_switch(app, observed) => None,
             None => {
                 let older =
                     state.oldest.zip(observed.layout.link_changed).filter(|(oldest, switched)| oldest < switched);
@@ -71,6 +73,17 @@ fn stale(app: &App, observed: &Observed, service: &Service, state: &ServiceState
     by_release.or_else(by_config)
 }
 
+fn was_not_asked(app: &App, observed: &Observed) -> bool {
+    app.health.is_some() && observed.health.is_none()
+}
+
+/// The release passed its gate after `current` was last moved, and by us: its services had their turn before that.
+fn passed_since_switch(app: &App, observed: &Observed) -> bool {
+    let record = observed.record(&app.release.id).filter(|record| record.switched.is_some());
+    let proven = record.and_then(|record| record.proven);
+    proven.zip(observed.layout.link_changed).is_some_and(|(proven, switched)| proven > switched)
+}
+
 /// Renewed by anybody, as far as its manager shows, or by us, as we wrote down.
 fn last_renewed(observed: &Observed, service: &Service, state: &ServiceState) -> Option<Timestamp> {
     let noted = observed.renewed.iter().find(|noted| noted.service == service.name).map(|noted| noted.at);
@@ -80,4 +93,98 @@ fn last_renewed(observed: &Observed, service: &Service, state: &ServiceState) ->
 /// A reload, where it can be asked for one.
 fn gentlest(state: &ServiceState) -> Renewal {
     if state.can_reload { Renewal::Reload } else { Renewal::Restart }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::decide::testing::{app, id, noon, record, seconds_before, seen};
+    use crate::model::health::{HealthContract, HealthVerdict, Probe};
+    use crate::model::names::GroupName;
+    use crate::model::record::ReleaseRecord;
+    use crate::model::service::{ObservedService, ServiceManager};
+
+    /// php-fpm, told nothing since a switch two minutes ago, with processes from before it.
+    fn php_fpm() -> (App, Observed) {
+        let mut wanted = app("r2", vec![]);
+        let name = GroupName::new("php-fpm").unwrap();
+        wanted.services = vec![Service {
+            name: name.clone(),
+            manager: ServiceManager::Systemd { unit: "php8.2-fpm.service".to_owned() },
+            on_release: OnRelease::Auto,
+            timeout: Duration::from_secs(30),
+            restart_on: Vec::new(),
+        }];
+        wanted.health = Some(HealthContract {
+            probe: Probe::File { path: "/srv/app/health".into(), max_age: None },
+            timeout: Duration::from_secs(1),
+            attempts: 1,
+            interval: Duration::from_secs(1),
+            expect: Vec::new(),
+        });
+        let mut observed = seen("r2", vec![]);
+        let old = Some(seconds_before(noon(), 3600));
+        let state = ServiceState {
+            up: true,
+            oldest: old,
+            started: old,
+            renewed: old,
+            can_reload: true,
+            detail: String::new(),
+            warning: None,
+            children: 2,
+        };
+        observed.services = vec![ObservedService { service: name, seen: Ok(state) }];
+        observed.records = vec![record("r2", 60)];
+        observed.health = Some(HealthVerdict::unanswered("500"));
+        (wanted, observed)
+    }
+
+    fn because(app: &App, observed: &Observed) -> Option<ServiceStale> {
+        let mut difference = Difference::default();
+        drift(app, observed, &mut difference);
+        difference.drift.into_iter().find_map(|one| match one {
+            Drift::ServiceStale { because, .. } => Some(because),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn by_itself_a_service_is_stale_by_what_it_says_or_else_by_its_age() {
+        let (app, silent) = php_fpm();
+        let mut without_contract = app.clone();
+        without_contract.health = None;
+        let not_asked = Observed { health: None, ..silent.clone() };
+        let saying = |releases: &[&str]| {
+            let serving = releases.iter().map(|release| (*release).to_owned()).collect();
+            Observed { serving: Some(serving), ..silent.clone() }
+        };
+        let just_proven = ReleaseRecord { proven: Some(seconds_before(noon(), 60)), ..record("r2", 3) };
+        let proven = Observed { records: vec![just_proven.clone()], ..silent.clone() };
+        let adopted = ReleaseRecord { switched: None, ..just_proven };
+        let adopted = Observed { records: vec![adopted], ..silent.clone() };
+        let serves = |other: &str| Some(ServiceStale::Serves(other.to_owned()));
+        let rows = [
+            ("says the new one", &app, saying(&["r2"]), None),
+            ("some process says the old one", &app, saying(&["r1", "r2"]), serves("r1")),
+            ("does not say", &app, silent.clone(), Some(ServiceStale::OlderThanSwitch)),
+            ("was not asked", &app, not_asked.clone(), None),
+            ("cannot be asked", &without_contract, not_asked, Some(ServiceStale::OlderThanSwitch)),
+            ("was silent and good, and is silent", &app, proven.clone(), None),
+            (
+                "was good, and says the old one",
+                &app,
+                Observed { serving: saying(&["r1"]).serving, ..proven },
+                serves("r1"),
+            ),
+            ("somebody else moved the link", &app, adopted, Some(ServiceStale::OlderThanSwitch)),
+        ];
+        for (name, app, observed, expected) in rows {
+            assert_eq!(because(app, &observed), expected, "{name}");
+        }
+        let to_come = Observed { layout: seen("r1", vec![]).layout, ..saying(&["r1"]) };
+        assert_eq!((id("r2"), because(&app, &to_come)), (app.release.id.clone(), None));
+    }
 }

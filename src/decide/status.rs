@@ -12,6 +12,7 @@ use crate::decide::freshness::{Freshness, freshness};
 use crate::model::app::{App, WorkerGroup};
 use crate::model::drift::{Difference, Drift};
 use crate::model::observed::{Link, MemberState, Observed, ObservedGroup, Worker};
+use crate::model::process::ProcessId;
 use crate::model::service::ObservedService;
 use crate::model::status::{
     AppStatus, Condition, ConditionType, GroupNumbers, GroupStatus, Reason, ServiceStatus, Truth, Verdict, WorkerStatus,
@@ -102,6 +103,13 @@ pub fn unobserved(app: &App, generation: String, why: &str) -> AppStatus {
     }
 }
 
+/// Marks the members whose processes were asked to end.
+pub fn mark_draining(status: &mut AppStatus, asked: &[ProcessId]) {
+    for member in status.workers.iter_mut().flat_map(|group| &mut group.members) {
+        member.draining = member.process.is_some_and(|process| asked.contains(&process));
+    }
+}
+
 fn service_status(difference: &Difference, seen: &ObservedService) -> ServiceStatus {
     let stale = difference
         .drift
@@ -177,6 +185,7 @@ pub fn worker_status(app: &App, observed: &Observed, group: &WorkerGroup, worker
         started: worker.started,
         verdict,
         stale_because,
+        draining: false,
         evidence: worker.evidence.clone(),
         enabled: worker.enabled,
     }

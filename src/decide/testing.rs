@@ -135,6 +135,7 @@ pub fn record(name: &str, minutes: i64) -> ReleaseRecord {
 }
 
 /// What a successful action makes of a snapshot, one second later.
+#[expect(clippy::too_many_lines, reason = "one table")]
 pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
     let mut after = observed.clone();
     after.at = observed.at + 1.second();

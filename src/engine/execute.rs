@@ -16,7 +16,7 @@ use crate::engine::making::{Making, of_release};
 use crate::model::action::{Action, Phase, Plan, Step};
 use crate::model::app::{App, WorkerGroup};
 use crate::model::names::{GroupName, RelativePath, ReleaseId};
-use crate::model::observed::{Observed, Rung};
+use crate::model::observed::{Aim, Observed, Rung};
 use crate::model::process::{Known, START_GUARD};
 use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory, ReleaseRecord, Renewed};
 use crate::model::report::{Problem, Tried};
@@ -135,6 +135,10 @@ impl<'a, H: Host> Executor<'a, H> {
         let (result, notes) =
             match self.journal(JournalEvent::Begin { action: action.clone(), reason: reason.clone() }).await {
                 Ok(()) => collect(self.act(action, observed, switched)).await,
+                Err(error) if is_way_back(observed) => {
+                    warn!(%error, "cannot write the journal");
+                    collect(self.act(action, observed, switched)).await
+                }
                 Err(error) => (Err(error), Vec::new()),
             };
         let took = elapsed(began, self.host.now());
@@ -319,6 +323,11 @@ impl<'a, H: Host> Executor<'a, H> {
     fn stray_grace(&self) -> Duration {
         self.app.workers.iter().map(|group| group.stop_timeout).max().unwrap_or(Duration::from_secs(30))
     }
+}
+
+/// The way back is gone even where it cannot be written down.
+fn is_way_back(observed: &Observed) -> bool {
+    matches!(observed.aim, Aim::Back { .. })
 }
 
 /// Steps of one part go without another look in between.

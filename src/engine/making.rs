@@ -2,6 +2,8 @@
 //!
 //! A record never promises what is not on disk: `building` is written before the first file, `built` after the last.
 
+use tracing::warn;
+
 use crate::decide::gate;
 use crate::engine::execute::Executor;
 use crate::model::names::ReleaseId;
@@ -20,6 +22,9 @@ pub struct Making<'a, 'b, H> {
 
 impl<H: Host> Making<'_, '_, H> {
     /// Brings the files; a release without build steps is whole after that.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::ReleaseFailed`] where the source or the files are to blame.
     pub async fn fetch(&self) -> Result<(), HostError> {
         let Executor { host, app, .. } = self.executor;
         let begun = ReleaseRecord {
@@ -38,6 +43,9 @@ impl<H: Host> Making<'_, '_, H> {
     }
 
     /// Runs the commands of one stage and writes down that they have run.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::ReleaseFailed`] when one of them fails.
     pub async fn run(&self, stage: Stage) -> Result<(), HostError> {
         let Executor { host, app, .. } = self.executor;
         let mut record = self.latest().await?;
@@ -58,6 +66,9 @@ impl<H: Host> Making<'_, '_, H> {
     }
 
     /// Moves `current`, and remembers first what is to be run after that.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::ReleaseFailed`] when a command before the switch fails; else what the host refuses.
     pub async fn switch(&self, to: &ReleaseId) -> Result<(), HostError> {
         let Executor { host, app, .. } = self.executor;
         if !app.release.hooks.before_switch.is_empty() {
@@ -71,7 +82,11 @@ impl<H: Host> Making<'_, '_, H> {
         }
         // Before the switch: a release that is in force without this would not be judged.
         let record = self.latest().await?;
-        host.record(&app.root, &ReleaseRecord { switched: Some(host.now()), ..record }).await?;
+        match host.record(&app.root, &ReleaseRecord { switched: Some(host.now()), ..record }).await {
+            // It was judged in its time.
+            Err(error) if back => warn!(%error, "cannot write down that the release is switched to"),
+            written => written?,
+        }
         host.switch(&app.root, to).await
     }
 

@@ -12,6 +12,7 @@ use tracing::{Instrument, debug, info_span, warn};
 use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::gate;
+use crate::decide::making::is_whole;
 use crate::decide::plan::plan_for;
 use crate::engine::events::{Event, Listener};
 use crate::engine::execute::{Executor, Round, elapsed};
@@ -24,10 +25,10 @@ use crate::model::app::App;
 use crate::model::drift::{Difference, Stalled};
 use crate::model::health::HealthVerdict;
 use crate::model::observed::{Aim, Observed};
-use crate::model::record::{JournalEvent, Judge};
+use crate::model::record::{JournalEvent, Judge, ReleaseRecord};
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
-use crate::observe::{Probing, observe, observe_all, verdict};
-use crate::ports::{Host, HostError};
+use crate::observe::{Probing, hear, observe, observe_all};
+use crate::ports::{Host, HostError, HostErrorKind};
 
 /// The pause between two looks at something that changes by itself.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
@@ -207,6 +208,14 @@ impl<'a, H: Host> Pass<'a, H> {
         let round = Round { pass: &pass, listener: self.listener, interrupt: &self.request.interrupt };
         let mut observed = first;
         self.adopt(&mut observed).await;
+        // One answer may come from a process that is right, beside others that are not.
+        let probing = probing_after(&aimed(wish, &observed.aim), &observed);
+        if gate::is_on_trial(wish, &observed)
+            && probing != Probing::Not
+            && let Some(asked) = self.look(probing).await
+        {
+            observed = asked;
+        }
         let mut journaled = false;
         let mut patience = Patience::new(wish, host.now());
         let mut rounds =
@@ -249,9 +258,14 @@ impl<'a, H: Host> Pass<'a, H> {
             }
             rounds -= 1;
             if !journaled {
-                if let Err(error) = executor.journal(self.started()).await {
-                    self.problem(&error);
-                    break;
+                match executor.journal(self.started()).await {
+                    Ok(()) => {}
+                    // The way back is gone even where it cannot be written down.
+                    Err(error) if matches!(observed.aim, Aim::Back { .. }) => warn!(%error, "cannot write the journal"),
+                    Err(error) => {
+                        self.problem(&error);
+                        break;
+                    }
                 }
                 journaled = true;
             }
@@ -314,12 +328,25 @@ impl<'a, H: Host> Pass<'a, H> {
         if let Err(error) = executor.journal(JournalEvent::Quarantined { release, reason, by: Judge::Gate }).await {
             warn!(%error, "cannot write the journal");
         }
-        // A release that failed is worth less than the way back: on a full disk, that needs the room.
-        if let Err(error) = self.host.record(&executor.app.root, &record).await {
+        if let Err(error) = self.write_down(executor.app, observed, &record).await {
             self.problem(&error);
             return None;
         }
         self.look(Probing::Not).await
+    }
+
+    /// Writes a record of a release that failed. What there is of half a release is worth less than that: on a full
+    /// disk it gives its room.
+    async fn write_down(&self, app: &App, observed: &Observed, record: &ReleaseRecord) -> Result<(), HostError> {
+        let written = self.host.record(&app.root, record).await;
+        match written {
+            Err(error) if error.kind == HostErrorKind::Storage && !is_whole(app, observed) => {
+                warn!(%error, release = %record.id, "half a release is removed to make room");
+                self.host.remove(&app.root, &record.id).await?;
+                self.host.record(&app.root, record).await
+            }
+            written => written,
+        }
     }
 
     /// If the release that was gone back to is no healthier, the fault may be elsewhere: the other one is held
@@ -408,15 +435,15 @@ impl<'a, H: Host> Pass<'a, H> {
 
     async fn ask(&mut self, observed: &mut Observed) {
         let answer = self.host.probe(self.app).await;
-        let app = aimed(self.app, &observed.aim);
-        observed.health = verdict(self.host, &app, observed, vec![answer]).await;
+        hear(self.host, self.app, observed, vec![answer]).await;
         self.report.health_attempts += 1;
     }
 
     /// Asking may have taken long: what is reported is as true as it can be.
     async fn look_back(&mut self, observed: &mut Observed) {
         if let Some(last) = self.look(Probing::Not).await {
-            *observed = Observed { health: observed.health.clone(), ..last };
+            let (health, serving) = (observed.health.clone(), observed.serving.clone());
+            *observed = Observed { health, serving, ..last };
             self.report.remaining = diff(&aimed(self.app, &observed.aim), observed);
         }
     }

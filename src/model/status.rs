@@ -286,6 +286,9 @@ pub struct WorkerStatus {
     /// Why it is stale.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_because: Option<StaleBecause>,
+    /// It was asked to end, and finishes what it has in hand.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
     /// Which release it runs, and how that is known.
     pub evidence: Evidence,
     /// Whether it comes back after a reboot, where the manager has such a notion.

@@ -66,8 +66,13 @@ pub async fn observe_all<H: Host>(host: &H, apps: &[&App], probing: Probing) -> 
 
 type Answer = Result<ProbeAnswer, ProbeFailure>;
 
-/// Adds what the application says of itself.
-async fn hear<H: Host>(host: &H, app: &App, observed: &mut Observed, answers: Vec<Answer>) {
+/// Adds what the application says of itself, asked once or more often.
+pub async fn hear<H: Host>(
+    host: &H,
+    app: &App,
+    observed: &mut Observed,
+    answers: Vec<Result<ProbeAnswer, ProbeFailure>>,
+) {
     observed.serving = serving(&answers);
     let in_force = match &observed.layout.link {
         Link::Release { id } => Some(id.clone()),

@@ -11,7 +11,7 @@ use super::Host;
 
 const SETTLE: Duration = Duration::from_secs(30);
 /// The files of every release, by their path in it.
-const FILES: [(&str, &str); 5] = [
+pub const FILES: [(&str, &str); 5] = [
     ("artisan", include_str!("site/artisan")),
     ("worker.py", include_str!("site/worker.py")),
     ("wrapper.sh", include_str!("site/wrapper.sh")),
@@ -334,14 +334,23 @@ pub fn main_pid(host: &Host, unit: &str) -> u32 {
 ///
 /// The web root is `ROOT/current/public`, handed to php-fpm by its real path, so a switch needs no reload.
 pub fn serve(host: &Host, site: &Site<'_>) {
+    configure(host, site, "$realpath_root");
+    // The old nginx workers answer for a moment longer.
+    host.wait_until("nginx to serve the site", SETTLE, || {
+        host.run(&["curl", "-s", "http://localhost/"]).stdout.contains(r#""release""#)
+    });
+}
+
+/// The same for a site that need not have a release yet; `web_root` is `$realpath_root` or `$document_root`.
+pub fn configure(host: &Host, site: &Site<'_>, web_root: &str) {
     let config = format!(
         "server {{
             listen 80 default_server;
             root {root}/current/public;
             location / {{
                 include fastcgi_params;
-                fastcgi_param SCRIPT_FILENAME $realpath_root/index.php;
-                fastcgi_param DOCUMENT_ROOT $realpath_root;
+                fastcgi_param SCRIPT_FILENAME {web_root}/index.php;
+                fastcgi_param DOCUMENT_ROOT {web_root};
                 fastcgi_pass unix:/run/php/php8.2-fpm.sock;
             }}
         }}
@@ -351,8 +360,4 @@ pub fn serve(host: &Host, site: &Site<'_>) {
     host.run(&["rm", "-f", "/etc/nginx/sites-enabled/default"]).ok();
     host.write("/etc/nginx/sites-enabled/site", &config);
     host.run(&["systemctl", "reload-or-restart", "nginx.service"]).ok();
-    // The old nginx workers answer for a moment longer.
-    host.wait_until("nginx to serve the site", SETTLE, || {
-        host.run(&["curl", "-s", "http://localhost/"]).stdout.contains(r#""release""#)
-    });
 }

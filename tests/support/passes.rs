@@ -17,6 +17,7 @@ pub struct Manifest<'host> {
     name: String,
     root: String,
     release: String,
+    making: String,
     workers: Vec<String>,
     lines: Vec<String>,
     user: Option<String>,
@@ -30,6 +31,7 @@ impl<'host> Manifest<'host> {
             name: name.to_owned(),
             root: site.root().to_owned(),
             release: release.to_owned(),
+            making: String::new(),
             workers: Vec::new(),
             lines: Vec::new(),
             user: None,
@@ -61,6 +63,12 @@ impl<'host> Manifest<'host> {
         self
     }
 
+    /// Says how releases are made, in YAML's flow style: `source: {…}, build: […], keep: 2`.
+    pub fn made(mut self, keys: &str) -> Self {
+        self.making = format!(", {keys}");
+        self
+    }
+
     /// Forgets the workers, so that others can be said.
     pub fn without_workers(mut self) -> Self {
         self.workers.clear();
@@ -86,10 +94,10 @@ impl<'host> Manifest<'host> {
 
     /// Writes the manifest and returns its path.
     pub fn write(&self) -> String {
-        let Manifest { name, root, release, workers, lines, .. } = self;
+        let Manifest { name, root, release, making, workers, lines, .. } = self;
         let mut text = format!(
             "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: {name}}}\nspec:\n  root: {root}\n  \
-             release: {{id: {release}}}\n"
+             release: {{id: {release}{making}}}\n"
         );
         if !workers.is_empty() {
             text.push_str("  workers:\n");
@@ -215,6 +223,13 @@ pub fn action(value: &Value) -> String {
     let word = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
     match word("action").as_str() {
         "switchCurrent" => format!("switch {}", word("to")),
+        "liftQuarantine" => format!("lift {}", word("id")),
+        "fetchRelease" => format!("fetch {}", word("id")),
+        "linkShared" => format!("link {}", word("id")),
+        "runStage" => format!("{} {}", word("stage"), word("id")),
+        "renewService" => format!("{} {}", word("how"), word("service")),
+        "proveRelease" => format!("prove {}", word("id")),
+        "pruneRelease" => format!("prune {}", word("id")),
         "applyConfig" => format!("apply {} {}", word("group"), word("path")),
         "startWorker" => format!("start {}", word("member")),
         "restartWorker" => format!("restart {}", word("member")),

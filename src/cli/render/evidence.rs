@@ -62,6 +62,7 @@ pub fn state(status: &WorkerStatus) -> Cell {
 pub fn verdict(status: &WorkerStatus) -> Cell {
     match (status.verdict, &status.stale_because) {
         (Verdict::Fresh, _) => Cell::styled(GOOD, "fresh"),
+        (Verdict::Stale, _) if status.draining => Cell::styled(WARN, "stale, finishing its work"),
         (Verdict::Stale, Some(StaleBecause::Config(path))) => Cell::styled(WARN, format!("stale: {path}")),
         (Verdict::Stale, Some(StaleBecause::Command)) => Cell::styled(WARN, "stale: command"),
         (Verdict::Stale, _) => Cell::styled(WARN, "stale"),
