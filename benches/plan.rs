@@ -76,6 +76,7 @@ fn seen(app: &App, host: Host) -> Observed {
                     seen: format!("open file /srv/app/releases/{runs}/artisan"),
                 },
                 enabled: Some(true),
+                outdated: false,
             })
         })
         .collect();

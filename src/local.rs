@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::managers::sudoers::{Needed, spelled};
 use crate::model::app::{App, CommandLine};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
-use crate::model::observed::Layout;
+use crate::model::observed::{Layout, Unreadable};
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
 use crate::model::release::Stage;
@@ -31,6 +32,12 @@ use crate::ports::{
     Releases, Services,
 };
 use crate::releases;
+
+/// A lock is waited for this long before anybody is told.
+const SILENT_WAIT: Duration = Duration::from_secs(1);
+
+/// How long work that was told to stop may take to.
+const STOPPING: Duration = Duration::from_secs(1);
 
 /// More of a health command's answer than this is not read; the probe refuses what is longer than its own limit.
 const ANSWER_LIMIT: u64 = (1 << 20) + 1;
@@ -43,6 +50,8 @@ pub struct LocalHost {
     probes: Probes<ProbeCommands>,
     /// What others read about us in the lock.
     command: String,
+    /// Is told, in words, when a lock is waited for.
+    waiting: fn(&str),
     /// Copies of the locks that are held, for steps to inherit.
     locks: Arc<Mutex<BTreeMap<Root, OwnedFd>>>,
 }
@@ -62,6 +71,7 @@ impl LocalHost {
             probes: Probes::new(ProbeCommands { shim: shim.clone() }),
             shim,
             command: command.into(),
+            waiting: |_| {},
             locks: Arc::default(),
         }
     }
@@ -110,6 +120,12 @@ impl LocalHost {
         let lock = locks.get(&app.root).map(OwnedFd::try_clone).transpose();
         lock.map_err(|error| HostError::io("cannot hand the lock to the step", &error))
     }
+
+    /// The same, which tells `waiting` when a lock is waited for.
+    #[must_use]
+    pub fn telling(self, waiting: fn(&str)) -> Self {
+        Self { waiting, ..self }
+    }
 }
 
 /// Runs file-system work on a thread that may block.
@@ -126,6 +142,23 @@ impl Clock for LocalHost {
 
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
+    }
+
+    /// On a thread of the runtime's own, the runtime could not end before the work does.
+    async fn aside<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(&Arc<AtomicBool>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (stop, (done, mut answer)) = (Arc::new(AtomicBool::new(false)), tokio::sync::oneshot::channel());
+        let asked = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("aside".to_owned());
+        thread.spawn(move || done.send(work(&asked))).ok()?;
+        if let Ok(answer) = tokio::time::timeout(limit, &mut answer).await {
+            return answer.ok();
+        }
+        stop.store(true, Ordering::Relaxed);
+        tokio::time::timeout(STOPPING, answer).await.ok()?.ok()
     }
 }
 
@@ -173,7 +206,8 @@ impl Processes for LocalHost {
     }
 
     async fn facts(&self, pid: Pid) -> Look {
-        blocking(move || proc::look(pid)).await.unwrap_or(Look::Hidden)
+        let looked = blocking(move || proc::look(pid)).await;
+        looked.unwrap_or_else(|error| Look::Unreadable(Unreadable { message: error.message, help: error.help }))
     }
 
     fn own(&self) -> Pid {
@@ -256,7 +290,14 @@ impl Ledger for LocalHost {
     type Lock = HeldLock;
 
     async fn lock(&self, root: &Root, wait: Duration) -> Result<HeldLock, HostError> {
-        let lock = ledger::lock(root, wait, &self.command).await?;
+        let silent = wait.min(SILENT_WAIT);
+        let lock = match ledger::lock(root, silent, &self.command).await {
+            Err(held) if held.kind == HostErrorKind::TimedOut && wait > silent => {
+                (self.waiting)(&held.message);
+                ledger::lock(root, wait.saturating_sub(silent), &self.command).await?
+            }
+            lock => lock?,
+        };
         let copy = lock.try_clone().map_err(|error| HostError::io("cannot keep the lock", &error))?;
         self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(root.clone(), copy);
         Ok(HeldLock { _lock: lock, root: root.clone(), locks: Arc::clone(&self.locks) })

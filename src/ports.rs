@@ -4,8 +4,11 @@
 //! and the simulated one implement the same. Every method says what it promises
 //! when it is called twice, because after a crash it will be.
 
+pub mod notes;
+
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -100,6 +103,15 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// Waits.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
+    /// Does work that may take long without holding anything else up. After `limit` it is told to stop; none
+    /// when it does not, and is given up.
+    fn aside<T: Send + 'static>(
+        &self,
+        _limit: Duration,
+        work: impl FnOnce(&Arc<AtomicBool>) -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send {
+        async move { Some(work(&Arc::default())) }
+    }
 }
 
 /// The release directories and the link.
@@ -189,6 +201,8 @@ pub struct Listed {
     pub started: Option<(Timestamp, Duration)>,
     /// Whether it comes back after a reboot; none where the manager has no such notion.
     pub enabled: Option<bool>,
+    /// Its process was started with another command, environment or user than its group has now.
+    pub outdated: bool,
 }
 
 /// Who runs the workers: supervisord, systemd, or trueup itself.

@@ -73,7 +73,7 @@ async fn a_replaced_worker_runs_what_the_link_names_now() {
     site.replace(1, Some(first)).await.unwrap();
     let second = site.leader(1).await;
     assert_ne!(first, second);
-    assert_eq!(proc::identify(first.pid), None);
+    assert_eq!(proc::identify(first.pid), Ok(None));
     let cwd = proc::facts(second.pid).unwrap().summary.cwd;
     assert!(cwd.known().unwrap().path.ends_with("releases/2"));
     site.replace(1, Some(first)).await.unwrap();
@@ -98,7 +98,7 @@ async fn starts_side_by_side_make_one_process_each_and_lose_no_entry() {
 async fn a_number_used_again_is_never_signalled() {
     let site = Site::new(IDLE);
     let mut innocent = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-    let id = proc::identify(Pid(innocent.id())).unwrap();
+    let id = proc::identify(Pid(innocent.id())).unwrap().unwrap();
     // With a start that is not its own; then with its own, as whoever may write the file could forge it.
     for ticks in [id.start_ticks.0 - 1, id.start_ticks.0] {
         site.forge(1, id.pid.0, ticks);
@@ -130,7 +130,7 @@ async fn a_worker_belongs_to_the_apps_user() {
     std::fs::remove_file(site.state("workers.json")).unwrap();
     assert_eq!(site.leader(1).await, process, "by environment");
     site.stop(1).await.unwrap();
-    assert_eq!(proc::identify(process.pid), None);
+    assert_eq!(proc::identify(process.pid), Ok(None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +148,7 @@ async fn a_stop_ends_children_and_what_a_dead_wrapper_left() {
         });
         if wrapper_dies {
             support::local::kill(leader);
-            wait_for(|| proc::identify(leader.pid).is_none().then_some(()));
+            wait_for(|| proc::identify(leader.pid).unwrap().is_none().then_some(()));
             let listed = site.list().await;
             assert_eq!(listed[0].state, MemberState::Exited, "{listed:?}");
             site.start(1).await.unwrap();
@@ -157,7 +157,7 @@ async fn a_stop_ends_children_and_what_a_dead_wrapper_left() {
             site.stop(1).await.unwrap();
         }
         for id in family {
-            assert_ne!(proc::identify(id.pid), Some(id), "wrapper dies: {wrapper_dies}");
+            assert_ne!(proc::identify(id.pid), Ok(Some(id)), "wrapper dies: {wrapper_dies}");
         }
         site.stop(1).await.unwrap();
     }
@@ -169,7 +169,7 @@ async fn what_a_dead_member_above_the_count_left_is_listed_to_be_stopped() {
     site.start(9).await.unwrap();
     let leader = site.leader(9).await;
     support::local::kill(leader);
-    wait_for(|| proc::identify(leader.pid).is_none().then_some(()));
+    wait_for(|| proc::identify(leader.pid).unwrap().is_none().then_some(()));
     let listed = site.list().await;
     assert_eq!((listed[0].ordinal, listed[0].state), (9, MemberState::Running));
     assert_ne!(listed[0].pid, Some(leader.pid));
@@ -191,7 +191,7 @@ async fn a_worker_that_will_not_end_is_killed_after_its_stop_timeout() {
     site.stop(1).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
     assert!(site.log_until(1, |log| log.contains("asked")).contains("asked"));
-    assert_eq!(proc::identify(process.pid), None);
+    assert_eq!(proc::identify(process.pid), Ok(None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +207,7 @@ async fn a_worker_that_does_not_stay_up_says_why() {
     let listed = site.list().await;
     assert_eq!((listed[0].state, listed[0].pid), (MemberState::Exited, None));
     let child = std::fs::read_to_string(site.root().join("releases/1/pid")).unwrap();
-    assert_eq!(proc::identify(Pid(child.trim().parse().unwrap())), None, "what it started is ended");
+    assert_eq!(proc::identify(Pid(child.trim().parse().unwrap())), Ok(None), "what it started is ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,7 +229,7 @@ async fn an_ended_worker_leaves_no_zombie() {
     let site = Site::new("sleep 0.4");
     site.start(1).await.unwrap();
     let process = site.leader(1).await;
-    wait_for(|| proc::identify(process.pid).is_none().then_some(()));
+    wait_for(|| proc::identify(process.pid).unwrap().is_none().then_some(()));
     wait_for(|| proc::walk().unwrap().get(process.pid).is_none_or(|found| found.id != process).then_some(()));
     assert_eq!(site.list().await[0].state, MemberState::Exited);
 }

@@ -82,6 +82,18 @@ fn help_reads_well() {
 }
 
 #[test]
+fn help_is_a_verb_too() {
+    for verb in ["reconcile", "status"] {
+        assert_eq!(out(&run(&["help", verb])), out(&run(&[verb, "--help"])));
+    }
+    let place = place();
+    let written = in_place(place.path(), &["man", "--out", "made/for/it"]);
+    assert_eq!(written.status.code(), Some(0), "{}", err(&written));
+    assert!(place.path().join("made/for/it/trueup-reconcile.1").exists());
+    assert!(!place.path().join("made/for/it/trueup-help.1").exists());
+}
+
+#[test]
 fn the_version_is_one_line() {
     let output = run(&["--version"]);
     assert_eq!(output.status.code(), Some(0));

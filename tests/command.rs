@@ -54,7 +54,7 @@ async fn a_command_that_takes_too_long_is_ended_with_its_children() {
     assert_eq!(error.kind, HostErrorKind::TimedOut);
     assert!(error.message.contains("500ms") && error.message.ends_with("thinking"), "{error}");
     let child: u32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
-    assert_eq!(proc::identify(Pid(child)), None);
+    assert_eq!(proc::identify(Pid(child)), Ok(None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +63,7 @@ async fn what_a_command_left_running_ends_with_it() {
     let pid = site.root().join("pid");
     run(&site, &format!("sleep 600 & echo $! > {}", pid.display()), LONG).await.unwrap();
     let child: u32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
-    assert_eq!(proc::identify(Pid(child)), None);
+    assert_eq!(proc::identify(Pid(child)), Ok(None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,4 +106,24 @@ async fn a_command_runs_as_the_apps_user() {
     std::os::unix::fs::chown(site.root(), Some(65534), Some(65534)).unwrap();
     let error = run(&site, "echo again > /dev/stderr; id -un; exit 1", LONG).await.unwrap_err();
     assert!(error.message.ends_with("\nagain\nnobody"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_babbling_command_does_not_eat_the_memory() {
+    let site = Site::new("true");
+    let most = site.root().join("most");
+    let script = format!(
+        "import os, time
+piece = b'x' * (1 << 20)
+end, most = time.time() + 1.5, 0
+while time.time() < end:
+    os.write(1, piece)
+    most = max(most, os.fstat(1).st_size)
+open('{}', 'w').write(str(most))",
+        most.display()
+    );
+    let line = CommandLine::Arguments(vec!["python3".to_owned(), "-c".to_owned(), script]);
+    command::run(&shim(), &site.app, &line, LONG, None).await.unwrap();
+    let most: u64 = std::fs::read_to_string(most).unwrap().parse().unwrap();
+    assert!(most < 256 << 20, "{} MiB at once", most >> 20);
 }

@@ -435,6 +435,63 @@ fn the_schema_has_no_traps_for_editors() {
     }
 }
 
+#[test]
+fn a_long_line_is_shown_in_part() {
+    for before in [10, 1000, 70_000, 500_000] {
+        let text = app(&format!("  release: {{id: \"1\", requires: [\"{}\"], wrong: 1}}\n", "ä".repeat(before)));
+        let errors = load_text(&text).unwrap_err();
+        for shown in [errors.render(false, 80), errors.render(true, 80)] {
+            let plain = shown.replace('\u{1b}', "");
+            assert!(shown.len() < 5_000, "{before}: {} bytes", shown.len());
+            let line = text.lines().find(|line| line.contains("wrong")).unwrap();
+            let column = line.split("wrong").next().unwrap().chars().count() + 1;
+            assert!(plain.contains("wrong: 1") && shown.contains(&format!(":{column}")), "{before}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_echoed() {
+    let text = app(
+        "  release: {id: '1'}\n  health: {http: {url: \"http://user:hunter2@web/\", headers: {Authorization: \"Bearer hunter2\"}, wrong: 1}}\n",
+    );
+    let shown = load_text(&text).unwrap_err().render(false, 80);
+    assert!(shown.contains("wrong: 1") && shown.contains("Authorization: \"**************\""), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let block = app(
+        "  release: {id: '1'}\n  health:\n    http:\n      url: http://web/\n      headers:\n        X-Key: hunter2\n        Two: [a]\n",
+    );
+    let shown = load_text(&block).unwrap_err().render(false, 80);
+    assert!(shown.contains("X-Key") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_manifest_cannot_draw_on_the_terminal() {
+    let text = app("  release: {id: '1'}\n  wrong: \"\u{9b}2J\u{202e}x\"\n");
+    let shown = load_text(&text).unwrap_err().render(false, 80);
+    assert!(shown.contains("wrong") && !shown.contains(['\u{9b}', '\u{202e}']), "{shown:?}");
+}
+
+#[test]
+fn numbers_and_names_have_bounds() {
+    let rows = [
+        ("  release: {id: .hidden}\n", "begins with a dot", "name of one directory"),
+        (
+            "  release: {id: '1'}\n  workers: [{name: a, count: 10001, manager: {builtin: {run: x}}}]\n",
+            "10000",
+            "10000",
+        ),
+    ];
+    for (lines, message, help) in rows {
+        let errors = load_text(&app(lines)).unwrap_err();
+        assert!(errors.mistakes[0].message.contains(message), "{errors}");
+        let shown = errors.render(false, 200);
+        assert!(shown.contains("help") && shown.contains(help), "{shown}");
+    }
+    let most = "  release: {id: '1'}\n  workers: [{name: a, count: 10000, manager: {builtin: {run: x}}}]\n";
+    assert!(load_text(&app(most)).is_ok());
+}
+
 mod never_a_panic {
     use proptest::prelude::*;
 

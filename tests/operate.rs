@@ -102,7 +102,7 @@ impl Place {
     fn processes(&self) -> Vec<trueup::model::process::ProcessId> {
         let mark = ("TRUEUP_ROOT".to_owned(), self.root().display().to_string());
         let ours = |process: &trueup::model::process::ProcessId| {
-            let environment = proc::environment(*process);
+            let environment = proc::environment(*process).unwrap();
             environment.is_some_and(|found| found.known().is_some_and(|pairs| pairs.contains(&mark)))
         };
         proc::walk().unwrap().processes.into_iter().map(|process| process.id).filter(ours).collect()
@@ -384,7 +384,8 @@ fn releases_are_listed_with_what_is_known_of_them_and_who_uses_them() {
     let mut pids: Vec<u64> =
         of("r2")["usedBy"].as_array().unwrap().iter().map(|user| user["process"]["pid"].as_u64().unwrap()).collect();
     let mut seen: Vec<u64> = place.processes().iter().map(|process| process.pid.0.into()).collect();
-    (pids.sort_unstable(), seen.sort_unstable());
+    pids.sort_unstable();
+    seen.sort_unstable();
     assert_eq!(pids, seen);
 
     let said = words(&place.run(&["releases", "shop", "shop.yaml"]));

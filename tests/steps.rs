@@ -107,7 +107,7 @@ async fn a_step_that_takes_too_long_is_ended_with_all_that_it_started() {
     assert_eq!(error.kind, HostErrorKind::TimedOut);
     assert!(error.message.contains("500ms") && error.message.ends_with("thinking"), "{error}");
     let child: u32 = fs::read_to_string(site.root().join("releases/1/pid")).unwrap().trim().parse().unwrap();
-    assert_eq!(proc::identify(Pid(child)), None);
+    assert_eq!(proc::identify(Pid(child)).unwrap(), None);
     assert!(log(&site).contains("thinking\n== build 1/1: "), "{}", log(&site));
 }
 

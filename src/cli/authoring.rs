@@ -79,9 +79,11 @@ pub fn man(out: Option<&Path>, output: Output) -> Result<u8, Failure> {
         let place = out.map_or_else(|| "the standard output".to_owned(), |path| format!("`{}`", path.display()));
         Failure::Complaint(Complaint::new(format!("cannot write the manual to {place}")).cause(error.to_string()))
     };
-    let mut command = Cli::command();
+    // The page on `help` would say nothing.
+    let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     if let Some(directory) = out {
+        std::fs::create_dir_all(directory).map_err(failed)?;
         clap_mangen::generate_to(command, directory).map_err(failed)?;
         return Ok(0);
     }

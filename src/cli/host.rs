@@ -5,6 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Failure;
 use super::output::say;
 use super::render::problem::Complaint;
+use super::render::words::safe;
 use crate::engine::events::Listener;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::{Request, reconcile};
@@ -14,6 +15,8 @@ use crate::model::report::{Mode, PassReport};
 
 /// What others read about who holds a lock; a pass that only looks takes none.
 const HOLDER: &str = "trueup reconcile";
+/// More descriptors than the runtime opens as it begins.
+const RUNTIME_DESCRIPTORS: usize = 6;
 /// The exit code after a second wish to stop, as shells count SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -42,21 +45,33 @@ pub fn on_this_host<T>(
     interrupt: Option<&Interrupt>,
     work: impl AsyncFnOnce(&LocalHost) -> T,
 ) -> Result<T, Failure> {
+    spare_descriptors().map_err(|error| cannot_begin(&error))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| cannot_begin(&error))?;
     let done = runtime.block_on(async {
         if let Some(interrupt) = interrupt {
             listen_for_signals(interrupt).map_err(|error| cannot_begin(&error))?;
         }
-        Ok(work(&LocalHost::new(holder)).await)
+        Ok(work(&LocalHost::new(holder).telling(waiting)).await)
     });
     // Whatever still blocks, such as a read of a dead mount that ran out of time, changes nothing any more.
     runtime.shutdown_background();
     done
 }
 
+fn waiting(why: &str) {
+    say(&format!("waiting: {}\n", safe(why)));
+}
+
 fn cannot_begin(error: &std::io::Error) -> Failure {
-    Failure::Complaint(Complaint::new("a pass cannot begin").cause(error.to_string()))
+    let complaint = Complaint::new("a pass cannot begin").cause(error.to_string());
+    Failure::Complaint(complaint.help("is the limit of open files (`ulimit -n`) very low? A thousand are plenty"))
+}
+
+/// The runtime panics where its signals find no descriptors.
+fn spare_descriptors() -> std::io::Result<()> {
+    let spare = (0..RUNTIME_DESCRIPTORS).map(|_| std::fs::File::open("/dev/null"));
+    spare.collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 /// The first signal asks for an end between two steps, the second one ends everything at once.

@@ -12,7 +12,7 @@ pub mod operate;
 
 /// Reconciles web applications on plain Linux hosts with their manifests
 #[derive(Debug, Parser)]
-#[command(name = "trueup", version, max_term_width = 100, disable_help_subcommand = true, after_help = ABOUT)]
+#[command(name = "trueup", version, max_term_width = 100, after_help = ABOUT)]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]

@@ -64,10 +64,9 @@ fn last_proven<'a>(app: &App, layout: &Layout, records: &'a [ReleaseRecord]) -> 
 #[must_use]
 pub fn aimed<'a>(app: &'a App, aim: &Aim) -> Cow<'a, App> {
     let to = match aim {
-        Aim::Desired => return Cow::Borrowed(app),
         Aim::Back { to } => to,
         Aim::Halt { at: Some(at), .. } if *at != app.release.id => at,
-        Aim::Halt { .. } => return Cow::Borrowed(app),
+        Aim::Desired | Aim::Halt { .. } => return Cow::Borrowed(app),
     };
     let hooks = Hooks { before_switch: Vec::new(), after_switch: Vec::new(), ..app.release.hooks.clone() };
     // It was made, verified and migrated in its time: nothing of that is done again.

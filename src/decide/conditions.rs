@@ -144,7 +144,10 @@ fn drift(app: &App, difference: &Difference, groups: &[GroupStatus]) -> Vec<Obje
         }
     }
     let wanted: u32 = groups.iter().map(|group| group.desired).sum();
-    let of_wanted = |count: usize| format!("{count} of {wanted} workers");
+    let of_wanted = |count: usize| match wanted {
+        1 => "the worker".to_owned(),
+        _ => format!("{count} of {wanted} workers"),
+    };
     let does = |count: usize, one: &str, many: &str| if count == 1 { one.to_owned() } else { many.to_owned() };
     let stale = number(|drift| matches!(drift, Drift::WorkerStale { .. }));
     if stale > 0 {

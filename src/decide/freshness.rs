@@ -32,6 +32,9 @@ pub fn freshness(app: &App, observed: &Observed, group: &WorkerGroup, worker: &W
         }
         Runs::Unknown => return Freshness::Unknown,
     }
+    if worker.outdated {
+        return Freshness::Stale(StaleBecause::Command);
+    }
     for (path, content) in contents(app, observed, group) {
         let Some(since) = content.since() else { continue };
         match worker.started {

@@ -14,6 +14,7 @@ use crate::decide::select::select;
 use crate::model::action::Action;
 use crate::model::app::App;
 use crate::model::drift::{Difference, Drift, Settling};
+use crate::model::health::HealthVerdict;
 use crate::model::names::MemberName;
 use crate::model::observed::{Aim, Link, MemberState, Observed};
 use crate::model::process::ProcessId;
@@ -104,7 +105,7 @@ pub fn trial(app: &App, observed: &Observed) -> Trial {
             }
         }
     }
-    if let Some(why) = observed.health.as_ref().and_then(|verdict| verdict.complaint()) {
+    if let Some(why) = observed.health.as_ref().and_then(HealthVerdict::complaint) {
         against.push(why);
     }
     match (against.is_empty(), wait.is_zero()) {

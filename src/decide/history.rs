@@ -64,7 +64,7 @@ fn add(pass: &mut PastPass, event: JournalEvent, at: Timestamp) {
         JournalEvent::Begin { action, reason } => {
             pass.actions.push(PastAction { action, reason, took_ms: None, error: None });
         }
-        JournalEvent::Done { action, took_ms } => end(pass, action, took_ms, None),
+        JournalEvent::Done { action, took_ms, notes: _ } => end(pass, action, took_ms, None),
         JournalEvent::Failed { action, error, took_ms } => end(pass, action, took_ms, Some(error)),
         JournalEvent::Quarantined { release, reason, by } => {
             pass.decisions.push(Decision::Quarantined { release, reason, by });
@@ -75,7 +75,8 @@ fn add(pass: &mut PastPass, event: JournalEvent, at: Timestamp) {
         JournalEvent::PassEnded { outcome, summary } => {
             (pass.outcome, pass.summary) = (Some(outcome), Some(summary));
             // A clock that was set back took no time.
-            pass.took_ms = Some(u64::try_from(at.duration_since(pass.began).as_millis()).unwrap_or(0));
+            let took = u64::try_from(at.duration_since(pass.began).as_millis()).unwrap_or(0);
+            pass.took_ms = pass.trigger.is_some().then_some(took);
         }
     }
 }
@@ -127,7 +128,7 @@ mod tests {
             line("p1", 60, begin(start(1))),
             line("p1", 60, begin(start(2))),
             line("p1", 59, JournalEvent::Failed { action: start(2), error: "no".to_owned(), took_ms: 900 }),
-            line("p1", 58, JournalEvent::Done { action: start(1), took_ms: 1800 }),
+            line("p1", 58, JournalEvent::Done { action: start(1), took_ms: 1800, notes: Vec::new() }),
             line("p1", 57, ended("failed")),
         ];
         let [pass] = <[PastPass; 1]>::try_from(history(&app("shop"), lines, None)).unwrap();
@@ -142,7 +143,7 @@ mod tests {
     #[test]
     fn what_was_cut_off_at_either_end_stays_unknown() {
         let lines = vec![
-            line("p1", 60, JournalEvent::Done { action: start(1), took_ms: 5 }),
+            line("p1", 60, JournalEvent::Done { action: start(1), took_ms: 5, notes: Vec::new() }),
             line("p1", 60, ended("converged")),
             line("p2", 30, started()),
             line("p2", 30, begin(start(1))),
@@ -150,6 +151,7 @@ mod tests {
         let passes = history(&app("shop"), lines, None);
         let [first, second] = <[PastPass; 2]>::try_from(passes).unwrap();
         assert_eq!((&first.trigger, first.actions.len(), first.actions[0].reason.as_str()), (&None, 1, ""));
+        assert_eq!((first.outcome.as_deref(), first.took_ms), (Some("converged"), None));
         assert_eq!((&second.outcome, second.took_ms, second.actions[0].took_ms), (&None, None, None));
     }
 

@@ -121,8 +121,9 @@ mod tests {
     }
 
     fn with(records: &[ReleaseRecord], one: ReleaseRecord) -> Vec<ReleaseRecord> {
-        let others = records.iter().filter(|record| record.id != one.id).cloned();
-        others.chain([one.clone()]).collect()
+        let mut all: Vec<ReleaseRecord> = records.iter().filter(|record| record.id != one.id).cloned().collect();
+        all.push(one);
+        all
     }
 
     #[test]

@@ -172,6 +172,7 @@ fn reason(drift: &Drift) -> String {
             (state, _) => state.to_string(),
         },
         Drift::WorkerStale { because: StaleBecause::Config(path), .. } => format!("started before {path} changed"),
+        Drift::WorkerStale { because: StaleBecause::Command, .. } => "its command has changed".to_owned(),
         Drift::WorkerStale { evidence, desired, .. } => match &evidence.runs {
             // Of these there is one for every worker: pieces are joined in one allocation.
             Runs::Release { id } => ["runs ", id.as_str(), " (", &evidence.seen, ")"].concat(),
@@ -184,10 +185,12 @@ fn reason(drift: &Drift) -> String {
             Runs::AfterSwitch | Runs::Unknown => format!("does not run {desired} ({})", evidence.seen),
         },
         Drift::WorkerUnknown { evidence, .. } => format!("runs nobody knows what: {}", evidence.seen),
-        Drift::WorkerSurplus { count, state, .. } => format!("{state}, and {count} are wanted"),
+        Drift::WorkerSurplus { count, state, .. } => {
+            format!("{state}, and {count} {} wanted", if *count == 1 { "is" } else { "are" })
+        }
         Drift::WorkerNotEnabled { .. } => "would not come back after a reboot".to_owned(),
         Drift::StrayRunning { stray } => match &stray.orphan_of {
-            Some(group) => format!("left behind by a dead supervisord of {group}: {}", stray.command),
+            Some(group) => format!("left behind by a former {group}: {} ({})", stray.command, stray.evidence.seen),
             None => format!("owned by no group: {} ({})", stray.command, stray.evidence.seen),
         },
     }

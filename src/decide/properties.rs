@@ -130,6 +130,7 @@ fn build(link: Link, seeds: &[GroupSeed], stop_strays: bool, strays: u32, helple
                     .then(|| seconds_before(noon(), if *runs == Runs::Unknown { age + 2 } else { *age })),
                 evidence: evidence(runs.clone()),
                 enabled: matches!(wanted.manager, Manager::Systemd(_)).then_some(*enabled),
+                outdated: matches!(wanted.manager, Manager::Builtin(_)) && *enabled,
             }
         });
         let members: Vec<Worker> = members.collect();

@@ -90,6 +90,7 @@ pub fn running(ordinal: u32, release: &str) -> Worker {
         started: Some(seconds_before(noon(), 60)),
         evidence: evidence(Runs::Release { id: id(release) }),
         enabled: None,
+        outdated: false,
     }
 }
 
@@ -134,6 +135,7 @@ pub fn record(name: &str, minutes: i64) -> ReleaseRecord {
 }
 
 /// What a successful action makes of a snapshot, one second later.
+#[expect(clippy::too_many_lines, reason = "one table")]
 pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
     let mut after = observed.clone();
     after.at = observed.at + 1.second();
@@ -232,6 +234,7 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
             worker.process = Some(process(pid));
             worker.started = Some(now);
             worker.evidence = evidence(released);
+            worker.outdated = false;
             if matches!(manager, Manager::Systemd(_)) && starts {
                 worker.enabled = Some(true);
             }

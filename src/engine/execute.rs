@@ -21,6 +21,7 @@ use crate::model::observed::{Aim, Observed, Rung};
 use crate::model::process::{Known, START_GUARD};
 use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory, ReleaseRecord, Renewed};
 use crate::model::report::{Problem, Tried};
+use crate::ports::notes::collect;
 use crate::ports::{GroupOf, Host, HostError, HostErrorKind};
 
 /// How long a step of `restartOn` may take.
@@ -132,20 +133,24 @@ impl<'a, H: Host> Executor<'a, H> {
         let began = self.host.now();
         let Step { action, reason, .. } = step;
         self.tell(&Event::Begun { action: action.clone(), reason: reason.clone() });
-        let result = match self.journal(JournalEvent::Begin { action: action.clone(), reason: reason.clone() }).await {
-            Ok(()) => self.act(action, observed, switched).await,
-            Err(error) if goes_on_unjournaled(self.app, observed) => {
-                warn!(%error, "cannot write the journal");
-                self.act(action, observed, switched).await
-            }
-            Err(error) => Err(error),
-        };
+        let (result, notes) =
+            match self.journal(JournalEvent::Begin { action: action.clone(), reason: reason.clone() }).await {
+                Ok(()) => collect(self.act(action, observed, switched)).await,
+                Err(error) if goes_on_unjournaled(self.app, observed) => {
+                    warn!(%error, "cannot write the journal");
+                    collect(self.act(action, observed, switched)).await
+                }
+                Err(error) => (Err(error), Vec::new()),
+            };
         let took = elapsed(began, self.host.now());
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (event, entry) = match &result {
             Ok(()) => {
                 info!(%action, took_ms, "done");
-                (Event::Done { action: action.clone(), took }, JournalEvent::Done { action: action.clone(), took_ms })
+                (
+                    Event::Done { action: action.clone(), took },
+                    JournalEvent::Done { action: action.clone(), took_ms, notes: notes.clone() },
+                )
             }
             Err(error) => {
                 warn!(%action, took_ms, %error, "failed");
@@ -165,7 +170,7 @@ impl<'a, H: Host> Executor<'a, H> {
             let lasting = error.is_lasting();
             Problem { message: format!("{action}: {error}"), help: error.help, lasting }
         });
-        Tried { action: action.clone(), reason: reason.clone(), began, took, problem }
+        Tried { action: action.clone(), reason: reason.clone(), began, took, problem, notes }
     }
 
     async fn act(&self, action: &Action, observed: &Observed, switched: Option<Timestamp>) -> Result<(), HostError> {

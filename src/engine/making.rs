@@ -22,6 +22,9 @@ pub struct Making<'a, 'b, H> {
 
 impl<H: Host> Making<'_, '_, H> {
     /// Brings the files; a release without build steps is whole after that.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::ReleaseFailed`] where the source or the files are to blame.
     pub async fn fetch(&self) -> Result<(), HostError> {
         let Executor { host, app, .. } = self.executor;
         let begun = ReleaseRecord {
@@ -40,6 +43,9 @@ impl<H: Host> Making<'_, '_, H> {
     }
 
     /// Runs the commands of one stage and writes down that they have run.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::ReleaseFailed`] when one of them fails.
     pub async fn run(&self, stage: Stage) -> Result<(), HostError> {
         let Executor { host, app, .. } = self.executor;
         let mut record = self.latest().await?;
@@ -60,6 +66,9 @@ impl<H: Host> Making<'_, '_, H> {
     }
 
     /// Moves `current`, and remembers first what is to be run after that.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::ReleaseFailed`] when a command before the switch fails; else what the host refuses.
     pub async fn switch(&self, to: &ReleaseId) -> Result<(), HostError> {
         let Executor { host, app, .. } = self.executor;
         if !app.release.hooks.before_switch.is_empty() {

@@ -434,7 +434,7 @@ impl<'a, H: Host> Pass<'a, H> {
 
     async fn ask(&mut self, observed: &mut Observed) {
         let answer = self.host.probe(self.app).await;
-        hear(self.app, observed, &[answer]);
+        hear(self.host, self.app, observed, vec![answer]).await;
         self.report.health_attempts += 1;
     }
 

@@ -32,8 +32,8 @@ const ERROR_LINES: usize = 20;
 /// Output beyond this is thrown away while the command runs, so that a babbling one does not eat the memory.
 const OUTPUT_CEILING: u64 = 32 * 1024 * 1024;
 
-/// How often that is looked after.
-const OUTPUT_CHECK: Duration = Duration::from_millis(500);
+/// How often that is looked after: a program writes at most some tens of megabytes meanwhile.
+const OUTPUT_CHECK: Duration = Duration::from_millis(10);
 
 /// One command to be run.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ pub(super) async fn execute_heard(
     };
     let limit = Instant::now().checked_add(job.timeout);
     let mut child = shim.start(launch).await?;
-    let first = child.id().map(Pid).and_then(proc::identify_child);
+    let first = child.id().map(Pid).map(proc::identify_child).transpose()?.flatten();
     let session = child.id().map(Pid);
     let mut check = tokio::time::interval(OUTPUT_CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -159,7 +159,7 @@ pub(super) async fn execute_heard(
             }
         }
     };
-    let rest = move |table: &ProcessTable| in_session(table, first, session);
+    let rest = move |table: &ProcessTable| Ok(in_session(table, first, session));
     let ended = signal::terminate_all(rest, COMMAND_GRACE).await;
     output.heard_by(transcript.as_deref_mut())?;
     let tail = match transcript {
@@ -176,6 +176,11 @@ pub(super) async fn execute_heard(
     ended?;
     let output = match job.output {
         Wanted::Tail => tail,
+        // The end of it would be taken for the whole.
+        Wanted::Answer(_) if output.cut => {
+            let message = format!("`{name}` printed more than {} MiB", OUTPUT_CEILING >> 20);
+            return Err(HostError::new(HostErrorKind::Other, message).with_help("let it print its answer only"));
+        }
         Wanted::Answer(limit) => output.last(limit)?,
     };
     Ok(Ended { status, output })
@@ -224,11 +229,15 @@ pub fn quote(output: &str) -> String {
 }
 
 /// What a command prints: a file in memory. Unlike a pipe it does not kill the command when trueup is
-/// killed, is not kept open by what the command leaves behind, and works on a full disk.
+/// killed, is not kept open by what the command leaves behind, and works on a full disk. Nothing in the kernel bounds
+/// it without harm: a limit of file sizes holds for every file that the command writes, and a sealed size fails its
+/// writes. So it is looked at often, and cut.
 struct Output {
     file: File,
     /// So much of it stands in the transcript.
     heard: u64,
+    /// Something was thrown away.
+    cut: bool,
 }
 
 impl Output {
@@ -237,7 +246,7 @@ impl Output {
         let file = rustix::fs::memfd_create("trueup-output", MemfdFlags::CLOEXEC).map_err(failed)?;
         // Also those that open `/dev/stderr` anew write at its end.
         rustix::fs::fcntl_setfl(&file, OFlags::APPEND).map_err(failed)?;
-        Ok(Self { file: File::from(file), heard: 0 })
+        Ok(Self { file: File::from(file), heard: 0, cut: false })
     }
 
     fn writer(&self) -> Result<OwnedFd, HostError> {
@@ -265,6 +274,7 @@ impl Output {
     fn bound(&mut self) -> Result<(), HostError> {
         if self.length()? > OUTPUT_CEILING {
             self.heard = 0;
+            self.cut = true;
             self.file.set_len(0).map_err(|error| HostError::io("cannot shorten the output", &error))?;
         }
         Ok(())

@@ -2,11 +2,12 @@
 //!
 //! Nothing in here knows releases or managers. [`proc`] reads, [`signal`] ends processes,
 //! [`spawn`] starts them through a shim of our own, [`command`] runs one of an App's commands,
-//! [`steps`] those of one stage of a release, [`users`] says whom all that belongs to, [`https`] is what all
-//! HTTPS clients need.
+//! [`steps`] those of one stage of a release, [`kept`] reads a file of `ROOT/.trueup`, [`users`] says whom all that
+//! belongs to, [`https`] is what all HTTPS clients need.
 
 pub mod command;
 pub mod https;
+pub mod kept;
 pub mod log;
 mod mask;
 pub mod proc;

@@ -4,7 +4,7 @@
 //! handle was opened, so a number used again is never hit. A zombie counts as dead. Begin at [`terminate`]
 //! for one process, at [`terminate_all`] for one that may leave others behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::proc;
 use crate::model::process::{ProcessId, ProcessTable};
+use crate::ports::notes::note;
 use crate::ports::{HostError, HostErrorKind};
 
 /// How long a killed process may take to be gone; only one that hangs in the kernel takes longer.
@@ -33,7 +34,7 @@ impl Handle {
     /// Must be called within the runtime.
     ///
     /// # Errors
-    /// The kernel has no such handles (before Linux 5.3) or no more of them.
+    /// The kernel has no such handles (before Linux 5.3) or no more of them, or nobody can tell which process it is.
     pub fn open(process: ProcessId) -> Result<Option<Self>, HostError> {
         let failed = |error: std::io::Error| HostError::io(format!("cannot take hold of {process}"), &error);
         let Some(pid) = raw_pid(process) else { return Ok(None) };
@@ -43,7 +44,7 @@ impl Handle {
             Err(error) => return Err(failed(error.into())),
         };
         // Only now: what carries the right start time after the opening was there before it, too.
-        if proc::identify(process.pid) != Some(process) {
+        if proc::identify(process.pid)? != Some(process) {
             return Ok(None);
         }
         #[expect(
@@ -103,6 +104,7 @@ pub async fn terminate(process: ProcessId, grace: Duration) -> Result<(), HostEr
         return Ok(());
     }
     handle.send(Signal::KILL)?;
+    note(killed(process, grace));
     match timeout_at(deadline(KILL_WAIT), handle.gone()).await {
         Ok(ended) => ended,
         Err(_) => Err(immortal(&[process])),
@@ -114,15 +116,16 @@ pub async fn terminate(process: ProcessId, grace: Duration) -> Result<(), HostEr
 /// a thread of its own and may read files. This process itself is never signalled.
 ///
 /// # Errors
-/// Not permitted, or something does not even die when killed.
+/// Not permitted, `find` fails, or something does not even die when killed.
 pub async fn terminate_all<F>(find: F, grace: Duration) -> Result<(), HostError>
 where
-    F: Fn(&ProcessTable) -> Vec<ProcessId> + Clone + Send + 'static,
+    F: Fn(&ProcessTable) -> Result<Vec<ProcessId>, HostError> + Clone + Send + 'static,
 {
     let patience = deadline(grace);
     let end = deadline(grace.saturating_add(KILL_WAIT));
     // What was found once stays held: a process that leaves the family it was found by is still ended.
     let mut held: BTreeMap<ProcessId, Handle> = BTreeMap::new();
+    let mut told: BTreeSet<ProcessId> = BTreeSet::new();
     loop {
         let killing = Instant::now() >= patience;
         for process in look(find.clone()).await? {
@@ -139,12 +142,14 @@ where
         }
         if killing {
             held.values().try_for_each(|handle| handle.send(Signal::KILL))?;
+            held.keys().filter(|process| told.insert(**process)).for_each(|process| note(killed(*process, grace)));
         }
         match timeout_at(if killing { end } else { patience }, all_gone(&mut held)).await {
             Ok(waited) => waited?,
             Err(_) if Instant::now() >= end => {
-                let left =
-                    held.keys().copied().filter(|left| proc::identify(left.pid) == Some(*left)).collect::<Vec<_>>();
+                // One that cannot be looked at has not been seen to end.
+                let lives = |left: &ProcessId| proc::identify(left.pid).map_or(true, |now| now == Some(*left));
+                let left: Vec<ProcessId> = held.keys().copied().filter(lives).collect();
                 return if left.is_empty() { Ok(()) } else { Err(immortal(&left)) };
             }
             Err(_) => {}
@@ -163,9 +168,9 @@ async fn all_gone(held: &mut BTreeMap<ProcessId, Handle>) -> Result<(), HostErro
 
 async fn look<F>(find: F) -> Result<Vec<ProcessId>, HostError>
 where
-    F: Fn(&ProcessTable) -> Vec<ProcessId> + Send + 'static,
+    F: Fn(&ProcessTable) -> Result<Vec<ProcessId>, HostError> + Send + 'static,
 {
-    let found = tokio::task::spawn_blocking(move || proc::walk().map(|table| find(&table))).await;
+    let found = tokio::task::spawn_blocking(move || find(&proc::walk()?)).await;
     found.map_err(|error| HostError::new(HostErrorKind::Other, format!("cannot look for processes: {error}")))?
 }
 
@@ -179,6 +184,11 @@ fn deadline(after: Duration) -> Instant {
     let now = Instant::now();
     // Far enough for "never" where the sum would overflow.
     now.checked_add(after).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)))
+}
+
+/// What people must know of a process whose job was cut off.
+pub fn killed(process: ProcessId, grace: Duration) -> String {
+    format!("{process} was killed: it had not ended {grace:?} after it was asked to")
 }
 
 fn immortal(processes: &[ProcessId]) -> HostError {
@@ -230,7 +240,7 @@ mod tests {
         let id = child.process();
         let earlier = ProcessId { start_ticks: StartTicks(id.start_ticks.0 - 1), ..id };
         terminate(earlier, Duration::ZERO).await.unwrap();
-        terminate_all(move |_| vec![earlier], Duration::ZERO).await.unwrap();
+        terminate_all(move |_| Ok(vec![earlier]), Duration::ZERO).await.unwrap();
         assert!(child.try_wait().unwrap().is_none(), "it was signalled");
         terminate(id, Duration::ZERO).await.unwrap();
         child.wait().unwrap();
@@ -243,7 +253,7 @@ mod tests {
         let handle = Handle::open(id).unwrap().unwrap();
         handle.send(Signal::KILL).unwrap();
         handle.gone().await.unwrap();
-        assert_eq!(proc::identify(id.pid), None, "nobody has waited for it yet: a zombie");
+        assert_eq!(proc::identify(id.pid), Ok(None), "nobody has waited for it yet: a zombie");
         assert!(Handle::open(id).unwrap().is_none());
         terminate(id, Duration::from_mins(1)).await.unwrap();
         child.wait().unwrap();
@@ -267,14 +277,14 @@ print(child, flush=True)
 time.sleep(600)
 ";
         let (mut parent, line) = ready(script);
-        let (top, child) = (parent.process(), proc::identify(Pid(line.parse().unwrap())).unwrap());
+        let (top, child) = (parent.process(), proc::identify(Pid(line.parse().unwrap())).unwrap().unwrap());
         let family = move |table: &ProcessTable| {
             let mut ids: Vec<ProcessId> = table.descendants(top.pid).iter().map(|process| process.id).collect();
             ids.extend(table.get(top.pid).filter(|process| !process.zombie).map(|process| process.id));
-            ids
+            Ok(ids)
         };
         terminate_all(family, Duration::from_millis(200)).await.unwrap();
         assert_eq!(parent.wait().unwrap().signal(), Some(15));
-        assert_eq!(proc::identify(child.pid), None);
+        assert_eq!(proc::identify(child.pid), Ok(None));
     }
 }

@@ -274,7 +274,7 @@ fn become_command(report: &OwnedFd) -> Result<std::convert::Infallible, Failure>
         Failure::new(format_args!("cannot change into `{}`", directory.display()), &error, help)
     })?;
     let mut command = std::process::Command::new(&program);
-    if let Some(own) = proc::identify(Pid(std::process::id())) {
+    if let Ok(Some(own)) = proc::identify(Pid(std::process::id())) {
         command.env(PROCESS_VARIABLE, process_mark(own));
     }
     let error = command.args(arguments).exec();

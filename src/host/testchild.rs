@@ -33,7 +33,7 @@ impl TestChild {
 
     /// Number and start.
     pub(crate) fn process(&self) -> ProcessId {
-        proc::identify(Pid(self.id())).expect("it runs")
+        proc::identify(Pid(self.id())).expect("it can be looked at").expect("it runs")
     }
 }
 

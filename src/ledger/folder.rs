@@ -10,9 +10,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, Dir, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use crate::host::kept::not_plain;
 use crate::model::names::Root;
 use crate::ports::HostError;
 
@@ -29,7 +30,13 @@ pub(super) struct Folder {
 impl Folder {
     /// Opens the folder, making it (mode 0750) if need be.
     pub(super) fn open(root: &Root) -> Result<Self, HostError> {
-        let above = above(root).map_err(|error| HostError::io(format!("cannot open the root `{root}`"), &error))?;
+        let above = above(root).map_err(|error| {
+            let failed = HostError::io(format!("cannot open the root `{root}`"), &error);
+            match error.kind() {
+                io::ErrorKind::NotFound => failed.with_help("make it, or correct `spec.root` in the manifest"),
+                _ => failed,
+            }
+        })?;
         let owner =
             owner(&above).map_err(|error| HostError::io(format!("cannot look at the root `{root}`"), &error))?;
         Self::made(&above, NAME, root.state(), owner)
@@ -200,11 +207,10 @@ fn above(root: &Root) -> io::Result<OwnedFd> {
 
 /// Refuses what is no regular file, and a second name of a file that lives elsewhere.
 fn plain(opened: OwnedFd) -> io::Result<File> {
-    let found = rustix::fs::fstat(&opened)?;
-    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_nlink > 1 {
-        return Err(io::Error::other("not a plain file of its own"));
+    match not_plain(&opened)? {
+        Some(damage) => Err(io::Error::other(damage)),
+        None => Ok(File::from(opened)),
     }
-    Ok(File::from(opened))
 }
 
 #[cfg(test)]

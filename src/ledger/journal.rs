@@ -130,8 +130,12 @@ mod tests {
             JournalEvent::PassStarted { release: r2.clone(), trigger: "command".to_owned(), pid: 12 },
             JournalEvent::Begin { action: Action::SwitchCurrent { to: r2 }, reason: "line\nbreak".to_owned() },
             JournalEvent::Begin { action: restart.clone(), reason: String::new() },
-            JournalEvent::Done { action: restart, took_ms: 12 },
-            JournalEvent::Done { action: Action::RestartWorker { group, member, process: None }, took_ms: 1 },
+            JournalEvent::Done { action: restart, took_ms: 12, notes: vec!["pid 7 was killed".to_owned()] },
+            JournalEvent::Done {
+                action: Action::RestartWorker { group, member, process: None },
+                took_ms: 1,
+                notes: Vec::new(),
+            },
             JournalEvent::Failed { action: Action::StopStray { process }, error: "no".to_owned(), took_ms: 3 },
             JournalEvent::PassEnded { outcome: "failed".to_owned(), summary: "one of two".to_owned() },
         ];

@@ -1,9 +1,10 @@
 //! The memory of one App: one JSON document, replaced whole.
 
-use std::io::{self, Read};
+use std::io;
 
 use super::blocking;
 use super::folder::Folder;
+use crate::host::kept::{self, Kept};
 use crate::model::names::Root;
 use crate::model::record::Memory;
 use crate::ports::{HostError, HostErrorKind};
@@ -17,34 +18,18 @@ const NEW: &str = "memory.json.new";
 pub async fn recall(root: &Root) -> Memory {
     let file = root.state().join(NAME);
     let root = root.clone();
-    let bytes = match blocking(move || bytes(&root)).await {
-        Ok(Ok(None)) => return Memory::default(),
-        Ok(Ok(Some(bytes))) => bytes,
-        Ok(Err(error)) => {
-            tracing::warn!(file = %file.display(), %error, "cannot read the memory: it counts as empty");
-            return Memory::default();
-        }
-        Err(error) => {
-            tracing::warn!(file = %file.display(), %error, "cannot read the memory: it counts as empty");
-            return Memory::default();
-        }
+    let why = match blocking(move || kept::read(&root, NAME)).await {
+        Ok(Ok(Kept::Absent)) => return Memory::default(),
+        Ok(Ok(Kept::Bytes(bytes))) => match serde_json::from_slice(&bytes) {
+            Ok(memory) => return memory,
+            Err(error) => format!("it makes no sense: {error}"),
+        },
+        Ok(Ok(Kept::Damaged(damage))) => damage,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
     };
-    serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-        tracing::warn!(file = %file.display(), %error, "the memory makes no sense: it counts as empty");
-        Memory::default()
-    })
-}
-
-fn bytes(root: &Root) -> io::Result<Option<Vec<u8>>> {
-    let Some(folder) = Folder::existing(root)? else { return Ok(None) };
-    read(&folder)
-}
-
-fn read(folder: &Folder) -> io::Result<Option<Vec<u8>>> {
-    let Some(mut file) = folder.readable(NAME)? else { return Ok(None) };
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    tracing::warn!(file = %file.display(), why, "cannot read the memory: it counts as empty");
+    Memory::default()
 }
 
 /// Replaces what is remembered: after a crash it is the old or the new memory, whole.
@@ -58,14 +43,14 @@ pub async fn remember(root: &Root, memory: &Memory) -> Result<(), HostError> {
     let root = root.clone();
     blocking(move || {
         let folder = Folder::open(&root)?;
-        replace(&folder, &text)
+        replace(&root, &folder, &text)
             .map_err(|error| HostError::io(format!("cannot write `{}`", folder.path(NAME).display()), &error))
     })
     .await?
 }
 
-fn replace(folder: &Folder, text: &[u8]) -> io::Result<()> {
-    if read(folder).is_ok_and(|there| there.as_deref() == Some(text)) {
+fn replace(root: &Root, folder: &Folder, text: &[u8]) -> io::Result<()> {
+    if matches!(kept::read(root, NAME), Ok(Kept::Bytes(there)) if there == text) {
         return Ok(());
     }
     folder.replace(NAME, NEW, text)

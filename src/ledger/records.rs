@@ -181,7 +181,7 @@ mod tests {
             back_to: Some(id("r0")),
         };
         let long = "x".repeat(240);
-        let ids = ["..x", ".json", "007", "1e3", "a b", "a.json", "record.new", long.as_str()];
+        let ids = ["007", "1e3", "a b", "a.json", "record.new", "x..", long.as_str()];
         let mut expected = Vec::new();
         for name in ids {
             let full = ReleaseRecord {

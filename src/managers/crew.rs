@@ -61,7 +61,7 @@ impl Crew {
     /// As [`Crew::below`].
     pub(super) async fn with(main: Pid) -> Result<Self, HostError> {
         let mut crew = Self::below(main).await?;
-        crew.old.extend(proc::identify(main));
+        crew.old.extend(proc::identify(main)?);
         Ok(crew)
     }
 
@@ -233,7 +233,7 @@ mod tests {
     async fn those_that_do_not_go_are_told_at_the_deadline() {
         let mut child = tokio::process::Command::new("sleep").arg("60").spawn().unwrap();
         let own = Pid(std::process::id());
-        let id = proc::identify(Pid(child.id().unwrap())).unwrap();
+        let id = proc::identify(Pid(child.id().unwrap())).unwrap().unwrap();
         let crew = Crew { old: vec![id], seen: Timestamp::UNIX_EPOCH };
         let error = crew.see_gone(Some(own), Instant::now() + Duration::from_millis(50)).await.unwrap_err();
         assert!(error.message.contains(&format!("pid {} (`sleep 60`", id.pid)), "{error}");

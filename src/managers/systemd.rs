@@ -53,7 +53,8 @@ impl Managers for Systemd {
 
     async fn replace(&self, of: GroupOf<'_>, member: &MemberName, process: Option<ProcessId>) -> Result<(), HostError> {
         let unit = instance(&of, member)?;
-        let now = self.bus.details(unit).await?.main_process.and_then(identify);
+        let main = self.bus.details(unit).await?.main_process;
+        let now = main.map(identify).transpose()?.flatten();
         if now.is_none() || process.is_some_and(|process| now != Some(process)) {
             // Replaced already, by an earlier try of ours or by its own end.
             return self.start_unit(unit, of.group.stop_timeout).await;
@@ -120,7 +121,16 @@ impl Systemd {
         }
         let (state, detail) = unit::state(&unit.active, &unit.sub, &facts.result);
         let member = member(&unit.name)?;
-        Ok(Some(Listed { member, ordinal, state, detail, pid: facts.main_process, started: facts.started, enabled }))
+        Ok(Some(Listed {
+            member,
+            ordinal,
+            state,
+            detail,
+            pid: facts.main_process,
+            started: facts.started,
+            enabled,
+            outdated: false,
+        }))
     }
 
     async fn list_unloaded(&self, template: &TemplateUnit, ordinal: u32) -> Result<Option<Listed>, HostError> {
@@ -131,7 +141,16 @@ impl Systemd {
         }
         let (state, detail) = unit::state("inactive", "dead", "success");
         let member = member(&name)?;
-        Ok(Some(Listed { member, ordinal, state, detail, pid: None, started: None, enabled: Some(true) }))
+        Ok(Some(Listed {
+            member,
+            ordinal,
+            state,
+            detail,
+            pid: None,
+            started: None,
+            enabled: Some(true),
+            outdated: false,
+        }))
     }
 
     async fn require_template(&self, template: &TemplateUnit) -> Result<(), HostError> {

@@ -16,8 +16,10 @@ mod load;
 mod node;
 mod report;
 pub mod schema;
+mod secrets;
 pub mod shape;
 pub mod size;
+mod snippet;
 mod yaml;
 
 pub use load::{Loaded, Source, load};

@@ -1,11 +1,14 @@
 //! Mistakes with their places, and how they are shown.
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
 use serde::Serialize;
 
+use super::secrets::secrets;
+use super::snippet::{Snippet, plain};
 use super::yaml::Finding;
 
 /// One thing that is wrong, where, and what to do.
@@ -23,7 +26,7 @@ pub struct Mistake {
     /// What to do.
     pub help: Option<String>,
     #[serde(skip)]
-    marked: Option<(Arc<NamedSource<String>>, miette::SourceSpan)>,
+    marked: Option<Arc<Snippet>>,
 }
 
 impl Mistake {
@@ -37,9 +40,10 @@ impl Mistake {
 impl Mistake {
     /// `FILE:LINE:COLUMN: MESSAGE`.
     fn line_form(&self) -> String {
+        let file = plain(&self.file);
         match (self.line, self.column) {
-            (Some(line), Some(column)) => format!("{}:{line}:{column}: {self}", self.file),
-            _ => format!("{}: {self}", self.file),
+            (Some(line), Some(column)) => format!("{file}:{line}:{column}: {self}"),
+            _ => format!("{file}: {self}"),
         }
     }
 }
@@ -50,12 +54,12 @@ impl Diagnostic for Mistake {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.marked.as_ref().map(|(source, _)| &**source as &dyn SourceCode)
+        self.marked.as_ref().map(|snippet| &**snippet as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let (_, span) = self.marked.as_ref()?;
-        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(None, *span))))
+        let span = self.marked.as_ref()?.span;
+        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(None, span))))
     }
 }
 
@@ -63,16 +67,18 @@ impl Diagnostic for Mistake {
 #[derive(Debug, Clone)]
 pub(super) struct Text {
     pub name: String,
-    source: Arc<NamedSource<String>>,
+    source: Arc<str>,
+    /// Where its secrets are; looked for at its first mistake.
+    secrets: Arc<OnceLock<Vec<Range<usize>>>>,
 }
 
 impl Text {
     pub(super) fn new(name: &str, text: String) -> Self {
-        Self { name: name.to_owned(), source: Arc::new(NamedSource::new(name, text)) }
+        Self { name: name.to_owned(), source: text.into(), secrets: Arc::default() }
     }
 
     pub(super) fn text(&self) -> &str {
-        self.source.inner()
+        &self.source
     }
 
     /// Line and column of a byte, from 1; the column in characters.
@@ -85,16 +91,15 @@ impl Text {
 
     pub(super) fn mistake(&self, finding: Finding) -> Mistake {
         let (line, column) = self.position(finding.span.start);
-        // A text of several lines is marked in its first one only.
-        let marked = self.text().get(finding.span.clone()).unwrap_or_default();
-        let length = marked.lines().next().unwrap_or_default().len();
+        let secrets = self.secrets.get_or_init(|| secrets(self.text()));
+        let snippet = Snippet::cut(&self.name, self.text(), finding.span, secrets);
         Mistake {
             file: self.name.clone(),
             line: Some(line),
             column: Some(column),
             message: finding.message,
             help: finding.help,
-            marked: Some((Arc::clone(&self.source), (finding.span.start, length).into())),
+            marked: Some(Arc::new(snippet)),
         }
     }
 }

@@ -113,9 +113,9 @@ pub struct Worker {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub name: Option<String>,
-    /// How many should run; 1 unless said, 0 keeps the group stopped.
+    /// How many should run; 1 unless said, 10000 at most, 0 keeps the group stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    #[schemars(range(min = 0, max = 10_000_u32))]
     pub count: Option<u32>,
     /// Who runs them.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -166,6 +166,8 @@ pub enum Drift {
 pub enum StaleBecause {
     /// It runs another release.
     Release,
+    /// It was started with another command, environment or user than its group has now.
+    Command,
     /// It started before this file got its present content.
     Config(RelativePath),
 }

@@ -15,6 +15,9 @@ pub enum NameError {
     /// `.` or `..`, which name a place and not a thing in it.
     #[error("`{0}`, which names a directory relation and not an entry")]
     Dots(String),
+    /// A name that listings leave out.
+    #[error("`{0}`, which begins with a dot: such a directory is invisible")]
+    Hidden(String),
     /// A character that the name may not have.
     #[error("not allowed to contain {what}")]
     Character {
@@ -43,6 +46,9 @@ const ID_LIMIT: usize = 240;
 
 fn id(text: &str) -> Result<(), NameError> {
     entry(text)?;
+    if text.starts_with('.') {
+        return Err(NameError::Hidden(text.to_owned()));
+    }
     if text.len() > ID_LIMIT { Err(NameError::TooLong { limit: ID_LIMIT }) } else { Ok(()) }
 }
 
@@ -130,7 +136,7 @@ name!(
 name!(
     /// Name of one release directory, such as `20260111-150000`.
     ///
-    /// A string, never a number or a date: `1e3`, `007` and `0x10` stay as typed.
+    /// A string, never a number or a date: `1e3`, `007` and `0x10` stay as typed. It does not begin with a dot.
     ReleaseId,
     id
 );
@@ -287,10 +293,10 @@ mod tests {
 
     #[test]
     fn release_ids_stay_as_typed_and_cannot_leave_releases() {
-        for good in ["1e3", "007", "20260111085234", "2026-01-11", "0x10", "v1.2.3", "..x", "a b", &"x".repeat(240)] {
+        for good in ["1e3", "007", "20260111085234", "2026-01-11", "0x10", "v1.2.3", "x..", "a b", &"x".repeat(240)] {
             assert_eq!(ReleaseId::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", ".", "..", "a/b", "/", "a\0b", &"x".repeat(241)] {
+        for bad in ["", ".", "..", "..x", ".hidden", "a/b", "/", "a\0b", &"x".repeat(241)] {
             assert!(ReleaseId::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -222,6 +222,8 @@ pub struct Worker {
     pub evidence: Evidence,
     /// Whether it comes back after a reboot; none where the manager has no such notion.
     pub enabled: Option<bool>,
+    /// It was started with another command, environment or user than its group has now.
+    pub outdated: bool,
 }
 
 /// What a manager says of one member, in one vocabulary for all managers.
@@ -378,7 +380,8 @@ pub struct Stray {
     pub evidence: Evidence,
     /// Its command line, for people.
     pub command: String,
-    /// The group whose dead supervisord left it behind: a surplus member, stopped gently whatever `strays` says.
+    /// The group that left it behind, stopped gently whatever `strays` says: its supervisord died, or trueup itself
+    /// started it for a group that the App no longer has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orphan_of: Option<GroupName>,
 }

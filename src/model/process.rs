@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::observed::Unreadable;
+
 /// A process number; used again by the kernel, so never enough to name a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -21,6 +23,15 @@ impl std::fmt::Display for Pid {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StartTicks(pub u64);
+
+/// In the environment of a worker that trueup itself started: the root's real path.
+pub const ROOT_VARIABLE: &str = "TRUEUP_ROOT";
+/// In such an environment: the App's name.
+pub const APP_VARIABLE: &str = "TRUEUP_APP";
+/// In such an environment: `GROUP/ORDINAL`.
+pub const WORKER_VARIABLE: &str = "TRUEUP_WORKER";
+/// In such an environment: a digest of the command, the environment and the user that it was started with.
+pub const RECIPE_VARIABLE: &str = "TRUEUP_RECIPE";
 
 /// How close to another event a process's start may lie before neither "before" nor "after" can be
 /// said: start times in wall time are known to some 10 ms.
@@ -134,6 +145,8 @@ pub enum Look {
     Gone,
     /// It lives, but `/proc` does not show it to us (hidepid).
     Hidden,
+    /// It may live: looking failed, and why.
+    Unreadable(Unreadable),
 }
 
 /// All processes of one walk.

@@ -222,6 +222,9 @@ pub enum JournalEvent {
         action: Action,
         /// How long it took.
         took_ms: u64,
+        /// What else is worth telling: that a job was killed, say.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
     },
     /// An action failed.
     Failed {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 
 use crate::decide::aim::{aim, aimed};
@@ -56,29 +56,38 @@ pub async fn observe_all<H: Host>(host: &H, apps: &[&App], probing: Probing) -> 
     let probes = join_all(apps.iter().map(|app| probe(host, app, probing)));
     // An application may take long for its answer: everything else is seen meanwhile.
     let (answers, views) = tokio::join!(probes, view_all(host, apps));
-    let judged = apps.iter().zip(views).zip(answers).map(|((app, view), answers)| {
-        view.map(|mut observed| {
-            hear(app, &mut observed, &answers);
-            observed
-        })
+    let heard = apps.iter().zip(views).zip(answers).map(|((app, view), answers)| async move {
+        let mut observed = view?;
+        hear(host, app, &mut observed, answers).await;
+        Ok(observed)
     });
-    judged.collect()
+    join_all(heard).await
 }
 
 type Answer = Result<ProbeAnswer, ProbeFailure>;
 
 /// Adds what the application says of itself, asked once or more often.
-pub fn hear(app: &App, observed: &mut Observed, answers: &[Result<ProbeAnswer, ProbeFailure>]) {
-    observed.serving = serving(answers);
-    observed.health = verdict(&aimed(app, &observed.aim), observed, answers);
-    if let Link::Release { id } = &observed.layout.link {
-        observed.well = if *id == app.release.id && observed.aim == Aim::Desired {
-            observed.health.as_ref().map(|verdict| verdict.healthy)
-        } else {
-            let in_force = App { release: Release::present(id.clone()), ..app.clone() };
-            verdict(&in_force, observed, answers).map(|verdict| verdict.healthy)
-        };
-    }
+pub async fn hear<H: Host>(
+    host: &H,
+    app: &App,
+    observed: &mut Observed,
+    answers: Vec<Result<ProbeAnswer, ProbeFailure>>,
+) {
+    observed.serving = serving(&answers);
+    let in_force = match &observed.layout.link {
+        Link::Release { id } => Some(id.clone()),
+        _ => None,
+    };
+    let same = in_force.as_ref() == Some(&app.release.id) && observed.aim == Aim::Desired;
+    observed.health = verdict(host, &aimed(app, &observed.aim), observed, answers.clone()).await;
+    observed.well = match in_force {
+        Some(id) if !same => {
+            let in_force = App { release: Release::present(id), ..app.clone() };
+            verdict(host, &in_force, observed, answers).await.map(|verdict| verdict.healthy)
+        }
+        Some(_) => observed.health.as_ref().map(|verdict| verdict.healthy),
+        None => None,
+    };
 }
 
 /// Everything but the applications' own answers.
@@ -126,17 +135,22 @@ async fn probe<H: Host>(host: &H, app: &App, probing: Probing) -> Vec<Answer> {
 }
 
 /// The contract's verdict on several answers, with the workers as they were just seen: that on the worst of them.
-#[must_use]
-pub fn verdict(app: &App, observed: &Observed, answers: &[Answer]) -> Option<HealthVerdict> {
-    let contract = app.health.as_ref()?;
-    let path = app.root.release(&app.release.id);
-    let numbers = numbers(app, observed);
-    let mut verdicts = answers.iter().map(|answer| judge(contract, answer, (&app.release.id, &path), &numbers));
-    let first = verdicts.next()?;
-    if !first.healthy {
-        return Some(first);
+/// Judging each takes no longer than the answer might have taken.
+pub async fn verdict<H: Host>(host: &H, app: &App, observed: &Observed, answers: Vec<Answer>) -> Option<HealthVerdict> {
+    let mut first = None;
+    for answer in answers {
+        let contract = app.health.clone()?;
+        let (id, path) = (app.release.id.clone(), app.root.release(&app.release.id));
+        let (numbers, limit) = (numbers(app, observed), contract.timeout);
+        let judged = host.aside(limit, move |stop| judge(&contract, &answer, (&id, &path), &numbers, stop)).await;
+        let late = || HealthVerdict::unanswered(format!("the rules took longer than {limit:?}"));
+        let verdict = judged.unwrap_or_else(late);
+        if !verdict.healthy {
+            return Some(verdict);
+        }
+        first = first.or(Some(verdict));
     }
-    Some(verdicts.find(|verdict| !verdict.healthy).unwrap_or(first))
+    first
 }
 
 /// Which releases the application names itself; none when no answer names one.
@@ -170,14 +184,16 @@ async fn assemble<H: Host>(
         let members = match listed {
             Err(error) => Err(Unreadable { message: error.message, help: error.help }),
             Ok(listed) => {
-                let workers = join_all(listed.into_iter().map(|one| worker(host, app, &layout, table, one))).await;
-                let mut members = Vec::new();
-                for (worker, family) in workers {
-                    owned.extend(family);
-                    members.push(worker);
-                }
-                members.sort_by_key(|worker| worker.ordinal);
-                Ok(members)
+                let looks = listed.into_iter().map(|one| worker(host, app, &layout, table, one));
+                try_join_all(looks).await.map(|workers| {
+                    let mut members = Vec::new();
+                    for (worker, family) in workers {
+                        owned.extend(family);
+                        members.push(worker);
+                    }
+                    members.sort_by_key(|worker| worker.ordinal);
+                    members
+                })
             }
         };
         groups.push(ObservedGroup { group: group.name.clone(), members });
@@ -200,13 +216,16 @@ async fn assemble<H: Host>(
 }
 
 /// One member with its evidence, and the processes that are its own.
+///
+/// Where looking at one of them failed, the member is not unknown, which would be a reason to restart it: the group is
+/// unreadable.
 async fn worker<H: Host>(
     host: &H,
     app: &App,
     layout: &Layout,
     table: &ProcessTable,
     listed: Listed,
-) -> (Worker, Vec<Pid>) {
+) -> Result<(Worker, Vec<Pid>), Unreadable> {
     let mut worker = Worker {
         member: listed.member,
         ordinal: listed.ordinal,
@@ -216,12 +235,13 @@ async fn worker<H: Host>(
         started: listed.started.map(|(at, _)| at),
         evidence: Evidence::unknown("no process"),
         enabled: listed.enabled,
+        outdated: listed.outdated,
     };
     let Some(pid) = listed.pid else {
         if worker.state.is_up() {
             worker.evidence = Evidence::unknown("its manager names no process");
         }
-        return (worker, Vec::new());
+        return Ok((worker, Vec::new()));
     };
     let told = listed.started.map(|(at, within)| Started { at, within });
     let mut family = vec![pid];
@@ -234,6 +254,7 @@ async fn worker<H: Host>(
                 worker.state = MemberState::Backoff;
             }
         }
+        Look::Unreadable(why) => return Err(why),
         Look::Hidden => {
             let silent = evidence::judge(&app.root, layout, &[], told);
             worker.evidence = silent;
@@ -245,16 +266,16 @@ async fn worker<H: Host>(
             let mut all = vec![*facts];
             for descendant in table.descendants(pid) {
                 family.push(descendant.id.pid);
-                if let Look::Seen(facts) = host.facts(descendant.id.pid).await
-                    && facts.summary.id == descendant.id
-                {
-                    all.push(*facts);
+                match host.facts(descendant.id.pid).await {
+                    Look::Seen(facts) if facts.summary.id == descendant.id => all.push(*facts),
+                    Look::Unreadable(why) => return Err(why),
+                    Look::Seen(_) | Look::Gone | Look::Hidden => {}
                 }
             }
             worker.evidence = evidence::judge(&app.root, layout, &all, Some(started));
         }
     }
-    (worker, family)
+    Ok((worker, family))
 }
 
 async fn config<H: Host>(host: &H, app: &App, memory: &Memory) -> Vec<ObservedConfig> {

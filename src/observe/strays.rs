@@ -1,11 +1,14 @@
 //! Processes of a root's releases that no group owns, and who left them behind.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::model::app::{App, Manager};
 use crate::model::names::GroupName;
 use crate::model::observed::{Layout, Stray};
-use crate::model::process::{Known, Look, Pid, ProcessFacts, ProcessSummary, ProcessTable};
+use crate::model::process::{
+    APP_VARIABLE, Known, Look, Pid, ProcessFacts, ProcessSummary, ProcessTable, ROOT_VARIABLE, WORKER_VARIABLE,
+};
 use crate::observe::evidence::{names_release, summary_names_release};
 use crate::ports::Host;
 
@@ -32,17 +35,33 @@ pub async fn find<H: Host>(
         if candidate.is_none() && !mentions(app, layout, process) {
             continue;
         }
-        let Look::Seen(facts) = host.facts(pid).await else { continue };
-        if facts.summary.id != process.id {
-            continue;
-        }
-        let Some(evidence) = names_release(&app.root, layout, &facts).or(candidate) else { continue };
-        strays.push(Stray {
-            process: process.id,
-            evidence,
-            command: shown(&process.command),
-            orphan_of: orphan_of(app, table, owned, &facts),
-        });
+        let facts = match host.facts(pid).await {
+            Look::Seen(facts) if facts.summary.id == process.id => facts,
+            Look::Unreadable(_) => {
+                // What everybody may see is still true of it.
+                let command = shown(&process.command);
+                strays.extend(candidate.map(|evidence| Stray {
+                    process: process.id,
+                    evidence,
+                    command,
+                    orphan_of: None,
+                }));
+                continue;
+            }
+            Look::Seen(_) | Look::Gone | Look::Hidden => continue,
+        };
+        let Some(mut evidence) = names_release(&app.root, layout, &facts).or(candidate) else { continue };
+        let orphan_of = if let Some(former) = former_worker(app, layout, &facts) {
+            evidence.seen = format!("started by trueup as {} of {}, {}", former.member, former.app, evidence.seen);
+            Some(former.group)
+        } else {
+            let left = orphan_of(app, table, owned, &facts);
+            if left.is_some() {
+                evidence.seen = format!("its supervisord is dead, {}", evidence.seen);
+            }
+            left
+        };
+        strays.push(Stray { process: process.id, evidence, command: shown(&process.command), orphan_of });
     }
     strays
 }
@@ -66,6 +85,27 @@ fn with_ancestors(table: &ProcessTable, pid: Pid) -> BTreeSet<Pid> {
         next = table.get(pid).map(|process| process.parent).filter(|parent| parent.0 > 0);
     }
     found
+}
+
+/// What a process was started as by trueup itself.
+#[derive(Debug, PartialEq, Eq)]
+struct Former {
+    app: String,
+    member: String,
+    group: GroupName,
+}
+
+/// What trueup started for this root, and no group wants: the group was renamed, removed or given to another manager,
+/// or the App was renamed.
+fn former_worker(app: &App, layout: &Layout, facts: &ProcessFacts) -> Option<Former> {
+    let Known::Known(environment) = &facts.environment else { return None };
+    let value = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let (root, of, member) = (value(ROOT_VARIABLE)?, value(APP_VARIABLE)?, value(WORKER_VARIABLE)?);
+    let is_ours = Path::new(root) == app.root.path() || Some(Path::new(root)) == layout.releases_path.parent();
+    let group = GroupName::new(member.rsplit_once('/')?.0).ok()?;
+    let wanted = app.group(&group).is_some_and(|group| matches!(group.manager, Manager::Builtin(_)));
+    let former = || Former { app: of.to_owned(), member: member.to_owned(), group };
+    (is_ours && !(wanted && of == app.name.as_str())).then(former)
 }
 
 /// The group whose supervisord died and left this process behind.

@@ -422,6 +422,7 @@ fn show(world: &World, member: &Member) -> Listed {
         pid: member.pid,
         started,
         enabled: member.enabled,
+        outdated: false,
     }
 }
 

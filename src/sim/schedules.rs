@@ -40,6 +40,7 @@ const SHOWS: [Shows; 5] =
     [Shows::WorkingDirectory, Shows::EntryScript, Shows::Executable, Shows::Silent, Shows::Hidden];
 
 /// A random host and what is wanted of it.
+#[expect(clippy::too_many_lines, reason = "one value")]
 fn world(seed: u64) -> World {
     let mut random = Random::new(seed);
     let focus = random.percent(25).then(|| random.pick(&Call::RARE));
@@ -169,7 +170,7 @@ struct Released {
 fn lifecycle(random: &mut Random, focus: Option<Call>, wanted: &mut App, link: &Link, now: Timestamp) -> Released {
     let step = |line: &str| CommandStep {
         run: CommandLine::Shell(line.to_owned()),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         env: BTreeMap::new(),
         working_directory: None,
         user: None,

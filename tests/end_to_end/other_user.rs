@@ -112,7 +112,9 @@ fn with_exactly_the_printed_rules_a_whole_pass_works() {
     host.write("/etc/sudoers.d/deploy", &printed.stdout);
     host.run(&["chmod", "440", "/etc/sudoers.d/deploy"]).ok();
     host.run(&["visudo", "-c"]).ok();
-    manifest.reconcile().converged_by(&["switch r2", RESTART]);
+    let pass = manifest.reconcile();
+    assert_eq!(pass.report["outcome"], "converged", "{}", pass.output);
+    assert!(pass.tried().contains(&RESTART.to_owned()), "{}", pass.output);
     assert_eq!(site.current_release().as_deref(), Some("r2"));
 
     let pid = workers.pids()[0];

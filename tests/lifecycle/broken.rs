@@ -29,7 +29,7 @@ impl Shop<'_> {
         assert_eq!(status["workers"][0]["numbers"]["fresh"], 2, "{name}: {status:#}");
         assert_eq!(status["health"]["healthy"], true, "{name}: {status:#}");
         assert_eq!(
-            status["services"].as_array().map_or(true, |all| all.iter().all(|one| one["current"] == true)),
+            status["services"].as_array().is_none_or(|all| all.iter().all(|one| one["current"] == true)),
             true
         );
 

@@ -69,7 +69,7 @@ impl Drop for Room {
     fn drop(&mut self) {
         let mark = ("TRUEUP_ROOT".to_owned(), self.0.path().canonicalize().unwrap().to_string_lossy().into_owned());
         for process in proc::walk().unwrap().processes {
-            let environment = proc::environment(process.id);
+            let environment = proc::environment(process.id).unwrap();
             if environment.is_some_and(|found| found.known().is_some_and(|pairs| pairs.contains(&mark))) {
                 kill(process.id);
             }
@@ -167,7 +167,7 @@ impl Site {
     pub async fn leader(&self, ordinal: u32) -> ProcessId {
         let listed = self.list().await;
         let member = listed.iter().find(|member| member.ordinal == ordinal).expect("it is listed");
-        proc::identify(member.pid.expect("it has a process")).expect("it lives")
+        proc::identify(member.pid.expect("it has a process")).unwrap().expect("it lives")
     }
 
     /// The log of a member, once it is as it should be.

@@ -64,6 +64,7 @@ pub fn verdict(status: &WorkerStatus) -> Cell {
         (Verdict::Fresh, _) => Cell::styled(GOOD, "fresh"),
         (Verdict::Stale, _) if status.draining => Cell::styled(WARN, "stale, finishing its work"),
         (Verdict::Stale, Some(StaleBecause::Config(path))) => Cell::styled(WARN, format!("stale: {path}")),
+        (Verdict::Stale, Some(StaleBecause::Command)) => Cell::styled(WARN, "stale: command"),
         (Verdict::Stale, _) => Cell::styled(WARN, "stale"),
         (Verdict::Unknown, _) => Cell::styled(WARN, "unknown"),
         (Verdict::Down, _) => Cell::styled(DIM, "down"),

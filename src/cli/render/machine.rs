@@ -12,7 +12,7 @@ use crate::model::action::{Plan, Step};
 use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
 use crate::model::health::HealthVerdict;
 use crate::model::names::{AppName, ReleaseId, Root};
-use crate::model::observed::{Aim, Link};
+use crate::model::observed::{Aim, Link, Stray};
 use crate::model::record::Quarantine;
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
 
@@ -69,6 +69,8 @@ pub struct PassDocument<'a> {
     pub tried: &'a [Tried],
     /// What differs at the last look.
     pub remaining: DifferenceDocument<'a>,
+    /// What runs in the root's releases and belongs to no group, at the last look.
+    pub strays: &'a [Stray],
     /// The health contract's verdict at the last look; null when nothing was probed.
     pub health: Option<&'a HealthVerdict>,
     /// How often health was asked for.
@@ -140,6 +142,7 @@ fn pass(report: &PassReport) -> PassDocument<'_> {
         plan: steps,
         tried: &report.tried,
         remaining: (&report.remaining).into(),
+        strays: report.after.as_ref().or(report.before.as_ref()).map_or(&[], |observed| &observed.strays),
         health: report.after.as_ref().and_then(|after| after.health.as_ref()),
         health_attempts: report.health_attempts,
         problems: &report.problems,

@@ -96,23 +96,7 @@ pub fn how(app: &App, action: &Action) -> String {
             let steps: Vec<String> = stage.steps(&app.release).iter().map(|step| format!("`{}`", step.run)).collect();
             format!("run {} in {}", steps.join(", then "), app.root.release(id).display())
         }
-        Action::RenewService { service, how } => {
-            let wanted = app.services.iter().find(|wanted| wanted.name == *service).map(|wanted| &wanted.manager);
-            match (wanted, how) {
-                (Some(ServiceManager::Systemd { unit }), Renewal::Reload) => {
-                    format!("systemd reloads {unit}; wait until its processes are new")
-                }
-                (Some(ServiceManager::Systemd { unit }), Renewal::Restart) => format!("systemd restarts {unit}"),
-                (Some(ServiceManager::Supervisord(program)), _) => {
-                    format!("supervisord replaces the processes of {}", program.group)
-                }
-                (Some(ServiceManager::Command { reload: Some(run), .. }), Renewal::Reload)
-                | (Some(ServiceManager::Command { restart: Some(run), .. }), Renewal::Restart) => {
-                    format!("run `{run}`")
-                }
-                (Some(ServiceManager::Command { .. }) | None, _) => format!("{} it", how.word()),
-            }
-        }
+        Action::RenewService { service, how } => renewal(app, service, *how),
         Action::ProveRelease { id } => match &app.health {
             Some(contract) => format!(
                 "ask for health up to {} times, and see every worker last; then note that {id} is good",
@@ -176,6 +160,25 @@ pub fn how(app: &App, action: &Action) -> String {
             let time = longest.map_or_else(|| "a while".to_owned(), limit);
             format!("SIGTERM to {process}, wait up to {time}, then SIGKILL")
         }
+    }
+}
+
+/// What exactly renewing a service does.
+fn renewal(app: &App, service: &GroupName, how: Renewal) -> String {
+    let wanted = app.services.iter().find(|wanted| wanted.name == *service).map(|wanted| &wanted.manager);
+    match (wanted, how) {
+        (Some(ServiceManager::Systemd { unit }), Renewal::Reload) => {
+            format!("systemd reloads {unit}; wait until its processes are new")
+        }
+        (Some(ServiceManager::Systemd { unit }), Renewal::Restart) => format!("systemd restarts {unit}"),
+        (Some(ServiceManager::Supervisord(program)), _) => {
+            format!("supervisord replaces the processes of {}", program.group)
+        }
+        (Some(ServiceManager::Command { reload: Some(run), .. }), Renewal::Reload)
+        | (Some(ServiceManager::Command { restart: Some(run), .. }), Renewal::Restart) => {
+            format!("run `{run}`")
+        }
+        (Some(ServiceManager::Command { .. }) | None, _) => format!("{} it", how.word()),
     }
 }
 

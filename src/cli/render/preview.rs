@@ -11,7 +11,7 @@ use super::problem::Complaint;
 use super::shape;
 use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
 use super::unified::unified;
-use super::words::count;
+use super::words::{count, safe};
 use crate::decide::aim::aimed;
 use crate::decide::explain;
 use crate::model::action::Plan;
@@ -27,8 +27,11 @@ pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &P
     let wish = app;
     let aimed = aimed(wish, &observed.aim);
     let app = &*aimed;
+    let strays: String =
+        explain::strays(app, observed).iter().map(|stray| Complaint::from(stray).render_as_warning()).collect();
     if difference.is_empty() {
         text.push_str(&kept_out(wish, observed));
+        text.push_str(&strays);
         if let Some(complaint) = health::complaint(app, observed, None) {
             text.push_str(&complaint.render_as_warning());
         }
@@ -51,6 +54,7 @@ pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &P
     part(&steps(app, plan, width));
     let mut rest = kept_out(wish, observed);
     rest.push_str(&trouble(app, difference));
+    rest.push_str(&strays);
     if let Some(complaint) = health::complaint(app, observed, None) {
         rest.push_str(&complaint.render_as_warning());
     }
@@ -61,7 +65,12 @@ pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &P
 /// One line: the App, the desired release, what there is to do.
 #[must_use]
 pub fn headline(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
-    format!("{}  {}  {}", paint(STRONG, &app.name), app.release.id, summary(app, observed, difference, plan))
+    format!(
+        "{}  {}  {}",
+        paint(STRONG, &app.name),
+        safe(app.release.id.as_str()),
+        summary(app, observed, difference, plan)
+    )
 }
 
 fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
@@ -112,9 +121,9 @@ pub fn trouble(app: &App, difference: &Difference) -> String {
             text,
             "{}: {} is {}{}",
             paint(DIM, "note"),
-            settling.member,
+            safe(settling.member.as_str()),
             settling.state,
-            super::words::safe(&detail)
+            safe(&detail)
         );
     }
     text

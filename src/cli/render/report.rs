@@ -11,6 +11,7 @@ use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN, paint};
 use super::table::{Cell, Table};
 use super::words::{count, safe, took};
 use crate::decide::aim::aimed;
+use crate::decide::explain;
 use crate::decide::plan::plan_for;
 use crate::model::action::Action;
 use crate::model::app::App;
@@ -20,7 +21,10 @@ use crate::model::report::{Outcome, PassReport, Problem};
 /// The report of one pass, in colour, in at most `width` columns where that is possible.
 #[must_use]
 pub fn report(app: &App, report: &PassReport, width: Option<usize>) -> String {
-    let mut text = format!("{}  {}  {}\n", paint(STRONG, &report.app), report.release, result(app, report));
+    let mut text = {
+        let release = safe(report.release.as_str());
+        format!("{}  {release}  {}\n", paint(STRONG, &report.app), result(app, report))
+    };
     if !report.tried.is_empty() {
         text.push_str(&done(report).render(width));
     }
@@ -114,6 +118,9 @@ fn problems(app: &App, report: &PassReport) -> String {
     let mut text = String::new();
     let mut told: Vec<&Problem> = Vec::new();
     for tried in &report.tried {
+        for note in &tried.notes {
+            text.push_str(&Complaint::new(format!("{}: {note}", tried.action)).render_as_warning());
+        }
         let Some(problem) = &tried.problem else { continue };
         told.push(problem);
         // The message names the action, too; once is enough.
@@ -126,6 +133,9 @@ fn problems(app: &App, report: &PassReport) -> String {
         text.push_str(&Complaint::from(problem).render());
     }
     text.push_str(&trouble(app, &report.remaining));
+    for stray in report.after.iter().flat_map(|after| explain::strays(app, after)) {
+        text.push_str(&Complaint::from(&stray).render_as_warning());
+    }
     let sick = report.after.as_ref().and_then(|after| health::complaint(app, after, Some(report.health_attempts)));
     if let Some(complaint) = sick {
         let outcome_is_about_it = report.outcome == Outcome::Unhealthy;

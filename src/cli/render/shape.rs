@@ -226,6 +226,7 @@ fn old_config(app: &App, observed: &Observed, group: &WorkerGroup, worker: &Work
     }
     match freshness(app, observed, group, worker) {
         Freshness::Stale(StaleBecause::Config(path)) => Some(format!("older than {path}")),
+        Freshness::Stale(StaleBecause::Command) => Some("an older command".to_owned()),
         Freshness::Unknown if worker.started.is_none() && !group.restart_on.is_empty() => Some("unknown".to_owned()),
         Freshness::Fresh | Freshness::Stale(StaleBecause::Release) | Freshness::Unknown => None,
     }

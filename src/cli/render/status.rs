@@ -81,6 +81,11 @@ fn health(status: &AppStatus) -> Cell {
 fn details(entry: &Entry<'_>, width: Option<usize>) -> String {
     let Entry { app, status, problems } = entry;
     let mut text = format!("{}  {}\n", paint(STRONG, &app.name), paint(DIM, safe(&app.root.to_string())));
+    if app.sync.suspend {
+        let suspended = paint(WARN, "suspended: no pass changes anything while `sync.suspend` is true");
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {suspended}");
+    }
     text.push_str(&conditions(status).render(width));
     if let Some(why) = &status.suspended {
         // Writing to a string cannot fail.

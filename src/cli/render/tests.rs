@@ -233,6 +233,7 @@ fn kept_out() -> Scene {
             .to_owned(),
         evidence: Vec::new(),
         held: false,
+        back_to: None,
     });
     scene.observed.aim = Aim::Back { to: id("r2") };
     scene
@@ -358,7 +359,14 @@ fn passed(before: &Scene, after: &Scene, outcome: Outcome, tried: Vec<Tried>) ->
 }
 
 fn tried(action: Action, reason: &str, millis: u64, problem: Option<Problem>) -> Tried {
-    Tried { action, reason: reason.to_owned(), began: noon(), took: Duration::from_millis(millis), problem }
+    Tried {
+        action,
+        reason: reason.to_owned(),
+        began: noon(),
+        took: Duration::from_millis(millis),
+        problem,
+        notes: Vec::new(),
+    }
 }
 
 fn restart(ordinal: u32) -> Action {

@@ -48,7 +48,7 @@ fn histories() {
         line("p0", 900, ended("converged", "2 of 2 actions done")),
         line("p1", 800, started("timer")),
         line("p1", 800, begin(&switch, "current is r1, not r2")),
-        line("p1", 800, JournalEvent::Done { action: switch, took_ms: 3 }),
+        line("p1", 800, JournalEvent::Done { action: switch, took_ms: 3, notes: Vec::new() }),
         line("p1", 800, begin(&start, "it is down")),
         line(
             "p1",

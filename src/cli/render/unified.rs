@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use similar::{ChangeTag, TextDiff};
 
 use super::style::{ADDED, DIM, REMOVED, STRONG, paint};
+use super::words::safe;
 
 /// Lines of context around a change.
 const CONTEXT: usize = 3;
@@ -32,9 +33,9 @@ pub fn unified(observed: &str, desired: &str) -> String {
                 };
                 let mut line = paint(style, sign);
                 for (emphasized, part) in change.iter_strings_lossy() {
-                    let part = part.trim_end_matches('\n');
+                    let part = safe(part.trim_end_matches('\n'));
                     if !part.is_empty() {
-                        line.push_str(&paint(if emphasized { style.bold().underline() } else { style }, part));
+                        line.push_str(&paint(if emphasized { style.bold().underline() } else { style }, &part));
                     }
                 }
                 let _ = writeln!(text, "{line}");
@@ -58,5 +59,6 @@ mod tests {
         );
         assert!(text.contains("\u{1b}[1m\u{1b}[4m\u{1b}[31m") || text.contains("\u{1b}[4m"), "{text:?}");
         assert_eq!(unified("same\n", "same\n"), "");
+        assert!(!unified("a\u{9b}2J\n", "b\u{202e}\n").contains(['\u{9b}', '\u{202e}']));
     }
 }

@@ -29,12 +29,13 @@ pub fn limit(length: Duration) -> String {
     if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
-/// How long ago something was, in its largest sensible unit: `5 s`, `3 min`, `4 h`, `12 d`.
+/// How long ago something was, in its largest sensible unit: `5 s`, `1m59s`, `3 min`, `4 h`, `12 d`.
 #[must_use]
 pub fn age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).max(SignedDuration::ZERO).as_secs();
     match seconds {
-        0..120 => format!("{seconds} s"),
+        0..60 => format!("{seconds} s"),
+        60..120 => format!("1m{}s", seconds - 60),
         120..7200 => format!("{} min", seconds / 60),
         7200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
@@ -120,7 +121,9 @@ mod tests {
     #[test]
     fn ages_have_one_unit_and_are_never_negative() {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        for (seconds, expected) in [(-5, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 d")] {
+        for (seconds, expected) in
+            [(-5, "0 s"), (59, "59 s"), (119, "1m59s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 d")]
+        {
             assert_eq!(age(Timestamp::from_second(1_000_000 - seconds).unwrap(), now), expected);
         }
     }

@@ -18,8 +18,12 @@
 //! Durations are compared with durations: `latency < duration("2s")`. JSON integers are ints, so
 //! they add up with literals; all numbers compare with each other. A missing key is a failed rule.
 //!
+//! A rule does a bounded amount of work: macros stand two inside each other at most, and go through ten thousand
+//! elements at most.
+//!
 //! Start with [`check`].
 
+mod limits;
 mod parse;
 mod types;
 mod verdict;

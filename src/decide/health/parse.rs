@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Env, Program};
 
+use super::limits::too_nested;
 use super::{RULE_LIMIT, RuleError};
 
 /// The parser takes up to 100 KB of stack for each level of brackets, and evaluation some 30 KB for
@@ -21,6 +22,9 @@ const BRACKETS: usize = 32;
 
 /// Most levels of an expression; macros such as `all` add some.
 const LEVELS: usize = 100;
+
+/// Most macros inside each other: each goes through a whole list for every element of the one around it.
+const MACROS: usize = 2;
 
 /// CEL's standard functions and macros, no extensions.
 pub(super) static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
@@ -113,6 +117,12 @@ fn parse(rule: &str) -> Result<Program, RuleError> {
     if levels(program.expression()) > LEVELS {
         return Err(RuleError::new(format!("the expression is nested more than {LEVELS} levels deep"))
             .help("split it into several rules: all of them must hold"));
+    }
+    if let Some(inner) = too_nested(program.expression(), MACROS) {
+        let start = program.source_info().offset_for(inner.id).and_then(|(start, _)| usize::try_from(start).ok());
+        return Err(RuleError::new(format!("more than {MACROS} macros such as `all` inside each other"))
+            .at(start)
+            .help("let the application count, and compare its number: `body.failed == 0`"));
     }
     Ok(program)
 }

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -43,7 +45,7 @@ fn answer() -> ProbeAnswer {
 fn judged(contract: &HealthContract, answer: ProbeAnswer) -> HealthVerdict {
     let release = ReleaseId::new("7").unwrap();
     let numbers = WorkerNumbers { desired: 2, total: 3, fresh: 2, stale: 1, unknown: 0 };
-    judge(contract, &Ok(answer), (&release, Path::new("/srv/app/releases/7")), &numbers)
+    judge(contract, &Ok(answer), (&release, Path::new("/srv/app/releases/7")), &numbers, &Arc::default())
 }
 
 #[test]
@@ -192,7 +194,12 @@ fn every_rule_is_judged_and_says_what_it_saw() {
         ("body.bell == \"\"", false, "body.bell = \"\\u{1b}[31m\"", ""),
         ("body.queue.failed_jobs == 0", false, "", "there is no `body.queue.failed_jobs`"),
         ("body.cache.size.max == 0", false, "", "there is no `body.cache`"),
-        ("body.status.text == \"\"", false, "", "there is no `body.status.text`: `body.status` is a text"),
+        (
+            "body.status.text == \"\"",
+            false,
+            "",
+            "there is no `body.status.text`: `body.status` is a text: \"degraded\"",
+        ),
         ("body.nothing.x == 1", false, "", "there is no `body.nothing.x`: `body.nothing` is null"),
         ("body.checks[7].ok", false, "", "there is no `body.checks[7]`"),
         ("body.status", false, "body.status = \"degraded\"", "the result is \"degraded\" (string), not true or false"),
@@ -229,7 +236,8 @@ fn what_is_seen_is_short_and_shows_no_header_unasked() {
 fn no_answer_is_unhealthy_with_its_reason() {
     let failure = Err(ProbeFailure { message: "connection refused".to_owned() });
     let release = ReleaseId::new("7").unwrap();
-    let verdict = judge(&contract(http(), &["true"]), &failure, (&release, Path::new("/")), &WorkerNumbers::default());
+    let (numbers, never) = (WorkerNumbers::default(), Arc::default());
+    let verdict = judge(&contract(http(), &["true"]), &failure, (&release, Path::new("/")), &numbers, &never);
     assert_eq!(verdict, HealthVerdict::unanswered("connection refused"));
 }
 
@@ -247,6 +255,66 @@ fn a_file_is_judged_by_its_age_too() {
     let contract = contract(file(None), &["age < duration(\"1m\")"]);
     let answer = ProbeAnswer { age: Some(Duration::from_secs(90)), ..answer() };
     assert_eq!(judged(&contract, answer).rules[0].seen, "age = 90s");
+}
+
+/// The body is a list of so many small maps.
+fn long(length: usize) -> ProbeAnswer {
+    ProbeAnswer { body: json!({"list": vec![json!({"ok": true, "id": 7}); length]}), ..answer() }
+}
+
+#[test]
+fn macros_stand_two_inside_each_other_at_most() {
+    let nested = |depth: usize| {
+        let inner = "v0 >= 0".to_owned();
+        (0..depth).rev().fold(inner, |inner, at| format!("[0, 1, 2, 3, 4, 5, 6, 7, 8, 9].all(v{at}, {inner})"))
+    };
+    for depth in [1, 2] {
+        assert_eq!(check(&nested(depth), ProbeKind::Http), Ok(()), "{depth}");
+    }
+    for depth in [3, 9] {
+        let error = check(&nested(depth), ProbeKind::Http).unwrap_err();
+        assert!(error.message.contains("more than 2 macros"), "{error}");
+        assert!(error.offset.is_some_and(|at| at > 35) && error.help.is_some(), "{error:?}");
+        // Whatever the check let through, it does not run.
+        assert!(!judged(&contract(http(), &[&nested(depth)]), answer()).healthy);
+    }
+    let chained = "body.list.filter(x, x.ok).map(x, x.id).filter(x, x == 7).all(x, x == 7)";
+    assert_eq!(check(chained, ProbeKind::Http), Ok(()), "one after the other is not inside each other");
+    let verdict = judged(&contract(http(), &[chained]), long(100));
+    assert!(verdict.healthy, "{verdict:?}");
+}
+
+#[test]
+fn what_a_rule_goes_through_is_bounded() {
+    let rows = [
+        ("body.list.all(x, x.ok)", 10_000, ""),
+        ("body.list.filter(x, !x.ok) == []", 10_000, ""),
+        ("body.list.map(x, x.id).all(x, x == 7)", 10_000, ""),
+        ("body.list.all(x, x.ok) && body.list.exists_one(x, x.id == 1)", 10_001, "10001 elements"),
+        ("body.list.exists(x, x.ok) || true", 10_001, "10001 elements"),
+        ("body.list.all(x, body.list.all(y, x.id == y.id))", 300, ""),
+        ("body.list.exists(x, body.list.exists(y, x.id != y.id)) || true", 5_000, "1000000 values"),
+        ("size(body.list.map(x, body)) > 0", 5_000, "1000000 values"),
+    ];
+    for (rule, length, refused) in rows {
+        assert_eq!(check(rule, ProbeKind::Http), Ok(()), "{rule}");
+        let began = std::time::Instant::now();
+        let verdict = judged(&contract(http(), &[rule]), long(length)).rules.remove(0);
+        assert!(began.elapsed() < Duration::from_secs(20), "{rule}: {:?}", began.elapsed());
+        assert_eq!(verdict.passed, refused.is_empty(), "{rule}: {verdict:?}");
+        assert!(verdict.reason.unwrap_or_default().contains(refused), "{rule}");
+    }
+}
+
+#[test]
+fn a_rule_that_is_given_up_fails_with_that_reason() {
+    let (release, numbers) = (ReleaseId::new("7").unwrap(), WorkerNumbers::default());
+    let stop = Arc::new(AtomicBool::new(true));
+    let contract = contract(http(), &["body.list.all(x, x.ok)", "status == 200"]);
+    let verdict = judge(&contract, &Ok(long(10)), (&release, Path::new("/")), &numbers, &stop);
+    for rule in verdict.rules {
+        assert_eq!((rule.passed, rule.reason.as_deref()), (false, Some("the rule took too long")), "{}", rule.rule);
+    }
 }
 
 #[test]

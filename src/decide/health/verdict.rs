@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators as op};
@@ -10,6 +11,7 @@ use cel::objects::{Key, Map};
 use cel::{Context, ExecutionError, Value};
 
 use super::ProbeKind;
+use super::limits::Limits;
 use super::parse::{STANDARD, children, compile, with_stack};
 use crate::model::health::{
     HealthContract, HealthVerdict, Probe, ProbeAnswer, ProbeFailure, Rule, RuleVerdict, WorkerNumbers,
@@ -25,21 +27,23 @@ const SHOWN_VALUES: usize = 8;
 /// Judges one answer: every rule is evaluated, whatever the others say. A file older than `maxAge`
 /// fails one rule more, worded like the others.
 ///
-/// `release` and its directory are those that the App desires; `numbers` are of all its workers.
+/// `release` and its directory are those that the App desires; `numbers` are of all its workers. Once `stop` is
+/// set, what is left of the rules fails as having taken too long.
 #[must_use]
 pub fn judge(
     contract: &HealthContract,
     answer: &Result<ProbeAnswer, ProbeFailure>,
     release: (&ReleaseId, &Path),
     numbers: &WorkerNumbers,
+    stop: &Arc<AtomicBool>,
 ) -> HealthVerdict {
     let answer = match answer {
         Ok(answer) => answer,
         Err(failure) => return HealthVerdict::unanswered(failure.to_string()),
     };
     let variables = variables(ProbeKind::from(&contract.probe), answer, release, numbers);
-    let expected = contract.expect.clone();
-    let judged = with_stack(move || expected.iter().map(|rule| verdict(rule, &variables)).collect());
+    let (expected, stop) = (contract.expect.clone(), Arc::clone(stop));
+    let judged = with_stack(move || expected.iter().map(|rule| verdict(rule, &variables, &stop)).collect());
     let Some(mut rules): Option<Vec<RuleVerdict>> = judged else {
         return HealthVerdict::unanswered("the rules could not be evaluated");
     };
@@ -139,7 +143,7 @@ fn freshness(probe: &Probe, answer: &ProbeAnswer) -> Option<RuleVerdict> {
     })
 }
 
-fn verdict(rule: &Rule, variables: &Variables) -> RuleVerdict {
+fn verdict(rule: &Rule, variables: &Variables, stop: &Arc<AtomicBool>) -> RuleVerdict {
     let failed =
         |seen: String, reason: String| RuleVerdict { rule: rule.clone(), passed: false, seen, reason: Some(reason) };
     let program = match compile(&rule.0) {
@@ -150,10 +154,16 @@ fn verdict(rule: &Rule, variables: &Variables) -> RuleVerdict {
     for (name, value) in variables {
         context.add_variable_from_value(*name, value.clone());
     }
+    let limits = Limits::new(stop);
+    limits.attend(&mut context);
     let mut named = Named { variables, shadowed: Vec::new(), found: Vec::new() };
     named.collect(program.expression());
     let seen = named.seen(&context);
-    match program.execute(&context) {
+    let result = Value::resolve(&Limits::bounded(program.expression()), &context);
+    if let Some(why) = limits.refused() {
+        return failed(seen, why);
+    }
+    match result {
         Ok(Value::Bool(passed)) => RuleVerdict { rule: rule.clone(), passed, seen, reason: None },
         Ok(other) => {
             let shown = show(&other);
@@ -254,7 +264,13 @@ impl<'a> Named<'a> {
                 match Value::resolve(inner, context) {
                     Ok(Value::Map(_) | Value::List(_)) => return Some(format!("there is no `{spelling}`")),
                     Ok(other) => {
-                        return Some(format!("there is no `{spelling}`: `{shorter}` is {}", kind(&other)));
+                        let is = kind(&other);
+                        let text = if matches!(other, Value::String(_)) {
+                            format!(": {}", show(&other))
+                        } else {
+                            String::new()
+                        };
+                        return Some(format!("there is no `{spelling}`: `{shorter}` is {is}{text}"));
                     }
                     Err(_) => (spelling, expr) = (shorter, inner),
                 }

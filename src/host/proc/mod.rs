@@ -5,6 +5,7 @@
 //! turns over to a later process of the same number: two processes are never mixed.
 
 mod parse;
+mod trouble;
 
 use std::fs::File;
 use std::io::Read;
@@ -18,11 +19,13 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, makedev, open
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::model::observed::Unreadable;
 use crate::model::process::{
     Inode, Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable, StartTicks,
 };
 use crate::ports::HostError;
 use parse::Stat;
+pub(crate) use trouble::unreadable;
 
 /// More of a command line than this is cut off: nobody's release stands behind it.
 const COMMAND_LIMIT: usize = 32 * 1024;
@@ -32,14 +35,14 @@ const FACTS_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Walks over all processes once.
 ///
-/// A process that ends while it is looked at is left out. What may not be read of a process is unknown.
+/// A process that ends while it is looked at is left out, as is one that is hidden from us. What may not be
+/// read of a process is unknown.
 ///
 /// # Errors
-/// `/proc` cannot be read.
+/// `/proc` cannot be read, or this process has not the means to: a process that could not be looked at is
+/// never left out.
 pub fn walk() -> Result<ProcessTable, HostError> {
-    let unreadable = |error: std::io::Error| {
-        HostError::io("cannot read `/proc`", &error).with_help("mount the proc file system on /proc")
-    };
+    let unreadable = |error: std::io::Error| unreadable("/proc", &error);
     let mut pids: Vec<u32> = Vec::new();
     for entry in std::fs::read_dir("/proc").map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
@@ -49,7 +52,15 @@ pub fn walk() -> Result<ProcessTable, HostError> {
     let boot = boot_time();
     let share = |pids: &[u32]| -> std::io::Result<Vec<ProcessSummary>> {
         let mut reader = Reader::new(boot)?;
-        Ok(pids.iter().filter_map(|&pid| reader.summary(Pid(pid))).collect())
+        let mut summaries = Vec::with_capacity(pids.len());
+        for &pid in pids {
+            match reader.summary(Pid(pid)) {
+                Ok(summary) => summaries.extend(summary),
+                Err(error) if trouble::is_denied(error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(summaries)
     };
     let useful = (pids.len() / ONE_HAND + 1).min(4);
     let hands = if useful > 1 { std::thread::available_parallelism().map_or(1, usize::from).min(useful) } else { 1 };
@@ -77,9 +88,11 @@ const ONE_HAND: usize = 400;
 #[must_use]
 pub fn look(pid: Pid) -> Look {
     match facts(pid) {
-        Some(facts) => Look::Seen(Box::new(facts)),
-        None if is_hidden(pid) => Look::Hidden,
-        None => Look::Gone,
+        Ok(facts) => Look::Seen(Box::new(facts)),
+        Err(Unseen::Gone) if is_hidden(pid) => Look::Hidden,
+        Err(Unseen::Gone) => Look::Gone,
+        Err(Unseen::Hidden) => Look::Hidden,
+        Err(Unseen::Failed(error)) => Look::Unreadable(Unreadable { message: error.message, help: error.help }),
     }
 }
 
@@ -90,52 +103,95 @@ fn is_hidden(pid: Pid) -> bool {
     !shown && raw.is_some_and(|raw| rustix::process::test_kill_process(raw) == Err(Errno::PERM))
 }
 
-/// Everything that can be read of one process now; none when it is gone or a zombie.
-#[must_use]
-pub fn facts(pid: Pid) -> Option<ProcessFacts> {
-    let mut reader = Reader::new(boot_time()).ok()?;
-    let home = reader.open(pid).ok()?;
-    let summary = reader.summary_at(pid, &home)?;
-    let facts = ProcessFacts {
-        open_files: reader.open_files(&home),
-        mapped_files: mapped_files(&home),
-        environment: read_environment(&home),
-        summary,
-    };
-    // What could not be read because it ended meanwhile must not pass for a process without files.
-    let alive = !facts.summary.zombie && reader.stat(&home).is_ok_and(|stat| !stat.zombie);
-    alive.then_some(facts)
+/// Why there are no facts about a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unseen {
+    /// It is gone, or a zombie.
+    Gone,
+    /// It is there, and not shown to us.
+    Hidden,
+    /// It may be there: looking failed.
+    Failed(HostError),
 }
 
+/// Everything that can be read of one process now.
+///
+/// # Errors
+/// [`Unseen`]: gone, hidden, or nobody can tell.
+pub fn facts(pid: Pid) -> Result<ProcessFacts, Unseen> {
+    let read = || -> Result<Option<ProcessFacts>, Errno> {
+        let mut reader = Reader::new(boot_time())?;
+        let Some(home) = there(reader.open(pid))? else { return Ok(None) };
+        let Some(summary) = reader.summary_at(pid, &home)? else { return Ok(None) };
+        let facts = ProcessFacts {
+            open_files: reader.open_files(&home)?,
+            mapped_files: mapped_files(&home)?,
+            environment: read_environment(&home)?,
+            summary,
+        };
+        // What could not be read because it ended meanwhile must not pass for a process without files.
+        let alive = !facts.summary.zombie && there(reader.stat(&home))?.is_some_and(|stat| !stat.zombie);
+        Ok(alive.then_some(facts))
+    };
+    match read() {
+        Ok(facts) => facts.ok_or(Unseen::Gone),
+        Err(error) if trouble::is_denied(error) => Err(Unseen::Hidden),
+        Err(error) => Err(Unseen::Failed(trouble::cannot_look_at(pid, error))),
+    }
+}
+
+/// Names and values, as far as they may be read.
+pub type Environment = Known<Vec<(String, String)>>;
+
 /// The environment that a process started with, unless it wrote over it; none when it is gone or a zombie.
-#[must_use]
-pub fn environment(process: ProcessId) -> Option<Known<Vec<(String, String)>>> {
-    let mut reader = Reader::new(boot_time()).ok()?;
-    let home = reader.open(process.pid).ok()?;
-    let is_it = |stat: Stat| !stat.zombie && stat.start == process.start_ticks.0;
-    reader.stat(&home).ok().filter(|&stat| is_it(stat))?;
-    let environment = read_environment(&home);
-    reader.stat(&home).ok().filter(|&stat| is_it(stat))?;
-    Some(environment)
+///
+/// # Errors
+/// Looking failed: it may be there.
+pub fn environment(process: ProcessId) -> Result<Option<Environment>, HostError> {
+    let read = || -> Result<Option<Environment>, Errno> {
+        let mut reader = Reader::new(boot_time())?;
+        let Some(home) = there(reader.open(process.pid))? else { return Ok(None) };
+        let is_it = |stat: Stat| !stat.zombie && stat.start == process.start_ticks.0;
+        if !there(reader.stat(&home))?.is_some_and(is_it) {
+            return Ok(None);
+        }
+        let environment = read_environment(&home)?;
+        Ok(there(reader.stat(&home))?.filter(|&stat| is_it(stat)).map(|_| environment))
+    };
+    match read() {
+        Err(error) if trouble::is_denied(error) => Ok(Some(Known::Unknown(trouble::why(error)))),
+        read => read.map_err(|error| trouble::cannot_look_at(process.pid, error)),
+    }
 }
 
 /// The living process of that number; none when there is none or it is a zombie.
-#[must_use]
-pub fn identify(pid: Pid) -> Option<ProcessId> {
-    let mut reader = Reader::new(boot_time()).ok()?;
-    let home = reader.open(pid).ok()?;
-    let stat = reader.stat(&home).ok()?;
-    (!stat.zombie).then_some(ProcessId { pid, start_ticks: StartTicks(stat.start) })
+///
+/// # Errors
+/// Looking failed: it may be there.
+pub fn identify(pid: Pid) -> Result<Option<ProcessId>, HostError> {
+    stat_of(pid).map(|stat| stat.filter(|stat| !stat.zombie).map(|stat| id(pid, stat)))
 }
 
 /// Number and start of a child that its parent has yet to wait for; none when there is no such process.
 /// Unlike [`identify`] it knows a zombie, too.
-#[must_use]
-pub fn identify_child(pid: Pid) -> Option<ProcessId> {
-    let mut reader = Reader::new(boot_time()).ok()?;
-    let home = reader.open(pid).ok()?;
-    let stat = reader.stat(&home).ok()?;
-    Some(ProcessId { pid, start_ticks: StartTicks(stat.start) })
+///
+/// # Errors
+/// Looking failed: it may be there.
+pub fn identify_child(pid: Pid) -> Result<Option<ProcessId>, HostError> {
+    stat_of(pid).map(|stat| stat.map(|stat| id(pid, stat)))
+}
+
+fn stat_of(pid: Pid) -> Result<Option<Stat>, HostError> {
+    let read = || -> Result<Option<Stat>, Errno> {
+        let mut reader = Reader::new(boot_time())?;
+        let Some(home) = there(reader.open(pid))? else { return Ok(None) };
+        there(reader.stat(&home))
+    };
+    read().map_err(|error| trouble::cannot_look_at(pid, error))
+}
+
+fn id(pid: Pid, stat: Stat) -> ProcessId {
+    ProcessId { pid, start_ticks: StartTicks(stat.start) }
 }
 
 /// Names this boot of the machine; start ticks of two boots do not compare.
@@ -156,7 +212,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(boot: Timestamp) -> std::io::Result<Self> {
+    fn new(boot: Timestamp) -> Result<Self, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
             proc: openat(CWD, "/proc", flags, Mode::empty())?,
@@ -177,16 +233,20 @@ impl Reader {
         parse::stat(&self.bytes).ok_or(Errno::SRCH)
     }
 
-    fn summary(&mut self, pid: Pid) -> Option<ProcessSummary> {
-        let home = self.open(pid).ok()?;
-        self.summary_at(pid, &home)
+    /// None when it is gone.
+    fn summary(&mut self, pid: Pid) -> Result<Option<ProcessSummary>, Errno> {
+        match there(self.open(pid))? {
+            Some(home) => self.summary_at(pid, &home),
+            None => Ok(None),
+        }
     }
 
-    fn summary_at(&mut self, pid: Pid, home: &OwnedFd) -> Option<ProcessSummary> {
+    fn summary_at(&mut self, pid: Pid, home: &OwnedFd) -> Result<Option<ProcessSummary>, Errno> {
         // The directory belongs to the effective user even where the files in it belong to root
         // because the process may not be dumped.
-        let uid = statx(home, "", AtFlags::EMPTY_PATH, StatxFlags::UID).ok()?.stx_uid;
-        let stat = self.stat(home).ok()?;
+        let Some(owner) = there(statx(home, "", AtFlags::EMPTY_PATH, StatxFlags::UID))? else { return Ok(None) };
+        let Some(stat) = there(self.stat(home))? else { return Ok(None) };
+        let uid = owner.stx_uid;
         let none = |why: &str| (Vec::new(), Known::Unknown(why.to_owned()), Known::Unknown(why.to_owned()));
         let mut zombie = stat.zombie;
         let (command, cwd, executable) = if stat.kernel {
@@ -194,17 +254,18 @@ impl Reader {
         } else if stat.zombie {
             none("a zombie")
         } else {
-            let read = read_short(home, "cmdline", &mut self.bytes);
+            let read = in_want(read_short(home, "cmdline", &mut self.bytes))?;
             let command = if read.is_ok() { parse::command(&self.bytes) } else { Vec::new() };
-            let cwd = place(home.as_fd(), "cwd", &mut self.link);
-            let executable = place(home.as_fd(), "exe", &mut self.link);
+            let cwd = in_want(place(home.as_fd(), "cwd", &mut self.link))?;
+            let executable = in_want(place(home.as_fd(), "exe", &mut self.link))?;
             if matches!(cwd, Err(Errno::NOENT | Errno::SRCH)) {
-                zombie = self.stat(home).ok()?.zombie;
+                let Some(stat) = there(self.stat(home))? else { return Ok(None) };
+                zombie = stat.zombie;
             }
             (command, known(cwd), known(executable))
         };
-        Some(ProcessSummary {
-            id: ProcessId { pid, start_ticks: StartTicks(stat.start) },
+        Ok(Some(ProcessSummary {
+            id: id(pid, stat),
             parent: Pid(stat.parent),
             session: Pid(stat.session),
             uid,
@@ -213,7 +274,7 @@ impl Reader {
             command,
             cwd,
             executable,
-        })
+        }))
     }
 
     fn started(&self, ticks: u64) -> Timestamp {
@@ -226,18 +287,18 @@ impl Reader {
     }
 
     /// Regular files and directories among the open files.
-    fn open_files(&mut self, home: &OwnedFd) -> Known<Vec<Place>> {
+    fn open_files(&mut self, home: &OwnedFd) -> Result<Known<Vec<Place>>, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let entries = openat(home, "fd", flags, Mode::empty()).and_then(rustix::fs::Dir::new);
+        let entries = in_want(openat(home, "fd", flags, Mode::empty()).and_then(rustix::fs::Dir::new))?;
         let entries = match entries {
             Ok(entries) => entries,
-            Err(error) => return Known::Unknown(why(error)),
+            Err(error) => return Ok(Known::Unknown(trouble::why(error))),
         };
         let mut places = Vec::new();
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(error) => return Known::Unknown(why(error)),
+                Err(error) => return Ok(Known::Unknown(trouble::why(error))),
             };
             let Ok(number) = entry.file_name().to_str() else { continue };
             if number.starts_with('.') {
@@ -250,7 +311,25 @@ impl Reader {
                 places.extend(place);
             }
         }
-        Known::Known(places)
+        Ok(Known::Known(places))
+    }
+}
+
+/// What a step of looking at a process brought; none when the process is gone. Every other error remains one:
+/// only these two say that there is no such process.
+fn there<T>(step: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match step {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Lets through what says something of the process; what says something of us, who look, is an error.
+fn in_want<T>(step: Result<T, Errno>) -> Result<Result<T, Errno>, Errno> {
+    match step {
+        Err(error) if trouble::is_want(error) => Err(error),
+        step => Ok(step),
     }
 }
 
@@ -308,10 +387,10 @@ fn inode_of(path: &Path) -> Option<Inode> {
 }
 
 /// Mapped files, each once.
-fn mapped_files(home: &OwnedFd) -> Known<Vec<Place>> {
-    let bytes = match read_long(home, "maps") {
+fn mapped_files(home: &OwnedFd) -> Result<Known<Vec<Place>>, Errno> {
+    let bytes = match in_want(read_long(home, "maps"))? {
         Ok(bytes) => bytes,
-        Err(error) => return Known::Unknown(why(error)),
+        Err(error) => return Ok(Known::Unknown(trouble::why(error))),
     };
     let mut seen: Vec<(PathBuf, Inode)> = Vec::new();
     for line in bytes.split(|&byte| byte == b'\n') {
@@ -321,7 +400,7 @@ fn mapped_files(home: &OwnedFd) -> Known<Vec<Place>> {
             seen.push(mapping);
         }
     }
-    Known::Known(seen.into_iter().map(|(path, inode)| mapped_place(path, inode)).collect())
+    Ok(Known::Known(seen.into_iter().map(|(path, inode)| mapped_place(path, inode)).collect()))
 }
 
 fn mapped_place(path: PathBuf, mapped: Inode) -> Place {
@@ -339,11 +418,11 @@ fn mapped_place(path: PathBuf, mapped: Inode) -> Place {
     }
 }
 
-fn read_environment(home: &OwnedFd) -> Known<Vec<(String, String)>> {
-    match read_long(home, "environ") {
+fn read_environment(home: &OwnedFd) -> Result<Known<Vec<(String, String)>>, Errno> {
+    in_want(read_long(home, "environ")).map(|read| match read {
         Ok(bytes) => Known::Known(parse::environment(&bytes)),
-        Err(error) => Known::Unknown(why(error)),
-    }
+        Err(error) => Known::Unknown(trouble::why(error)),
+    })
 }
 
 /// Reads a file that the kernel hands over in one piece, up to [`COMMAND_LIMIT`].
@@ -372,135 +451,9 @@ fn read_long(home: &OwnedFd, name: &str) -> Result<Vec<u8>, Errno> {
 fn known(place: Result<Place, Errno>) -> Known<Place> {
     match place {
         Ok(place) => Known::Known(place),
-        Err(error) => Known::Unknown(why(error)),
-    }
-}
-
-fn why(error: Errno) -> String {
-    match error {
-        Errno::ACCESS | Errno::PERM => "not permitted: another user's process".to_owned(),
-        Errno::NOENT | Errno::SRCH => "it ended while it was read".to_owned(),
-        other => std::io::Error::from(other).to_string(),
+        Err(error) => Known::Unknown(trouble::why(error)),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::MetadataExt;
-    use std::process::{Command, Stdio};
-
-    use super::super::testchild::{IDLE, TestChild};
-    use super::*;
-
-    fn script(directory: &Path, text: &str) -> TestChild {
-        TestChild::python(directory, text).0
-    }
-
-    fn inode(path: &Path) -> Inode {
-        let found = std::fs::metadata(path).unwrap();
-        Inode { device: found.dev(), number: found.ino() }
-    }
-
-    #[test]
-    fn the_walk_finds_this_very_process_and_its_child() {
-        let room = tempfile::tempdir().unwrap();
-        let before = Timestamp::now();
-        let child = script(room.path(), IDLE);
-        let table = walk().unwrap();
-        let own = table.get(Pid(std::process::id())).unwrap();
-        let seen = table.get(Pid(child.id())).unwrap();
-        assert_eq!(seen.parent, own.id.pid);
-        assert_eq!(seen.session, own.session);
-        assert_eq!(seen.uid, nix::unistd::geteuid().as_raw());
-        assert_eq!(seen.command.get(1..).unwrap(), ["-c", IDLE]);
-        assert!(!seen.zombie);
-        let place = seen.cwd.known().unwrap();
-        assert_eq!((place.inode, place.deleted), (Some(inode(room.path())), false));
-        assert_eq!(place.path, room.path().canonicalize().unwrap());
-        assert!(seen.executable.known().unwrap().path.to_str().unwrap().contains("python3"));
-        let late = seen.started.duration_since(before).as_millis().abs();
-        assert!(late < 2_000, "{late} ms between the start seen and the start made");
-        assert_eq!(identify(Pid(child.id())), Some(seen.id));
-        assert!(table.processes.is_sorted_by_key(|process| process.id.pid));
-        drop(child);
-    }
-
-    #[test]
-    fn a_deleted_directory_is_told_from_one_that_is_called_so() {
-        let room = tempfile::tempdir().unwrap();
-        let cwd = |child: &TestChild| facts(Pid(child.id())).unwrap().summary.cwd.known().unwrap().clone();
-        let called = room.path().canonicalize().unwrap().join("3 (deleted)");
-        std::fs::create_dir(&called).unwrap();
-        let child = script(&called, IDLE);
-        assert_eq!(cwd(&child), Place { path: called.clone(), deleted: false, inode: Some(inode(&called)) });
-        drop(child);
-
-        let gone = called.with_file_name("3");
-        std::fs::create_dir(&gone).unwrap();
-        let was = inode(&gone);
-        let child = script(&gone, IDLE);
-        std::fs::remove_dir(&gone).unwrap();
-        // `3 (deleted)` is there beside it and must not be taken for it.
-        assert_eq!(cwd(&child), Place { path: gone, deleted: true, inode: Some(was) });
-        drop(child);
-    }
-
-    #[test]
-    fn facts_name_open_and_mapped_files_and_the_environment() {
-        let room = tempfile::tempdir().unwrap();
-        let room = room.path().canonicalize().unwrap();
-        std::fs::write(room.join("open"), "x").unwrap();
-        std::fs::write(room.join("mapped"), "x".repeat(5000)).unwrap();
-        let text = "
-import mmap, os, time
-a = open('open'); d = os.open('.', os.O_RDONLY); b = open('mapped')
-m = mmap.mmap(b.fileno(), 0, prot=mmap.PROT_READ); n = mmap.mmap(b.fileno(), 0, prot=mmap.PROT_READ)
-b.close(); r = os.pipe()
-print('ready', flush=True); time.sleep(600)";
-        let child = script(&room, text);
-        let facts = facts(Pid(child.id())).unwrap();
-        let here = |path: &Path| Place { path: path.to_owned(), deleted: false, inode: Some(inode(path)) };
-        let open = facts.open_files.known().unwrap();
-        assert!(open.contains(&here(&room.join("open"))) && open.contains(&here(&room)), "{open:?}");
-        assert!(open.iter().all(|place| place.path.is_absolute()), "no pipes, no sockets: {open:?}");
-        let mapped: Vec<&Place> =
-            facts.mapped_files.known().unwrap().iter().filter(|place| place.path.starts_with(&room)).collect();
-        // Python keeps a descriptor of its own for each map; the mapping is listed once nevertheless.
-        assert_eq!(mapped, [&here(&room.join("mapped"))]);
-        let pair = ("MARK".to_owned(), "a=b".to_owned());
-        assert!(facts.environment.known().unwrap().contains(&pair));
-        assert_eq!(environment(facts.summary.id), Some(facts.environment.clone()));
-        let earlier = ProcessId { start_ticks: StartTicks(facts.summary.id.start_ticks.0 - 1), ..facts.summary.id };
-        assert_eq!(environment(earlier), None);
-        drop(child);
-    }
-
-    #[test]
-    fn a_program_may_have_any_name() {
-        let room = tempfile::tempdir().unwrap();
-        let program = room.path().join("a) R 1 (b");
-        // By another process: a child that another test starts right now would inherit the file open for writing.
-        assert!(Command::new("cp").arg("/bin/sleep").arg(&program).status().unwrap().success());
-        let child = TestChild::spawn(Command::new(&program).arg("600"));
-        let seen = facts(Pid(child.id())).unwrap().summary;
-        assert_eq!(seen.parent, Pid(std::process::id()));
-        assert_eq!(seen.executable.known().unwrap().path, program.canonicalize().unwrap());
-        drop(child);
-    }
-
-    #[test]
-    fn a_zombie_is_flagged_and_has_no_facts() {
-        let mut child = TestChild::spawn(Command::new("true").stdout(Stdio::piped()));
-        // The pipe closes as it ends; the kernel makes it a zombie right after.
-        child.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
-        let pid = Pid(child.id());
-        while identify(pid).is_some() {
-            std::thread::yield_now();
-        }
-        assert!(walk().unwrap().get(pid).unwrap().zombie);
-        assert_eq!(facts(pid), None);
-        assert_eq!(identify_child(pid).map(|id| id.pid), Some(pid));
-        child.wait().unwrap();
-        assert_eq!(walk().unwrap().get(pid), None);
-    }
-}
+mod tests;

@@ -12,14 +12,10 @@ use crate::host::proc;
 use crate::host::spawn::{PROCESS_VARIABLE, process_mark};
 use crate::host::users::User;
 use crate::model::names::{MemberName, Root};
-use crate::model::process::{Known, Pid, ProcessId, ProcessSummary, ProcessTable};
-
-/// In a worker's environment: the root's real path.
-pub(super) const ROOT_VARIABLE: &str = "TRUEUP_ROOT";
-/// In a worker's environment: the App's name.
-pub(super) const APP_VARIABLE: &str = "TRUEUP_APP";
-/// In a worker's environment: `GROUP/ORDINAL`.
-pub(super) const WORKER_VARIABLE: &str = "TRUEUP_WORKER";
+use crate::model::process::{
+    APP_VARIABLE, Known, Pid, ProcessId, ProcessSummary, ProcessTable, RECIPE_VARIABLE, ROOT_VARIABLE, WORKER_VARIABLE,
+};
+use crate::ports::HostError;
 
 /// One App's place on this host.
 #[derive(Debug, Clone)]
@@ -45,6 +41,8 @@ pub(super) enum Mark {
         worker: String,
         /// The process that was started as the member.
         first: String,
+        /// Digest of what it was started with; none where an older trueup started it.
+        recipe: Option<String>,
     },
     /// It has an environment, and that is another one.
     Foreign,
@@ -79,9 +77,16 @@ pub(super) fn candidates(table: &ProcessTable, place: &Place) -> Vec<ProcessId> 
 }
 
 /// Reads what the environments of these processes say; blocks.
-pub(super) fn read_marks(processes: impl IntoIterator<Item = ProcessId>, place: &Place) -> Marks {
-    let read = |process| Some((process, mark(&proc::environment(process)?, place)));
-    processes.into_iter().filter_map(read).collect()
+///
+/// # Errors
+/// One of them cannot be looked at, and nobody knows whether it is a worker.
+pub(super) fn read_marks(processes: impl IntoIterator<Item = ProcessId>, place: &Place) -> Result<Marks, HostError> {
+    let mut marks = Marks::new();
+    for process in processes {
+        let environment = proc::environment(process)?;
+        marks.extend(environment.map(|environment| (process, mark(&environment, place))));
+    }
+    Ok(marks)
 }
 
 fn mark(environment: &Known<Vec<(String, String)>>, place: &Place) -> Mark {
@@ -89,7 +94,8 @@ fn mark(environment: &Known<Vec<(String, String)>>, place: &Place) -> Mark {
     let value = |name: &str| environment.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
     match (value(ROOT_VARIABLE), value(APP_VARIABLE), value(WORKER_VARIABLE), value(PROCESS_VARIABLE)) {
         (Some(root), Some(app), Some(worker), Some(first)) if place.real.as_os_str() == root && app == place.app => {
-            Mark::Ours { worker: worker.to_owned(), first: first.to_owned() }
+            let recipe = value(RECIPE_VARIABLE).map(str::to_owned);
+            Mark::Ours { worker: worker.to_owned(), first: first.to_owned(), recipe }
         }
         // Programs that write their title over their environment begin at its front, where PATH is;
         // one with PATH and without a mark never had one.
@@ -113,7 +119,7 @@ pub(super) fn family(
 ) -> Family {
     let living = |id: ProcessId| table.get(id.pid).filter(|process| process.id == id && !process.zombie);
     let marked = |id: &ProcessId| match marks.get(id) {
-        Some(Mark::Ours { worker, first }) if worker == member.as_str() => Some(first.as_str()),
+        Some(Mark::Ours { worker, first, .. }) if worker == member.as_str() => Some(first.as_str()),
         _ => None,
     };
     let believed = |process: &&ProcessSummary| match marks.get(&process.id) {
@@ -190,7 +196,7 @@ mod tests {
     }
 
     fn ours(first: u32) -> Mark {
-        Mark::Ours { worker: "g/1".to_owned(), first: process_mark(id(first)) }
+        Mark::Ours { worker: "g/1".to_owned(), first: process_mark(id(first)), recipe: None }
     }
 
     /// `(leader, others)` by pid.

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use nix::unistd::geteuid;
 use rustix::fs::{Mode, OFlags, openat, renameat};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
-use super::family::{APP_VARIABLE, Place, ROOT_VARIABLE, WORKER_VARIABLE};
+use super::family::Place;
 use crate::host::log;
 use crate::host::spawn::{Launch, base_environment};
 use crate::model::app::Builtin as Settings;
 use crate::model::names::{MemberName, Root};
+use crate::model::process::{APP_VARIABLE, RECIPE_VARIABLE, ROOT_VARIABLE, WORKER_VARIABLE};
 use crate::ports::{HostError, HostErrorKind};
 
 /// A log longer than this is put aside at the worker's next start; one old one is kept.
@@ -42,6 +44,7 @@ pub(super) fn prepare(place: &Place, settings: &Settings, member: &MemberName) -
         (ROOT_VARIABLE, place.real.to_string_lossy().into_owned()),
         (APP_VARIABLE, place.app.clone()),
         (WORKER_VARIABLE, member.as_str().to_owned()),
+        (RECIPE_VARIABLE, recipe(place, settings)),
         ("RELEASE_ID", release),
         ("RELEASE_PATH", directory.to_string_lossy().into_owned()),
     ];
@@ -56,6 +59,23 @@ pub(super) fn prepare(place: &Place, settings: &Settings, member: &MemberName) -
         lock: None,
     };
     Ok((launch, log))
+}
+
+/// Digest of what workers are started with, as far as the manifest says it: command, environment, user.
+pub(super) fn recipe(place: &Place, settings: &Settings) -> String {
+    let mut digest = Sha256::new();
+    let mut add = |text: &str| {
+        digest.update((text.len() as u64).to_le_bytes());
+        digest.update(text);
+    };
+    settings.run.argv().iter().for_each(|argument| add(argument));
+    add("");
+    for (name, value) in &settings.env {
+        add(name);
+        add(value);
+    }
+    add(&format!("{}:{}", place.user.uid, place.user.gid));
+    digest.finalize().iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Id and real directory of the release that `current` leads to.

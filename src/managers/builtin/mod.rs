@@ -70,7 +70,7 @@ impl Builtin {
         let (writing, root) = (Arc::clone(&self.writing), root.clone());
         blocking(move || {
             let _alone = writing.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut roster = Roster::read(&root);
+            let mut roster = Roster::read(&root)?;
             if change(&mut roster) { roster.write(&root) } else { Ok(()) }
         })
         .await
@@ -80,8 +80,8 @@ impl Builtin {
     async fn look(&self, place: &Place, member: &MemberName) -> Result<Family, HostError> {
         let (place, member, boot) = (place.clone(), member.clone(), self.boot.clone());
         blocking(move || {
-            let recorded = Roster::read(&place.root).process(&member, &boot);
-            Ok(members_family(&proc::walk()?, &place, &member, recorded, None))
+            let recorded = Roster::read(&place.root)?.process(&member, &boot);
+            members_family(&proc::walk()?, &place, &member, recorded, None)
         })
         .await
     }
@@ -93,8 +93,8 @@ impl Builtin {
         }
         let (place, member, leader) = (place.clone(), member.clone(), seen.leader);
         let everything = move |table: &ProcessTable| {
-            let found = members_family(table, &place, &member, leader, leader);
-            found.leader.into_iter().chain(found.others).collect()
+            let found = members_family(table, &place, &member, leader, leader)?;
+            Ok(found.leader.into_iter().chain(found.others).collect())
         };
         signal::terminate_all(everything, of.group.stop_timeout).await
     }
@@ -112,7 +112,8 @@ impl Builtin {
             message: format!("worker `{member}` could not be started: {}", error.message),
             ..error
         })?;
-        let process = child.id().map(Pid).and_then(proc::identify_child);
+        // Where nobody can tell, it carries its mark nevertheless.
+        let process = child.id().map(Pid).and_then(|pid| proc::identify_child(pid).ok().flatten());
         if let Some(process) = process {
             // Before anything is waited for: a crash from here on finds it in the file.
             let (name, boot) = (member.clone(), self.boot.clone());
@@ -241,10 +242,10 @@ impl View {
         let candidates = family::candidates(table, &place);
         let boot = boot.to_owned();
         blocking(move || {
-            let roster = Roster::read(&place.root);
+            let roster = Roster::read(&place.root)?;
             let recorded = roster.members(&boot).filter_map(|(_, process)| process);
             let all: BTreeSet<ProcessId> = candidates.into_iter().chain(recorded).collect();
-            let marks = family::read_marks(all, &place);
+            let marks = family::read_marks(all, &place)?;
             Ok(Self { place, roster, marks })
         })
         .await
@@ -273,7 +274,18 @@ impl View {
             (None, None) if ordinal <= group.count => (MemberState::Exited, None, "its process has ended"),
             (None, None) => return None,
         };
-        Some(Listed { member, ordinal, state, detail: detail.to_owned(), pid, started: None, enabled: None })
+        let outdated = family.leader.is_some_and(|leader| self.is_outdated(group, leader));
+        let detail = detail.to_owned();
+        Some(Listed { member, ordinal, state, detail, pid, started: None, enabled: None, outdated })
+    }
+}
+
+impl View {
+    /// Whether it was started with another command, environment or user than the manifest has now. One that has
+    /// written over its environment is believed to be as it should.
+    fn is_outdated(&self, group: &WorkerGroup, leader: ProcessId) -> bool {
+        let Some(family::Mark::Ours { recipe: Some(recipe), .. }) = self.marks.get(&leader) else { return false };
+        settings(group).is_ok_and(|settings| launch::recipe(&self.place, settings) != *recipe)
     }
 }
 
@@ -283,10 +295,10 @@ fn members_family(
     member: &MemberName,
     recorded: Option<ProcessId>,
     proven: Option<ProcessId>,
-) -> Family {
+) -> Result<Family, HostError> {
     let all = family::candidates(table, place).into_iter().chain(recorded);
-    let marks = family::read_marks(all, place);
-    family::family(table, &marks, place, member, recorded, proven)
+    let marks = family::read_marks(all, place)?;
+    Ok(family::family(table, &marks, place, member, recorded, proven))
 }
 
 async fn place(app: &App) -> Result<Place, HostError> {

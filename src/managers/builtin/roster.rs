@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::kept::{self, Kept};
 use crate::model::names::{MemberName, Root};
 use crate::model::process::{Pid, ProcessId, StartTicks};
 use crate::ports::HostError;
@@ -28,19 +29,31 @@ struct Entry {
     boot: String,
 }
 
+const NAME: &str = "workers.json";
+
 fn file(root: &Root) -> PathBuf {
-    root.state().join("workers.json")
+    root.state().join(NAME)
 }
 
 impl Roster {
-    /// Reads it. One that is not there, or not readable as one, is empty.
-    pub(super) fn read(root: &Root) -> Self {
+    /// Reads it. One that is not there, or damaged, is empty.
+    ///
+    /// # Errors
+    /// It may be there, and may not be read: whoever may not read it may not read environments either, and knows
+    /// nothing of the workers.
+    pub(super) fn read(root: &Root) -> Result<Self, HostError> {
         let path = file(root);
-        let Ok(text) = std::fs::read(&path) else { return Self::default() };
-        serde_json::from_slice(&text).unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), %error, "damaged list of workers; they are looked for by environment");
-            Self::default()
-        })
+        let why = match kept::read(root, NAME) {
+            Ok(Kept::Absent) => return Ok(Self::default()),
+            Ok(Kept::Bytes(text)) => match serde_json::from_slice(&text) {
+                Ok(roster) => return Ok(roster),
+                Err(error) => error.to_string(),
+            },
+            Ok(Kept::Damaged(damage)) => damage,
+            Err(error) => return Err(HostError::io(format!("cannot read `{}`", path.display()), &error)),
+        };
+        tracing::warn!(path = %path.display(), why, "damaged list of workers; they are looked for by environment");
+        Ok(Self::default())
     }
 
     /// Replaces the file: readers see the old one or this one.
@@ -100,7 +113,7 @@ mod tests {
     fn what_was_written_is_read_and_what_is_torn_is_empty() {
         let site = tempfile::tempdir().unwrap();
         let root = Root::new(site.path()).unwrap();
-        assert_eq!(Roster::read(&root), Roster::default());
+        assert_eq!(Roster::read(&root).unwrap(), Roster::default());
         std::fs::create_dir(root.state()).unwrap();
         let member = |text: &str| MemberName::new(text).unwrap();
         let process = |pid| ProcessId { pid: Pid(pid), start_ticks: StartTicks(7) };
@@ -111,10 +124,10 @@ mod tests {
         roster.add(member("b/1"), process(3), "this boot");
         assert!(roster.remove(&member("b/1")) && !roster.remove(&member("b/1")));
         roster.write(&root).unwrap();
-        let read = Roster::read(&root);
+        let read = Roster::read(&root).unwrap();
         assert_eq!(read.members("this boot").collect::<Vec<_>>(), [(&member("a/2"), Some(process(2)))]);
         let text = std::fs::read_to_string(file(&root)).unwrap();
         std::fs::write(file(&root), text.get(..text.len() / 2).unwrap()).unwrap();
-        assert_eq!(Roster::read(&root), Roster::default());
+        assert_eq!(Roster::read(&root).unwrap(), Roster::default());
     }
 }

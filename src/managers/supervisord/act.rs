@@ -14,9 +14,11 @@ use tokio::time::{Instant, sleep};
 use super::descendants::{Family, KILL_GRACE, ends_by};
 use super::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal};
 use crate::host::proc::{identify, identify_child};
+use crate::host::signal::killed;
 use crate::model::names::MemberName;
 use crate::model::observed::MemberState;
 use crate::model::process::ProcessId;
+use crate::ports::notes::note;
 use crate::ports::{HostError, HostErrorKind};
 
 /// How long a worker that exits too quickly may go on being tried, beyond the time that a start takes.
@@ -81,14 +83,14 @@ impl<'a, D: Door> Act<'a, D> {
     /// survives even SIGKILL.
     pub(super) async fn replace(&self, process: Option<ProcessId>) -> Result<(), HostError> {
         let info = self.shown().await?;
-        let current = info.pid.and_then(identify_child);
+        let current = info.pid.map(identify_child).transpose()?.flatten();
         let (Some(current), false) = (current, info.state == MemberState::Stopping) else {
             return self.bring_up(current.or(process)).await;
         };
         if process.is_some_and(|process| process != current) {
             return self.bring_up(None).await;
         }
-        let Some(family) = Family::hold(current).await else {
+        let Some(family) = Family::hold(current).await? else {
             return self.bring_up(Some(current)).await;
         };
         self.signal(&family, self.settings.stop_signal).await?;
@@ -111,9 +113,9 @@ impl<'a, D: Door> Act<'a, D> {
         let (mut exited, mut killed) = (0, false);
         loop {
             let info = self.door.info(self.member).await?;
-            let process = info.pid.and_then(identify);
+            let process = info.pid.map(identify).transpose()?.flatten();
             if let Some(process) = process.filter(|process| families.last().map(Family::id) != Some(*process)) {
-                families.extend(Family::hold(process).await);
+                families.extend(Family::hold(process).await?);
             }
             match info.state {
                 MemberState::Stopped | MemberState::Failed => break,
@@ -167,6 +169,7 @@ impl<'a, D: Door> Act<'a, D> {
         }
         tracing::warn!(member = %self.member, process = %family.id(), timeout = ?self.stop_timeout, "killing a worker that does not end");
         self.signal(family, StopSignal::KILL).await?;
+        note(killed(family.id(), self.stop_timeout));
         if family.main_ends_by(Instant::now() + KILL_GRACE).await {
             return Ok(true);
         }
@@ -205,8 +208,10 @@ impl<'a, D: Door> Act<'a, D> {
         loop {
             let info = self.door.info(self.member).await?;
             // Reaped between the answer and this look it is nobody's: only a living other one makes it a successor's.
-            let is_old =
-                old.is_some_and(|old| info.pid == Some(old.pid) && identify(old.pid).is_none_or(|now| now == old));
+            let is_old = match old.filter(|old| info.pid == Some(old.pid)) {
+                Some(old) => identify(old.pid)?.is_none_or(|now| now == old),
+                None => false,
+            };
             match info.state {
                 MemberState::Running if !is_old => return Ok(()),
                 MemberState::Starting if !is_old => {
@@ -244,27 +249,28 @@ impl<'a, D: Door> Act<'a, D> {
                     None => self.failed(&info).await,
                 });
             }
-            self.rest(&info, &mut asking, seen).await;
+            self.rest(&info, &mut asking, seen).await?;
         }
     }
 
     /// Pauses before the next ask; as long as a starting process cannot count as running yet, until it ends.
-    async fn rest(&self, info: &Info, asking: &mut Asking, seen: Option<Instant>) {
+    async fn rest(&self, info: &Info, asking: &mut Asking, seen: Option<Instant>) -> Result<(), HostError> {
         let ripe = seen.map(|seen| seen + self.settings.start_time).filter(|ripe| *ripe > Instant::now());
-        match (ripe, info.pid.and_then(identify)) {
+        match (ripe, info.pid.map(identify).transpose()?.flatten()) {
             (Some(ripe), Some(process)) => {
-                ends_by(process, ripe).await;
+                ends_by(process, ripe).await?;
                 asking.begin_anew();
             }
             _ => asking.pause().await,
         }
+        Ok(())
     }
 
     /// Waits until what somebody else is stopping has stopped.
     async fn see_stopped(&self, info: &Info) -> Result<(), HostError> {
         let deadline = Instant::now() + self.stop_timeout.max(self.settings.stop_wait) + MARGIN;
-        if let Some(process) = info.pid.and_then(identify) {
-            ends_by(process, deadline).await;
+        if let Some(process) = info.pid.map(identify).transpose()?.flatten() {
+            ends_by(process, deadline).await?;
         }
         let mut asking = Asking::at(self.door.pace());
         loop {

@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
+use crate::host::proc::unreadable;
 use crate::model::process::{Pid, ProcessId, StartTicks};
 use crate::ports::{HostError, HostErrorKind};
 
@@ -30,11 +31,20 @@ struct Held {
 
 impl Held {
     /// None when it is gone, or its number is another's by now.
-    fn open(id: ProcessId) -> Option<Self> {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(id.pid.0).ok()?)?;
-        let fd = watched(pidfd_open(pid, PidfdFlags::empty()).ok()?)?;
+    ///
+    /// # Errors
+    /// Nobody can tell, for want of a descriptor say.
+    fn open(id: ProcessId) -> Result<Option<Self>, HostError> {
+        let failed = |error: std::io::Error| HostError::io(format!("cannot take hold of {id}"), &error);
+        let number = i32::try_from(id.pid.0).ok().and_then(rustix::process::Pid::from_raw);
+        let Some(pid) = number else { return Ok(None) };
+        let fd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(fd) => watched(fd).map_err(failed)?,
+            Err(Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
+        };
         // Opened first and looked at afterwards: what has these start ticks now is what the descriptor holds.
-        (stat(id.pid)?.id == id).then_some(Self { id, fd })
+        Ok(stat(id.pid)?.filter(|now| now.id == id).map(|_| Self { id, fd }))
     }
 
     /// A process that is gone already is success.
@@ -45,6 +55,11 @@ impl Held {
         }
     }
 
+    /// Whether it lives; one that cannot be looked at has not been seen to end.
+    fn lives(&self) -> bool {
+        stat(self.id.pid).map_or(true, |now| now.is_some_and(|now| now.id == self.id))
+    }
+
     /// Whether it has ended by then; a zombie has.
     async fn ends_by(&self, deadline: Instant) -> bool {
         matches!(timeout_at(deadline, self.fd.readable()).await, Ok(Ok(_)))
@@ -52,8 +67,8 @@ impl Held {
 }
 
 #[expect(deprecated, reason = "its successors are unsafe; an OwnedFd names the same open file for as long as it lives")]
-fn watched(pidfd: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(pidfd, Interest::READABLE).ok()
+fn watched(pidfd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(pidfd, Interest::READABLE)
 }
 
 /// One worker's main process and its descendants.
@@ -66,11 +81,15 @@ pub(super) struct Family {
 
 impl Family {
     /// Takes hold of a process and of all that descends from it; none when it is gone.
-    pub(super) async fn hold(id: ProcessId) -> Option<Self> {
-        let main = Held::open(id)?;
-        let leads_group = stat(id.pid)?.group == id.pid;
-        let descendants = descendants(&walk().await, id.pid).into_iter().filter_map(Held::open).collect();
-        Some(Self { main, descendants, leads_group })
+    ///
+    /// # Errors
+    /// Nobody can tell whether it is, or what descends from it.
+    pub(super) async fn hold(id: ProcessId) -> Result<Option<Self>, HostError> {
+        let Some(main) = Held::open(id)? else { return Ok(None) };
+        let Some(leads_group) = stat(id.pid)?.map(|stat| stat.group == id.pid) else { return Ok(None) };
+        let held = descendants(&walk().await?, id.pid).into_iter().map(Held::open);
+        let descendants = held.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        Ok(Some(Self { main, descendants, leads_group }))
     }
 
     /// The main process.
@@ -97,8 +116,8 @@ impl Family {
     /// When something of it may not be signalled, or outlives even the kill.
     pub(super) async fn sweep(mut self, signal: Option<Signal>, deadline: Instant) -> Result<(), HostError> {
         for _ in 0..LOOKS {
-            self.find_late_ones().await;
-            self.descendants.retain(|held| stat(held.id.pid).is_some_and(|now| now.id == held.id));
+            self.find_late_ones().await?;
+            self.descendants.retain(Held::lives);
             if self.descendants.is_empty() {
                 return Ok(());
             }
@@ -117,8 +136,8 @@ impl Family {
                 }
             }
         }
-        self.find_late_ones().await;
-        match self.descendants.iter().find(|held| stat(held.id.pid).is_some_and(|now| now.id == held.id)) {
+        self.find_late_ones().await?;
+        match self.descendants.iter().find(|held| held.lives()) {
             None => Ok(()),
             Some(left) => Err(HostError::new(
                 HostErrorKind::TimedOut,
@@ -129,8 +148,8 @@ impl Family {
     }
 
     /// Adds members of the worker's process group that were not there at the walk, and their descendants.
-    async fn find_late_ones(&mut self) {
-        let (table, main) = (walk().await, self.main.id);
+    async fn find_late_ones(&mut self) -> Result<(), HostError> {
+        let (table, main) = (walk().await?, self.main.id);
         let known = |id: ProcessId, held: &[Held]| held.iter().any(|one| one.id == id);
         // A leader with other start ticks means that the group's number is a stranger's by now.
         let reused = table.iter().any(|process| process.id.pid == main.pid && process.id != main);
@@ -141,9 +160,10 @@ impl Family {
         let found: Vec<ProcessId> = group.map(|process| process.id).chain(below).collect();
         for id in found {
             if !known(id, &self.descendants) {
-                self.descendants.extend(Held::open(id));
+                self.descendants.extend(Held::open(id)?);
             }
         }
+        Ok(())
     }
 }
 
@@ -156,10 +176,14 @@ fn not_ours(process: ProcessId, main: ProcessId, error: Errno) -> HostError {
 }
 
 /// Waits for a process to end, until the deadline.
-pub(super) async fn ends_by(process: ProcessId, deadline: Instant) {
-    if let Some(held) = Held::open(process) {
+///
+/// # Errors
+/// Nobody can tell whether it has.
+pub(super) async fn ends_by(process: ProcessId, deadline: Instant) -> Result<(), HostError> {
+    if let Some(held) = Held::open(process)? {
         held.ends_by(deadline).await;
     }
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,10 +193,18 @@ struct Stat {
     group: Pid,
 }
 
-/// One living process.
-fn stat(pid: Pid) -> Option<Stat> {
-    let (found, alive) = parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
-    alive.then_some(found)
+/// One living process; none when it is gone or a zombie.
+fn stat(pid: Pid) -> Result<Option<Stat>, HostError> {
+    let path = format!("/proc/{pid}/stat");
+    match std::fs::read(&path) {
+        // A program's name may hold any bytes.
+        Ok(line) => {
+            let found = parse(&String::from_utf8_lossy(&line));
+            Ok(found.filter(|(_, alive)| *alive).map(|(found, _)| found))
+        }
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH)) => Ok(None),
+        Err(error) => Err(unreadable(&path, &error)),
+    }
 }
 
 /// A line of `/proc/PID/stat`, and whether the process is alive.
@@ -189,14 +221,19 @@ fn parse(line: &str) -> Option<(Stat, bool)> {
     Some((Stat { id, parent: Pid(parent), group: Pid(group) }, !matches!(state, "Z" | "X" | "x")))
 }
 
-/// All living processes.
-async fn walk() -> Vec<Stat> {
-    let look = || -> Vec<Stat> {
-        let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+/// All living processes that are shown to us.
+async fn walk() -> Result<Vec<Stat>, HostError> {
+    let look = || -> Result<Vec<Stat>, HostError> {
+        let entries = std::fs::read_dir("/proc").map_err(|error| unreadable("/proc", &error))?;
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter_map(|pid| stat(Pid(pid))).collect()
+        let seen = pids.map(|pid| match stat(Pid(pid)) {
+            Err(error) if error.kind == HostErrorKind::Denied => Ok(None),
+            seen => seen,
+        });
+        Ok(seen.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     };
-    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.map_err(|error| HostError::new(HostErrorKind::Other, format!("cannot look for processes: {error}")))?
 }
 
 fn descendants(table: &[Stat], ancestor: Pid) -> Vec<ProcessId> {
@@ -240,8 +277,8 @@ mod tests {
 
     #[test]
     fn our_own_stat_parses() {
-        let own = stat(Pid(std::process::id())).unwrap();
-        assert_eq!(identify(own.id.pid), Some(own.id));
+        let own = stat(Pid(std::process::id())).unwrap().unwrap();
+        assert_eq!(identify(own.id.pid), Ok(Some(own.id)));
     }
 
     #[test]
@@ -265,8 +302,8 @@ mod tests {
             .unwrap();
         let mut ready = String::new();
         std::io::BufReader::new(wrapper.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let id = identify(Pid(wrapper.id())).unwrap();
-        let family = Family::hold(id).await.unwrap();
+        let id = identify(Pid(wrapper.id())).unwrap().unwrap();
+        let family = Family::hold(id).await.unwrap().unwrap();
         let children: Vec<ProcessId> = family.descendants.iter().map(|held| held.id).collect();
         assert!(!children.is_empty());
         family.signal_main(Signal::KILL).unwrap();
@@ -275,8 +312,8 @@ mod tests {
         let soon = begun + Duration::from_millis(300);
         family.sweep(Some(Signal::TERM), soon).await.unwrap();
         assert!(Instant::now() >= soon, "the child ignores TERM and is killed at the deadline, not before");
-        assert!(children.iter().all(|child| stat(child.pid).is_none_or(|now| now.id != *child)));
+        assert!(children.iter().all(|child| stat(child.pid).unwrap().is_none_or(|now| now.id != *child)));
         wrapper.wait().unwrap();
-        assert!(Family::hold(id).await.is_none());
+        assert!(Family::hold(id).await.unwrap().is_none());
     }
 }

@@ -55,6 +55,7 @@ fn listed(info: &Info, ordinal: u32) -> Result<Listed, HostError> {
         pid: info.pid,
         started: info.moment().map(|at| (at, Duration::from_secs(1))),
         enabled: None,
+        outdated: false,
     })
 }
 

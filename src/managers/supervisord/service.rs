@@ -157,7 +157,7 @@ async fn reload<D: Door>(door: &D, member: &MemberName, timeout: Duration) -> Re
         return Err(HostError::new(HostErrorKind::Other, message)
             .with_help(format!("see `supervisorctl tail {member} stderr` for why")));
     };
-    let before = proc::identify(main);
+    let before = proc::identify(main)?;
     let crew = Crew::below(main).await?;
     let table = crew::walk().await?;
     let signal = table.get(main).and_then(|process| reload_signal(&process.command));
@@ -171,7 +171,7 @@ async fn reload<D: Door>(door: &D, member: &MemberName, timeout: Duration) -> Re
     if !crew.is_empty() {
         crew::see_new(main).await?;
     }
-    if before.is_some() && proc::identify(main) == before {
+    if before.is_some() && proc::identify(main)? == before {
         return Ok(());
     }
     // php-fpm ends by a reload where its configuration is wrong: told with its last words, if it does not come back.

@@ -171,7 +171,8 @@ impl Systemd {
 
 /// Whether `/proc` shows no living process of that number.
 fn is_gone(pid: Pid) -> bool {
-    identify(pid).is_none()
+    // One that cannot be looked at is not gone.
+    identify(pid).is_ok_and(|found| found.is_none())
 }
 
 /// What somebody stopped is not started; what failed may be, by a restart.

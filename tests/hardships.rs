@@ -1,0 +1,289 @@
+//! The program where the host is short of something, or where somebody has put a trap into the root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use support::local::{kill, wait_for};
+use trueup::host::proc;
+use trueup::model::process::ProcessId;
+
+/// A root with release 1 and two workers that trueup starts itself.
+struct Shop {
+    room: tempfile::TempDir,
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        self.workers().into_iter().for_each(kill);
+    }
+}
+
+impl Shop {
+    fn new() -> Self {
+        let room = tempfile::tempdir().unwrap();
+        // Other users pass through it.
+        std::fs::set_permissions(room.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::create_dir_all(room.path().join("app/releases/1")).unwrap();
+        std::fs::write(room.path().join("app/releases/1/index"), "1").unwrap();
+        let shop = Self { room };
+        shop.write("{builtin: {run: [sleep, \"600\"]}}", "");
+        shop
+    }
+
+    fn root(&self) -> PathBuf {
+        self.room.path().canonicalize().unwrap().join("app")
+    }
+
+    fn manifest(&self) -> PathBuf {
+        self.room.path().join("shop.yaml")
+    }
+
+    /// Writes the manifest with that manager, and `more` lines of its spec.
+    fn write(&self, manager: &str, more: &str) {
+        let text = format!(
+            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release: {{id: '1'}}\n  \
+             workers: [{{name: default, count: 2, stopTimeout: 5s, manager: {manager}}}]\n{more}",
+            self.root().display()
+        );
+        std::fs::write(self.manifest(), text).unwrap();
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trueup"));
+        command.args([verb, "--format", "json"]).arg(self.manifest());
+        command
+    }
+
+    /// Runs a verb in a shell after some lines of preparation.
+    fn after(&self, preparation: &str, verb: &str) -> Output {
+        let line = format!("{preparation}; exec \"$@\"");
+        let own = self.command(verb);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line, "sh"]).arg(own.get_program()).args(own.get_args());
+        shell.output().unwrap()
+    }
+
+    /// All processes that carry this root's mark.
+    fn workers(&self) -> Vec<ProcessId> {
+        let mark = ("TRUEUP_ROOT".to_owned(), self.root().to_string_lossy().into_owned());
+        let marked = |process: ProcessId| {
+            let environment = proc::environment(process).unwrap();
+            environment.is_some_and(|found| found.known().is_some_and(|pairs| pairs.contains(&mark)))
+        };
+        proc::walk().unwrap().processes.into_iter().map(|process| process.id).filter(|id| marked(*id)).collect()
+    }
+
+    fn two_workers(&self) -> Vec<ProcessId> {
+        let output = self.command("reconcile").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        wait_for(|| Some(self.workers()).filter(|found| found.len() == 2))
+    }
+
+    fn state(&self, name: &str) -> PathBuf {
+        self.root().join(".trueup").join(name)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn without_descriptors_nothing_is_taken_for_dead() {
+    let shop = Shop::new();
+    let workers = shop.two_workers();
+    let mut refused = 0;
+    for limit in 4..40 {
+        let output = shop.after(&format!("ulimit -n {limit}"), "status");
+        let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
+        assert!(!all.contains("exited") && !all.contains("panicked"), "{limit}: {all}");
+        refused += u32::from(all.contains("ObservationFailed"));
+        let output = shop.after(&format!("ulimit -n {limit}"), "reconcile");
+        assert_eq!(shop.workers(), workers, "{limit}: {output:?}");
+    }
+    assert!(refused > 0, "no limit was too low: the test shows nothing");
+}
+
+#[test]
+fn a_trap_for_the_list_of_workers_is_a_damaged_list() {
+    let shop = Shop::new();
+    let workers = shop.two_workers();
+    let (list, memory) = (shop.state("workers.json"), shop.state("memory.json"));
+    for trap in ["mkfifo", "ln -s /dev/zero", "truncate -s 3G"] {
+        for file in [&list, &memory] {
+            let _ = std::fs::remove_file(file);
+            let made = Command::new("sh").args(["-c", &format!("{trap} \"$0\"")]).arg(file).status().unwrap();
+            assert!(made.success(), "{trap}");
+        }
+        // Far less memory than the sparse file would take, and no time for what waits for a writer.
+        let output = shop.after("export TRUEUP_LOG=warn; ulimit -v 3000000", "status");
+        let (shown, said) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{trap}: {shown} {said}");
+        assert!(said.contains("damaged list of workers"), "{trap}: {said}");
+        assert_eq!(shop.two_workers(), workers, "{trap}");
+    }
+}
+
+#[test]
+fn whoever_may_not_read_the_list_of_workers_knows_nothing_of_them() {
+    if !support::local::requires_root() {
+        return;
+    }
+    let shop = Shop::new();
+    shop.two_workers();
+    let program = shop.room.path().join("trueup");
+    std::fs::copy(env!("CARGO_BIN_EXE_trueup"), &program).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
+    let output = command.args(["status", "--format", "json"]).arg(shop.manifest()).output().unwrap();
+    let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{all}");
+    assert!(all.contains(".trueup") && !all.contains("\"state\": \"exited\""), "{all}");
+}
+
+#[test]
+fn a_rule_that_takes_too_long_holds_nothing_up() {
+    let shop = Shop::new();
+    // Each step searches most of a mebibyte in vain.
+    let body = serde_json::json!({"list": vec![0; 9_000], "text": "a".repeat(900_000)});
+    std::fs::write(shop.root().join("health"), body.to_string()).unwrap();
+    let rule = r#"body.list.all(x, !body.text.matches("(a|b)*c"))"#;
+    let health = format!(
+        "  health: {{file: {{path: {}/health, timeout: 1s}}, attempts: 1, expect: ['{rule}']}}\n",
+        shop.root().display()
+    );
+    shop.write("{builtin: {run: [sleep, \"600\"]}}", &health);
+    let began = std::time::Instant::now();
+    let output = shop.command("status").output().unwrap();
+    let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
+    assert!(all.contains("the rule took too long") || all.contains("the rules took longer than 1s"), "{all}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_worker_of_a_group_that_is_gone_is_stopped() {
+    let shop = Shop::new();
+    let manifest = || std::fs::read_to_string(shop.manifest()).unwrap();
+    let rows = [("name: default", "name: queue"), ("{name: shop}", "{name: store}")];
+    for (former, present) in rows {
+        let old = shop.two_workers();
+        let changed = manifest().replace(former, present);
+        assert_ne!(changed, manifest());
+        std::fs::write(shop.manifest(), changed).unwrap();
+        for verb in ["status", "diff"] {
+            let output = shop.command(verb).output().unwrap();
+            let shown = text(&output.stdout);
+            assert!(shown.contains("started by trueup as"), "{verb}: {shown}");
+            assert_ne!(output.status.code(), Some(0), "{verb}");
+        }
+        let new = shop.two_workers();
+        assert!(old.iter().all(|process| !new.contains(process)), "{former}");
+    }
+    let calm = shop.two_workers();
+    assert_eq!(shop.workers(), calm, "nothing more to do");
+}
+
+#[test]
+fn a_stray_of_another_release_is_warned_of() {
+    let shop = Shop::new();
+    let other = shop.root().join("releases/0");
+    std::fs::create_dir(&other).unwrap();
+    shop.two_workers();
+    let mut stray = Command::new("sleep").arg("600").current_dir(&other).spawn().unwrap();
+    let pid = stray.id();
+    let shown: Vec<(String, String)> = ["diff", "reconcile"]
+        .map(|verb| {
+            let people = Command::new(env!("CARGO_BIN_EXE_trueup")).arg(verb).arg(shop.manifest()).output().unwrap();
+            let programs = shop.command(verb).output().unwrap();
+            (text(&people.stdout), text(&programs.stdout))
+        })
+        .into();
+    stray.kill().unwrap();
+    stray.wait().unwrap();
+    for (people, programs) in shown {
+        assert!(people.contains(&format!("warning: pid {pid} belongs to no group")), "{people}");
+        let document: serde_json::Value = serde_json::from_str(&programs).unwrap();
+        assert_eq!(document.pointer("/items/0/strays/0/process/pid"), Some(&pid.into()), "{programs}");
+    }
+}
+
+#[test]
+fn a_worker_with_another_command_or_environment_is_stale() {
+    let shop = Shop::new();
+    let mut old = shop.two_workers();
+    for manager in [
+        "{builtin: {run: [sleep, \"601\"]}}",
+        "{builtin: {run: [sleep, \"601\"], env: {A: b}}}",
+        "{builtin: {run: [sleep, \"601\"], env: {A: c}}}",
+    ] {
+        shop.write(manager, "");
+        let output = shop.command("diff").output().unwrap();
+        assert!(text(&output.stdout).contains("its command has changed"), "{manager}: {output:?}");
+        let new = shop.two_workers();
+        assert!(old.iter().all(|process| !new.contains(process)), "{manager}");
+        assert_eq!(shop.two_workers(), new, "once");
+        old = new;
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_lock_says_for_whom() {
+    let shop = Shop::new();
+    shop.two_workers();
+    let lock = std::fs::File::open(shop.state("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let output = shop.command("reconcile").args(["--wait", "2s"]).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(said.contains("waiting: ") && said.contains("is locked: held by"), "{said}");
+    let calm = shop.command("reconcile").args(["--wait", "0s"]).output().unwrap();
+    assert!(!text(&calm.stderr).contains("waiting: "), "{calm:?}");
+}
+
+#[test]
+fn a_missing_root_says_what_to_do() {
+    let shop = Shop::new();
+    std::fs::remove_dir_all(shop.root()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_trueup")).arg("reconcile").arg(shop.manifest()).output().unwrap();
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(said.contains("help: make it, or correct `spec.root`"), "{said}");
+}
+
+#[test]
+fn a_suspended_app_says_so() {
+    let shop = Shop::new();
+    shop.two_workers();
+    shop.write("{builtin: {run: [sleep, \"600\"]}}", "  sync: {suspend: true}\n");
+    let output = Command::new(env!("CARGO_BIN_EXE_trueup")).arg("status").arg(shop.manifest()).output().unwrap();
+    assert!(text(&output.stdout).contains("suspended: "), "{output:?}");
+}
+
+#[test]
+fn a_job_that_is_killed_is_told_of() {
+    let shop = Shop::new();
+    let deaf = "{builtin: {run: \"trap '' TERM; touch deaf-$TRUEUP_PROCESS; while :; do sleep 1; done\"}}";
+    shop.write(&deaf.replace("sleep 1", "sleep 0.1"), "");
+    let ready = |at_least: usize| {
+        let deaf = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("deaf-");
+        wait_for(|| {
+            let found = std::fs::read_dir(shop.root().join("releases/1")).unwrap().flatten();
+            (found.filter(deaf).count() >= at_least).then_some(())
+        });
+    };
+    assert_eq!(shop.command("reconcile").output().unwrap().status.code(), Some(0));
+    ready(2);
+    let quick = std::fs::read_to_string(shop.manifest()).unwrap().replace("stopTimeout: 5s", "stopTimeout: 300ms");
+    std::fs::write(shop.manifest(), quick.replace("count: 2", "count: 1")).unwrap();
+    let output = shop.command("reconcile").output().unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    let note = document.pointer("/items/0/tried/0/notes/0").and_then(serde_json::Value::as_str).unwrap_or_default();
+    assert!(note.contains("was killed"), "{document:#}");
+    let journal = std::fs::read_to_string(shop.state("journal.jsonl")).unwrap();
+    assert!(journal.contains("was killed"), "{journal}");
+    std::fs::write(shop.manifest(), quick.replace("count: 2", "count: 0")).unwrap();
+    let people = Command::new(env!("CARGO_BIN_EXE_trueup")).arg("reconcile").arg(shop.manifest()).output().unwrap();
+    assert!(text(&people.stdout).contains("was killed"), "{people:?}");
+}
