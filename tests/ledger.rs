@@ -1,6 +1,6 @@
 //! The ledger on file systems that are full or cannot be written, and for users who do not own the root.
 
-#![allow(clippy::unwrap_used, reason = "a helper that fails should fail its test on the spot")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails should fail its test on the spot")]
 
 mod support;
 

@@ -12,8 +12,8 @@ fn since(all: &[(String, u64)], seen: usize) -> Vec<&str> {
 /// The workers' actions go side by side: whichever ends first.
 fn in_any_order(mut actions: Vec<&str>) -> Vec<&str> {
     let is_worker = |action: &&str| action.starts_with("start ") || action.starts_with("restart ");
-    if let Some(first) = actions.iter().position(|one| is_worker(&one)) {
-        let end = actions.iter().rposition(|one| is_worker(&one)).unwrap();
+    if let Some(first) = actions.iter().position(&is_worker) {
+        let end = actions.iter().rposition(is_worker).unwrap();
         actions[first..=end].sort_unstable();
     }
     actions

@@ -48,7 +48,7 @@ struct Asked {
     release: String,
 }
 
-fn load<'host>(host: &'host Host, rate: u32) -> Background<'host> {
+fn load(host: &Host, rate: u32) -> Background<'_> {
     host.write("/usr/local/bin/load.py", GENERATOR);
     host.spawn(&["python3", "/usr/local/bin/load.py", &rate.to_string(), "40"])
 }

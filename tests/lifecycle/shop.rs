@@ -62,7 +62,7 @@ impl<'host> Shop<'host> {
         for (path, contents) in files {
             self.host.write(&format!("{REPOSITORY}/{path}"), contents);
         }
-        let script = r#"git add --all; git commit --quiet --allow-empty --message next; git rev-parse HEAD"#;
+        let script = "git add --all; git commit --quiet --allow-empty --message next; git rev-parse HEAD";
         self.host.run(&["chown", "-R", "deploy:", REPOSITORY]).ok();
         let commit = ["env", "-C", REPOSITORY, "HOME=/home/deploy", "bash", "-euc", script];
         self.host.run_as("deploy", &commit).ok().to_owned()
