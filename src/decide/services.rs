@@ -74,7 +74,7 @@ fn stale(app: &App, observed: &Observed, service: &Service, state: &ServiceState
 }
 
 fn was_not_asked(app: &App, observed: &Observed) -> bool {
-    app.health.is_some() && observed.health.is_none()
+    app.health.is_some() && !observed.asked
 }
 
 /// The release passed its gate after `current` was last moved, and by us: its services had their turn before that.
@@ -138,6 +138,7 @@ mod tests {
         };
         observed.services = vec![ObservedService { service: name, seen: Ok(state) }];
         observed.records = vec![record("r2", 60)];
+        observed.asked = true;
         observed.health = Some(HealthVerdict::unanswered("500"));
         (wanted, observed)
     }
@@ -156,7 +157,7 @@ mod tests {
         let (app, silent) = php_fpm();
         let mut without_contract = app.clone();
         without_contract.health = None;
-        let not_asked = Observed { health: None, ..silent.clone() };
+        let not_asked = Observed { health: None, asked: false, ..silent.clone() };
         let saying = |releases: &[&str]| {
             let serving = releases.iter().map(|release| (*release).to_owned()).collect();
             Observed { serving: Some(serving), ..silent.clone() }

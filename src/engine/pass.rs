@@ -245,7 +245,7 @@ impl<'a, H: Host> Pass<'a, H> {
                     executor.tell(&Event::Settling { what: format!("{} is {}", waiting.member, waiting.state) });
                 }
                 self.pause(SETTLE_PAUSE).await;
-                let Some(next) = self.look(Probing::Not).await else { break };
+                let Some(next) = self.look_again(Probing::Not, &observed).await else { break };
                 observed = next;
                 continue;
             }
@@ -274,7 +274,7 @@ impl<'a, H: Host> Pass<'a, H> {
             let asked = self.request.interrupt.is_asked();
             let problems = tried.iter().filter_map(|one| one.problem.clone());
             self.report.problems.extend(problems.filter(|problem| problem.lasting || !asked));
-            let Some(mut next) = self.look(probing_after(&app, &observed)).await else { break };
+            let Some(mut next) = self.look_again(probing_after(&app, &observed), &observed).await else { break };
             self.note_helpless(&executor, &mut next, &tried).await;
             let blame = gate::blame(&app, &next, &tried);
             observed = next;
@@ -395,6 +395,16 @@ impl<'a, H: Host> Pass<'a, H> {
         observed.helpless.extend(found);
     }
 
+    /// Another look after some steps. What the application said of itself still counts while `current` has not moved.
+    async fn look_again(&mut self, probing: Probing, before: &Observed) -> Option<Observed> {
+        let mut next = self.look(probing).await?;
+        if !next.asked && next.layout.link_changed == before.layout.link_changed {
+            next.asked = before.asked;
+            next.serving.clone_from(&before.serving);
+        }
+        Some(next)
+    }
+
     /// Another look.
     async fn look(&mut self, probing: Probing) -> Option<Observed> {
         match observe(self.host, self.app, probing).await {
@@ -441,8 +451,8 @@ impl<'a, H: Host> Pass<'a, H> {
     /// Asking may have taken long: what is reported is as true as it can be.
     async fn look_back(&mut self, observed: &mut Observed) {
         if let Some(last) = self.look(Probing::Not).await {
-            let (health, serving) = (observed.health.clone(), observed.serving.clone());
-            *observed = Observed { health, serving, ..last };
+            let (health, serving, asked) = (observed.health.clone(), observed.serving.clone(), observed.asked);
+            *observed = Observed { health, serving, asked, ..last };
             self.report.remaining = diff(&aimed(self.app, &observed.aim), observed);
         }
     }

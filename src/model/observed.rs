@@ -40,6 +40,8 @@ pub struct Observed {
     /// Which releases the application itself named in its answers (`body.release`); none where it names none, or
     /// was not asked.
     pub serving: Option<BTreeSet<String>>,
+    /// The application was asked, at this look or at an earlier one of the same pass since `current` moved.
+    pub asked: bool,
     /// When services were last renewed by us.
     pub renewed: Vec<Renewed>,
     /// A hook that is due once `current` leads to its release.
@@ -65,6 +67,7 @@ impl Observed {
             aim: Aim::Desired,
             services: Vec::new(),
             serving: None,
+            asked: false,
             renewed: Vec::new(),
             due: None,
             suspended: None,

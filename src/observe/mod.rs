@@ -74,6 +74,7 @@ pub async fn hear<H: Host>(
     answers: Vec<Result<ProbeAnswer, ProbeFailure>>,
 ) {
     observed.serving = serving(&answers);
+    observed.asked = !answers.is_empty();
     let in_force = match &observed.layout.link {
         Link::Release { id } => Some(id.clone()),
         _ => None,

@@ -488,7 +488,13 @@ impl Ledger for SimHost {
     }
 
     async fn journal(&self, _: &Root, entry: &JournalEntry) -> Result<(), HostError> {
-        let fault = self.before(Call::Journal).await?;
+        let fault = match self.before(Call::Journal).await {
+            Ok(fault) => fault,
+            Err(error) => {
+                self.world().journal_failed = true;
+                return Err(error);
+            }
+        };
         {
             let mut world = self.world();
             world.check_change("a line in the journal");

@@ -129,6 +129,7 @@ fn world(seed: u64) -> World {
         service_renewed: now - SignedDuration::from_secs(if random.percent(50) { 5000 } else { 100 }),
         service_serves: id("r1"),
         journal: Vec::new(),
+        journal_failed: false,
         memory: Memory::default(),
         lock_holders: 0,
         own: Pid(1),
@@ -391,6 +392,7 @@ fn request(mode: Mode) -> Request {
 
 /// One pass, unless trueup is killed in it.
 async fn pass(host: &SimHost, mode: Mode) -> Option<PassReport> {
+    host.world().journal_failed = false;
     let app = host.world().app.clone();
     let apps = [&app];
     let request = request(mode);
