@@ -5,12 +5,14 @@ use super::words::count;
 use crate::model::app::App;
 use crate::model::health::{HealthContract, Probe, RuleVerdict};
 use crate::model::observed::Observed;
+use crate::model::release::public;
 
-/// What is wrong with the App's health; none when it is healthy or was not asked.
+/// What is wrong with the App's health; none when it is healthy or was not asked, or when only the desired release is not
+/// in force yet.
 /// `attempts`: how often it was asked, where that matters.
 #[must_use]
 pub fn complaint(app: &App, observed: &Observed, attempts: Option<u32>) -> Option<Complaint> {
-    let verdict = observed.health.as_ref().filter(|verdict| !verdict.healthy)?;
+    let verdict = observed.health.as_ref().filter(|verdict| !verdict.healthy && observed.well != Some(true))?;
     let after = match attempts.map(|attempts| usize::try_from(attempts).unwrap_or(usize::MAX)) {
         None | Some(0 | 1) => String::new(),
         Some(attempts) => format!(" after {}", count(attempts, "attempt")),
@@ -36,19 +38,6 @@ pub fn broken(rule: &RuleVerdict) -> String {
         (Some(reason), seen) => format!("`{}` does not hold: {reason} ({seen})", rule.rule),
         (None, "") => format!("`{}` does not hold", rule.rule),
         (None, seen) => format!("`{}` does not hold: {seen}", rule.rule),
-    }
-}
-
-/// A URL without what may be secret in it: user, password, query.
-fn public(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{path}")
-        }
-        None => url.to_owned(),
     }
 }
 

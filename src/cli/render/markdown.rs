@@ -89,7 +89,8 @@ fn problems(app: &App, observed: &Observed, difference: &Difference) -> String {
     let mut items: Vec<String> =
         blockers.chain(stalled).map(|problem| item(&problem.message, problem.help.as_deref())).collect();
     items.extend(explain::strays(app, observed).iter().map(|stray| item(&stray.message, stray.help.as_deref())));
-    let sick = observed.health.as_ref().and_then(crate::model::health::HealthVerdict::complaint);
+    let verdict = observed.health.as_ref().filter(|_| observed.well != Some(true));
+    let sick = verdict.and_then(crate::model::health::HealthVerdict::complaint);
     items.extend(sick.map(|why| item(&format!("not healthy: {why}"), None)));
     if items.is_empty() { String::new() } else { format!("\n{}", items.concat()) }
 }

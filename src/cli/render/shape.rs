@@ -111,6 +111,8 @@ pub fn both(app: &App, observed: &Observed) -> Result<(String, String), String> 
 fn seen<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
     let health = app.health.as_ref().map(|_| match &observed.health {
         None => UNKNOWN.to_owned(),
+        // The rules that do not hold speak of a release that is still to come.
+        Some(_) if observed.well == Some(true) => healthy(),
         Some(verdict) => verdict.complaint().map_or_else(healthy, |why| format!("unhealthy: {}", safe(&why))),
     });
     let workers = app.workers.iter().map(|group| group_seen(app, observed, group)).collect();
