@@ -263,7 +263,7 @@ async fn what_a_wrapper_leaves_behind_is_ended() {
 #[tokio::test]
 async fn one_that_is_being_stopped_is_waited_for_and_started() {
     needs_supervisord!();
-    let daemon = Daemon::start(|dir| format!("[program:w]\ncommand={}\nautorestart=true\n", dir.worker("job=1.5")));
+    let daemon = Daemon::start(|dir| format!("[program:w]\ncommand={}\nautorestart=true\n", dir.worker("job=5")));
     let (manager, app) = (Supervisord::default(), daemon.app(group("w")));
     for replace in [false, true] {
         daemon.all_run(&manager, &app).await;

@@ -138,11 +138,13 @@ pub fn blame(app: &App, observed: &Observed, tried: &[Tried]) -> Option<String> 
         return None;
     }
     let on_trial = is_on_trial(app, observed);
+    // What is in force and not on trial is not taken back for a link that could not be made.
+    let judged = on_trial || !leads_to_desired(app, &observed.layout.link);
     tried.iter().find_map(|one| {
         let problem = one.problem.as_ref()?;
         let its_own = match &one.action {
             Action::StartWorker { .. } | Action::RestartWorker { .. } => on_trial,
-            _ => true,
+            _ => judged,
         };
         (problem.lasting && its_own).then(|| problem.message.clone())
     })

@@ -129,7 +129,7 @@ impl<'a, H: Host> Executor<'a, H> {
         }
     }
 
-    async fn step(&self, step: &Step, observed: &Observed, switched: Option<Timestamp>) -> Tried {
+    pub(super) async fn step(&self, step: &Step, observed: &Observed, switched: Option<Timestamp>) -> Tried {
         let began = self.host.now();
         let Step { action, reason, .. } = step;
         self.tell(&Event::Begun { action: action.clone(), reason: reason.clone() });

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use tracing::debug;
 
+use crate::decide::diff::diff;
 use crate::decide::gate::{Trial, carriers, trial};
+use crate::decide::plan::plan_for;
 use crate::engine::events::Event;
 use crate::engine::execute::Executor;
+use crate::model::action::Action;
 use crate::model::health::HealthVerdict;
 use crate::model::names::MemberName;
 use crate::model::observed::Observed;
@@ -60,7 +63,19 @@ impl<H: Host> Executor<'_, H> {
             let verdict = HealthVerdict::unanswered(against.join("; "));
             self.tell(&Event::Unhealthy { attempt, of: attempts, verdict });
             attempt += 1;
+            self.start_again(&look).await;
             self.pause(interval).await;
+        }
+    }
+
+    /// One that ended may have been asked to, by a pass that was killed: it gets another chance, and no more.
+    async fn start_again(&self, look: &Observed) {
+        let plan = plan_for(self.app, &diff(self.app, look));
+        let starts: Vec<_> =
+            plan.steps.iter().filter(|step| matches!(step.action, Action::StartWorker { .. })).collect();
+        for step in starts {
+            // What comes of it is seen at the next attempt.
+            Box::pin(self.step(step, look, look.layout.link_changed)).await;
         }
     }
 
