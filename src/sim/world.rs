@@ -403,8 +403,10 @@ impl World {
         // A step that ran without having been written down runs again, and the workers after it.
         let version = self.config_version.to_string();
         let clear = SignedDuration::try_from(START_GUARD * 2).unwrap();
-        let proves =
-            |known: &AppliedConfig| known.digest.as_ref() == Some(&version) && known.at + clear <= process.started;
+        let proves = |known: &AppliedConfig| {
+            let there = known.release.as_ref().is_none_or(|release| *release == process.runs);
+            there && known.digest.as_ref() == Some(&version) && known.at + clear <= process.started
+        };
         let written_down = !self.has_step() || self.memory.config.iter().any(proves);
         let told_apart = !matches!(process.shows, Shows::Silent | Shows::Hidden) && written_down;
         if self.is_right(&process) && told_apart && (!stopping || right <= wanted) {
