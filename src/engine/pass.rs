@@ -331,7 +331,7 @@ impl<'a, H: Host> Pass<'a, H> {
             self.problem(&error);
             return None;
         }
-        self.look(Probing::Not).await
+        self.look_again(Probing::Not, observed).await
     }
 
     /// Writes a record of a release that failed. What there is of half a release is worth less than that: on a full
