@@ -1,12 +1,14 @@
 //! A simulated host: the same ports as the real one, under a seed.
 //!
-//! [`world`] is the host's truth (link, releases, processes, managers with their bad habits, a clock);
-//! [`host`] and `releases` show it through the ports, with the blind spots of `/proc`; [`faults`] decides which call
-//! fails, lies, or is the last before a crash; [`schedules`] runs the whole engine against it, a hundred
-//! thousand times, and checks after every step what must never happen.
+//! [`world`] is the host's truth (link, releases, processes, managers with their bad habits, a clock), and
+//! `populate` makes a random one; [`host`], `managers` and `releases` show it through the ports, with the blind
+//! spots of `/proc`; [`faults`] decides which call fails, lies, or is the last before a crash; [`schedules`] runs
+//! the whole engine against it, a hundred thousand times, and checks after every step what must never happen.
 
 pub mod faults;
 pub mod host;
+mod managers;
+mod populate;
 pub mod random;
 mod releases;
 pub mod schedules;
