@@ -12,7 +12,6 @@ use tracing::{Instrument, debug, info_span, warn};
 use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::gate;
-use crate::decide::making::is_whole;
 use crate::decide::plan::plan_for;
 use crate::engine::events::{Event, Listener};
 use crate::engine::execute::{Executor, Round, elapsed, goes_on_unjournaled};
@@ -23,12 +22,11 @@ use crate::engine::probing::probing_after;
 use crate::model::action::{Phase, Plan};
 use crate::model::app::App;
 use crate::model::drift::{Difference, Stalled};
-use crate::model::health::HealthVerdict;
 use crate::model::observed::{Aim, Observed};
-use crate::model::record::{JournalEvent, Judge, ReleaseRecord};
+use crate::model::record::JournalEvent;
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
 use crate::observe::{Probing, hear, observe, observe_all};
-use crate::ports::{Host, HostError, HostErrorKind};
+use crate::ports::{Host, HostError};
 
 /// The pause between two looks at something that changes by itself.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
@@ -138,14 +136,17 @@ fn acts(app: &App, request: &Request) -> bool {
 }
 
 /// One App's pass.
-struct Pass<'a, H> {
-    host: &'a H,
-    app: &'a App,
+pub(super) struct Pass<'a, H> {
+    /// The host.
+    pub(super) host: &'a H,
+    /// The App as it is wished for.
+    pub(super) app: &'a App,
     request: &'a Request,
     listener: &'a dyn Listener,
-    report: PassReport,
+    /// What is told of it in the end.
+    pub(super) report: PassReport,
     /// The desired release was put into quarantine in this pass.
-    kept_out: bool,
+    pub(super) kept_out: bool,
     /// A person took it back right before.
     taken_back: bool,
 }
@@ -196,7 +197,7 @@ impl<'a, H: Host> Pass<'a, H> {
         self.report
     }
 
-    fn problem(&mut self, error: &HostError) {
+    pub(super) fn problem(&mut self, error: &HostError) {
         let (message, help, lasting) = (error.to_string(), error.help.clone(), error.is_lasting());
         self.report.problems.push(Problem { message, help, lasting });
     }
@@ -303,73 +304,6 @@ impl<'a, H: Host> Pass<'a, H> {
         }
     }
 
-    /// Notes that a release which somebody else put in force is good.
-    async fn adopt(&mut self, observed: &mut Observed) {
-        let Some(record) = gate::adoption(self.app, observed) else { return };
-        match self.host.record(&self.app.root, &record).await {
-            Ok(()) => {
-                observed.records.retain(|known| known.id != record.id);
-                observed.records.push(record);
-            }
-            // It only costs the way back.
-            Err(error) => warn!(%error, "cannot write down that the release in force is good"),
-        }
-    }
-
-    /// Puts the release into quarantine and looks again, for that changes what is aimed at.
-    async fn keep_out(&mut self, executor: &Executor<'_, H>, observed: &Observed, reason: String) -> Option<Observed> {
-        let at = self.host.now();
-        let evidence = observed.health.iter().filter_map(HealthVerdict::complaint).collect();
-        let record = gate::keep_out(executor.app, observed, at, reason.clone(), evidence);
-        executor.tell(&Event::KeptOut { release: record.id.clone(), reason: reason.clone() });
-        self.kept_out = true;
-        let release = record.id.clone();
-        if let Err(error) = executor.journal(JournalEvent::Quarantined { release, reason, by: Judge::Gate }).await {
-            warn!(%error, "cannot write the journal");
-        }
-        if let Err(error) = self.write_down(executor.app, observed, &record).await {
-            self.problem(&error);
-            return None;
-        }
-        self.look_again(Probing::Not, observed).await
-    }
-
-    /// Writes a record of a release that failed. What there is of half a release is worth less than that: on a full
-    /// disk it gives its room.
-    async fn write_down(&self, app: &App, observed: &Observed, record: &ReleaseRecord) -> Result<(), HostError> {
-        let written = self.host.record(&app.root, record).await;
-        match written {
-            Err(error) if error.kind == HostErrorKind::Storage && !is_whole(app, observed) => {
-                warn!(%error, release = %record.id, "half a release is removed to make room");
-                self.host.remove(&app.root, &record.id).await?;
-                self.host.record(&app.root, record).await
-            }
-            written => written,
-        }
-    }
-
-    /// If the release that was gone back to is no healthier, the fault may be elsewhere: the other one is held
-    /// only for as long as that is so.
-    async fn hold(&mut self, observed: &mut Observed) {
-        let sick = observed.health.as_ref().is_some_and(|verdict| !verdict.healthy);
-        // Only a way back that was gone to its end says something about the fault.
-        let is_back = matches!(observed.aim, Aim::Back { .. }) && self.report.remaining.is_empty();
-        if !self.kept_out || !sick || !is_back {
-            return;
-        }
-        let Some(at) = observed.records.iter().position(|record| record.id == self.app.release.id) else { return };
-        let Some(quarantine) = observed.records.get_mut(at).and_then(|record| record.quarantine.as_mut()) else {
-            return;
-        };
-        quarantine.held = true;
-        let record = observed.records.get(at).cloned();
-        if let Some(record) = record
-            && let Err(error) = self.host.record(&self.app.root, &record).await
-        {
-            self.problem(&error);
-        }
-    }
-
     fn started(&self) -> JournalEvent {
         JournalEvent::PassStarted {
             release: self.app.release.id.clone(),
@@ -396,7 +330,7 @@ impl<'a, H: Host> Pass<'a, H> {
     }
 
     /// Another look after some steps. What the application said of itself still counts while `current` has not moved.
-    async fn look_again(&mut self, probing: Probing, before: &Observed) -> Option<Observed> {
+    pub(super) async fn look_again(&mut self, probing: Probing, before: &Observed) -> Option<Observed> {
         let mut next = self.look(probing).await?;
         if !next.asked && next.layout.link_changed == before.layout.link_changed {
             next.asked = before.asked;
