@@ -5,24 +5,21 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::place::{self, DIRECTORY, own_directory};
 use crate::host::users::User;
 use crate::model::app::App;
 use crate::model::names::{RelativePath, ReleaseId, Root};
 use crate::ports::{HostError, HostErrorKind};
 
 /// Whom something that we make is given to; none where it is ours anyway.
-pub(super) type Owner = Option<(Uid, Gid)>;
+pub(super) type Owner = Option<place::Owner>;
 
 /// The App's user, where we may give things to him.
 pub(super) fn owner(app: &App) -> Result<Owner, HostError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let user = User::of(app)?;
-    Ok(Some((Uid::from_raw(user.uid), Gid::from_raw(user.gid))))
+    Ok(place::owner(&User::of(app)?))
 }
 
 /// The root itself, which may well be reached through links: it is the person's word.
@@ -49,25 +46,12 @@ pub(super) fn open_release(opened: BorrowedFd<'_>, root: &Root, id: &ReleaseId) 
 
 /// A directory of that name; a link is none.
 pub(super) fn directory(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(at, name, flags, Mode::empty())
+    rustix::fs::openat(at, name, DIRECTORY, Mode::empty())
 }
 
 /// A directory of that name, made (mode 0755) if need be.
 pub(super) fn made(at: BorrowedFd<'_>, name: &OsStr, owner: Owner) -> rustix::io::Result<OwnedFd> {
-    match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) => {
-            let fresh = directory(at, name)?;
-            // The umask must not decide who can pass.
-            rustix::fs::fchmod(&fresh, Mode::from_raw_mode(0o755))?;
-            if let Some((user, group)) = owner {
-                rustix::fs::fchown(&fresh, Some(user), Some(group))?;
-            }
-            Ok(fresh)
-        }
-        Err(Errno::EXIST) => directory(at, name),
-        Err(error) => Err(error),
-    }
+    own_directory(at, name, 0o755, owner)
 }
 
 /// The directory at the end of a path, which is empty for `at` itself; what is not there is an error.
@@ -99,10 +83,6 @@ pub(super) fn look(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Optio
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-pub(super) fn kind(found: &Stat) -> FileType {
-    FileType::from_raw_mode(found.st_mode)
 }
 
 /// `./a//b/` is `a/b`.

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
 
-use super::beneath::{self, Owner, descend, descend_making, is_barred, kind, look, normal};
+use super::beneath::{self, Owner, descend, descend_making, is_barred, look, normal};
 use super::blocking;
+use super::place::kind;
 use super::writable::{is_writable, make_writable};
 use crate::model::app::App;
 use crate::model::names::RelativePath;

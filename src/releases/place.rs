@@ -152,7 +152,7 @@ pub(super) fn owner(user: &User) -> Option<Owner> {
 /// Opens a directory that must be a real one, making it if need be; only one that was made is given away.
 pub(super) fn own_directory(
     above: BorrowedFd<'_>,
-    name: &str,
+    name: impl rustix::path::Arg + Copy,
     mode: u32,
     owner: Option<Owner>,
 ) -> rustix::io::Result<OwnedFd> {

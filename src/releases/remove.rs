@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::beneath::{directory, kind, look, open_root};
+use super::beneath::{directory, look, open_root};
 use super::blocking;
+use super::place::kind;
 use crate::model::names::{ReleaseId, Root};
 use crate::ports::{HostError, HostErrorKind};
 

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Dir, FileType};
 
-use super::beneath::{directory, kind, look, open_release, open_root};
+use super::beneath::{directory, look, open_release, open_root};
 use super::blocking;
+use super::place::kind;
 use crate::model::names::{ReleaseId, Root};
 
 /// Directories deeper than this are not looked into: each level holds one open.

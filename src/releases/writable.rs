@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Dir, FileType, Mode};
 use rustix::io::Errno;
 
-use super::beneath::{descend, descend_making, directory, is_barred, kind, look, normal};
+use super::beneath::{descend, descend_making, directory, is_barred, look, normal};
 use super::links::Linker;
+use super::place::kind;
 use crate::model::names::RelativePath;
 use crate::ports::{HostError, HostErrorKind};
 
