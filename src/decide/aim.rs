@@ -88,20 +88,7 @@ pub fn aimed<'a>(app: &'a App, aim: &Aim) -> Cow<'a, App> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::testing::{app, id, noon, record, seen};
-
-    fn kept_out(name: &str, key: &str) -> ReleaseRecord {
-        let quarantine = Quarantine {
-            key: key.to_owned(),
-            at: noon(),
-            by: Judge::Gate,
-            reason: "unhealthy".to_owned(),
-            evidence: Vec::new(),
-            held: false,
-            back_to: None,
-        };
-        ReleaseRecord { proven: None, quarantine: Some(quarantine), ..record(name, 0) }
-    }
+    use crate::decide::testing::{app, id, kept_out, record, seen};
 
     #[test]
     fn a_release_kept_out_leads_to_the_last_proven_one_that_is_there() {
@@ -114,31 +101,31 @@ mod tests {
         let rows = [
             ("nothing known", vec![], Aim::Desired),
             ("proven", vec![record("r3", 5)], Aim::Desired),
-            ("failed", vec![record("r1", 20), record("r2", 10), kept_out("r3", "trial")], back("r2")),
+            ("failed", vec![record("r1", 20), record("r2", 10), kept_out("r3", 0, "trial")], back("r2")),
             (
                 "the order is that of the proofs",
-                vec![record("r1", 5), record("r2", 10), kept_out("r3", "trial")],
+                vec![record("r1", 5), record("r2", 10), kept_out("r3", 0, "trial")],
                 back("r1"),
             ),
-            ("the App has changed since", vec![record("r2", 10), kept_out("r3", "another")], Aim::Desired),
-            ("not proven", vec![record("r1", 20), unproven, kept_out("r3", "trial")], back("r1")),
-            ("half a release", vec![record("r1", 20), half, kept_out("r3", "trial")], back("r1")),
-            ("not there any more", vec![record("r1", 20), record("r9", 1), kept_out("r3", "trial")], back("r1")),
-            ("failed, too", vec![record("r1", 20), kept_out("r2", "old"), kept_out("r3", "trial")], back("r1")),
-            ("no way back", vec![kept_out("r3", "trial")], stranded),
+            ("the App has changed since", vec![record("r2", 10), kept_out("r3", 0, "another")], Aim::Desired),
+            ("not proven", vec![record("r1", 20), unproven, kept_out("r3", 0, "trial")], back("r1")),
+            ("half a release", vec![record("r1", 20), half, kept_out("r3", 0, "trial")], back("r1")),
+            ("not there any more", vec![record("r1", 20), record("r9", 1), kept_out("r3", 0, "trial")], back("r1")),
+            ("failed, too", vec![record("r1", 20), kept_out("r2", 0, "old"), kept_out("r3", 0, "trial")], back("r1")),
+            ("no way back", vec![kept_out("r3", 0, "trial")], stranded),
         ];
         for (name, records, expected) in rows {
             assert_eq!(aim(&wanted, &layout, &records), expected, "{name}");
         }
         wanted.on_failure = OnFailure::Halt;
-        let records = [record("r2", 10), kept_out("r3", "trial")];
+        let records = [record("r2", 10), kept_out("r3", 0, "trial")];
         assert_eq!(aim(&wanted, &layout, &records), Aim::Halt { at: Some(id("r3")), stranded: false });
     }
 
     #[test]
     fn a_person_goes_back_whatever_a_failed_gate_would_lead_to_and_chooses_where() {
         let by_hand = |to: Option<&str>| {
-            let mut record = kept_out("r3", "trial");
+            let mut record = kept_out("r3", 0, "trial");
             let quarantine = record.quarantine.as_mut().unwrap();
             (quarantine.by, quarantine.back_to) = (Judge::Operator, to.map(id));
             record
@@ -152,7 +139,7 @@ mod tests {
             ("gone since", "r3", vec![record("r2", 10), record("r9", 20), by_hand(Some("r9"))], "r2"),
             ("no record any more", "r3", vec![record("r2", 10), by_hand(Some("r1"))], "r2"),
             ("proven no more", "r3", vec![unproven, record("r2", 10), by_hand(Some("r1"))], "r2"),
-            ("kept out since", "r3", vec![kept_out("r1", "old"), record("r2", 10), by_hand(Some("r1"))], "r2"),
+            ("kept out since", "r3", vec![kept_out("r1", 0, "old"), record("r2", 10), by_hand(Some("r1"))], "r2"),
         ];
         for policy in [OnFailure::Rollback, OnFailure::Halt] {
             for (name, link, records, to) in &rows {

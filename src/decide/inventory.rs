@@ -88,22 +88,8 @@ fn runs(observed: &Observed, evidence: &Evidence, id: &ReleaseId) -> bool {
 mod tests {
     use super::*;
     use crate::decide::diff::diff;
-    use crate::decide::testing::{app, evidence, group, id, noon, process, record, running, seen, supervisord};
+    use crate::decide::testing::{app, evidence, group, id, kept_out, process, record, running, seen, supervisord};
     use crate::model::observed::{Stray, Worker};
-    use crate::model::record::Judge;
-
-    fn kept_out(name: &str, key: &str) -> ReleaseRecord {
-        let quarantine = Quarantine {
-            key: key.to_owned(),
-            at: noon(),
-            by: Judge::Gate,
-            reason: "unhealthy".to_owned(),
-            evidence: Vec::new(),
-            held: false,
-            back_to: None,
-        };
-        ReleaseRecord { proven: None, quarantine: Some(quarantine), ..record(name, 5) }
-    }
 
     #[test]
     fn each_release_has_its_standing() {
@@ -112,14 +98,14 @@ mod tests {
         let half = ReleaseRecord { made: Making::Fetched, ..record("r1", 5) };
         let rows = [
             ("proven", "r1", Some(record("r1", 5)), Standing::Good),
-            ("failed", "r1", Some(kept_out("r1", "another")), Standing::Quarantined),
-            ("desired and failed", "r3", Some(kept_out("r3", "trial")), Standing::Quarantined),
-            ("desired, failed before the App changed", "r3", Some(kept_out("r3", "another")), Standing::Unproven),
+            ("failed", "r1", Some(kept_out("r1", 5, "another")), Standing::Quarantined),
+            ("desired and failed", "r3", Some(kept_out("r3", 5, "trial")), Standing::Quarantined),
+            ("desired, failed before the App changed", "r3", Some(kept_out("r3", 5, "another")), Standing::Unproven),
             ("half a release", "r1", Some(half), Standing::HalfMade),
             ("whole", "r1", Some(unproven), Standing::Unproven),
             ("uploaded", "r1", None, Standing::Unknown),
             ("gone", "r9", Some(record("r9", 5)), Standing::Absent),
-            ("failed and never there", "r9", Some(kept_out("r9", "another")), Standing::Quarantined),
+            ("failed and never there", "r9", Some(kept_out("r9", 5, "another")), Standing::Quarantined),
         ];
         for (name, of, record, standing) in rows {
             let mut observed = seen("r2", vec![]);

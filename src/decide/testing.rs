@@ -16,7 +16,7 @@ use crate::model::observed::{
     Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
 };
 use crate::model::process::{Inode, Known, Pid, ProcessId, StartTicks};
-use crate::model::record::{AppliedConfig, DueHook, Making, ReleaseRecord, Renewed};
+use crate::model::record::{AppliedConfig, DueHook, Judge, Making, Quarantine, ReleaseRecord, Renewed};
 use crate::model::release::{Release, Stage};
 
 /// The moment of every snapshot made here.
@@ -254,6 +254,20 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
         Action::StopStray { process } => after.strays.retain(|stray| stray.process != *process),
     }
     after
+}
+
+/// The record of a release that was kept out at noon, `minutes` after its making; `key` is that of the App that failed.
+pub fn kept_out(name: &str, minutes: i64, key: &str) -> ReleaseRecord {
+    let quarantine = Quarantine {
+        key: key.to_owned(),
+        at: noon(),
+        by: Judge::Gate,
+        reason: "unhealthy".to_owned(),
+        evidence: Vec::new(),
+        held: false,
+        back_to: None,
+    };
+    ReleaseRecord { proven: None, quarantine: Some(quarantine), ..record(name, minutes) }
 }
 
 fn change(observed: &mut Observed, of: &ReleaseId, how: impl FnOnce(&mut ReleaseRecord)) {

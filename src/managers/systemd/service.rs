@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
+
 use tokio::time::{Instant, timeout_at};
 
 use super::unit::{self, Details};
@@ -84,10 +86,7 @@ impl Systemd {
         deadline: Instant,
         timeout: Duration,
     ) -> Result<(), HostError> {
-        let crew = match before.main_process {
-            Some(main) => Some(Crew::below(main).await?),
-            None => None,
-        };
+        let crew = OptionFuture::from(before.main_process.map(Crew::below)).await.transpose()?;
         self.see_done(Verb::Reload, unit, deadline, timeout).await?;
         let now = self.bus.serving(unit).await?;
         if now.reload_result != "success" {
@@ -111,10 +110,7 @@ impl Systemd {
         deadline: Instant,
         timeout: Duration,
     ) -> Result<(), HostError> {
-        let crew = match before.main_process {
-            Some(main) => Some(Crew::with(main).await?),
-            None => None,
-        };
+        let crew = OptionFuture::from(before.main_process.map(Crew::with)).await.transpose()?;
         self.see_done(Verb::Restart, unit, deadline, timeout).await?;
         if self.bus.details(unit).await?.hit_start_limit() {
             // Restarts that were wanted count like those of a crash loop: forget them, once.
