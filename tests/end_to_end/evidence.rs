@@ -124,9 +124,12 @@ fn a_child_left_on_the_old_release_makes_its_worker_mixed_and_stale() {
     let manifest = Manifest::new(&host, "app", &site, "r2").supervisord(GROUP, 1);
     assert_eq!(manifest.seen(), ["stale mixed workingDirectory"]);
     let old = host.pids_of("sleep 1000000");
-    // A restart cannot help this one: it does the same again. It is done once, told, and not repeated.
+    // A restart cannot help this one: it does the same again. It is done once, told, and not repeated; twice where
+    // the first successor was looked at before it had got as far as its child.
     let pass = manifest.reconcile();
-    assert_eq!((pass.output.code, pass.tried()), (1, vec![RESTART.to_owned()]), "{pass}");
+    let tried = pass.tried();
+    assert!((1..=2).contains(&tried.len()) && tried.iter().all(|one| one == RESTART), "{pass}");
+    assert_eq!(pass.output.code, 1, "{pass}");
     assert_eq!(pass.report["remaining"]["stalled"][0]["reason"], "RestartDidNotHelp", "{pass}");
     assert!(old.iter().all(|pid| !host.is_alive(*pid)));
     let kept = workers.pids();
