@@ -62,6 +62,17 @@ impl SimHost {
         tokio::time::sleep(pause.clamp(Duration::from_millis(1), second)).await;
     }
 
+    /// Somebody else was quicker: the member's process is another one by the time that it is to be replaced.
+    async fn overtaken(&self, group: &GroupName, name: &MemberName, old: ProcessId) {
+        if self.world().member_process(group, name).is_none_or(|process| process.id != old) {
+            return;
+        }
+        self.world().end(old.pid);
+        while self.world().member(group, name).is_some_and(|member| member.next.is_some()) {
+            self.until_something_happens().await;
+        }
+    }
+
     /// Asks a member's process to end; it takes its time for the job in hand, at most `grace`.
     fn ask_to_end(&self, group: &GroupName, name: &MemberName, grace: Duration) -> Option<ProcessId> {
         let mut world = self.world();
@@ -131,6 +142,10 @@ impl Managers for SimHost {
             return Ok(());
         }
         let group = &of.group.name;
+        // Every other time that it takes long.
+        if let Some(old) = old.filter(|old| fault == Some(Fault::Slow) && old.pid.0 % 2 == 0) {
+            self.overtaken(group, name, old).await;
+        }
         let present = self.world().member_process(group, name).map(|process| process.id);
         let is_still_it = present.is_some() && (old.is_none() || present == old);
         if is_still_it {
