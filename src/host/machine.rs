@@ -132,7 +132,6 @@ pub fn is_own_address(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 
-
 /// Whether this user could run a program, found by its name in the `PATH` that steps have, or by its path.
 #[must_use]
 pub fn could_run(user: &User, program: &str) -> Known<bool> {
@@ -171,7 +170,8 @@ fn may_execute(user: &User, path: &Path) -> io::Result<bool> {
         found.mode() & bits.bits() != 0
     };
     let mut above = real.ancestors().skip(1);
-    let reached = above.try_fold(true, |so_far, directory| Ok::<_, io::Error>(so_far && allowed(&directory.metadata()?)));
+    let reached =
+        above.try_fold(true, |so_far, directory| Ok::<_, io::Error>(so_far && allowed(&directory.metadata()?)));
     Ok(file.is_file() && allowed(&file) && reached?)
 }
 
@@ -183,7 +183,9 @@ mod tests {
 
     #[test]
     fn proc_hides_processes_only_from_those_who_are_not_exempt() {
-        let line = |options: &str| format!("22 1 0:21 / /sys rw - sysfs sysfs rw\n21 1 0:20 / /proc rw,nosuid - proc proc {options}\n");
+        let line = |options: &str| {
+            format!("22 1 0:21 / /sys rw - sysfs sysfs rw\n21 1 0:20 / /proc rw,nosuid - proc proc {options}\n")
+        };
         let rows = [
             ("rw", false),
             ("rw,hidepid=invisible", true),

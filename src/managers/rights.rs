@@ -40,7 +40,9 @@ impl Doors {
             let Needed { what, commands } = needed;
             let door = match (commands, manager) {
                 (Err(HostError { message, help, .. }), _) => Door::Shut(message, help),
-                (Ok(_), Some(manager)) if let Some(socket) = self.supervisord.open_socket(manager) => Door::Socket(socket),
+                (Ok(_), Some(manager)) if let Some(socket) = self.supervisord.open_socket(manager) => {
+                    Door::Socket(socket)
+                }
                 (Ok(_), _) if rustix::process::geteuid().is_root() => Door::Own,
                 (Ok(commands), _) if commands.is_empty() => Door::Own,
                 (Ok(commands), _) => by_sudo(commands).await,

@@ -156,7 +156,10 @@ mod tests {
     #[test]
     fn what_a_rule_allows_can_be_asked_about() {
         let systemd = Systemd { unit: TemplateUnit::new("w\\x2d@").unwrap() };
-        let of_kill = of_template(&systemd, 10).into_iter().find(|command| command.contains("kill") && command.contains("][")).unwrap();
+        let of_kill = of_template(&systemd, 10)
+            .into_iter()
+            .find(|command| command.contains("kill") && command.contains("]["))
+            .unwrap();
         assert_eq!(example(&of_kill), ["/usr/bin/systemctl", "kill", "--signal=SIGKILL", "w\\x2d@11.service"]);
         let members = [MemberName::new("w:w_00").unwrap()];
         let commands = supervisorctl::commands(Some("/run/a.sock".into()), &members, false);

@@ -142,9 +142,10 @@ impl Dialect {
         match self {
             Self::Systemd => text,
             Self::Supervisord => {
-                let comment = text.char_indices().zip(text.chars().skip(1)).find_map(|((at, c), next)| {
-                    (c.is_whitespace() && matches!(next, ';' | '#')).then_some(at)
-                });
+                let comment = text
+                    .char_indices()
+                    .zip(text.chars().skip(1))
+                    .find_map(|((at, c), next)| (c.is_whitespace() && matches!(next, ';' | '#')).then_some(at));
                 let starts = text.starts_with([';', '#']);
                 if starts { "" } else { text.get(..comment.unwrap_or(text.len())).unwrap_or(text).trim_end() }
             }
@@ -179,9 +180,13 @@ mod tests {
 
     #[test]
     fn supervisord_s_files_as_python_reads_them() {
-        let main = "; x=1\n[unix_http_server]\nfile=/a;b.sock   ; (path)\n[include]\nfiles = conf.d/*.conf\n\tmore/x.ini\n";
+        let main =
+            "; x=1\n[unix_http_server]\nfile=/a;b.sock   ; (path)\n[include]\nfiles = conf.d/*.conf\n\tmore/x.ini\n";
         let one = "[program:w]\nCommand: php a.php # no\ndirectory =\nenvironment=\n  A=\"1\",\n  B=\"2\" ; two\nnumprocs=2\n";
-        let found = settings(&[("s.conf", main), ("conf.d/w.conf", one), ("more/x.ini", "[group:g]\nprograms=w\n")], Dialect::Supervisord);
+        let found = settings(
+            &[("s.conf", main), ("conf.d/w.conf", one), ("more/x.ini", "[group:g]\nprograms=w\n")],
+            Dialect::Supervisord,
+        );
         assert_eq!(
             found,
             [
@@ -225,7 +230,11 @@ mod tests {
     fn what_cannot_be_read_is_told_and_a_circle_ends() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("a.conf");
-        std::fs::write(&path, format!("include={}\ninclude={}/*.none\n", place.path().join("b").display(), place.path().display())).unwrap();
+        std::fs::write(
+            &path,
+            format!("include={}\ninclude={}/*.none\n", place.path().join("b").display(), place.path().display()),
+        )
+        .unwrap();
         let found = read(&path, Dialect::Php);
         assert_eq!(found.unread.len(), 1, "{found:?}");
         assert!(found.unread[0].contains("/b`: No such file"), "{found:?}");
