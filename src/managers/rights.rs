@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::Doors;
 use super::sudoers::{Needed, example};
+use crate::host::config::pattern::fits;
 use crate::model::app::{App, Manager, Supervisord};
 use crate::model::facts::{Door, Right};
 use crate::model::service::ServiceManager;
@@ -57,24 +58,48 @@ async fn by_sudo(mut commands: Vec<String>) -> Door {
     commands.truncate(MOST);
     let needed = commands.len();
     let asked = commands.into_iter().map(async |spelled| {
-        let allowed = sudo(&[&["-l".to_owned(), "--".to_owned()], &*example(&spelled)].concat()).await;
-        (spelled, allowed)
+        let words = example(&spelled);
+        let allowed = sudo(&[&["-l".to_owned(), "--".to_owned()], &*words].concat()).await;
+        (spelled, words.join(" "), allowed)
     });
-    let answers: Vec<(String, Result<String, Refusal>)> = stream::iter(asked).buffered(AT_ONCE).collect().await;
-    let mut refused = Vec::new();
-    for (spelled, allowed) in answers {
-        match allowed {
-            Ok(_) => {}
+    let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let (mut refused, mut allowed) = (Vec::new(), Vec::new());
+    for (spelled, plain, answer) in answers {
+        match answer {
+            Ok(_) => allowed.push(plain),
             Err(Refusal::No) => refused.push(spelled),
             Err(Refusal::Silent(why)) => return Door::Unknown(why),
         }
     }
-    // sudo tells of a single command whether a rule allows it, and not whether that asks for a password.
+    // Of a single command sudo tells whether a rule allows it, and not whether that rule asks for a password.
     let password = match sudo(&["-ll".to_owned()]).await {
-        Ok(listed) => !listed.contains("!authenticate"),
+        Ok(listed) => allowed.iter().any(|command| asks_for_password(&listed, command)),
         Err(_) => false,
     };
     Door::Sudo { needed, refused, password }
+}
+
+/// Whether the last of the listed rules that allow a command asks for a password.
+fn asks_for_password(listed: &str, command: &str) -> bool {
+    let (mut free, mut asks) = (false, true);
+    for line in listed.lines() {
+        let text = line.trim();
+        if text == "Sudoers entry:" {
+            free = false;
+        } else if let Some(options) = text.strip_prefix("Options:") {
+            free = options.split(',').any(|option| option.trim() == "!authenticate");
+        } else if line.starts_with('\t') && covers(text, command) {
+            asks = !free;
+        }
+    }
+    // What is switched off for everything stands with the defaults.
+    asks && !listed.split("Sudoers entry:").next().is_some_and(|defaults| defaults.contains("!authenticate"))
+}
+
+fn covers(rule: &str, command: &str) -> bool {
+    let plain = rule.replace('\\', "");
+    let program = command.split(' ').next().unwrap_or_default();
+    plain == "ALL" || plain == program || fits(&plain, command)
 }
 
 enum Refusal {
@@ -86,11 +111,49 @@ enum Refusal {
 
 async fn sudo(arguments: &[String]) -> Result<String, Refusal> {
     let mut sudo = Command::new("sudo");
-    sudo.arg("-n").args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).kill_on_drop(true);
+    // Without `-k` it would remember that somebody typed the password a moment ago.
+    sudo.args(["-k", "-n"]).args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).kill_on_drop(true);
     match timeout(SUDO, sudo.output()).await {
         Ok(Ok(output)) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         Ok(Ok(_)) => Err(Refusal::No),
         Ok(Err(error)) => Err(Refusal::Silent(format!("sudo cannot be run: {error}"))),
         Err(_) => Err(Refusal::Silent("sudo does not answer".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_rule_that_covers_a_command_says_whether_it_takes_a_password() {
+        const DEFAULTS: &str =
+            "Matching Defaults entries for deploy on web:\n    env_reset\n\nUser deploy may run:\n\n";
+        let entry = |options: &str, commands: &[&str]| {
+            let commands: String = commands.iter().map(|command| format!("\t{command}\n")).collect();
+            format!("Sudoers entry:\n    RunAsUsers: root\n{options}    Commands:\n{commands}\n")
+        };
+        let (free, asking) = ("    Options: setenv, !authenticate\n", "");
+        let start = "/usr/bin/supervisorctl start w:w_00";
+        let rows = [
+            (vec![entry(free, &["/usr/bin/supervisorctl start w\\:w_00"])], start, false),
+            (vec![entry(free, &["/usr/bin/supervisorctl *"])], start, false),
+            (vec![entry(free, &["/usr/bin/supervisorctl"])], start, false),
+            (
+                vec![entry(free, &["/usr/bin/systemctl stop w@[0-9].service"])],
+                "/usr/bin/systemctl stop w@1.service",
+                false,
+            ),
+            (vec![entry(asking, &["ALL"])], start, true),
+            (vec![entry(free, &["/bin/ls"]), entry(asking, &["ALL"])], start, true),
+            (vec![entry(free, &["/usr/bin/supervisorctl *"]), entry(asking, &["ALL"])], start, true),
+            (vec![entry(asking, &["ALL"]), entry(free, &["/usr/bin/supervisorctl *"])], start, false),
+        ];
+        for (entries, command, expected) in rows {
+            let listed = DEFAULTS.to_owned() + &entries.concat();
+            assert_eq!(asks_for_password(&listed, command), expected, "{listed}");
+            let never = listed.replace("env_reset", "env_reset, !authenticate");
+            assert!(!asks_for_password(&never, command), "{never}");
+        }
     }
 }

@@ -7,7 +7,6 @@ use super::command::{fixed_release, is_through_current, is_wrapper, job_timeout,
 use crate::model::app::{App, Manager, Supervisord, WorkerGroup};
 use crate::model::facts::{AppFacts, Configuration, HostFacts, Section, Setting};
 use crate::model::finding::{Finding, Severity, Spot};
-use crate::model::process::Known;
 
 /// supervisord's own default for `stopwaitsecs`.
 const STOP_WAIT: u64 = 10;

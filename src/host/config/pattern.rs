@@ -34,7 +34,8 @@ fn below(directory: &Path, pattern: &str) -> Vec<PathBuf> {
 }
 
 /// Whether a name fits a pattern of `*`, `?` and `[…]`.
-fn fits(pattern: &str, name: &str) -> bool {
+#[must_use]
+pub fn fits(pattern: &str, name: &str) -> bool {
     let mut letters = pattern.chars();
     match letters.next() {
         None => name.is_empty(),
