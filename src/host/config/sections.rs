@@ -111,11 +111,9 @@ impl Reading {
         let key = key.trim();
         let key = if self.dialect == Dialect::Supervisord { key.to_lowercase() } else { key.to_owned() };
         let value = self.dialect.value(value.trim()).to_owned();
-        if self.dialect == Dialect::Php && key == "include" && depth < DEPTH {
-            for included in pattern::matches(Path::new(&value)) {
-                self.file(&included, depth + 1);
-            }
-            return;
+        if self.dialect == Dialect::Php && key == "include" {
+            let included = if depth < DEPTH { pattern::matches(Path::new(&value)) } else { Vec::new() };
+            return included.iter().for_each(|path| self.file(path, depth + 1));
         }
         section.settings.push(Setting { key, value, at: Spot { file: path.to_owned(), line } });
     }
