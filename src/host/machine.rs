@@ -146,11 +146,11 @@ pub fn could_run(user: &User, program: &str) -> Known<bool> {
     for place in places {
         match may_execute(user, &place) {
             Ok(true) => return Known::Known(true),
-            Ok(false) => {}
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 unknown = Some(format!("`{}`: {error}", place.display()));
             }
-            Err(_) => {}
+            // Not there, or not his.
+            Ok(false) | Err(_) => {}
         }
     }
     unknown.map_or(Known::Known(false), Known::Unknown)

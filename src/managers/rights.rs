@@ -130,7 +130,7 @@ mod tests {
         const DEFAULTS: &str =
             "Matching Defaults entries for deploy on web:\n    env_reset\n\nUser deploy may run:\n\n";
         let entry = |options: &str, commands: &[&str]| {
-            let commands: String = commands.iter().map(|command| format!("\t{command}\n")).collect();
+            let commands = commands.iter().map(|command| format!("\t{command}\n")).collect::<Vec<_>>().concat();
             format!("Sudoers entry:\n    RunAsUsers: root\n{options}    Commands:\n{commands}\n")
         };
         let (free, asking) = ("    Options: setenv, !authenticate\n", "");

@@ -62,4 +62,10 @@ fn worst_first(mut findings: Vec<Finding>) -> Vec<Finding> {
 }
 
 #[cfg(test)]
+mod manager_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod web_tests;

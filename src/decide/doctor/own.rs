@@ -7,7 +7,7 @@ use crate::model::process::Known;
 use crate::model::service::ServiceManager;
 
 const SERVICE: &str = "Service";
-/// With a `User=`, each of these sets NoNewPrivileges, and sudo is dead.
+/// With a `User=`, each of these sets `NoNewPrivileges`, and sudo is dead.
 const NO_NEW_PRIVILEGES: [&str; 17] = [
     "NoNewPrivileges",
     "SystemCallFilter",

@@ -41,7 +41,9 @@ pub fn needed(app: &App) -> Vec<Program> {
             let user = step.user.as_ref().map(ToString::to_string);
             // A step that sets its own search path knows better than we do.
             if !step.env.contains_key("PATH") {
-                programs(&step.run).iter().for_each(|name| add(name, user.clone(), stage.word().to_owned()));
+                for name in programs(&step.run) {
+                    add(&name, user.clone(), stage.word().to_owned());
+                }
             }
         }
     }
@@ -53,16 +55,22 @@ pub fn needed(app: &App) -> Vec<Program> {
         };
         let drain = group.drain.as_ref().map(|drain| drain.run.clone());
         for command in builtin.into_iter().chain(drain).chain(restart_on(&group.restart_on)) {
-            programs(&command).iter().for_each(|name| add(name, None, format!("workers `{}`", group.name)));
+            for name in programs(&command) {
+                add(&name, None, format!("workers `{}`", group.name));
+            }
         }
     }
     for service in &app.services {
         for command in restart_on(&service.restart_on) {
-            programs(&command).iter().for_each(|name| add(name, None, format!("service `{}`", service.name)));
+            for name in programs(&command) {
+                add(&name, None, format!("service `{}`", service.name));
+            }
         }
     }
     if let Some(Probe::Command { run }) = app.health.as_ref().map(|health| &health.probe) {
-        programs(run).iter().for_each(|name| add(name, None, "health".to_owned()));
+        for name in programs(run) {
+            add(&name, None, "health".to_owned());
+        }
     }
     found
 }

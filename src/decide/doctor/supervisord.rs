@@ -1,5 +1,6 @@
 //! Programs of supervisord, by its configuration files.
 
+use std::cmp::Ordering;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::model::finding::{Finding, Severity, Spot};
 
 /// supervisord's own default for `stopwaitsecs`.
 const STOP_WAIT: u64 = 10;
-const RELOAD: &str = "supervisorctl reread && supervisorctl update";
+const RESTARTS: &str = "# then: supervisorctl reread && supervisorctl update  (restarts the whole group)";
 
 pub(super) fn findings(app: &App, host: &HostFacts, facts: &AppFacts) -> Vec<Finding> {
     let groups = app.workers.iter().filter_map(|group| match &group.manager {
@@ -83,7 +84,7 @@ fn missing(app: &App, what: &str, group: &WorkerGroup, manager: &Supervisord, re
         format!(
             "# a file of its own, such as /etc/supervisor/conf.d/{name}.conf\n[program:{name}]\n\
              command=php {}/artisan queue:work\nprocess_name=%(program_name)s_%(process_num)02d\nnumprocs={count}\n\
-             directory={}\n{user}autorestart=true\nstopwaitsecs={}\n# then: {RELOAD}",
+             directory={}\n{user}autorestart=true\nstopwaitsecs={}\n# then: supervisorctl reread && supervisorctl update",
             root.display(),
             root.display(),
             seconds(group.stop_timeout)
@@ -99,20 +100,22 @@ fn count(what: &str, group: &WorkerGroup, programs: &[&Section]) -> Finding {
         return Finding::unknown(CHECK, found, "supervisorctl status");
     };
     let (there, wanted) = (numbers.iter().sum::<u32>(), group.count);
-    let spot = programs.first().map(|program| place(program, "numprocs"));
-    let at = |finding: Finding| spot.as_ref().map_or_else(|| finding.clone(), |spot| finding.clone().at(spot));
-    if there < wanted {
-        let found = format!("{what}: `count: {wanted}`, but supervisord has only {there} of them");
-        at(Finding::new(CHECK, Severity::Error, found)
-            .why("trueup starts and stops members of a group, and cannot add any: the count is never reached")
-            .mend(format!("numprocs={wanted}\n# then: {RELOAD}  (restarts the whole group)")))
-    } else if there > wanted {
-        let found = format!("{what}: supervisord has {there} of them, `count` is {wanted}");
-        at(Finding::new(CHECK, Severity::Note, found)
-            .why("supervisord starts all of them when it starts, and the next pass stops what is beyond the count")
-            .mend(format!("numprocs={wanted}\n# then: {RELOAD}  (restarts the whole group)")))
-    } else {
-        Finding::ok(CHECK, format!("{what}: numprocs is {there}, as the count"))
+    let finding = match there.cmp(&wanted) {
+        Ordering::Equal => return Finding::ok(CHECK, format!("{what}: numprocs is {there}, as the count")),
+        Ordering::Less => {
+            let found = format!("{what}: `count: {wanted}`, but supervisord has only {there} of them");
+            Finding::new(CHECK, Severity::Error, found)
+                .why("trueup starts and stops members of a group, and cannot add any: the count is never reached")
+        }
+        Ordering::Greater => {
+            Finding::new(CHECK, Severity::Note, format!("{what}: supervisord has {there} of them, `count` is {wanted}"))
+                .why("supervisord starts all of them when it starts, and the next pass stops what is beyond the count")
+        }
+    };
+    let finding = finding.mend(format!("numprocs={wanted}\n{RESTARTS}"));
+    match programs.first() {
+        Some(program) => finding.at(&place(program, "numprocs")),
+        None => finding,
     }
 }
 
@@ -146,7 +149,7 @@ impl Program<'_> {
     fn directory(&self) -> Finding {
         const CHECK: &str = "supervisord.directory";
         let (root, current) = (&self.app.root, self.app.root.current());
-        let mend = format!("directory={}\n# then: {RELOAD}  (restarts the whole group)", current.display());
+        let mend = format!("directory={}\n{RESTARTS}", current.display());
         for key in ["directory", "command"] {
             let Some(setting) = self.get(key) else { continue };
             if let Some(id) = fixed_release(root, &setting.value) {
@@ -154,7 +157,7 @@ impl Program<'_> {
                 return Finding::new(CHECK, Severity::Error, self.says(format!("names the release {id} itself")))
                     .at(&setting.at)
                     .why("whatever `current` leads to, its workers go on running that release")
-                    .mend(format!("{key}={fixed}\n# then: {RELOAD}  (restarts the whole group)"));
+                    .mend(format!("{key}={fixed}\n{RESTARTS}"));
             }
         }
         match self.get("directory") {
@@ -190,7 +193,7 @@ impl Program<'_> {
         Finding::new(CHECK, Severity::Warning, self.says(format!("has `autorestart={set}`{default}")))
             .at(&place(self.section, "autorestart"))
             .why(why)
-            .mend(format!("autorestart=true\n# then: {RELOAD}  (restarts the whole group)"))
+            .mend(format!("autorestart=true\n{RESTARTS}"))
     }
 
     fn stop_wait(&self) -> Finding {
@@ -216,14 +219,14 @@ impl Program<'_> {
                 "when supervisord stops a worker (for fewer workers, at a restart or shutdown of its own), it kills the \
                  job in hand after that time, and the queue gives it out again only much later",
             )
-            .mend(format!("stopwaitsecs={longest}\n# then: {RELOAD}  (restarts the whole group)"))
+            .mend(format!("stopwaitsecs={longest}\n{RESTARTS}"))
     }
 
     fn user(&self, facts: &AppFacts) -> Option<Finding> {
         const CHECK: &str = "supervisord.user";
         // That there is no such user is said already.
         let person = facts.user.known()?;
-        let mend = format!("user={}\n# then: {RELOAD}  (restarts the whole group)", person.name);
+        let mend = format!("user={}\n{RESTARTS}", person.name);
         let runs = self.get("user").map_or(self.default_user, |set| set.value.as_str());
         let uid_of = |name: &str| name == person.name || name == person.uid.to_string();
         if uid_of(runs) {

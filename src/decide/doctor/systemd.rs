@@ -21,7 +21,7 @@ pub(super) fn findings(app: &App, host: &HostFacts, facts: &AppFacts) -> Vec<Fin
         let what = format!("workers `{}`", group.name);
         match facts.units.get(&group.name) {
             Some(Known::Known(Some(unit))) => {
-                found.extend(Template { app, group, systemd, unit, what }.findings(host, facts))
+                found.extend(Template { app, group, systemd, unit, what }.findings(host, facts));
             }
             Some(Known::Known(None)) => found.push(no_template(app, group, systemd, &what)),
             Some(Known::Unknown(why)) => found.push(unread(&what, why, &systemd.unit.template())),
@@ -33,7 +33,7 @@ pub(super) fn findings(app: &App, host: &HostFacts, facts: &AppFacts) -> Vec<Fin
         let what = format!("service `{}`", service.name);
         match facts.units.get(&service.name) {
             Some(Known::Known(Some(_))) => {
-                found.push(Finding::ok("systemd.unit", format!("{what}: `{unit}` is installed")))
+                found.push(Finding::ok("systemd.unit", format!("{what}: `{unit}` is installed")));
             }
             Some(Known::Known(None)) => found.push(
                 Finding::new("systemd.unit", Severity::Error, format!("{what}: there is no unit `{unit}`"))
@@ -110,10 +110,6 @@ impl Template<'_> {
         self.get(key).map_or(lacking, |set| set.at.clone())
     }
 
-    fn mend(&self, line: &str) -> String {
-        format!("{line}\n# then: systemctl daemon-reload")
-    }
-
     fn restart(&self) -> Finding {
         const CHECK: &str = "systemd.restart";
         let set = self.get("Restart").map_or("no", |set| set.value.as_str());
@@ -129,31 +125,27 @@ impl Template<'_> {
         Finding::new(CHECK, Severity::Warning, self.says(format!("has `Restart={set}`{default}")))
             .at(&self.place("Restart"))
             .why(why)
-            .mend(self.mend("Restart=always"))
+            .mend(mend("Restart=always"))
     }
 
     fn stop(&self, host: &HostFacts) -> Finding {
         const CHECK: &str = "systemd.timeoutStopSec";
         let own = self.unit.configuration.sections.iter().filter(|section| section.name == SERVICE);
-        let own = own.flat_map(|section| &section.settings);
+        let mut own = own.flat_map(|section| &section.settings);
         // Whichever comes last, of the two that set it.
-        let set = own.filter(|set| matches!(set.key.as_str(), "TimeoutStopSec" | "TimeoutSec")).next_back();
+        let set = own.rfind(|set| matches!(set.key.as_str(), "TimeoutStopSec" | "TimeoutSec"));
         let set = set.filter(|set| !set.value.is_empty()).or(host.default_stop_timeout.as_ref());
-        let limit = match set {
-            None => Some(STOP),
-            Some(set) => match time_span(&set.value) {
-                Some(limit) => limit,
-                None => {
-                    let found = self.says(format!("has `{}={}`", set.key, set.value));
-                    return Finding::unknown(CHECK, found, "systemd-analyze timespan").at(&set.at);
-                }
-            },
+        let limit = set.map_or(Some(STOP), |set| time_span(&set.value));
+        let at = set.map_or_else(|| self.place("TimeoutStopSec"), |set| set.at.clone());
+        let Some(limit) = limit else {
+            let value = set.map(|set| format!("has `{}={}`", set.key, set.value)).unwrap_or_default();
+            return Finding::unknown(CHECK, self.says(value), "systemd-analyze timespan").at(&at);
         };
         let job = self.command().and_then(|command| job_timeout(&command.value));
         let longest = job.into_iter().chain([self.group.stop_timeout]).max().unwrap_or_default();
-        let Some(limit) = limit.filter(|limit| *limit < longest) else {
+        if limit >= longest {
             return Finding::ok(CHECK, self.says("waits long enough before it kills"));
-        };
+        }
         let (limit, stop) = (seconds(limit), seconds(self.group.stop_timeout));
         let than = match job.map(seconds).filter(|job| limit < *job) {
             Some(job) => format!("a job may take {job} s"),
@@ -161,9 +153,9 @@ impl Template<'_> {
         };
         let found = self.says(format!("kills a worker {limit} s after it was asked to end; {than}"));
         Finding::new(CHECK, Severity::Warning, found)
-            .at(set.map_or(&self.place("TimeoutStopSec"), |set| &set.at))
+            .at(&at)
             .why("systemd kills the job in hand, whatever `stopTimeout` says")
-            .mend(self.mend(&format!("TimeoutStopSec={}", seconds(longest))))
+            .mend(mend(&format!("TimeoutStopSec={}", seconds(longest))))
     }
 
     fn directory(&self) -> Finding {
@@ -176,7 +168,7 @@ impl Template<'_> {
                 return Finding::new(CHECK, Severity::Error, self.says(format!("names the release {id} itself")))
                     .at(&set.at)
                     .why("whatever `current` leads to, its workers go on running that release")
-                    .mend(self.mend(&format!("{key}={fixed}")));
+                    .mend(mend(&format!("{key}={fixed}")));
             }
         }
         match self.get("WorkingDirectory") {
@@ -190,7 +182,7 @@ impl Template<'_> {
                         "relative paths of the application lead nowhere, and which release a worker runs can be told by \
                          its open files only, if at all",
                     )
-                    .mend(self.mend(&format!("WorkingDirectory={}", current.display())))
+                    .mend(mend(&format!("WorkingDirectory={}", current.display())))
             }
         }
     }
@@ -214,7 +206,7 @@ impl Template<'_> {
             "what its workers write (logs, caches) belongs to another user than the release, and a trueup that runs \
                  as the App's user may not see what they run",
         )
-        .mend(self.mend(&format!("User={}", person.name)));
+        .mend(mend(&format!("User={}", person.name)));
         Some(finding)
     }
 
@@ -227,7 +219,7 @@ impl Template<'_> {
         Finding::new(CHECK, Severity::Warning, self.says("cannot be enabled: it has no section `[Install]`"))
             .at(&Spot { file: self.unit.configuration.file.clone(), line: 1 })
             .why(format!("after a reboot none of {} is there until a pass starts them", self.systemd.unit.instance(1)))
-            .mend(self.mend("[Install]\nWantedBy=multi-user.target"))
+            .mend(mend("[Install]\nWantedBy=multi-user.target"))
     }
 
     fn kill_mode(&self) -> Option<Finding> {
@@ -236,7 +228,7 @@ impl Template<'_> {
             Finding::new("systemd.killMode", Severity::Warning, self.says(format!("has `KillMode={}`", set.value)))
                 .at(&set.at)
                 .why("what a worker has started goes on after its end, and on the old release")
-                .mend(self.mend("KillMode=mixed")),
+                .mend(mend("KillMode=mixed")),
         )
     }
 
@@ -246,11 +238,15 @@ impl Template<'_> {
     }
 }
 
-/// A length of time as systemd reads it; the inner none is for ever, the outer one is no length of time.
-fn time_span(text: &str) -> Option<Option<Duration>> {
+fn mend(line: &str) -> String {
+    format!("{line}\n# then: systemctl daemon-reload")
+}
+
+/// A length of time as systemd reads it; none where it is none. For ever is as long as can be.
+fn time_span(text: &str) -> Option<Duration> {
     let text = text.trim();
     if matches!(text, "infinity" | "0") {
-        return Some(None);
+        return Some(Duration::MAX);
     }
     let mut total = Duration::ZERO;
     let mut rest = text;
@@ -274,7 +270,7 @@ fn time_span(text: &str) -> Option<Option<Duration>> {
         total = total.checked_add(part)?;
         rest = after.trim_start();
     }
-    (!text.is_empty()).then_some(Some(total))
+    (!text.is_empty()).then_some(total)
 }
 
 #[cfg(test)]
@@ -284,19 +280,19 @@ mod tests {
     #[test]
     fn lengths_of_time_are_systemd_s() {
         let rows = [
-            ("90", Some(Some(90_000))),
-            ("1min 30s", Some(Some(90_000))),
-            ("1min30s", Some(Some(90_000))),
-            ("500ms", Some(Some(500))),
-            ("1.5h", Some(Some(5_400_000))),
-            ("infinity", Some(None)),
-            ("0", Some(None)),
+            ("90", Some(Duration::from_secs(90))),
+            ("1min 30s", Some(Duration::from_secs(90))),
+            ("1min30s", Some(Duration::from_secs(90))),
+            ("500ms", Some(Duration::from_millis(500))),
+            ("1.5h", Some(Duration::from_mins(90))),
+            ("infinity", Some(Duration::MAX)),
+            ("0", Some(Duration::MAX)),
             ("", None),
             ("soon", None),
             ("5 moons", None),
         ];
-        for (text, millis) in rows {
-            assert_eq!(time_span(text), millis.map(|millis| millis.map(Duration::from_millis)), "{text}");
+        for (text, expected) in rows {
+            assert_eq!(time_span(text), expected, "{text}");
         }
     }
 }

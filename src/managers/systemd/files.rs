@@ -59,8 +59,9 @@ pub(in crate::managers) fn that_run(words: &[&str]) -> Vec<Unit> {
 pub(in crate::managers) fn default_stop_timeout() -> Option<Setting> {
     let drop_ins = matches(Path::new("/etc/systemd/system.conf.d/*.conf"));
     let all = std::iter::once(PathBuf::from(OWN)).chain(drop_ins);
-    let found = all.filter_map(|path| read(&path, Dialect::Systemd).get("Manager", "DefaultTimeoutStopSec").cloned());
-    found.last()
+    let mut found =
+        all.filter_map(|path| read(&path, Dialect::Systemd).get("Manager", "DefaultTimeoutStopSec").cloned());
+    found.next_back()
 }
 
 #[cfg(test)]
