@@ -169,7 +169,8 @@ fn ruin(host: &Host) {
     host.sh("sed -i 's/root .*;/&\\nopen_file_cache max=100;/' /etc/nginx/sites-enabled/site").ok();
     host.write(
         "/etc/supervisor/conf.d/app.conf",
-        "; workers\n[program:app-worker]\ncommand=php /srv/app/current/artisan queue:work --timeout=120\nautostart=false\n\
+        "; workers\n[program:app-worker]\ncommand=php /srv/app/current/artisan queue:work \
+            --timeout=120\nautostart=false\n\
          stopwaitsecs=5\n\n[program:app-mail]\ncommand=sh -c 'php /srv/app/releases/r1/artisan queue:work; true'\n\
          autostart=false\nautorestart=false\nuser=deploy\nstopwaitsecs=600\n",
     );

@@ -266,7 +266,8 @@ Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
 
 const DOCTOR_HELP: &str = "\
 Nothing is changed. The configuration of supervisord, systemd, nginx and php-fpm is read as far as this user may read \
-it: what could not be told is said, with what would let it be told. Each trap comes with its place, why it matters, and \
+it: what could not be told is said, with what would let it be told. Each trap comes with its place, why it matters, \
+and \
 lines to paste; -v also lists what is fine.
 
 Examples:

@@ -19,7 +19,10 @@ pub(super) fn findings(app: &App) -> Option<Finding> {
     }
     Some(
         Finding::new(CHECK, Severity::Note, format!("`{path}` is shared, and nothing has `restartOn` for it"))
-            .why("workers go on with the old values, and with Laravel's configuration cached even a restart changes nothing")
+            .why(
+                "workers go on with the old values, and with Laravel's configuration cached even a restart changes \
+                nothing",
+            )
             .mend(format!("restartOn: [{{path: {path}, run: php artisan config:cache}}]")),
     )
 }

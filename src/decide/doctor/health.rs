@@ -45,7 +45,10 @@ fn leaves(health: &HealthContract, facts: &AppFacts) -> Option<Finding> {
     };
     Some(
         Finding::new(CHECK, Severity::Warning, found)
-            .why("the gate judges whoever answers there (a load balancer, the other host), and not what was switched here")
+            .why(
+                "the gate judges whoever answers there (a load balancer, the other host), and not what was \
+                switched here",
+            )
             .mend(mend),
     )
 }
@@ -60,7 +63,10 @@ fn release(app: &App, health: &HealthContract) -> Option<Finding> {
     let found = format!("health: no rule asks which release answers, and `{}` has `onRelease: auto`", auto.name);
     Some(
         Finding::new(CHECK, Severity::Note, found)
-            .why("the service is reloaded after every switch then, by the age of its processes, even where it serves the new release already")
+            .why(
+                "the service is reloaded after every switch then, by the age of its processes, even where it \
+                serves the new release already",
+            )
             .mend("# the answer names its release, and in `health.expect`:\n- body.release == release.id"),
     )
 }

@@ -116,7 +116,8 @@ fn devices(app: &App, root: &Standing, facts: &AppFacts) -> Finding {
     let are = if others.len() == 1 { "is" } else { "are" };
     Finding::new(CHECK, Severity::Warning, format!("{names} {are} on another file system than `{}`", app.root))
         .why(
-            "nothing can be moved from one to the other in one step: what a release brings for `shared` cannot be moved \
+            "nothing can be moved from one to the other in one step: what a release brings for `shared` cannot be \
+                moved \
              there, and reflinks are copies",
         )
         .mend(format!("findmnt -T {}/{}  # mount the root as a whole", app.root, others.concat()))

@@ -95,10 +95,21 @@ fn privileges(unit: &Unit, apps: &[&App]) -> Option<Finding> {
     apps.iter().find(|app| by_workers(app) || by_services(app))?;
     let set = NO_NEW_PRIVILEGES.iter().find_map(|key| get(unit, key).filter(|set| is_on(set)))?;
     Some(
-        Finding::new("trueup.noNewPrivileges", Severity::Error, format!("`{}` has `{}={}`", unit.name, set.key, set.value))
-            .at(&set.at)
-            .why("with `User=` that sets NoNewPrivileges, and sudo, by which workers and services are reached, does not work")
-            .mend(format!("# remove {}=\n{MEND}", set.key)),
+        Finding::new(
+            "trueup.noNewPrivileges",
+            Severity::Error,
+            format!(
+                "`{}` has \
+            `{}={}`",
+                unit.name, set.key, set.value
+            ),
+        )
+        .at(&set.at)
+        .why(
+            "with `User=` that sets NoNewPrivileges, and sudo, by which workers and services are reached, does \
+                not work",
+        )
+        .mend(format!("# remove {}=\n{MEND}", set.key)),
     )
 }
 

@@ -83,6 +83,10 @@ fn reloads(app: &App, fpm: &Fpm) -> Option<Finding> {
             && (service.on_release != OnRelease::None || !service.restart_on.is_empty())
     };
     let service = app.services.iter().find(is_reloaded)?;
+    let unit = match &service.manager {
+        ServiceManager::Systemd { unit } => unit.as_str(),
+        ServiceManager::Supervisord(_) | ServiceManager::Command { .. } => "php-fpm",
+    };
     if !drops_requests(&fpm.configuration) {
         return Some(Finding::ok(CHECK, format!("a reload of `{}` waits for requests", service.name)));
     }
@@ -99,7 +103,7 @@ fn reloads(app: &App, fpm: &Fpm) -> Option<Finding> {
             .at(&at)
             .why(format!("whenever trueup reloads `{}`, some requests are answered with 502", service.name))
             .mend(format!(
-                "# in the section [global]\n{CONTROL_TIMEOUT} = 10s\n# then: systemctl restart php-fpm, once"
+                "# in the section [global]\n{CONTROL_TIMEOUT} = 10s\n# then, once: systemctl restart {unit}"
             )),
     )
 }
@@ -123,9 +127,13 @@ fn user(app: &App, fpm: &Fpm, pool: &Section, facts: &AppFacts) -> Option<Findin
     Some(
         Finding::new(CHECK, Severity::Warning, found)
             .at(&user.at)
-            .why("the site may not write what workers and steps wrote (logs, caches, sessions), nor they what the site did")
+            .why(
+                "the site may not write what workers and steps wrote (logs, caches, sessions), nor they what the \
+                site did",
+            )
             .mend(format!(
-                "user = {owner}\ngroup = {owner}\n# or let {web} write to what is shared:\n# usermod -aG {owner} {web}, \
+                "user = {owner}\ngroup = {owner}\n# or let {web} write to what is shared:\n# usermod -aG {owner} \
+                    {web}, \
                  and in the manifest: shared: {{writable: [storage]}}"
             )),
     )
@@ -181,12 +189,16 @@ fn opcache(app: &App, fpm: &Fpm, pool: &Section, serving: &Serving) -> Vec<Findi
     {
         let reloaded = app.services.iter().any(|service| service.on_release != OnRelease::None);
         let severity = if reloaded { Severity::Warning } else { Severity::Error };
-        let found_it = "OPcache never looks at files again (`opcache.validate_timestamps=0`), and nginx names them through `current`";
+        let found_it = "OPcache never looks at files again (`opcache.validate_timestamps=0`), and nginx names them \
+            through `current`";
         found.push(
             Finding::new("php.opcacheTimestamps", severity, found_it)
                 .at(&set.at)
                 .why("the old release answers until php-fpm is reloaded, however long that is")
-                .mend("# in nginx, so that each release has paths of its own:\nfastcgi_param SCRIPT_FILENAME $realpath_root$fastcgi_script_name;"),
+                .mend(
+                    "# in nginx, so that each release has paths of its own:\nfastcgi_param SCRIPT_FILENAME \
+                    $realpath_root$fastcgi_script_name;",
+                ),
         );
     }
     if let Some(set) =
@@ -195,7 +207,10 @@ fn opcache(app: &App, fpm: &Fpm, pool: &Section, serving: &Serving) -> Vec<Findi
         found.push(
             Finding::new("php.opcachePreload", Severity::Warning, format!("OPcache preloads `{}`", set.value))
                 .at(&set.at)
-                .why("what is preloaded stays that of the release in force when php-fpm started, until it is reloaded after each switch")
+                .why(
+                    "what is preloaded stays that of the release in force when php-fpm started, until it is \
+                    reloaded after each switch",
+                )
                 .mend("# in the manifest, for this service:\nonRelease: reload"),
         );
     }

@@ -107,7 +107,8 @@ fn mend(name: &str, user: &str) -> String {
     match package {
         Some(package) => format!("apt-get install {package}"),
         None => format!(
-            "sudo -u {user} sh -c 'command -v {name}'  # install it where the PATH of trueup has it, or name its full path"
+            "sudo -u {user} sh -c 'command -v {name}'  # install it where the PATH of trueup has it, or name its \
+                full path"
         ),
     }
 }

@@ -6,6 +6,8 @@ use crate::model::finding::{Finding, Severity};
 const CHECK: &str = "rights";
 /// So many missing rules are shown; `trueup sudoers` prints all.
 const SHOWN: usize = 6;
+/// Puts the rules in force, if they are right.
+const RULES: &str = "trueup sudoers > /etc/sudoers.d/trueup && visudo -cf /etc/sudoers.d/trueup";
 
 pub(super) fn findings(facts: &AppFacts) -> Vec<Finding> {
     facts.rights.iter().map(|right| of_door(&right.what, &right.door)).collect()
@@ -30,7 +32,7 @@ fn of_door(what: &str, door: &Door) -> Finding {
         Door::Sudo { refused, .. } if refused.is_empty() => {
             Finding::new(CHECK, Severity::Error, format!("{what}: sudo allows the commands, and asks for a password"))
                 .why("nobody is there to type it")
-                .mend("# as root: `NOPASSWD:` in the rules\ntrueup sudoers > /etc/sudoers.d/trueup && visudo -cf /etc/sudoers.d/trueup")
+                .mend(format!("# as root: `NOPASSWD:` in the rules\n{RULES}"))
         }
         Door::Sudo { needed, refused, .. } => {
             let found = format!("{what}: sudo does not allow {} of {needed} commands", refused.len());
@@ -39,7 +41,7 @@ fn of_door(what: &str, door: &Door) -> Finding {
             if refused.len() > SHOWN {
                 lines.push(format!("# and {} more", refused.len() - SHOWN));
             }
-            lines.push("# as root:\ntrueup sudoers > /etc/sudoers.d/trueup && visudo -cf /etc/sudoers.d/trueup".to_owned());
+            lines.push(format!("# as root:\n{RULES}"));
             Finding::new(CHECK, Severity::Error, found)
                 .why("a pass looks, and then cannot change what differs (unless polkit lets this user manage units)")
                 .mend(lines.join("\n"))

@@ -84,7 +84,8 @@ fn missing(app: &App, what: &str, group: &WorkerGroup, manager: &Supervisord, re
         format!(
             "# a file of its own, such as /etc/supervisor/conf.d/{name}.conf\n[program:{name}]\n\
              command=php {}/artisan queue:work\nprocess_name=%(program_name)s_%(process_num)02d\nnumprocs={count}\n\
-             directory={}\n{user}autorestart=true\nstopwaitsecs={}\n# then: supervisorctl reread && supervisorctl update",
+             directory={}\n{user}autorestart=true\nstopwaitsecs={}\n# then: supervisorctl reread && supervisorctl \
+             update",
             root.display(),
             root.display(),
             seconds(group.stop_timeout)
@@ -184,7 +185,8 @@ impl Program<'_> {
         let why = match set.to_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => return Finding::ok(CHECK, self.says("is restarted whenever it ends")),
             "unexpected" => {
-                "a worker that ends with exit code 0, as `queue:restart`, `--max-time` and a gentle stop make it, stays \
+                "a worker that ends with exit code 0, as `queue:restart`, `--max-time` and a gentle stop make it, \
+                    stays \
                  down until the next pass"
             }
             _ => "a worker that ends, for whatever reason, stays down until the next pass",
@@ -216,7 +218,8 @@ impl Program<'_> {
         Finding::new(CHECK, Severity::Warning, self.says(format!("has `stopwaitsecs={wait}`{default}; {than}")))
             .at(&place(self.section, "stopwaitsecs"))
             .why(
-                "when supervisord stops a worker (for fewer workers, at a restart or shutdown of its own), it kills the \
+                "when supervisord stops a worker (for fewer workers, at a restart or shutdown of its own), it kills \
+                    the \
                  job in hand after that time, and the queue gives it out again only much later",
             )
             .mend(format!("stopwaitsecs={longest}\n{RESTARTS}"))

@@ -117,7 +117,8 @@ impl Template<'_> {
             "always" => return Finding::ok(CHECK, self.says("is restarted whenever it ends")),
             "no" => "a worker that ends, for whatever reason, stays down until the next pass",
             _ => {
-                "a worker that ends as it should, as `queue:restart` and `--max-time` make it, stays down until the next \
+                "a worker that ends as it should, as `queue:restart` and `--max-time` make it, stays down until the \
+                    next \
                  pass"
             }
         };
@@ -179,7 +180,8 @@ impl Template<'_> {
                 Finding::new(CHECK, Severity::Warning, self.says(found))
                     .at(&self.place("WorkingDirectory"))
                     .why(
-                        "relative paths of the application lead nowhere, and which release a worker runs can be told by \
+                        "relative paths of the application lead nowhere, and which release a worker runs can be \
+                            told by \
                          its open files only, if at all",
                     )
                     .mend(mend(&format!("WorkingDirectory={}", current.display())))
@@ -218,7 +220,11 @@ impl Template<'_> {
         }
         Finding::new(CHECK, Severity::Warning, self.says("cannot be enabled: it has no section `[Install]`"))
             .at(&Spot { file: self.unit.configuration.file.clone(), line: 1 })
-            .why(format!("after a reboot none of {} is there until a pass starts them", self.systemd.unit.instance(1)))
+            .why(format!(
+                "after a reboot {} and its like are down until a pass starts \
+                them",
+                self.systemd.unit.instance(1)
+            ))
             .mend(mend("[Install]\nWantedBy=multi-user.target"))
     }
 

@@ -180,7 +180,8 @@ mod tests {
     fn supervisord_s_files_as_python_reads_them() {
         let main =
             "; x=1\n[unix_http_server]\nfile=/a;b.sock   ; (path)\n[include]\nfiles = conf.d/*.conf\n\tmore/x.ini\n";
-        let one = "[program:w]\nCommand: php a.php # no\ndirectory =\nenvironment=\n  A=\"1\",\n  B=\"2\" ; two\nnumprocs=2\n";
+        let one = "[program:w]\nCommand: php a.php # no\ndirectory =\nenvironment=\n  A=\"1\",\n  B=\"2\" ; \
+            two\nnumprocs=2\n";
         let found = settings(
             &[("s.conf", main), ("conf.d/w.conf", one), ("more/x.ini", "[group:g]\nprograms=w\n")],
             Dialect::Supervisord,
@@ -216,7 +217,8 @@ mod tests {
 
     #[test]
     fn units_have_long_lines() {
-        let unit = "[Service]\n# Restart=no\nExecStart=/usr/bin/php \\\n  # in between\n  a.php ; b\nRestart=always\nExecReload=x\\";
+        let unit = "[Service]\n# Restart=no\nExecStart=/usr/bin/php \\\n  # in between\n  a.php ; \
+            b\nRestart=always\nExecReload=x\\";
         let found = settings(&[("w@.service", unit)], Dialect::Systemd);
         assert_eq!(
             found,

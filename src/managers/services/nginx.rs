@@ -237,7 +237,8 @@ mod tests {
     fn it_is_read_as_nginx_reads_it() {
         let place = tempfile::tempdir().unwrap();
         let main = "# user x;\nuser www-data; http {\n  include sites/*; log_format a '$b \"c;\" '\n    '\\'d';\n\
-            content_by_lua_block { if a { b } c; }\n  map $x ${y}z { default \"\"; ~^a\\;b 1; }\n  include none.conf;\n}\nlast on;\n";
+            content_by_lua_block { if a { b } c; }\n  map $x ${y}z { default \"\"; ~^a\\;b 1; }\n  include \
+            none.conf;\n}\nlast on;\n";
         std::fs::create_dir(place.path().join("sites")).unwrap();
         std::fs::write(place.path().join("nginx.conf"), main).unwrap();
         let site = "server { root /srv; # }\n location ~ \\.php$ {\n fastcgi_param A\n  $document_root$b; }\n}";
