@@ -2,6 +2,8 @@
 //!
 //! No decision is made here, and nothing is done that a room does not do.
 
+mod doctor;
+
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;

@@ -2,7 +2,7 @@
 //!
 //! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
 //! error. Each verb is in a file: [`reconcile`], [`inspect`], [`history`], [`releases`],
-//! [`operate`], [`rights`], [`authoring`]; [`render`] turns values into
+//! [`operate`], [`rights`], [`doctor`], [`authoring`]; [`render`] turns values into
 //! text and is pure. Begin at [`main`].
 
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ use crate::decide::health;
 use crate::manifest::LoadErrors;
 
 pub mod authoring;
+pub mod doctor;
 pub mod history;
 pub mod host;
 pub mod inspect;
@@ -77,6 +78,7 @@ pub fn main() -> ExitCode {
         Verb::Releases(one) => releases::run(one, output),
         Verb::Evidence(paths) => rights::evidence(paths, output),
         Verb::Sudoers(options) => rights::sudoers(options, output),
+        Verb::Doctor(selection) => doctor::run(selection, cli.global.verbose > 0, output),
         Verb::Validate(paths) => authoring::validate(paths, output),
         Verb::Schema => authoring::schema(output),
         Verb::Completions { shell } => authoring::completions(*shell, output),

@@ -149,6 +149,9 @@ pub enum Verb {
     /// Print the narrowest sudo rules that these manifests need
     #[command(after_help = operate::SUDOERS_HELP)]
     Sudoers(Sudoers),
+    /// Look for the known traps on this host, and say what puts each right
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(Selection),
     /// Check manifests without looking at the host
     #[command(after_help = VALIDATE_HELP)]
     Validate(Paths),
@@ -259,6 +262,24 @@ Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
   1   an error: a manifest is wrong, or the host could not be looked at
   2   something differs, or cannot be told
   3   not healthy
+  64  wrong usage";
+
+const DOCTOR_HELP: &str = "\
+Nothing is changed. The configuration of supervisord, systemd, nginx and php-fpm is read as far as this user may read \
+it: what could not be told is said, with what would let it be told. Each trap comes with its place, why it matters, \
+and \
+lines to paste; -v also lists what is fine.
+
+Examples:
+  trueup doctor
+  sudo -u deploy trueup doctor manifests/shop.yaml  what this user lacks
+  trueup doctor --format json | jq '.items[].findings[] | select(.severity == \"error\")'
+
+Exit codes:
+  0   nothing, or notes only
+  1   an error: a manifest is wrong, or the host could not be looked at
+  2   warnings, or something could not be told
+  3   something is wrong that a deployment will fail by
   64  wrong usage";
 
 const VALIDATE_HELP: &str = "\

@@ -8,6 +8,7 @@
 pub mod aim;
 mod conditions;
 pub mod diff;
+pub mod doctor;
 pub mod explain;
 pub mod freshness;
 pub mod gate;

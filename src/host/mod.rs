@@ -2,13 +2,16 @@
 //!
 //! Nothing in here knows releases or managers. [`proc`] reads, [`signal`] ends processes,
 //! [`spawn`] starts them through a shim of our own, [`command`] runs one of an App's commands,
+//! [`config`] reads the configuration files of others, [`machine`] tells what the machine is like,
 //! [`steps`] those of one stage of a release, [`kept`] reads a file of `ROOT/.trueup`, [`users`] says whom all that
 //! belongs to, [`https`] is what all HTTPS clients need.
 
 pub mod command;
+pub mod config;
 pub mod https;
 pub mod kept;
 pub mod log;
+pub mod machine;
 mod mask;
 pub mod proc;
 mod secret;

@@ -5,7 +5,9 @@
 //! What is done with services is in [`services`].
 
 pub mod builtin;
+pub mod configured;
 mod crew;
+pub mod rights;
 pub mod services;
 pub mod sudoers;
 mod supervisorctl;

@@ -5,6 +5,7 @@
 //! Begin at [`Doors::services`] and [`Doors::renew`].
 
 mod command;
+pub(super) mod nginx;
 pub(super) mod php_fpm;
 
 use futures_util::future::join_all;

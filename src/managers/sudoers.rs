@@ -91,6 +91,21 @@ pub(super) fn escaped(word: &str) -> String {
     escaped
 }
 
+/// The words of a command that a sudoers line of ours allows, with a digit in the place of each `[0-9]`.
+pub(super) fn example(spelled: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let plain = spelled.replace("[0-9]", "1");
+    for word in plain.split(' ') {
+        let mut letters = word.chars();
+        let mut unescaped = String::new();
+        while let Some(c) = letters.next() {
+            unescaped.extend(if c == '\\' { letters.next() } else { Some(c) });
+        }
+        words.push(unescaped);
+    }
+    words
+}
+
 /// A line break in a name would begin a rule of its own.
 fn printable(commands: Vec<String>) -> Result<Vec<String>, HostError> {
     match commands.iter().find(|command| command.chars().any(char::is_control)) {
@@ -136,6 +151,19 @@ mod tests {
         let told = supervisorctl::commands(Some("/run/a.sock".into()), &members, true);
         assert_eq!(told[0], "/usr/bin/supervisorctl -s unix\\:///run/a.sock status");
         assert!(told.iter().any(|command| command.ends_with("signal USR2 w\\:w_00")), "{told:?}");
+    }
+
+    #[test]
+    fn what_a_rule_allows_can_be_asked_about() {
+        let systemd = Systemd { unit: TemplateUnit::new("w\\x2d@").unwrap() };
+        let of_kill = of_template(&systemd, 10)
+            .into_iter()
+            .find(|command| command.contains("kill") && command.contains("]["))
+            .unwrap();
+        assert_eq!(example(&of_kill), ["/usr/bin/systemctl", "kill", "--signal=SIGKILL", "w\\x2d@11.service"]);
+        let members = [MemberName::new("w:w_00").unwrap()];
+        let commands = supervisorctl::commands(Some("/run/a.sock".into()), &members, false);
+        assert_eq!(example(&commands[1]), ["/usr/bin/supervisorctl", "-s", "unix:///run/a.sock", "start", "w:w_00"]);
     }
 
     #[test]

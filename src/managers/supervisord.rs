@@ -15,11 +15,13 @@ mod act;
 mod answers;
 mod descendants;
 pub(super) mod door;
+pub(super) mod files;
 mod members;
 mod rpc;
 mod service;
 mod socket;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
@@ -89,6 +91,12 @@ impl Supervisord {
         let rpc = Arc::new(Rpc::new(&address.socket, address.credentials()?)?);
         connections.push((address.clone(), Arc::clone(&rpc)));
         Ok(Way::Socket(rpc))
+    }
+
+    /// The socket of the group's supervisord, if it may be opened.
+    pub(super) fn open_socket(&self, manager: &Configured) -> Option<PathBuf> {
+        let address = Address::of(manager).ok()?;
+        (self.socket && !address.is_closed_to_us()).then_some(address.socket)
     }
 
     /// A password may have been changed: it is read again at the next try.

@@ -7,6 +7,7 @@
 //! serve the release without being workers.
 
 mod bus;
+pub(super) mod files;
 mod service;
 mod unit;
 

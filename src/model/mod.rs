@@ -8,6 +8,8 @@
 pub mod action;
 pub mod app;
 pub mod drift;
+pub mod facts;
+pub mod finding;
 pub mod health;
 pub mod history;
 pub mod inventory;

@@ -1,10 +1,12 @@
 //! Pictures of what people see of what they do by hand, and of what was done; reviewed like prose.
 
+use super::doctor::{Checked, doctor};
 use super::sudoers::Rules;
 use super::{history as past, operate, releases as list, sudoers};
 use crate::decide::history::history;
 use crate::decide::testing::{app, id, member, noon, process, seconds_before};
 use crate::model::action::Action;
+use crate::model::finding::{Finding, Severity, Spot};
 use crate::model::inventory::{ReleaseStatus, Standing, Use};
 use crate::model::names::GroupName;
 use crate::model::record::{JournalEntry, JournalEvent, Judge, Quarantine};
@@ -135,4 +137,33 @@ fn rules() {
     ];
     insta::assert_snapshot!("rules", sudoers::sudoers(&rules));
     insta::assert_snapshot!("rules_none", sudoers::sudoers(&[]));
+}
+
+#[test]
+fn what_the_doctor_found() {
+    let wanted = app("r2", vec![]);
+    let at = Spot { file: "/etc/supervisor/conf.d/web.conf".into(), line: 7 };
+    let found = [
+        Finding::new("layout.current", Severity::Error, "`/srv/app/current` is a real directory, not a link")
+            .why("a directory cannot be replaced in one step, and trueup never removes what it did not make")
+            .mend("mkdir -p /srv/app/releases\nmv /srv/app/current /srv/app/releases/before-trueup"),
+        Finding::new(
+            "supervisord.directory",
+            Severity::Warning,
+            "workers `default`: `[program:web]` has no `directory=`",
+        )
+        .at(&at)
+        .why("its workers work in `/`, and which release a worker runs can be told by its open files only")
+        .mend("directory=/srv/app/current"),
+        Finding::unknown("rights", "service `fpm`: sudo does not answer", "sudo -l"),
+        Finding::new("layout.root", Severity::Note, "\u{1b}[2Jnot there yet"),
+        Finding::ok("disk.inodes", "inodes are left"),
+        Finding::ok("disk.space", "50 GiB are free"),
+    ];
+    let host = [Finding::ok("host.clock", "the clock is synchronised")];
+    let all = || [Checked::app(&wanted, &found), Checked::host(&host)];
+    insta::assert_snapshot!("doctor", plain(&doctor(&all(), false, None)));
+    insta::assert_snapshot!("doctor_verbose_narrow", plain(&doctor(&all(), true, Some(60))));
+    insta::assert_snapshot!("doctor_coloured", doctor(&all(), true, Some(80)).replace('\u{1b}', "^"));
+    insta::assert_json_snapshot!("doctor_machine", found);
 }

@@ -5,12 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::process::ProcessSummary;
+use crate::host::config::pattern::matches;
+use crate::host::config::sections::{self, Dialect};
+use crate::host::users::User;
+use crate::model::facts::{CONTROL_TIMEOUT, Fpm, drops_requests};
+use crate::model::process::{Known, ProcessSummary};
 
-/// The setting.
-const SETTING: &str = "process_control_timeout";
-/// Files may include others; php-fpm itself has such a limit.
-const DEPTH: usize = 4;
 /// Where php-fpm's configuration is when its command line does not say.
 const PLACES: [&str; 2] = ["/etc/php-fpm.conf", "/usr/local/etc/php-fpm.conf"];
 
@@ -27,20 +27,38 @@ pub(in crate::managers) fn warning(main: &ProcessSummary) -> Option<String> {
     if !is_main(&main.command) {
         return None;
     }
-    let named = configuration(&main.command).filter(|path| path.is_absolute());
-    let path = match named {
-        Some(path) => path,
-        None => PLACES.iter().map(PathBuf::from).find(|path| path.exists())?,
-    };
-    let mut reading = Reading::default();
-    reading.file(&path, 0)?;
-    let zero = reading.timeout.as_deref().is_none_or(is_zero);
-    zero.then(|| {
+    let path = place(&main.command)?;
+    let read = sections::read(&path, Dialect::Php);
+    // A file that cannot be read tells nothing.
+    (!read.sections.is_empty() && drops_requests(&read)).then(|| {
         format!(
-            "a reload drops the requests in hand: set `{SETTING} = 10s` in the section `[global]` of `{}`",
+            "a reload drops the requests in hand: set `{CONTROL_TIMEOUT} = 10s` in the section `[global]` of `{}`",
             path.display()
         )
     })
+}
+
+/// The configuration of the php-fpm with this command line: `php.ini` is beside it where Debian puts it. Blocks.
+pub(in crate::managers) fn configured(command: &[String]) -> Option<Fpm> {
+    let path = place(command)?;
+    let configuration = sections::read(&path, Dialect::Php);
+    let beside = path.parent().unwrap_or(Path::new("/"));
+    let ini = beside.join("php.ini");
+    let further = matches(&beside.join("conf.d/*.ini"));
+    let files: Vec<&Path> = std::iter::once(ini.as_path()).chain(further.iter().map(PathBuf::as_path)).collect();
+    let ini = ini.exists().then(|| sections::read_all(files, Dialect::Php));
+    let users = configuration.sections.iter().filter_map(|pool| pool.get("user"));
+    let groups = |name: &str| match User::named(name) {
+        Ok(user) => Known::Known(user.groups),
+        Err(error) => Known::Unknown(error.message),
+    };
+    let groups = users.map(|user| (user.value.clone(), groups(&user.value))).collect();
+    Some(Fpm { configuration, ini, groups })
+}
+
+fn place(command: &[String]) -> Option<PathBuf> {
+    let named = configuration(command).filter(|path| path.is_absolute());
+    named.or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.exists()))
 }
 
 /// The configuration's file, as the command line names it.
@@ -65,92 +83,12 @@ fn configuration(command: &[String]) -> Option<PathBuf> {
     numbered.then(|| PathBuf::from(format!("/etc/php/{version}/fpm/php-fpm.conf")))
 }
 
-/// What was found so far; the last word counts.
-#[derive(Debug, Default)]
-struct Reading {
-    in_pool: bool,
-    timeout: Option<String>,
-}
-
-impl Reading {
-    /// Reads one file and those that it includes; none when this one cannot be read.
-    fn file(&mut self, path: &Path, depth: usize) -> Option<()> {
-        let text = String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned();
-        for line in text.lines() {
-            if let Some(pattern) = self.line(line).filter(|_| depth < DEPTH) {
-                for included in matches(Path::new(&pattern)) {
-                    self.file(&included, depth + 1);
-                }
-            }
-        }
-        Some(())
-    }
-
-    /// Reads one line; returns what it includes.
-    fn line(&mut self, line: &str) -> Option<String> {
-        let line = line.trim();
-        if let Some(section) = line.strip_prefix('[') {
-            self.in_pool = !section.split(']').next().unwrap_or_default().trim().eq_ignore_ascii_case("global");
-            return None;
-        }
-        if line.starts_with([';', '#']) {
-            return None;
-        }
-        let (key, value) = line.split_once('=')?;
-        let value = value.split(';').next().unwrap_or_default().trim().trim_matches(['"', '\'']).trim();
-        match key.trim() {
-            "include" => return Some(value.to_owned()),
-            SETTING if !self.in_pool => self.timeout = Some(value.to_owned()),
-            _ => {}
-        }
-        None
-    }
-}
-
-/// `10`, `10s`, `1m`, … as php-fpm reads them.
-fn is_zero(value: &str) -> bool {
-    let number = value.trim_end_matches(['s', 'm', 'h', 'd']);
-    number.parse::<u64>().is_ok_and(|number| number == 0)
-}
-
-/// The files that a pattern with wildcards in its last part names, in the order of their names.
-fn matches(pattern: &Path) -> Vec<PathBuf> {
-    let (Some(directory), Some(name)) = (pattern.parent(), pattern.file_name().and_then(|name| name.to_str())) else {
-        return Vec::new();
-    };
-    if !name.contains(['*', '?']) {
-        return vec![pattern.to_owned()];
-    }
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    // As everywhere, a wildcard does not stand for the dot of a hidden file.
-    let mut names: Vec<String> = names.filter(|found| !found.starts_with('.') && fits(name, found)).collect();
-    names.sort();
-    names.into_iter().map(|found| directory.join(found)).collect()
-}
-
-/// Whether a name fits a pattern of `*` and `?`.
-fn fits(pattern: &str, name: &str) -> bool {
-    let mut letters = pattern.chars();
-    match letters.next() {
-        None => name.is_empty(),
-        Some('*') => {
-            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-            ends.into_iter().any(|at| fits(letters.as_str(), name.get(at..).unwrap_or_default()))
-        }
-        Some(letter) => {
-            let mut rest = name.chars();
-            rest.next().is_some_and(|first| letter == '?' || first == letter) && fits(letters.as_str(), rest.as_str())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::model::process::{Known, Pid, ProcessId, StartTicks};
+    use crate::model::process::{Pid, ProcessId, StartTicks};
 
     fn words(line: &[&str]) -> Vec<String> {
         line.iter().map(|&word| word.to_owned()).collect()
@@ -227,22 +165,6 @@ mod tests {
         let path = directory.path().join("php-fpm.conf");
         std::fs::write(&path, format!("include={}/*.conf\n", directory.path().display())).unwrap();
         assert!(warning(&main(&format!("php-fpm: master process ({})", path.display()))).is_some());
-    }
-
-    #[test]
-    fn wildcards_stand_for_letters() {
-        let rows = [
-            ("*.conf", "www.conf", true),
-            ("*.conf", "www.conf.bak", false),
-            ("*.conf", ".conf", true),
-            ("w?w*", "www.conf", true),
-            ("w?w", "ww", false),
-            ("*", "", true),
-            ("a*b*c", "a-b-b-c", true),
-        ];
-        for (pattern, name, expected) in rows {
-            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
-        }
     }
 
     fn main(title: &str) -> ProcessSummary {

@@ -15,7 +15,7 @@ use crate::ports::{HostError, HostErrorKind};
 /// Where distributions put the socket.
 const PLACES: [&str; 3] = ["/run/supervisor.sock", "/var/run/supervisor.sock", "/tmp/supervisor.sock"];
 /// Where distributions put the configuration.
-const CONFIGURATION: &str = "/etc/supervisor/supervisord.conf";
+pub(super) const CONFIGURATION: &str = "/etc/supervisor/supervisord.conf";
 
 /// One supervisord and how we present ourselves to it; two groups with the same address share a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
