@@ -3,7 +3,7 @@
 //! Nothing in here knows releases or managers. [`proc`] reads, [`signal`] ends processes,
 //! [`spawn`] starts them through a shim of our own, [`command`] runs one of an App's commands,
 //! [`steps`] those of one stage of a release, [`kept`] reads a file of `ROOT/.trueup`, [`users`] says whom all that
-//! belongs to, [`https`] is what all HTTPS clients need.
+//! belongs to, [`witnesses`] asks what processes of other users run, [`https`] is what all HTTPS clients need.
 
 pub mod command;
 pub mod https;
@@ -19,3 +19,4 @@ pub mod steps;
 pub(crate) mod testchild;
 mod transcript;
 pub mod users;
+pub mod witnesses;
