@@ -46,7 +46,7 @@ const STOPPING: Duration = Duration::from_secs(1);
 const ANSWER_LIMIT: u64 = (1 << 20) + 1;
 
 /// Why nobody tells what a process runs that hides it from us.
-const NOBODY_TO_ASK: &str = "the kernel does not show it, and no manifest on disk says whom to ask for it";
+const NOBODY_TO_ASK: &str = "what it runs is not shown to us";
 
 /// The host that trueup runs on.
 #[derive(Debug)]

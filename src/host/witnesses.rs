@@ -27,6 +27,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: u64 = 8 * 1024 * 1024;
 /// So much of a complaint is read.
 const COMPLAINT_LIMIT: u64 = 4 * 1024;
+/// What is run, for people: the whole line has all manifests in it.
+const NAME: &str = "`sudo -n trueup evidence`";
 /// A refusal holds for this long.
 const REFUSED_FOR: Duration = Duration::from_mins(1);
 
@@ -68,7 +70,6 @@ impl Informant {
         match self.answer().await {
             Ok(told) => apps.iter().map(|app| of_root(&told, &app.root)).collect(),
             Err(error) => {
-                tracing::debug!(%error, "nobody tells what processes of other users run");
                 *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.clone()));
                 all(error)
             }
@@ -97,7 +98,7 @@ impl Informant {
         let (out, err, status) = match said.await {
             Ok(said) => said.map_err(failed)?,
             Err(_) => {
-                let message = format!("`{line}` gave no answer for {} s", ANSWER_WITHIN.as_secs());
+                let message = format!("{NAME} gave no answer for {} s", ANSWER_WITHIN.as_secs());
                 return Err(HostError::new(HostErrorKind::TimedOut, message));
             }
         };
@@ -131,7 +132,7 @@ struct OfRoot {
 
 fn read(line: &str, out: &[u8], err: &[u8], status: ExitStatus) -> Result<Told, HostError> {
     if out.len() as u64 > ANSWER_LIMIT {
-        let message = format!("`{line}` printed more than {} MiB", ANSWER_LIMIT >> 20);
+        let message = format!("{NAME} printed more than {} MiB", ANSWER_LIMIT >> 20);
         return Err(HostError::new(HostErrorKind::Other, message));
     }
     match serde_json::from_slice::<Told>(out) {
@@ -142,19 +143,21 @@ fn read(line: &str, out: &[u8], err: &[u8], status: ExitStatus) -> Result<Told, 
             let said = said.lines().map(str::trim).find(|line| !line.is_empty());
             let (kind, why) = match said {
                 Some(said) if said.starts_with("sudo: ") || said.starts_with("Sorry, ") => {
-                    (HostErrorKind::Denied, said.to_owned())
+                    (HostErrorKind::Denied, said.trim_start_matches("sudo: ").to_owned())
                 }
                 Some(said) => (HostErrorKind::Other, said.to_owned()),
                 None => (HostErrorKind::Other, super::command::describe(status)),
             };
+            // This stands beside each worker: not the whole line again and again.
+            tracing::debug!(line, why, "nobody tells what processes of other users run");
             let help = "print the rules for sudo anew: `trueup sudoers`, with the same manifests";
-            Err(HostError::new(kind, format!("`{line}`: {why}")).with_help(help))
+            Err(HostError::new(kind, format!("{NAME}: {why}")).with_help(help))
         }
     }
 }
 
 fn of_root(told: &Told, root: &Root) -> Result<Vec<Witness>, HostError> {
-    let lacking = |why: &str| Err(HostError::new(HostErrorKind::Other, format!("`trueup evidence` {why}")));
+    let lacking = |why: &str| Err(HostError::new(HostErrorKind::Other, format!("{NAME} {why}")));
     match told.items.iter().find(|item| item.root == root.path()) {
         None => lacking("speaks of other roots"),
         Some(OfRoot { problem: Some(problem), .. }) => lacking(&format!("says: {problem}")),
@@ -220,7 +223,12 @@ mod tests {
         let incomplete = ANSWER.replace(r#""complete": true"#, r#""complete": false"#);
         let troubled = ANSWER.replace(r#""problem": null"#, r#""problem": "no such root""#);
         let rows = [
-            ("", "echo 'sudo: a password is required' >&2; exit 1", "sudo: a password is required", true),
+            (
+                "",
+                "echo 'sudo: a password is required' >&2; exit 1",
+                "`sudo -n trueup evidence`: a password is required",
+                true,
+            ),
             ("", "exit 3", "exit code 3", true),
             ("{", "true", "exit code 0", true),
             (r#"{"kind": "Joke", "items": []}"#, "true", "exit code 0", true),

@@ -23,7 +23,7 @@ use crate::model::record::{AppliedConfig, Memory, ReleaseRecord};
 use crate::model::release::Release;
 use crate::model::service::ObservedService;
 use crate::observe::evidence::Started;
-use crate::observe::witnesses::{Witnesses, of_process, silence};
+use crate::observe::witnesses::{Witnesses, of_process};
 use crate::ports::{GroupOf, Host, HostError, Listed};
 
 pub mod evidence;
@@ -299,7 +299,7 @@ async fn worker<H: Host>(
             let told: Vec<&Evidence> = spoke.filter_map(|facts| of_process(told, facts.summary.id)).collect();
             worker.evidence = evidence::judge(&app.root, layout, &all, &told, Some(started));
             if let (Err(error), None | Some(Rung::StartTime)) = (asked, worker.evidence.rung) {
-                worker.evidence.seen = format!("{}; {}", worker.evidence.seen, silence(error));
+                worker.evidence.seen = format!("{}; {error}", worker.evidence.seen);
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::model::app::App;
 use crate::model::inventory::Witness;
 use crate::model::observed::Evidence;
 use crate::model::process::ProcessId;
-use crate::ports::{Host, HostError, HostErrorKind};
+use crate::ports::{Host, HostError};
 
 type Told = Result<Vec<Witness>, HostError>;
 
@@ -41,11 +41,4 @@ impl<'a, H: Host> Witnesses<'a, H> {
 #[must_use]
 pub fn of_process(told: &[Witness], process: ProcessId) -> Option<&Evidence> {
     told.iter().find(|witness| witness.process == process).map(|witness| &witness.evidence)
-}
-
-/// Why a start time has to do, for people.
-#[must_use]
-pub fn silence(error: &HostError) -> String {
-    let what = if error.kind == HostErrorKind::Denied { "may not be seen" } else { "could not be told" };
-    format!("what it runs {what}: {}", error.message)
 }
