@@ -95,13 +95,11 @@ impl Informant {
             let (out, err) = tokio::join!(up_to(out, ANSWER_LIMIT + 1), up_to(err, COMPLAINT_LIMIT));
             Ok::<_, std::io::Error>((out?, err?, child.wait().await?))
         });
-        let (out, err, status) = match said.await {
-            Ok(said) => said.map_err(failed)?,
-            Err(_) => {
-                let message = format!("{NAME} gave no answer for {} s", ANSWER_WITHIN.as_secs());
-                return Err(HostError::new(HostErrorKind::TimedOut, message));
-            }
+        let late = |_| {
+            let message = format!("{NAME} gave no answer for {} s", ANSWER_WITHIN.as_secs());
+            HostError::new(HostErrorKind::TimedOut, message)
         };
+        let (out, err, status) = said.await.map_err(late)?.map_err(failed)?;
         read(&line, &out, &err, status)
     }
 }
