@@ -13,5 +13,6 @@ mod deploy;
 mod jobs;
 mod killed_deploy;
 mod load;
+mod narrow;
 mod services;
 mod shop;
