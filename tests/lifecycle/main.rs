@@ -10,6 +10,7 @@ mod support;
 
 mod broken;
 mod deploy;
+mod durable;
 mod jobs;
 mod killed_deploy;
 mod load;
