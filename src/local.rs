@@ -7,6 +7,7 @@ mod doctor;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,12 +18,14 @@ use crate::health::{Finished, Probes, Runner};
 use crate::host::command::{Job, Wanted, execute, user_of};
 use crate::host::spawn::Shim;
 use crate::host::users::User;
+use crate::host::witnesses::Informant;
 use crate::host::{command, proc, signal, steps};
 use crate::ledger;
 use crate::managers::Doors;
 use crate::managers::sudoers::{Needed, spelled};
 use crate::model::app::{App, CommandLine};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
+use crate::model::inventory::Witness;
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, Unreadable};
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
@@ -44,6 +47,9 @@ const STOPPING: Duration = Duration::from_secs(1);
 /// More of a health command's answer than this is not read; the probe refuses what is longer than its own limit.
 const ANSWER_LIMIT: u64 = (1 << 20) + 1;
 
+/// Why nobody tells what a process runs that hides it from us.
+const NOBODY_TO_ASK: &str = "what it runs is not shown to us";
+
 /// The host that trueup runs on.
 #[derive(Debug)]
 pub struct LocalHost {
@@ -52,6 +58,8 @@ pub struct LocalHost {
     probes: Probes<ProbeCommands>,
     /// What others read about us in the lock.
     command: String,
+    /// Who sees what we may not; none: nobody, or we see everything.
+    informant: Option<Informant>,
     /// Is told, in words, when a lock is waited for.
     waiting: fn(&str),
     /// Copies of the locks that are held, for steps to inherit.
@@ -73,6 +81,7 @@ impl LocalHost {
             probes: Probes::new(ProbeCommands { shim: shim.clone() }),
             shim,
             command: command.into(),
+            informant: None,
             waiting: |_| {},
             locks: Arc::default(),
         }
@@ -121,6 +130,13 @@ impl LocalHost {
         let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         let lock = locks.get(&app.root).map(OwnedFd::try_clone).transpose();
         lock.map_err(|error| HostError::io("cannot hand the lock to the step", &error))
+    }
+
+    /// The same, which asks by sudo what processes of other users run, as far as these manifests speak of them; they
+    /// are given by their full paths, as in the rule that `trueup sudoers` prints.
+    #[must_use]
+    pub fn of_manifests(self, manifests: &[PathBuf]) -> Self {
+        Self { informant: Informant::by_sudo(manifests), ..self }
     }
 
     /// The same, which tells `waiting` when a lock is waited for.
@@ -210,6 +226,13 @@ impl Processes for LocalHost {
     async fn facts(&self, pid: Pid) -> Look {
         let looked = blocking(move || proc::look(pid)).await;
         looked.unwrap_or_else(|error| Look::Unreadable(Unreadable { message: error.message, help: error.help }))
+    }
+
+    async fn witnesses(&self, apps: &[&App]) -> Vec<Result<Vec<Witness>, HostError>> {
+        match &self.informant {
+            Some(informant) => informant.ask(apps).await,
+            None => apps.iter().map(|_| Err(HostError::new(HostErrorKind::Denied, NOBODY_TO_ASK))).collect(),
+        }
     }
 
     fn own(&self) -> Pid {

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use crate::model::app::{App, CommandLine, WorkerGroup};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
+use crate::model::inventory::Witness;
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, MemberState};
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
@@ -162,6 +163,10 @@ pub trait Processes: Send + Sync {
 
     /// Everything that can be read of one process now.
     fn facts(&self, pid: Pid) -> impl Future<Output = Look> + Send;
+
+    /// What somebody who may see every process says of those that name a release of these Apps' roots, whoever
+    /// owns them; in the order of the Apps. To be asked where a process shows us less: it costs a process of its own.
+    fn witnesses(&self, apps: &[&App]) -> impl Future<Output = Vec<Result<Vec<Witness>, HostError>>> + Send;
 
     /// The process that looks: neither it nor its ancestors are strays.
     fn own(&self) -> Pid;

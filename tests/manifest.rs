@@ -332,12 +332,13 @@ fn manifests_below(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Writes every YAML block of the README into a file of its own.
-fn readme_blocks(directory: &Path) -> Vec<PathBuf> {
-    let readme = std::fs::read_to_string("README.md").unwrap();
-    let blocks = readme.split("\n```yaml\n").skip(1).map(|block| block.split("\n```").next().unwrap());
+/// Writes every YAML block of a page into a file of its own.
+fn blocks(page: &Path, directory: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let blocks = text.split("\n```yaml\n").skip(1).map(|block| block.split("\n```").next().unwrap());
+    let name = page.file_stem().unwrap().to_str().unwrap();
     let write = |(number, block): (usize, &str)| {
-        let path = directory.join(format!("readme-{number}.yaml"));
+        let path = directory.join(format!("{name}-{number}.yaml"));
         std::fs::write(&path, block).unwrap();
         path
     };
@@ -353,13 +354,18 @@ fn the_schema_agrees_with_the_loader() {
         let all: Vec<serde_json::Value> = serde_yaml::from_multiple(&text).unwrap();
         all.into_iter().filter(|value| !value.is_null()).collect()
     };
-    let blocks = tempfile::tempdir().unwrap();
-    let mut files = readme_blocks(blocks.path());
+    let copies = tempfile::tempdir().unwrap();
+    let mut files = blocks(Path::new("README.md"), copies.path());
     assert!(files.len() >= 2, "the README shows manifests");
+    for page in std::fs::read_dir("docs/stacks").unwrap() {
+        let shown = blocks(&page.unwrap().path(), copies.path());
+        assert!(!shown.is_empty(), "each stack has a whole manifest");
+        files.extend(shown);
+    }
     for directory in ["tests/manifests/good", "manifests"] {
         manifests_below(Path::new(directory), &mut files);
     }
-    assert!(files.len() >= 9, "{files:?}");
+    assert!(files.len() >= 13, "{files:?}");
     for path in files {
         // Each for itself: examples of one host may stand beside each other without belonging together.
         let loaded = load_files(std::slice::from_ref(&path)).unwrap_or_else(|errors| panic!("{errors}"));

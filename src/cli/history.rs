@@ -38,7 +38,7 @@ pub fn run(options: &History, output: Output) -> Result<u8, Failure> {
         None => load(&paths)?,
     };
     let limit = Some(options.limit).filter(|limit| *limit > 0);
-    let journals = on_this_host("trueup history", None, async |host| {
+    let journals = on_this_host("trueup history", None, None, async |host| {
         let mut journals = Vec::new();
         for one in &loaded {
             journals.push(host.journaled(&one.app.root).await);

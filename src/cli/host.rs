@@ -3,6 +3,8 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
+use super::load::full_places;
+use super::options::Paths;
 use super::output::say;
 use super::render::problem::Complaint;
 use super::render::words::safe;
@@ -20,11 +22,12 @@ const RUNTIME_DESCRIPTORS: usize = 6;
 /// The exit code after a second wish to stop, as shells count SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// Makes one pass; the reports are in the order of the Apps.
+/// Makes one pass over Apps from these manifests; the reports are in the order of the Apps.
 ///
 /// # Errors
 /// When no pass could begin at all; everything else is in the reports.
 pub fn pass(
+    manifests: &Paths,
     apps: &[&App],
     mode: Mode,
     wait: std::time::Duration,
@@ -32,19 +35,21 @@ pub fn pass(
 ) -> Result<Vec<PassReport>, Failure> {
     let request = Request { mode, wait, trigger: "command".to_owned(), interrupt: Interrupt::default() };
     let interrupt = (mode == Mode::Apply).then_some(&request.interrupt);
-    on_this_host(HOLDER, interrupt, async |host| reconcile(host, apps, &request, listener).await)
+    on_this_host(HOLDER, Some(manifests), interrupt, async |host| reconcile(host, apps, &request, listener).await)
 }
 
-/// Does something on this host; `holder` is what others read about who holds a lock. With an `interrupt`, the
-/// first wish to stop is handed to it.
+/// Does something on this host; `holder` is what others read about who holds a lock. With `manifests`, sudo may be
+/// asked what their processes run. With an `interrupt`, the first wish to stop is handed to it.
 ///
 /// # Errors
 /// When it could not begin at all.
 pub fn on_this_host<T>(
     holder: &str,
+    manifests: Option<&Paths>,
     interrupt: Option<&Interrupt>,
     work: impl AsyncFnOnce(&LocalHost) -> T,
 ) -> Result<T, Failure> {
+    let manifests = manifests.map(full_places).transpose()?.flatten();
     spare_descriptors().map_err(|error| cannot_begin(&error))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| cannot_begin(&error))?;
@@ -52,7 +57,12 @@ pub fn on_this_host<T>(
         if let Some(interrupt) = interrupt {
             listen_for_signals(interrupt).map_err(|error| cannot_begin(&error))?;
         }
-        Ok(work(&LocalHost::new(holder).telling(waiting)).await)
+        let host = LocalHost::new(holder).telling(waiting);
+        let host = match &manifests {
+            Some(manifests) => host.of_manifests(manifests),
+            None => host,
+        };
+        Ok(work(&host).await)
     });
     // Whatever still blocks, such as a read of a dead mount that ran out of time, changes nothing any more.
     runtime.shutdown_background();

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::host::{on_this_host, pass};
 use super::load::{apps, select};
-use super::options::{Format, Selection};
+use super::options::{Format, Paths, Selection};
 use super::output::{Output, yaml};
 use super::render::machine::{API_VERSION, List};
 use super::render::problem::Complaint;
@@ -31,7 +31,7 @@ use crate::model::status::{AppStatus, Verdict};
 /// When the manifests are wrong or the host cannot be looked at at all.
 pub fn diff(selection: &Selection, output: Output) -> Result<u8, Failure> {
     let loaded = select(selection)?;
-    let reports = look(&loaded)?;
+    let reports = look(&selection.paths, &loaded)?;
     match output.format {
         Format::Json | Format::Yaml => output.document(&machine::passes(&reports))?,
         Format::Text | Format::Markdown => output.text(&previews(&loaded, &reports, output))?,
@@ -54,7 +54,7 @@ pub fn status(selection: &Selection, output: Output) -> Result<u8, Failure> {
         return Err(Failure::Usage(complaint));
     }
     let loaded = select(selection)?;
-    let reports = look(&loaded)?;
+    let reports = look(&selection.paths, &loaded)?;
     let mut found: Vec<(AppStatus, u8)> =
         loaded.iter().zip(&reports).map(|(one, report)| judged(one, report)).collect::<Result<_, _>>()?;
     tell_who_drains(&loaded, &mut found)?;
@@ -89,7 +89,7 @@ fn tell_who_drains(loaded: &[Loaded], found: &mut [(AppStatus, u8)]) -> Result<(
     if !found.iter().any(|(status, _)| is_stale(status)) {
         return Ok(());
     }
-    on_this_host("trueup status", None, async |host| {
+    on_this_host("trueup status", None, None, async |host| {
         for (one, (status, _)) in loaded.iter().zip(found).filter(|(_, (status, _))| is_stale(status)) {
             // Without its journal the status is as true as before, and says less.
             let entries = host.journaled(&one.app.root).await.unwrap_or_default();
@@ -99,8 +99,8 @@ fn tell_who_drains(loaded: &[Loaded], found: &mut [(AppStatus, u8)]) -> Result<(
 }
 
 /// One pass that changes nothing.
-pub(super) fn look(loaded: &[Loaded]) -> Result<Vec<PassReport>, Failure> {
-    pass(&apps(loaded), Mode::DryRun, Duration::ZERO, &Silent)
+pub(super) fn look(manifests: &Paths, loaded: &[Loaded]) -> Result<Vec<PassReport>, Failure> {
+    pass(manifests, &apps(loaded), Mode::DryRun, Duration::ZERO, &Silent)
 }
 
 /// What would be done, App by App, as text or Markdown.

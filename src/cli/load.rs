@@ -1,7 +1,7 @@
 //! From paths on the command line to the Apps to work on.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use super::Failure;
 use super::options::{Paths, Selection};
@@ -33,6 +33,20 @@ pub fn load(paths: &Paths) -> Result<Vec<Loaded>, Failure> {
 /// None was given, and there is no usual place.
 pub fn places(paths: &Paths) -> Result<Vec<PathBuf>, Failure> {
     if paths.paths.is_empty() { Ok(vec![usual_place()?]) } else { Ok(paths.paths.clone()) }
+}
+
+/// The same by their full paths, as they are given to sudo; none where one is the standard input.
+///
+/// # Errors
+/// As [`places`], or nobody can tell where we are.
+pub fn full_places(paths: &Paths) -> Result<Option<Vec<PathBuf>>, Failure> {
+    let places = places(paths)?;
+    if places.iter().any(|path| path == Path::new("-")) {
+        return Ok(None);
+    }
+    places.iter().map(absolute).collect::<Result<Vec<_>, _>>().map(Some).map_err(|error| {
+        Failure::Complaint(Complaint::new("cannot tell where the manifests are").cause(error.to_string()))
+    })
 }
 
 /// Loads all manifests and keeps the Apps that were asked for.

@@ -33,7 +33,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
     let how = TakeBack { to: options.to.clone(), reason };
     let request = request("rollback", options.wait.wait);
     let listener = listener(global);
-    let report = on_this_host("trueup rollback", Some(&request.interrupt), async |host| {
+    let report = on_this_host("trueup rollback", Some(&options.one.paths), Some(&request.interrupt), async |host| {
         operate::rollback(host, &app, &how, &request, &*listener).await
     })?
     .map_err(failure)?;
@@ -55,7 +55,7 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
     let app = one(&options.one.app, &options.one.paths)?.app;
     let request = request("retry", options.wait.wait);
     let listener = listener(global);
-    let made = on_this_host("trueup retry", Some(&request.interrupt), async |host| {
+    let made = on_this_host("trueup retry", Some(&options.one.paths), Some(&request.interrupt), async |host| {
         operate::retry(host, &app, &request, &*listener).await
     })?
     .map_err(failure)?;
@@ -75,7 +75,7 @@ pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
     let reason = format!("{reason} ({}, since {now})", person());
     let wait = options.wait.wait;
-    let before = on_this_host("trueup suspend", None, async |host| {
+    let before = on_this_host("trueup suspend", None, None, async |host| {
         operate::suspend(host, &app, Some(reason.clone()), wait).await
     })?
     .map_err(failure)?;
@@ -90,8 +90,9 @@ pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
     refuse_markdown("resume", output)?;
     let app = one(&options.one.app, &options.one.paths)?.app;
     let wait = options.wait.wait;
-    let before = on_this_host("trueup resume", None, async |host| operate::suspend(host, &app, None, wait).await)?
-        .map_err(failure)?;
+    let before =
+        on_this_host("trueup resume", None, None, async |host| operate::suspend(host, &app, None, wait).await)?
+            .map_err(failure)?;
     tell(&app, before.as_deref(), None, output)
 }
 

@@ -46,7 +46,7 @@ struct Releases<'a> {
 pub fn run(options: &One, output: Output) -> Result<u8, Failure> {
     refuse_markdown("releases", output)?;
     let loaded = one(&options.app, &options.paths)?;
-    let reports = look(std::slice::from_ref(&loaded))?;
+    let reports = look(&options.paths, std::slice::from_ref(&loaded))?;
     let app = &loaded.app;
     let Some((report, observed)) = reports.first().and_then(|report| Some((report, report.before.as_ref()?))) else {
         let problem = reports.first().and_then(|report| report.problems.first());
@@ -57,7 +57,8 @@ pub fn run(options: &One, output: Output) -> Result<u8, Failure> {
     };
     let mut items = inventory(app, observed, &report.difference);
     let ids: Vec<ReleaseId> = items.iter().map(|one| one.id.clone()).collect();
-    let sizes = on_this_host("trueup releases", None, async |host| host.sizes(&app.root, &ids, SIZES_WITHIN).await)?;
+    let sizes =
+        on_this_host("trueup releases", None, None, async |host| host.sizes(&app.root, &ids, SIZES_WITHIN).await)?;
     for (one, size) in items.iter_mut().zip(sizes) {
         one.size_bytes = size;
     }

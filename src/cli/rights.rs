@@ -1,14 +1,14 @@
 //! `evidence` and `sudoers`: for users who may not see or do everything themselves.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Failure;
 use super::host::on_this_host;
-use super::load::{apps, load, places};
+use super::load::{apps, full_places, load};
 use super::operate::{failure, refuse_markdown};
 use super::options::operate::Sudoers;
 use super::options::{Format, Paths};
@@ -44,7 +44,7 @@ pub fn evidence(paths: &Paths, output: Output) -> Result<u8, Failure> {
     refuse_markdown("evidence", output)?;
     let loaded = load(paths).map_err(unquoted)?;
     let apps = apps(&loaded);
-    let found = on_this_host("trueup evidence", None, async |host| evidence::evidence(host, &apps).await)?;
+    let found = on_this_host("trueup evidence", None, None, async |host| evidence::evidence(host, &apps).await)?;
     let found = found.map_err(failure)?;
     let observed_at = Timestamp::now();
     let complete = rustix::process::geteuid().is_root();
@@ -79,10 +79,10 @@ fn unquoted(failure: Failure) -> Failure {
 pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
     refuse_markdown("sudoers", output)?;
     let loaded = load(&options.paths)?;
-    let manifests = manifests(&options.paths)?;
+    let manifests = full_places(&options.paths)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::Complaint(Complaint::new("cannot tell where trueup is").cause(error.to_string())))?;
-    let (found, spelled) = on_this_host("trueup sudoers", None, async |host| {
+    let (found, spelled) = on_this_host("trueup sudoers", None, None, async |host| {
         let mut found = Vec::new();
         for one in &loaded {
             let user = host.user(options.user.as_deref(), &one.app).await;
@@ -146,16 +146,4 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
         }
     }
     Ok(u8::from(!complete))
-}
-
-/// The manifests by their full paths, as they are given to sudo; none for the standard input.
-fn manifests(paths: &Paths) -> Result<Option<Vec<PathBuf>>, Failure> {
-    let places = places(paths)?;
-    if places.iter().any(|path| path == Path::new("-")) {
-        return Ok(None);
-    }
-    let full = places.iter().map(absolute).collect::<Result<Vec<_>, _>>();
-    full.map(Some).map_err(|error| {
-        Failure::Complaint(Complaint::new("cannot tell where the manifests are").cause(error.to_string()))
-    })
 }

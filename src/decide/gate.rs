@@ -24,13 +24,19 @@ use crate::model::report::Tried;
 
 /// The release has not passed its gate yet.
 pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
+    if is_judged(app, observed) {
+        difference.drift.push(Drift::ReleaseNotProven { release: app.release.id.clone() });
+    }
+}
+
+/// Whether what becomes of the workers now is said of the release: it is on trial, or will be after the switch.
+#[must_use]
+pub fn is_judged(app: &App, observed: &Observed) -> bool {
     let wanted = observed.aim == Aim::Desired && quarantine(app, &observed.records).is_none();
     let to_come = !leads_to_desired(app, &observed.layout.link);
     let proven = observed.record(&app.release.id).is_some_and(|record| record.proven.is_some());
     let trial = is_on_trial(app, observed) || (to_come && (!proven || making::comes_anew(app, observed)));
-    if wanted && trial {
-        difference.drift.push(Drift::ReleaseNotProven { release: app.release.id.clone() });
-    }
+    wanted && trial
 }
 
 /// The App's release is in force because we switched to it, and has not passed its gate yet. One that somebody else

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use crate::decide::gate::is_on_trial;
+use crate::decide::gate::{is_judged, is_on_trial};
 use crate::engine::events::{Event, Listener};
 use crate::engine::interrupt::Interrupt;
 use crate::engine::making::{Making, of_release};
@@ -30,6 +30,9 @@ const STEP_TIMEOUT: Duration = Duration::from_mins(5);
 /// A worker that does not stay up is started once more after this, and again after twice this.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRIES: usize = 2;
+/// Of a release that is judged, a worker is not started once more later than this after the first try began: its
+/// manager has tried long enough by then, and meanwhile the site lacks workers that the release before would have.
+const RETRIES_ON_TRIAL: Duration = Duration::from_secs(5);
 
 /// What all rounds of a pass have in common.
 #[derive(Clone, Copy)]
@@ -175,6 +178,7 @@ impl<'a, H: Host> Executor<'a, H> {
 
     async fn act(&self, action: &Action, observed: &Observed, switched: Option<Timestamp>) -> Result<(), HostError> {
         let (host, app) = (self.host, self.app);
+        let limit = is_judged(app, observed).then_some(RETRIES_ON_TRIAL);
         match action {
             Action::LiftQuarantine { id } => match observed.record(id).cloned() {
                 Some(known) => host.record(&app.root, &ReleaseRecord { quarantine: None, ..known }).await,
@@ -207,12 +211,12 @@ impl<'a, H: Host> Executor<'a, H> {
             }
             Action::StartWorker { group, member } => {
                 let of = GroupOf { app, group: self.group(group)? };
-                self.insist(action, || host.start(of, member), || host.start(of, member)).await
+                self.insist(action, limit, || host.start(of, member), || host.start(of, member)).await
             }
             Action::RestartWorker { group, member, process } => {
                 let of = GroupOf { app, group: self.group(group)? };
                 // Once the old process is gone, a further try is a start.
-                self.insist(action, || host.replace(of, member, *process), || host.start(of, member)).await
+                self.insist(action, limit, || host.replace(of, member, *process), || host.start(of, member)).await
             }
             Action::StopWorker { group, member } => host.stop(GroupOf { app, group: self.group(group)? }, member).await,
             Action::EnableWorker { group, member } => {
@@ -222,10 +226,12 @@ impl<'a, H: Host> Executor<'a, H> {
         }
     }
 
-    /// Tries again, with growing pauses, while the worker does not stay up.
+    /// Tries again, with growing pauses, while the worker does not stay up; with a `limit`, only until so long after
+    /// the beginning.
     async fn insist<F, G>(
         &self,
         action: &Action,
+        limit: Option<Duration>,
         first: impl FnOnce() -> F,
         again: impl Fn() -> G,
     ) -> Result<(), HostError>
@@ -233,11 +239,15 @@ impl<'a, H: Host> Executor<'a, H> {
         F: Future<Output = Result<(), HostError>>,
         G: Future<Output = Result<(), HostError>>,
     {
+        let began = self.host.now();
         let mut result = first().await;
         let pauses = ExponentialBuilder::default().with_min_delay(RETRY_AFTER).with_max_times(RETRIES).build();
         for pause in pauses {
             match &result {
                 Err(error) if error.kind == HostErrorKind::WorkerFailed && !self.interrupt.is_asked() => {
+                    if limit.is_some_and(|limit| elapsed(began, self.host.now()) + pause > limit) {
+                        break;
+                    }
                     let error = error.to_string();
                     self.tell(&Event::Failed { action: action.clone(), error, retry_in: Some(pause) });
                     self.host.sleep(pause).await;

@@ -1,6 +1,7 @@
 //! The acts that make a release and put it in force, each with what its record says before and after.
 //!
-//! A record never promises what is not on disk: `building` is written before the first file, `built` after the last.
+//! A record never promises what is not on disk: `building` is written before the first file,
+//! `fetched` and `built` after the last, when all of them are there to stay.
 
 use tracing::warn;
 
@@ -39,7 +40,12 @@ impl<H: Host> Making<'_, '_, H> {
         host.record(&app.root, &begun).await?;
         let origin = host.fetch(app).await.map_err(of_source)?;
         let fetched = ReleaseRecord { made: Made::Fetched, since: host.now(), origin, ..begun };
-        if app.release.build.is_empty() { self.finish(fetched).await } else { host.record(&app.root, &fetched).await }
+        if app.release.build.is_empty() {
+            return self.finish(fetched).await;
+        }
+        // It will not be fetched again: a power cut must not leave empty files for the build to begin with.
+        host.settle(&app.root).await?;
+        host.record(&app.root, &fetched).await
     }
 
     /// Runs the commands of one stage and writes down that they have run.

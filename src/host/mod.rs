@@ -4,7 +4,7 @@
 //! [`spawn`] starts them through a shim of our own, [`command`] runs one of an App's commands,
 //! [`config`] reads the configuration files of others, [`machine`] tells what the machine is like,
 //! [`steps`] those of one stage of a release, [`kept`] reads a file of `ROOT/.trueup`, [`users`] says whom all that
-//! belongs to, [`https`] is what all HTTPS clients need.
+//! belongs to, [`witnesses`] asks what processes of other users run, [`https`] is what all HTTPS clients need.
 
 pub mod command;
 pub mod config;
@@ -22,3 +22,4 @@ pub mod steps;
 pub(crate) mod testchild;
 mod transcript;
 pub mod users;
+pub mod witnesses;

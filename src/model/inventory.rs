@@ -1,7 +1,7 @@
 //! What is known of every release of a root, for those who choose among them.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::names::{MemberName, ReleaseId};
 use super::observed::Evidence;
@@ -70,7 +70,7 @@ impl std::fmt::Display for Standing {
 }
 
 /// A process that names a release of a root itself, whatever it is for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Witness {
     /// The process.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::health::HealthVerdict;
 use super::names::{GroupName, MemberName, RelativePath, ReleaseId};
@@ -287,13 +287,13 @@ impl std::fmt::Display for MemberState {
 }
 
 /// Which release a process runs, and how that is known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
     /// The finding.
     pub runs: Runs,
     /// The rung of the ladder that spoke; none when no rung did.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rung: Option<Rung>,
     /// What was seen there, for people: `cwd /srv/app/releases/3`.
     pub seen: String,
@@ -308,7 +308,7 @@ impl Evidence {
 }
 
 /// Which release a process runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "finding", rename_all = "camelCase")]
 pub enum Runs {
     /// This one.
@@ -335,7 +335,7 @@ pub enum Runs {
 }
 
 /// Rung of the ladder of evidence; the first that names a release wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Rung {
     /// 1: the working directory.

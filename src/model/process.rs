@@ -136,6 +136,16 @@ pub struct ProcessFacts {
     pub environment: Known<Vec<(String, String)>>,
 }
 
+impl ProcessFacts {
+    /// Something of what names a release could not be read: it is another user's, as a rule.
+    #[must_use]
+    pub fn is_withheld(&self) -> bool {
+        let places = [&self.summary.cwd, &self.summary.executable];
+        let files = [&self.open_files, &self.mapped_files];
+        places.iter().any(|place| place.known().is_none()) || files.iter().any(|files| files.known().is_none())
+    }
+}
+
 /// What came of looking at one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {

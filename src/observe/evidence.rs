@@ -2,7 +2,7 @@
 //!
 //! In: what was read of a process and its descendants, and the layout. Out: one [`Evidence`].
 //! Rungs 1 to 3 (working directory; entry script; executable and mapped files) name releases; rungs
-//! that disagree make the worker mixed. Rung 4 (start time against the link's last change) speaks
+//! that disagree make the worker mixed; a witness speaks for a process that hides them from us. Rung 4 (start time against the link's last change) speaks
 //! only where they are silent. Nothing here reads anything, and nothing is ever guessed to be fresh.
 
 use std::collections::BTreeSet;
@@ -34,11 +34,31 @@ pub struct Started {
     pub within: Duration,
 }
 
-/// Judges a worker by its own facts and those of its descendants; `started` by its manager.
+/// Judges a worker by its own facts and those of its descendants, and by what a witness said of any of them;
+/// `started` by its manager.
 #[must_use]
-pub fn judge(root: &Root, layout: &Layout, family: &[ProcessFacts], started: Option<Started>) -> Evidence {
-    let named: Vec<Named> = family.iter().flat_map(|facts| rungs(root, layout, facts)).collect();
+pub fn judge(
+    root: &Root,
+    layout: &Layout,
+    family: &[ProcessFacts],
+    told: &[&Evidence],
+    started: Option<Started>,
+) -> Evidence {
+    let own = family.iter().flat_map(|facts| rungs(root, layout, facts));
+    let named: Vec<Named> = own.chain(told.iter().flat_map(|evidence| retold(evidence))).collect();
     by_name(&named).unwrap_or_else(|| by_start(layout, started))
+}
+
+/// The releases that a witness named; it has nothing to say of start times, which everybody sees.
+fn retold(evidence: &Evidence) -> Vec<Named> {
+    let (ids, deleted) = match &evidence.runs {
+        Runs::Release { id } => (std::slice::from_ref(id), false),
+        Runs::Deleted { id } => (std::slice::from_ref(id), true),
+        Runs::Mixed { ids } => (ids.as_slice(), false),
+        Runs::BeforeSwitch | Runs::AfterSwitch | Runs::Unknown => (&[][..], false),
+    };
+    let Some(rung) = evidence.rung.filter(|rung| *rung < Rung::StartTime) else { return Vec::new() };
+    ids.iter().map(|id| Named { id: id.clone(), deleted, rung, seen: evidence.seen.clone() }).collect()
 }
 
 /// Which release of this root a process runs by rungs 1 to 3; none when they are silent.
@@ -143,8 +163,9 @@ fn by_name(named: &[Named]) -> Option<Evidence> {
     let first = named.iter().min_by_key(|one| one.rung)?;
     let ids: BTreeSet<&ReleaseId> = named.iter().map(|one| &one.id).collect();
     if ids.len() > 1 {
-        let seen: Vec<&str> =
+        let mut seen: Vec<&str> =
             ids.iter().filter_map(|id| named.iter().find(|one| one.id == **id)).map(|one| one.seen.as_str()).collect();
+        seen.dedup();
         return Some(Evidence {
             runs: Runs::Mixed { ids: ids.into_iter().cloned().collect() },
             rung: Some(first.rung),
@@ -219,6 +240,42 @@ mod tests {
     }
 
     #[test]
+    fn a_witness_speaks_for_who_hides_and_never_overrules() {
+        let root = Root::new("/srv/app").unwrap();
+        let mut layout = seen("r2", Vec::new()).layout;
+        layout.releases_path = root.releases();
+        layout.link_changed = Some(seconds_before(noon(), 60));
+        let told = |runs, rung| Evidence { runs, rung, seen: "told".to_owned() };
+        let of = |name: &str| Runs::Release { id: id(name) };
+        let mixed = || Runs::Mixed { ids: vec![id("r1"), id("r2")] };
+        let script = Some(Rung::EntryScript);
+        let held = [("/srv/app/releases/r2/artisan", false)];
+        // Started after the link was moved: by that alone it would be fresh.
+        let rows = [
+            ("nobody said anything", vec![], &[][..], Runs::AfterSwitch),
+            ("stale, whenever it started", vec![told(of("r1"), script)], &[], of("r1")),
+            ("fresh", vec![told(of("r2"), script)], &[], of("r2")),
+            ("deleted", vec![told(Runs::Deleted { id: id("r1") }, script)], &[], Runs::Deleted { id: id("r1") }),
+            ("of several minds", vec![told(mixed(), script)], &[], mixed()),
+            ("its children differ", vec![told(of("r1"), script), told(of("r2"), script)], &[], mixed()),
+            ("we see another one", vec![told(of("r1"), script)], &held, mixed()),
+            (
+                "start times are ours to judge",
+                vec![told(Runs::BeforeSwitch, Some(Rung::StartTime))],
+                &[],
+                Runs::AfterSwitch,
+            ),
+            ("a name without a rung is none", vec![told(of("r1"), None)], &[], Runs::AfterSwitch),
+        ];
+        for (name, told, open, runs) in rows {
+            let facts = holder(30, open);
+            let started = Started { at: facts.summary.started, within: Duration::from_millis(10) };
+            let told: Vec<&Evidence> = told.iter().collect();
+            assert_eq!(judge(&root, &layout, &[facts], &told, Some(started)).runs, runs, "{name}");
+        }
+    }
+
+    #[test]
     fn a_directory_made_after_the_process_is_not_what_it_runs() {
         let root = Root::new("/srv/app").unwrap();
         let mut layout = seen("r2", Vec::new()).layout;
@@ -246,7 +303,7 @@ mod tests {
             }
             let facts = holder(began, &open);
             let started = Started { at: facts.summary.started, within: Duration::from_millis(10) };
-            assert_eq!(judge(&root, &layout, &[facts], Some(started)).runs, runs, "{name}");
+            assert_eq!(judge(&root, &layout, &[facts], &[], Some(started)).runs, runs, "{name}");
         }
     }
 }

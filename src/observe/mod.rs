@@ -16,17 +16,19 @@ use crate::decide::health::judge;
 use crate::model::app::App;
 use crate::model::health::{HealthVerdict, ProbeAnswer, ProbeFailure};
 use crate::model::observed::{
-    Aim, Evidence, Layout, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Unreadable, Worker,
+    Aim, Evidence, Layout, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Rung, Unreadable, Worker,
 };
-use crate::model::process::{Look, Pid, ProcessTable};
+use crate::model::process::{Look, Pid, ProcessFacts, ProcessTable};
 use crate::model::record::{AppliedConfig, Memory, ReleaseRecord};
 use crate::model::release::Release;
 use crate::model::service::ObservedService;
 use crate::observe::evidence::Started;
+use crate::observe::witnesses::{Witnesses, of_process};
 use crate::ports::{GroupOf, Host, HostError, Listed};
 
 pub mod evidence;
 pub mod strays;
+pub mod witnesses;
 
 /// The kernel's start times are whole ticks of this length.
 const TICK: Duration = Duration::from_millis(10);
@@ -114,7 +116,8 @@ async fn view_all<H: Host>(host: &H, apps: &[&App]) -> Vec<Result<Observed, Host
         Glance { app, layout, records, memory, listed, services }
     });
     let glances: Vec<Glance<'_>> = glances.collect();
-    join_all(glances.into_iter().map(|glance| assemble(host, glance, &table, &boot))).await
+    let witnesses = Witnesses::new(host, apps);
+    join_all(glances.into_iter().map(|glance| assemble(host, glance, &table, &boot, &witnesses))).await
 }
 
 /// What one look brought for one App, before it is put together.
@@ -166,6 +169,7 @@ async fn assemble<H: Host>(
     glance: Glance<'_>,
     table: &ProcessTable,
     boot: &str,
+    witnesses: &Witnesses<'_, H>,
 ) -> Result<Observed, HostError> {
     let Glance { app, layout, records, mut memory, listed, services } = glance;
     let (mut layout, records) = (layout?, records?);
@@ -181,15 +185,17 @@ async fn assemble<H: Host>(
     }
     let mut groups = Vec::new();
     let mut owned = BTreeSet::new();
+    let mut asked = false;
     for (group, listed) in app.workers.iter().zip(listed) {
         let members = match listed {
             Err(error) => Err(Unreadable { message: error.message, help: error.help }),
             Ok(listed) => {
-                let looks = listed.into_iter().map(|one| worker(host, app, &layout, table, one));
+                let looks = listed.into_iter().map(|one| worker(host, app, &layout, table, witnesses, one));
                 try_join_all(looks).await.map(|workers| {
                     let mut members = Vec::new();
-                    for (worker, family) in workers {
+                    for Member { worker, family, withheld } in workers {
                         owned.extend(family);
+                        asked |= withheld;
                         members.push(worker);
                     }
                     members.sort_by_key(|worker| worker.ordinal);
@@ -199,7 +205,9 @@ async fn assemble<H: Host>(
         };
         groups.push(ObservedGroup { group: group.name.clone(), members });
     }
-    let strays = strays::find(host, app, &layout, table, &owned).await;
+    // Whoever had to be asked for a worker's sake knows the strays of other users, too.
+    let told = if asked { witnesses.of(app).await.unwrap_or_default() } else { &[] };
+    let strays = strays::find(host, app, &layout, table, &owned, told).await;
     let config = config(host, &aimed, &memory).await;
     Ok(Observed {
         groups,
@@ -216,7 +224,16 @@ async fn assemble<H: Host>(
     })
 }
 
-/// One member with its evidence, and the processes that are its own.
+/// One member as it was seen.
+struct Member {
+    worker: Worker,
+    /// The processes that are its own.
+    family: Vec<Pid>,
+    /// One of them does not show us what it runs.
+    withheld: bool,
+}
+
+/// One member with its evidence.
 ///
 /// Where looking at one of them failed, the member is not unknown, which would be a reason to restart it: the group is
 /// unreadable.
@@ -225,8 +242,9 @@ async fn worker<H: Host>(
     app: &App,
     layout: &Layout,
     table: &ProcessTable,
+    witnesses: &Witnesses<'_, H>,
     listed: Listed,
-) -> Result<(Worker, Vec<Pid>), Unreadable> {
+) -> Result<Member, Unreadable> {
     let mut worker = Worker {
         member: listed.member,
         ordinal: listed.ordinal,
@@ -242,10 +260,11 @@ async fn worker<H: Host>(
         if worker.state.is_up() {
             worker.evidence = Evidence::unknown("its manager names no process");
         }
-        return Ok((worker, Vec::new()));
+        return Ok(Member { worker, family: Vec::new(), withheld: false });
     };
     let told = listed.started.map(|(at, within)| Started { at, within });
     let mut family = vec![pid];
+    let mut withheld = false;
     match host.facts(pid).await {
         Look::Gone => {
             "its process has just ended".clone_into(&mut worker.detail);
@@ -257,7 +276,7 @@ async fn worker<H: Host>(
         }
         Look::Unreadable(why) => return Err(why),
         Look::Hidden => {
-            let silent = evidence::judge(&app.root, layout, &[], told);
+            let silent = evidence::judge(&app.root, layout, &[], &[], told);
             worker.evidence = silent;
         }
         Look::Seen(facts) => {
@@ -273,10 +292,18 @@ async fn worker<H: Host>(
                     Look::Seen(_) | Look::Gone | Look::Hidden => {}
                 }
             }
-            worker.evidence = evidence::judge(&app.root, layout, &all, Some(started));
+            withheld = all.iter().any(ProcessFacts::is_withheld);
+            let asked = if withheld { witnesses.of(app).await } else { Ok(&[][..]) };
+            let spoke = all.iter().filter(|facts| facts.is_withheld());
+            let told = asked.as_ref().copied().unwrap_or_default();
+            let told: Vec<&Evidence> = spoke.filter_map(|facts| of_process(told, facts.summary.id)).collect();
+            worker.evidence = evidence::judge(&app.root, layout, &all, &told, Some(started));
+            if let (Err(error), None | Some(Rung::StartTime)) = (asked, worker.evidence.rung) {
+                worker.evidence.seen = format!("{}; {error}", worker.evidence.seen);
+            }
         }
     }
-    Ok((worker, family))
+    Ok(Member { worker, family, withheld })
 }
 
 async fn config<H: Host>(host: &H, app: &App, memory: &Memory) -> Vec<ObservedConfig> {

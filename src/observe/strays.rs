@@ -4,24 +4,28 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::model::app::{App, Manager};
+use crate::model::inventory::Witness;
 use crate::model::names::GroupName;
-use crate::model::observed::{Layout, Stray};
+use crate::model::observed::{Layout, Rung, Stray};
 use crate::model::process::{
     APP_VARIABLE, Known, Look, Pid, ProcessFacts, ProcessSummary, ProcessTable, ROOT_VARIABLE, WORKER_VARIABLE,
 };
 use crate::observe::evidence::{names_release, summary_names_release};
+use crate::observe::witnesses::of_process;
 use crate::ports::Host;
 
 /// How much of a command line is kept for people.
 const COMMAND_SHOWN: usize = 120;
 
-/// Finds them among all processes but `owned`, ourselves and our ancestors.
+/// Finds them among all processes but `owned`, ourselves and our ancestors; `told` is what is said of those that hide
+/// from us what they run.
 pub async fn find<H: Host>(
     host: &H,
     app: &App,
     layout: &Layout,
     table: &ProcessTable,
     owned: &BTreeSet<Pid>,
+    told: &[Witness],
 ) -> Vec<Stray> {
     let ourselves = with_ancestors(table, host.own());
     let mut strays = Vec::new();
@@ -30,7 +34,10 @@ pub async fn find<H: Host>(
         if process.zombie || process.command.is_empty() || owned.contains(&pid) || ourselves.contains(&pid) {
             continue;
         }
-        let candidate = summary_names_release(&app.root, layout, process);
+        let told = of_process(told, process.id);
+        // As if we saw it ourselves: of the rungs that everybody shows to root, this one says it by itself.
+        let at_home = told.filter(|evidence| evidence.rung == Some(Rung::WorkingDirectory));
+        let candidate = summary_names_release(&app.root, layout, process).or_else(|| at_home.cloned());
         // A script under `current` is held open by its interpreter; that takes a second, closer look.
         if candidate.is_none() && !mentions(app, layout, process) {
             continue;
@@ -50,7 +57,10 @@ pub async fn find<H: Host>(
             }
             Look::Seen(_) | Look::Gone | Look::Hidden => continue,
         };
-        let Some(mut evidence) = names_release(&app.root, layout, &facts).or(candidate) else { continue };
+        let Some(mut evidence) = names_release(&app.root, layout, &facts).or_else(|| told.cloned()).or(candidate)
+        else {
+            continue;
+        };
         let orphan_of = if let Some(former) = former_worker(app, layout, &facts) {
             evidence.seen = format!("started by trueup as {} of {}, {}", former.member, former.app, evidence.seen);
             Some(former.group)

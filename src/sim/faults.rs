@@ -27,12 +27,13 @@ pub enum Call {
     Walk,
     List,
     Facts,
+    Witnesses,
     Probe,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Fetch,
         Self::Link,
         Self::Steps,
@@ -53,6 +54,7 @@ impl Call {
         Self::Walk,
         Self::List,
         Self::Facts,
+        Self::Witnesses,
         Self::Probe,
     ];
 

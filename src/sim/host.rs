@@ -12,7 +12,9 @@ use super::world::{Process, Shows, World};
 use crate::model::action::Action;
 use crate::model::app::App;
 use crate::model::health::{ProbeAnswer, ProbeFailure};
+use crate::model::inventory::Witness;
 use crate::model::names::{ReleaseId, Root};
+use crate::model::observed::{Evidence, Rung, Runs};
 use crate::model::process::{Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable};
 use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
 use crate::ports::{Clock, HostError, HostErrorKind, Ledger, Prober, Processes};
@@ -97,7 +99,7 @@ impl SimHost {
     fn summary(world: &World, process: &Process) -> ProcessSummary {
         let root = world.app.root.path();
         let release = world.app.root.release(&process.runs);
-        let hidden = matches!(process.shows, Shows::Silent);
+        let hidden = matches!(process.shows, Shows::Silent | Shows::Stranger);
         let place = |path: PathBuf| {
             if hidden {
                 Known::Unknown("not permitted".to_owned())
@@ -175,6 +177,24 @@ impl Processes for SimHost {
             mapped_files: Known::Known(Vec::new()),
             environment: Known::Known(environment.unwrap_or_default()),
         }))
+    }
+
+    async fn witnesses(&self, apps: &[&App]) -> Vec<Result<Vec<Witness>, HostError>> {
+        let asked = self.before(Call::Witnesses).await;
+        let world = self.world();
+        let strangers = world.processes.values().filter(|process| process.shows == Shows::Stranger);
+        let told: Vec<Witness> = strangers
+            .map(|process| Witness {
+                process: process.id,
+                uid: 33,
+                evidence: Evidence {
+                    runs: Runs::Release { id: process.runs.clone() },
+                    rung: Some(Rung::EntryScript),
+                    seen: "open file".to_owned(),
+                },
+            })
+            .collect();
+        apps.iter().map(|_| asked.clone().map(|_| told.clone())).collect()
     }
 
     fn own(&self) -> Pid {

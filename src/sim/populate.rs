@@ -22,8 +22,8 @@ fn noon() -> Timestamp {
     "2026-05-01T12:00:00Z".parse().unwrap()
 }
 
-const SHOWS: [Shows; 5] =
-    [Shows::WorkingDirectory, Shows::EntryScript, Shows::Executable, Shows::Silent, Shows::Hidden];
+const SHOWS: [Shows; 6] =
+    [Shows::WorkingDirectory, Shows::EntryScript, Shows::Executable, Shows::Stranger, Shows::Silent, Shows::Hidden];
 
 /// A random host and what is wanted of it.
 #[expect(clippy::too_many_lines, reason = "one value")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::faults::Faults;
+use super::faults::{Call, Fault, Faults};
 use super::random::Random;
 use crate::model::action::Action;
 use crate::model::app::{App, Manager, RestartOn};
@@ -20,6 +20,8 @@ pub enum Shows {
     WorkingDirectory,
     EntryScript,
     Executable,
+    /// Nothing to us; a witness sees its entry script.
+    Stranger,
     /// Nothing but its start time.
     Silent,
     /// Not even in `/proc`.
@@ -408,7 +410,12 @@ impl World {
             there && known.digest.as_ref() == Some(&version) && known.at + clear <= process.started
         };
         let written_down = !self.has_step() || self.memory.config.iter().any(proves);
-        let told_apart = !matches!(process.shows, Shows::Silent | Shows::Hidden) && written_down;
+        let told_apart = written_down
+            && match process.shows {
+                Shows::WorkingDirectory | Shows::EntryScript | Shows::Executable => true,
+                Shows::Stranger => self.faults.coverage.count(Call::Witnesses, Fault::ErrorBefore) == 0,
+                Shows::Silent | Shows::Hidden => false,
+            };
         if self.is_right(&process) && told_apart && (!stopping || right <= wanted) {
             self.violation(format!("{name} runs what it should and is taken down"));
         }

@@ -1,7 +1,7 @@
 //! Releases that are broken in every way that we could think of: each is kept out, and the last good one serves.
 
 use crate::shop::{MAKING, ROOT, Shop, from, status};
-use crate::support::fixtures::FILES;
+use crate::support::fixtures::{FILES, Program};
 use crate::support::passes::Manifest;
 use crate::support::{Unit, require_host};
 
@@ -209,6 +209,21 @@ fn a_release_whose_workers_do_not_stay_up_is_taken_back() {
         let keys = "manager: {supervisord: {group: app-worker}}, rollout: {minHealthy: 3s}";
         shop.keeps_out(name, &manifest.workers("app-worker", 2, keys), &["app-worker:app-worker_0"]);
     }
+}
+
+#[test]
+fn workers_that_their_manager_has_given_up_are_not_insisted_on_while_a_release_is_judged() {
+    let host = require_host!("crash-default", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
+    let shop = Shop::new(&host, "$realpath_root");
+    shop.first();
+    // supervisord's own default: one start, and three more.
+    Program::php("app-worker", &shop.site).numprocs(2).user("deploy").start();
+    let crash = changed("artisan", "$tell('started');", "$tell('crashed'); exit(1);");
+    let manifest = shop.manifest("b1", &shop.commit(&[("artisan", &crash)]));
+    shop.keeps_out("given up", &manifest, &["app-worker:app-worker_0"]);
+    let crashed = shop.site.events().iter().filter(|one| one.release == "b1" && one.event == "crashed").count();
+    println!("{crashed} starts");
+    assert!((2..=16).contains(&crashed), "two workers, four starts each, or twice that: {crashed}");
 }
 
 #[test]

@@ -3,38 +3,8 @@
 use serde_json::Value;
 
 use crate::shop::{FPM, SOON, Shop, phases};
+use crate::support::fixtures::LOAD;
 use crate::support::{Background, Host, Unit, require_host};
-
-/// Sends requests at a steady rate, whether or not earlier ones were answered, until it is told to stop; every
-/// `slow`th takes half a second. Then prints when each began, its status and the release that answered.
-const GENERATOR: &str = r#"
-import asyncio, json, os, sys, time
-
-async def one(path, told):
-    begun = time.time()
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", 80)
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-        answer = await asyncio.wait_for(reader.read(), 30)
-        writer.close()
-        head, body = answer.split(b"\r\n\r\n", 1)
-        told.append([begun, head.split(b" ", 2)[1].decode(), json.loads(body)["release"]])
-    except Exception as error:
-        told.append([begun, repr(error), ""])
-
-async def main(rate, slow):
-    told, tasks, began, number = [], set(), time.monotonic(), 0
-    while not os.path.exists("/run/enough"):
-        number += 1
-        task = asyncio.create_task(one("/?slow" if number % slow == 0 else "/", told))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        await asyncio.sleep(max(0, began + number / rate - time.monotonic()))
-    await asyncio.gather(*tasks)
-    print(json.dumps(told))
-
-asyncio.run(main(float(sys.argv[1]), int(sys.argv[2])))
-"#;
 
 /// Switches in a row and requests a second.
 fn scale() -> (u32, u32) {
@@ -49,8 +19,8 @@ struct Asked {
 }
 
 fn load(host: &Host, rate: u32) -> Background<'_> {
-    host.write("/usr/local/bin/load.py", GENERATOR);
-    host.spawn(&["python3", "/usr/local/bin/load.py", &rate.to_string(), "40"])
+    host.write("/usr/local/bin/load.py", LOAD);
+    host.spawn(&["python3", "/usr/local/bin/load.py", &rate.to_string(), "40", "80"])
 }
 
 fn end(host: &Host, mut load: Background<'_>) -> Vec<Asked> {

@@ -10,8 +10,10 @@ mod support;
 
 mod broken;
 mod deploy;
+mod durable;
 mod jobs;
 mod killed_deploy;
 mod load;
+mod narrow;
 mod services;
 mod shop;

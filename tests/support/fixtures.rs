@@ -19,6 +19,9 @@ pub const FILES: [(&str, &str); 5] = [
     ("vendor/autoload.php", "<?php\n"),
 ];
 
+/// Sends requests until it is told to stop, and tells what came of each; says itself how.
+pub const LOAD: &str = include_str!("site/load.py");
+
 /// One application's root directory on a host.
 pub struct Site<'host> {
     host: &'host Host,
@@ -343,9 +346,14 @@ pub fn serve(host: &Host, site: &Site<'_>) {
 
 /// The same for a site that need not have a release yet; `web_root` is `$realpath_root` or `$document_root`.
 pub fn configure(host: &Host, site: &Site<'_>, web_root: &str) {
+    configure_on(host, site, web_root, 80);
+}
+
+/// The same on another port, beside other sites.
+pub fn configure_on(host: &Host, site: &Site<'_>, web_root: &str, port: u16) {
     let config = format!(
         "server {{
-            listen 80 default_server;
+            listen {port} default_server;
             root {root}/current/public;
             location / {{
                 include fastcgi_params;
@@ -358,6 +366,6 @@ pub fn configure(host: &Host, site: &Site<'_>, web_root: &str) {
         root = site.root
     );
     host.run(&["rm", "-f", "/etc/nginx/sites-enabled/default"]).ok();
-    host.write("/etc/nginx/sites-enabled/site", &config);
+    host.write(&format!("/etc/nginx/sites-enabled/site-{port}"), &config);
     host.run(&["systemctl", "reload-or-restart", "nginx.service"]).ok();
 }
