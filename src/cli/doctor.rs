@@ -53,7 +53,7 @@ pub fn run(selection: &Selection, verbose: bool, output: Output) -> Result<u8, F
     refuse_markdown("doctor", output)?;
     let loaded = select(selection)?;
     let apps = apps(&loaded);
-    let (host, found) = on_this_host("trueup doctor", None, async |host| {
+    let (host, found) = on_this_host("trueup doctor", None, None, async |host| {
         let facts = host.host_facts().await?;
         let mut found = Vec::new();
         for app in &apps {
