@@ -63,11 +63,15 @@ impl SimHost {
     }
 
     /// Somebody else was quicker: the member's process is another one by the time that it is to be replaced.
-    async fn overtaken(&self, group: &GroupName, name: &MemberName, old: ProcessId) {
-        if self.world().member_process(group, name).is_none_or(|process| process.id != old) {
-            return;
+    async fn overtaken(&self, group: &GroupName, name: &MemberName) {
+        {
+            let mut world = self.world();
+            // Every other time.
+            match world.member_process(group, name).map(|process| process.id.pid) {
+                Some(pid) if pid.0 % 2 == 0 => world.end(pid),
+                _ => return,
+            }
         }
-        self.world().end(old.pid);
         while self.world().member(group, name).is_some_and(|member| member.next.is_some()) {
             self.until_something_happens().await;
         }
@@ -142,9 +146,8 @@ impl Managers for SimHost {
             return Ok(());
         }
         let group = &of.group.name;
-        // Every other time that it takes long.
-        if let Some(old) = old.filter(|old| fault == Some(Fault::Slow) && old.pid.0 % 2 == 0) {
-            self.overtaken(group, name, old).await;
+        if fault == Some(Fault::Slow) {
+            self.overtaken(group, name).await;
         }
         let present = self.world().member_process(group, name).map(|process| process.id);
         let is_still_it = present.is_some() && (old.is_none() || present == old);
