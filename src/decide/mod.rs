@@ -23,6 +23,7 @@ pub mod select;
 mod services;
 pub mod status;
 pub mod windows;
+pub mod withhold;
 
 #[cfg(test)]
 mod properties;
