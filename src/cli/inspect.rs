@@ -100,7 +100,7 @@ fn tell_who_drains(loaded: &[Loaded], found: &mut [(AppStatus, u8)]) -> Result<(
 
 /// One pass that changes nothing.
 pub(super) fn look(manifests: &Paths, loaded: &[Loaded]) -> Result<Vec<PassReport>, Failure> {
-    pass(manifests, &apps(loaded), Mode::DryRun, Duration::ZERO, &Silent)
+    pass(manifests, &apps(loaded), Mode::DryRun, Duration::ZERO, false, &Silent)
 }
 
 /// What would be done, App by App, as text or Markdown.
@@ -110,8 +110,13 @@ pub fn previews(loaded: &[Loaded], reports: &[PassReport], output: Output) -> St
     let one = |(one, report): (&Loaded, &PassReport)| match &report.before {
         None if markdown => markdown::unobserved(&report.app, &report.problems),
         None => report::unobserved(report),
-        Some(observed) if markdown => markdown::preview(&one.app, observed, &report.difference, &report.plan),
-        Some(observed) => preview::preview(&one.app, observed, &report.difference, &report.plan, output.width),
+        Some(observed) if markdown => {
+            markdown::preview(&one.app, observed, &report.difference, &report.plan, report.withheld.as_ref())
+        }
+        Some(observed) => {
+            let withheld = report.withheld.as_ref();
+            preview::preview(&one.app, observed, &report.difference, &report.plan, withheld, output.width)
+        }
     };
     let previews: Vec<String> = loaded.iter().zip(reports).map(one).collect();
     // Settled Apps are one line each and stand close together.
@@ -137,7 +142,7 @@ fn judged(one: &Loaded, report: &PassReport) -> Result<(AppStatus, u8), Failure>
         let why = report.problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
         return Ok((decide::unobserved(&one.app, generation, &why), 1));
     };
-    let status = decide::status(&one.app, generation, observed, &report.difference);
+    let status = decide::status_of(&one.app, generation, observed, &report.difference, report.withheld.clone());
     let sick = observed.health.as_ref().is_some_and(|verdict| !verdict.healthy);
     let code = match () {
         () if unreadable(&report.difference) => 1,

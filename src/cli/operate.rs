@@ -31,7 +31,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
     let app = one(&options.one.app, &options.one.paths)?.app;
     let reason = options.reason.clone().unwrap_or_else(|| format!("no reason was given by {}", person()));
     let how = TakeBack { to: options.to.clone(), reason };
-    let request = request("rollback", options.wait.wait);
+    let request = request("rollback", options.wait.wait, true);
     let listener = listener(global);
     let report = on_this_host("trueup rollback", Some(&options.one.paths), Some(&request.interrupt), async |host| {
         operate::rollback(host, &app, &how, &request, &*listener).await
@@ -53,7 +53,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
 pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Failure> {
     refuse_markdown("retry", output)?;
     let app = one(&options.one.app, &options.one.paths)?.app;
-    let request = request("retry", options.wait.wait);
+    let request = request("retry", options.wait.wait, options.ignore_windows);
     let listener = listener(global);
     let made = on_this_host("trueup retry", Some(&options.one.paths), Some(&request.interrupt), async |host| {
         operate::retry(host, &app, &request, &*listener).await
@@ -138,9 +138,9 @@ fn show(app: &App, reports: &[PassReport], output: Output) -> Result<(), Failure
     }
 }
 
-fn request(verb: &str, wait: std::time::Duration) -> Request {
+fn request(verb: &str, wait: std::time::Duration, ignore_windows: bool) -> Request {
     let trigger = format!("{verb} by {}", person());
-    Request { mode: Mode::Apply, wait, trigger, interrupt: Interrupt::default() }
+    Request { mode: Mode::Apply, wait, trigger, interrupt: Interrupt::default(), withheld: None, ignore_windows }
 }
 
 /// Who is at the keyboard, for the history; a courtesy and no proof.

@@ -189,6 +189,9 @@ pub struct Reconcile {
     /// How long to wait for another pass over the same root to end; 0s: not at all
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
     pub wait: Duration,
+    /// Act now, whatever the Apps' windows (`sync.windows`) say
+    #[arg(long)]
+    pub ignore_windows: bool,
 }
 
 /// Which manifests, and which Apps of them.
@@ -220,7 +223,8 @@ fn length(text: &str) -> Result<Duration, String> {
 
 const RECONCILE_HELP: &str = "\
 A pass looks at the host, names what differs, closes it, looks again, and asks for health. A settled host is left \
-alone. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
+alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken back \
+where it fails. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
 
 Examples:
   trueup reconcile                              all Apps
@@ -232,7 +236,7 @@ Exit codes; of several Apps the worst wins, in the order 1, 3, 4, 2:
   1   an error, or drift is left
   2   there is drift (only --dry-run --detailed-exitcode)
   3   as it should be, but not healthy
-  4   there is drift, but the App is suspended
+  4   there is drift, but the App is suspended or outside its windows
   64  wrong usage";
 
 const DIFF_HELP: &str = "\

@@ -19,9 +19,12 @@ pub mod making;
 pub mod operate;
 pub mod plan;
 mod retention;
+pub mod schedule;
 pub mod select;
 mod services;
 pub mod status;
+pub mod windows;
+pub mod withhold;
 
 #[cfg(test)]
 mod properties;

@@ -220,6 +220,7 @@ async fn assemble<H: Host>(
         renewed: memory.renewed,
         due: memory.due,
         suspended: memory.suspended,
+        settled: memory.settled,
         ..Observed::new(host.now(), layout)
     })
 }

@@ -8,6 +8,7 @@
 pub mod faults;
 pub mod host;
 mod managers;
+mod policies;
 mod populate;
 pub mod random;
 mod releases;

@@ -114,6 +114,7 @@ pub(super) fn by_named_supervisord(name: &str) -> Manager {
 
 pub(super) fn contract(url: &str, connect_to: Option<ConnectTo>, rule: &str) -> HealthContract {
     HealthContract {
+        watch: None,
         probe: Probe::Http { url: url.to_owned(), headers: BTreeMap::new(), connect_to, ca_file: None },
         timeout: Duration::from_secs(10),
         attempts: 1,
