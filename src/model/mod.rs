@@ -20,3 +20,4 @@ pub mod release;
 pub mod report;
 pub mod service;
 pub mod status;
+pub mod wake;
