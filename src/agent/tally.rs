@@ -1,7 +1,5 @@
 //! What has happened since the agent began, counted; counters only grow.
 
-use std::time::Duration;
-
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -106,7 +104,7 @@ impl Tally {
     }
 
     pub(super) fn woken(&self, app: &AppName, wake: &Wake) {
-        self.wakes.get_or_create(&Woken { app: app.to_string(), cause: cause(wake) }).inc();
+        self.wakes.get_or_create(&Woken { app: app.to_string(), cause: wake.kind() }).inc();
     }
 
     /// `repair`: the manifest has not changed since the host was brought to it.
@@ -114,7 +112,7 @@ impl Tally {
         let app = report.app.to_string();
         let outcome = outcome(report.outcome);
         self.passes.get_or_create(&Ended { app: app.clone(), outcome }).inc();
-        self.seconds.get_or_create(&OfApp { app: app.clone() }).observe(seconds(report.took));
+        self.seconds.get_or_create(&OfApp { app: app.clone() }).observe(report.took.as_secs_f64());
         let mut done = 0;
         for tried in &report.tried {
             let result = if tried.problem.is_some() { "failed" } else { "done" };
@@ -134,28 +132,6 @@ impl Tally {
     pub(super) fn answered(&self, path: &str, method: &str, code: u16) {
         let asked = Asked { path: path.to_owned(), method: method.to_owned(), code };
         self.requests.get_or_create(&asked).inc();
-    }
-}
-
-fn seconds(time: Duration) -> f64 {
-    time.as_secs_f64()
-}
-
-/// One word for each sort of reason, so that names of workers and persons do not become labels.
-fn cause(wake: &Wake) -> &'static str {
-    match wake {
-        Wake::Started => "started",
-        Wake::Manifest { .. } => "manifest",
-        Wake::Timer => "timer",
-        Wake::Death { .. } => "death",
-        Wake::Link => "link",
-        Wake::Releases => "releases",
-        Wake::Health => "health",
-        Wake::Request { .. } => "request",
-        Wake::Webhook { .. } => "webhook",
-        Wake::Hangup => "hangup",
-        Wake::Backoff => "backoff",
-        Wake::Window => "window",
     }
 }
 

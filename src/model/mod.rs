@@ -20,4 +20,5 @@ pub mod release;
 pub mod report;
 pub mod service;
 pub mod status;
+pub mod sync;
 pub mod wake;
