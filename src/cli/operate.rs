@@ -2,8 +2,6 @@
 //!
 //! Each writes something down under the App's lock; the first two then make an ordinary pass.
 
-use serde::Serialize;
-
 use super::Failure;
 use super::host::on_this_host;
 use super::load::one;
@@ -11,14 +9,14 @@ use super::options::operate::{Resume, Retry, Rollback, Suspend};
 use super::options::{Format, Global};
 use super::output::Output;
 use super::reconcile::listener;
-use super::render::machine::API_VERSION;
 use super::render::problem::Complaint;
-use super::render::{machine, operate as text, report};
+use super::render::{operate as text, report};
+use crate::documents::pass::passes;
+use crate::documents::suspension::Suspension;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::operate::{self, TakeBack};
 use crate::engine::pass::Request;
 use crate::model::app::App;
-use crate::model::names::{AppName, Root};
 use crate::model::report::{Mode, Outcome, PassReport};
 use crate::ports::HostError;
 
@@ -95,41 +93,17 @@ pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
     tell(&app, before.as_deref(), None, output)
 }
 
-/// Whether an App is left alone on this host.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Suspension<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    app: &'a AppName,
-    root: &'a Root,
-    /// Why it is left alone on this host; null: it is not.
-    suspended: Option<&'a str>,
-    /// The same before.
-    before: Option<&'a str>,
-    /// The manifest says so for every host.
-    by_manifest: bool,
-}
-
 fn tell(app: &App, before: Option<&str>, suspended: Option<&str>, output: Output) -> Result<u8, Failure> {
     match output.format {
         Format::Text | Format::Markdown => output.text(&text::suspension(app, before, suspended))?,
-        Format::Json | Format::Yaml => output.document(&Suspension {
-            api_version: API_VERSION,
-            kind: "Suspension",
-            app: &app.name,
-            root: &app.root,
-            suspended,
-            before,
-            by_manifest: app.sync.suspend,
-        })?,
+        Format::Json | Format::Yaml => output.document(&Suspension::new(app, before, suspended))?,
     }
     Ok(0)
 }
 
 fn show(app: &App, reports: &[PassReport], output: Output) -> Result<(), Failure> {
     match (output.format, reports) {
-        (Format::Json | Format::Yaml, _) => output.document(&machine::passes(reports)),
+        (Format::Json | Format::Yaml, _) => output.document(&passes(reports)),
         (Format::Text | Format::Markdown, []) => output.text(&text::not_kept_out(app)),
         (Format::Text | Format::Markdown, _) => {
             output.text(&reports.iter().map(|one| report::report(app, one, output.width)).collect::<String>())
