@@ -4,3 +4,4 @@ pub mod board;
 pub mod orders;
 pub mod source;
 mod tally;
+pub mod web;

@@ -101,18 +101,6 @@ pub fn main() -> ExitCode {
     code.into()
 }
 
-/// The exit code of the worst App: an error, then unhealthy, then withheld, then drift.
-fn worst(codes: impl Iterator<Item = u8>) -> u8 {
-    let badness = |code: &u8| match code {
-        0 => 0,
-        2 => 1,
-        4 => 2,
-        3 => 3,
-        _ => 4,
-    };
-    codes.max_by_key(badness).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,14 +109,5 @@ mod tests {
     fn the_arguments_are_well_formed() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_worst_app_wins() {
-        let rows: [(&[u8], u8); 7] =
-            [(&[], 0), (&[0, 0], 0), (&[0, 2], 2), (&[2, 4, 0], 4), (&[3, 4], 3), (&[3, 1, 4], 1), (&[2, 3], 3)];
-        for (codes, expected) in rows {
-            assert_eq!(worst(codes.iter().copied()), expected, "{codes:?}");
-        }
     }
 }

@@ -21,6 +21,7 @@ mod retention;
 pub mod schedule;
 pub mod select;
 mod services;
+pub mod standing;
 pub mod status;
 
 #[cfg(test)]
