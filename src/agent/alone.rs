@@ -1,9 +1,9 @@
-//! One agent at a time: over a state directory, and behind a socket.
+//! One agent at a time over a state directory. The socket sees to itself.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -13,30 +13,22 @@ use crate::ports::{HostError, HostErrorKind};
 /// Keeps every other agent out for as long as it lives. The kernel lets go when its holder dies, however that is.
 #[derive(Debug)]
 pub struct Alone {
-    _state: File,
-    _socket: File,
+    _lock: File,
 }
 
 impl Alone {
-    /// Makes both directories where they are missing, and takes them. Whoever has this may remove a socket that is left
-    /// from an agent that died.
+    /// Makes the directory where it is missing, and takes it.
     ///
     /// # Errors
-    /// Another agent has one of them, or they cannot be made.
-    pub fn claim(state: &Path, socket: &Path) -> Result<Self, HostError> {
+    /// Another agent has it, or it cannot be made.
+    pub fn claim(state: &Path) -> Result<Self, HostError> {
         directory(state)?;
-        if let Some(parent) = socket.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            directory(parent)?;
-        }
-        let mut beside = socket.as_os_str().to_owned();
-        beside.push(".lock");
-        Ok(Self { _state: claim(&state.join("agent.lock"), state)?, _socket: claim(&PathBuf::from(beside), socket)? })
+        Ok(Self { _lock: claim(&state.join("agent.lock"), state)? })
     }
 }
 
 fn directory(path: &Path) -> Result<(), HostError> {
-    // What an agent keeps may name servers and branches; who may see the socket is the socket's own matter.
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|error| HostError::io(format!("cannot make `{}`", path.display()), &error))
 }
 
@@ -72,16 +64,13 @@ mod tests {
     #[test]
     fn the_second_is_told_who_the_first_is() {
         let room = tempfile::tempdir().unwrap();
-        let at = |name: &str| room.path().join(name);
-        let first = Alone::claim(&at("state"), &at("run/agent.sock")).unwrap();
-        let rows = [("state", "run/other.sock", "state"), ("other", "run/agent.sock", "run/agent.sock")];
-        for (state, socket, taken) in rows {
-            let error = Alone::claim(&at(state), &at(socket)).unwrap_err();
-            let words = format!("an agent (pid {}) has `{}` already", std::process::id(), at(taken).display());
-            assert_eq!(error.message, words);
-        }
-        Alone::claim(&at("other"), &at("run/other.sock")).unwrap();
+        let state = room.path().join("lib/state");
+        let first = Alone::claim(&state).unwrap();
+        let error = Alone::claim(&state).unwrap_err();
+        let words = format!("an agent (pid {}) has `{}` already", std::process::id(), state.display());
+        assert_eq!(error.message, words);
+        Alone::claim(&room.path().join("other")).unwrap();
         drop(first);
-        Alone::claim(&at("state"), &at("run/agent.sock")).unwrap();
+        Alone::claim(&state).unwrap();
     }
 }

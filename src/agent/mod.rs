@@ -23,6 +23,7 @@ pub mod service;
 pub mod source;
 mod tally;
 pub mod watch;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::Failure;
 use super::host::{on_this_host, pass as make_pass};
 use super::load::{apps, select};
 use super::options::{Format, Selection};
@@ -11,7 +12,6 @@ use super::output::{Output, yaml};
 use super::render::problem::Complaint;
 use super::render::status::Entry;
 use super::render::{markdown, preview, report, status as text};
-use super::{Failure, worst};
 use crate::decide::history::asked_to_end;
 use crate::decide::{explain, status as decide};
 use crate::documents::app::{self, document};
@@ -20,7 +20,7 @@ use crate::engine::events::Silent;
 use crate::manifest::Loaded;
 use crate::model::drift::{Blocker, Difference};
 use crate::model::observed::Aim;
-use crate::model::report::{Mode, PassReport, Problem};
+use crate::model::report::{Mode, PassReport, Problem, worst};
 use crate::model::status::{AppStatus, Verdict};
 
 /// Shows what differs; 0: nothing, 1: something, 2: it could not be told.

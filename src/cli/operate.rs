@@ -17,7 +17,7 @@ use crate::engine::interrupt::Interrupt;
 use crate::engine::operate::{self, TakeBack};
 use crate::engine::pass::Request;
 use crate::model::app::App;
-use crate::model::report::{Mode, Outcome, PassReport};
+use crate::model::report::{Mode, PassReport};
 use crate::ports::HostError;
 
 /// Takes the desired release back; 0: an earlier one is in force, and healthy where that can be told.
@@ -36,12 +36,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
     })?
     .map_err(failure)?;
     show(&app, std::slice::from_ref(&report), output)?;
-    let after = report.after.as_ref().and_then(|after| after.health.as_ref());
-    Ok(match report.outcome {
-        // It is what was asked for.
-        Outcome::RolledBack if after.is_none_or(|verdict| verdict.healthy) => 0,
-        _ => report.exit_code(false),
-    })
+    Ok(report.exit_code_of_rollback())
 }
 
 /// Tries the desired release again; the exit code of the pass, 0 where nothing keeps it out.

@@ -1,5 +1,6 @@
 //! `reconcile`: bring this host to what the manifests say.
 
+use super::Failure;
 use super::host::pass;
 use super::inspect::previews;
 use super::live::Live;
@@ -8,11 +9,10 @@ use super::options::{Format, Global, LogFormat, Reconcile};
 use super::output::Output;
 use super::render::problem::Complaint;
 use super::render::report;
-use super::{Failure, worst};
 use crate::documents::pass::passes;
 use crate::engine::events::{Listener, Silent};
 use crate::manifest::Loaded;
-use crate::model::report::{Mode, PassReport};
+use crate::model::report::{Mode, PassReport, worst};
 
 /// Makes a pass and reports it; the exit code of the worst App.
 ///

@@ -22,6 +22,7 @@ mod retention;
 pub mod schedule;
 pub mod select;
 mod services;
+pub mod standing;
 pub mod status;
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{API_VERSION, List};
+use crate::decide::aim::aimed;
+use crate::decide::plan::plan_for;
 use crate::model::action::{Plan, Step};
+use crate::model::app::App;
 use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
 use crate::model::health::HealthVerdict;
 use crate::model::names::{AppName, ReleaseId, Root};
@@ -129,5 +132,29 @@ pub fn pass(report: &PassReport) -> PassDocument<'_> {
         health: report.after.as_ref().and_then(|after| after.health.as_ref()),
         health_attempts: report.health_attempts,
         problems: &report.problems,
+    }
+}
+
+/// What a pass that changes nothing would tell, made now: what the last look of this one has left.
+#[must_use]
+pub fn as_left(app: &App, report: &PassReport) -> PassReport {
+    let Some(observed) = &report.after else { return report.clone() };
+    let remaining = &report.remaining;
+    let outcome = match () {
+        () if !remaining.blockers.is_empty() || !remaining.stalled.is_empty() => Outcome::Failed,
+        () if !remaining.drift.is_empty() || !remaining.settling.is_empty() => Outcome::Drift,
+        () if observed.aim != Aim::Desired => Outcome::Quarantined,
+        () if observed.health.as_ref().is_some_and(|verdict| !verdict.healthy) => Outcome::Unhealthy,
+        () => Outcome::Converged,
+    };
+    PassReport {
+        mode: Mode::DryRun,
+        outcome,
+        before: report.after.clone(),
+        difference: remaining.clone(),
+        plan: plan_for(&aimed(app, &observed.aim), remaining),
+        tried: Vec::new(),
+        problems: Vec::new(),
+        ..report.clone()
     }
 }
