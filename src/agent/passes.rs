@@ -10,6 +10,7 @@ use super::seat::{Errand, Seat};
 use super::senses::Senses;
 use super::source::Source;
 use super::{Agent, Done, Reported};
+use crate::decide::explain;
 use crate::decide::leaving::without_workers;
 use crate::decide::schedule::{May, Turn};
 use crate::engine::batch::reconcile_each;
@@ -20,7 +21,7 @@ use crate::model::app::App;
 use crate::model::health::HealthVerdict;
 use crate::model::names::AppName;
 use crate::model::observed::Layout;
-use crate::model::report::{Mode, Outcome};
+use crate::model::report::{Mode, Outcome, PassReport};
 use crate::model::wake::Wake;
 use crate::ports::{Host, HostError};
 
@@ -137,9 +138,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 info!(app = %name, ?outcome, actions, took_ms, "pass");
             }
             Outcome::Failed | Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined => {
-                let problem = report.problems.first().map(|problem| problem.message.as_str());
-                let next = state.next.map(|next| next.to_string());
-                warn!(app = %name, ?outcome, actions, took_ms, problem, failures = state.failures, next, "pass");
+                let (why, failures) = (why(&seat.loaded.app, &report), state.failures);
+                let next_in = state.next.map(|next| next.duration_since(self.now).as_secs());
+                warn!(app = %name, ?outcome, actions, took_ms, why, failures, next_in, "pass");
             }
         }
         let (left, members) = (seat.leaving && outcome == Outcome::Converged, seat.members());
@@ -300,6 +301,16 @@ fn wanted(seat: &Seat) -> Option<Arc<App>> {
     let app = &seat.loaded.app;
     let app = if seat.leaving { without_workers(app, seat.layout.as_ref()?)? } else { app.clone() };
     Some(Arc::new(app))
+}
+
+/// What is wrong, in one line of the log; the history and the status say all of it.
+fn why(app: &App, report: &PassReport) -> Option<String> {
+    let left = &report.remaining;
+    let problem = report.problems.first().map(|problem| problem.message.clone());
+    let blocker = || left.blockers.first().map(|blocker| explain::blocker(app, blocker).message);
+    let stalled = || left.stalled.first().map(|stalled| explain::stalled(app, stalled).message);
+    let sick = || report.after.as_ref()?.health.as_ref()?.complaint();
+    problem.or_else(blocker).or_else(stalled).or_else(sick)
 }
 
 /// Why a pass is made, for the history.
