@@ -15,6 +15,7 @@ use self::render::problem::Complaint;
 use crate::decide::health;
 use crate::manifest::LoadErrors;
 
+pub mod agent_client;
 pub mod authoring;
 pub mod history;
 pub mod host;
