@@ -22,6 +22,8 @@ pub mod senses;
 pub mod service;
 pub mod source;
 mod tally;
+#[cfg(test)]
+mod tests;
 pub mod watch;
 pub mod web;
 
