@@ -24,6 +24,7 @@ pub mod select;
 mod services;
 pub mod standing;
 pub mod status;
+pub mod windows;
 
 #[cfg(test)]
 mod properties;
