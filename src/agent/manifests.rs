@@ -38,12 +38,23 @@ pub(super) struct Manifests<S> {
     doubted: bool,
     /// Somebody waits to be told that a look is over.
     reloading: bool,
-    /// Manifests are in force, and from which state.
-    in_force: Option<Option<Revision>>,
+    /// Where those in force are from, as far as that has a name.
+    revision: Option<Revision>,
+    /// Where the loop is with them.
+    stage: Stage,
     /// What was last wrong with newer ones.
     refused: Option<String>,
-    /// The first look is over.
-    begun: bool,
+}
+
+/// How far the first look has led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// It is not over.
+    New,
+    /// It is, and nothing came of it.
+    Looked,
+    /// Manifests are in force.
+    InForce,
 }
 
 impl<S> Manifests<S> {
@@ -54,9 +65,9 @@ impl<S> Manifests<S> {
             look_at: Some(now),
             doubted: false,
             reloading: false,
-            in_force: None,
+            revision: None,
+            stage: Stage::New,
             refused: None,
-            begun: false,
         }
     }
 
@@ -80,7 +91,7 @@ impl<S> Manifests<S> {
 
     /// Manifests are in force.
     pub(super) fn are_known(&self) -> bool {
-        self.in_force.is_some()
+        self.stage == Stage::InForce
     }
 
     /// Something is wrong with the newest ones.
@@ -135,16 +146,13 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             return;
         }
         self.manifests.doubted = false;
+        let first = self.manifests.stage == Stage::New;
+        self.manifests.stage = self.manifests.stage.max(Stage::Looked);
         match found {
             Ok(found) => self.take_over(found),
             Err(problem) => self.refuse(problem),
         }
-        self.look_is_over();
-    }
-
-    fn look_is_over(&mut self) {
-        if !self.manifests.begun || std::mem::take(&mut self.manifests.reloading) {
-            self.manifests.begun = true;
+        if std::mem::take(&mut self.manifests.reloading) || first {
             self.ground.service.ready();
         }
         self.tell_status();
@@ -174,23 +182,15 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let commit = revision.as_ref().map(|revision| revision.commit.clone());
         let mut woken = Vec::new();
         let mut changed = first || !gone.is_empty() || self.manifests.refused.is_some();
-        changed |= self.manifests.in_force.as_ref() != Some(&revision);
+        changed |= self.manifests.revision != revision;
         let told = apps.clone();
         for loaded in apps {
             let name = loaded.app.name.clone();
-            let renewed = match self.seats.get_mut(&name) {
-                Some(seat) => {
-                    let moved = seat.loaded.app.root != loaded.app.root;
-                    let renewed = seat.renew(loaded);
-                    if moved {
-                        (seat.seen, seat.layout) = (None, None);
-                    }
-                    renewed
-                }
-                None => {
-                    self.seats.insert(name.clone(), Seat::new(loaded));
-                    true
-                }
+            let renewed = if let Some(seat) = self.seats.get_mut(&name) {
+                seat.renew(loaded)
+            } else {
+                self.seats.insert(name.clone(), Seat::new(loaded));
+                true
             };
             if renewed {
                 woken.push(name);
@@ -198,11 +198,14 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         }
         if changed || !woken.is_empty() {
             self.manifests.refused = None;
-            self.manifests.in_force = Some(revision.clone());
+            self.manifests.stage = Stage::InForce;
+            self.manifests.revision.clone_from(&revision);
             self.ground.board.manifests(revision, &told);
             info!(apps = told.len(), changed = woken.len(), revision = commit, "manifests are in force");
         }
-        gone.iter().for_each(|name| self.disappeared(name));
+        for name in &gone {
+            self.disappeared(name);
+        }
         for name in woken {
             if let Some(seat) = self.seats.get(&name) {
                 self.senses.app(&seat.loaded.app);

@@ -224,7 +224,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     fn wake_all(&mut self, wake: &Wake) {
         let apps: Vec<AppName> = self.seats.keys().cloned().collect();
-        apps.iter().for_each(|app| self.wake(app, wake.clone()));
+        for app in &apps {
+            self.wake(app, wake.clone());
+        }
     }
 
     fn news(&mut self, news: News) {

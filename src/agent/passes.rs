@@ -1,5 +1,6 @@
 //! What the loop begins when it is due, and what it makes of what comes back.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn those_who_join(&mut self) -> Vec<Begun> {
         let (now, stirs) = (self.now, |seat: &Seat| seat.look_at().is_some() || !seat.errands.is_empty());
         let joins =
-            |seat: &Seat| seat.busy.is_none() && seat.failures == 0 && !stirs(seat) && seat.schedule.joins(now, SLACK);
+            |seat: &Seat| seat.is_free() && seat.failures == 0 && !stirs(seat) && seat.schedule.joins(now, SLACK);
         let names: Vec<AppName> =
             self.seats.iter().filter(|(_, seat)| joins(seat)).map(|(name, _)| name.clone()).collect();
         names.iter().filter_map(|name| self.begin(name)).collect()
@@ -92,7 +93,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         };
         let turn = seat.schedule.begin(self.now);
         self.turns += 1;
-        (seat.busy, seat.passing) = (Some(self.turns), true);
+        seat.engage(self.turns, true);
         // The pass looks for itself.
         seat.stirred.settle();
         self.ground.board.began(name, &turn, self.now);
@@ -101,8 +102,10 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         Some(Begun { app, turn: self.turns, request })
     }
 
-    fn request(&self, trigger: String, _may: &May) -> Request {
-        Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt: self.ground.stop.clone() }
+    fn request(&self, trigger: String, may: &May) -> Request {
+        // What is withheld is looked at, and not touched.
+        let mode = if may.withheld().is_none() { Mode::Apply } else { Mode::DryRun };
+        Request { mode, wait: LOCK_WAIT, trigger, interrupt: self.ground.stop.clone() }
     }
 
     /// Passes over these Apps, which share one look.
@@ -126,7 +129,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn reported(&mut self, reported: Reported) {
         let Reported { turn, report } = reported;
         let name = report.app.clone();
-        let Some(seat) = self.seats.get_mut(&name).filter(|seat| seat.busy == Some(turn)) else {
+        let Some(seat) = self.seats.get_mut(&name).filter(|seat| seat.is_at(turn)) else {
             return debug!(app = %name, "a pass has ended over an App that is not ours any more");
         };
         let state = seat.ended(&report, self.now);
@@ -161,7 +164,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let Some(seat) = self.seats.get_mut(name) else { return };
         seat.stirred.settle();
         self.turns += 1;
-        seat.busy = Some(self.turns);
+        seat.engage(self.turns, false);
         let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
         // First, so that what changes while it is looked at is told.
         self.senses.app(&app.app);
@@ -194,7 +197,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn answered(&mut self, name: &AppName, verdict: Option<&HealthVerdict>) {
         let now = self.now;
         // A pass that began meanwhile asks for itself.
-        let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.busy.is_none() && seat.ask_at.is_none()) else {
+        let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_free() && seat.ask_at.is_none()) else {
             return;
         };
         if seat.answered(verdict.map(|verdict| verdict.healthy), now) {
@@ -204,8 +207,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// The App's turn is over; none when it was not its own.
     fn free(&mut self, name: &AppName, turn: u64) -> Option<&mut Seat> {
-        let seat = self.seats.get_mut(name).filter(|seat| seat.busy == Some(turn))?;
-        (seat.busy, seat.passing) = (None, false);
+        let seat = self.seats.get_mut(name).filter(|seat| seat.is_at(turn))?;
+        seat.release();
         Some(seat)
     }
 
@@ -213,12 +216,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn operate(&mut self, name: &AppName, errand: Errand) {
         let Some(seat) = self.seats.get_mut(name) else { return };
         self.turns += 1;
-        seat.busy = Some(self.turns);
+        seat.engage(self.turns, errand.what.makes_a_pass());
         let (app, turn, now) = (Arc::clone(&seat.loaded), self.turns, self.now);
         let (verb, by) = (errand.what.verb(), errand.what.by());
         info!(app = %name, by, "{verb}");
         if errand.what.makes_a_pass() {
-            seat.passing = true;
             let wakes = vec![Wake::Request { by: by.to_owned() }];
             self.ground.board.began(name, &Turn { wakes, may: May::Act }, now);
         }
@@ -256,7 +258,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let (wake, now) = (Wake::Request { by: errand.what.by().to_owned() }, self.now);
         match &result {
             Ok(Operated::Passed(report)) => {
-                if let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.busy == Some(turn)) {
+                if let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_at(turn)) {
                     // It has answered whatever was pending.
                     seat.schedule.wake(wake, now);
                     seat.schedule.begin(now);
@@ -282,12 +284,12 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             self.seats.iter().filter(|(_, seat)| seat.failures > 0).map(|(name, _)| name.as_str()).collect();
         let mut line = format!("{all} App{}", if all == 1 { "" } else { "s" });
         if waiting > 0 {
-            line.push_str(&format!(", {waiting} not looked at yet"));
+            let _ = write!(line, ", {waiting} not looked at yet");
         }
         if !failing.is_empty() {
             let more = if failing.len() > NAMED { ", …" } else { "" };
             let named: Vec<&str> = failing.iter().take(NAMED).copied().collect();
-            line.push_str(&format!(", {} failing: {}{more}", failing.len(), named.join(", ")));
+            let _ = write!(line, ", {} failing: {}{more}", failing.len(), named.join(", "));
         }
         if self.manifests.are_refused() {
             line.push_str("; the newest manifests cannot be used");

@@ -58,7 +58,9 @@ mod tests {
         ];
         for (name, stirrings, due) in rows {
             let mut quiet = Quiet::new(Duration::from_millis(100), Duration::from_millis(500));
-            stirrings.iter().for_each(|when| quiet.stir(at(*when)));
+            for when in stirrings {
+                quiet.stir(at(*when));
+            }
             assert_eq!(quiet.due(), due.map(at), "{name}");
             quiet.settle();
             assert_eq!(quiet.due(), None, "{name}");

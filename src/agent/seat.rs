@@ -33,10 +33,8 @@ pub(super) struct Seat {
     pub(super) loaded: Arc<Loaded>,
     /// Its turns.
     pub(super) schedule: Schedule,
-    /// Which turn is under way; none: it is free.
-    pub(super) busy: Option<u64>,
-    /// That turn is a pass.
-    pub(super) passing: bool,
+    /// What is under way; none: it is free.
+    busy: Option<Busy>,
     /// How many passes in a row have failed.
     pub(super) failures: u32,
     /// It has had a pass since the agent began.
@@ -59,6 +57,14 @@ pub(super) struct Seat {
     pub(super) errands: VecDeque<Errand>,
 }
 
+/// Something that is done for an App, nothing else meanwhile.
+#[derive(Debug, Clone, Copy)]
+struct Busy {
+    turn: u64,
+    /// It looks at everything in the end.
+    pass: bool,
+}
+
 /// What a person has asked for, and where the answer goes.
 pub(super) struct Errand {
     pub(super) what: Operation,
@@ -73,7 +79,6 @@ impl Seat {
             schedule: Schedule::new(loaded.app.sync.clone(), seed.finish()),
             loaded: Arc::new(loaded),
             busy: None,
-            passing: false,
             failures: 0,
             passed: false,
             leaving: false,
@@ -94,10 +99,33 @@ impl Seat {
             self.schedule.renew(loaded.app.sync.clone());
             self.leaving = false;
         }
+        if loaded.app.root != self.loaded.app.root {
+            (self.seen, self.layout) = (None, None);
+        }
         if *self.loaded != loaded {
             self.loaded = Arc::new(loaded);
         }
         changed
+    }
+
+    /// This turn is its own from now on.
+    pub(super) fn engage(&mut self, turn: u64, pass: bool) {
+        self.busy = Some(Busy { turn, pass });
+    }
+
+    /// Its turn is over.
+    pub(super) fn release(&mut self) {
+        self.busy = None;
+    }
+
+    /// Nothing is done for it now.
+    pub(super) fn is_free(&self) -> bool {
+        self.busy.is_none()
+    }
+
+    /// That turn is under way.
+    pub(super) fn is_at(&self, turn: u64) -> bool {
+        self.busy.is_some_and(|busy| busy.turn == turn)
     }
 
     /// When something is to be done for it; none while something is.
@@ -118,7 +146,8 @@ impl Seat {
     pub(super) fn ended(&mut self, report: &PassReport, now: Timestamp) -> ScheduleState {
         let corrections = u32::try_from(report.tried.len()).unwrap_or(u32::MAX);
         let drift = !report.difference.drift.is_empty();
-        (self.busy, self.passing, self.passed) = (None, false, true);
+        self.release();
+        self.passed = true;
         self.gap = None;
         self.schedule.end(&Ended { outcome: report.outcome, corrections, drift }, now);
         self.seen = report.after.clone().map(Arc::new);
@@ -147,7 +176,7 @@ impl Seat {
 
     /// Whether a death is news: of a worker that was last seen alive. A pass looks for itself.
     pub(super) fn mourns(&self, dead: &Member) -> bool {
-        !self.passing && self.members().contains(dead)
+        !self.busy.is_some_and(|busy| busy.pass) && self.members().contains(dead)
     }
 
     /// What a look at the root, between two passes, gives reason for. Our own last pass gives none: what it left behind

@@ -178,7 +178,9 @@ impl Stamp {
             let mut inside: Vec<PathBuf> =
                 std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
             inside.sort();
-            inside.iter().for_each(|path| stamp.add(path));
+            for path in inside {
+                stamp.add(&path);
+            }
         }
         stamp
     }

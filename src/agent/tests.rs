@@ -285,7 +285,9 @@ async fn what_a_pass_does_itself_wakes_nobody() {
         // All that the kernel tells of it, while it goes on and later.
         let tell = || {
             stage.tell(News::Layout(shop()));
-            old.iter().for_each(|member| stage.tell(News::Death { app: shop(), member: member.clone() }));
+            for member in &old {
+                stage.tell(News::Death { app: shop(), member: member.clone() });
+            }
         };
         tell();
         stage.until("its end", Stage::is_idle).await;

@@ -51,11 +51,14 @@ pub struct Watch {
 /// A directory, and the name in it that counts; none: every name.
 type Place = (PathBuf, Option<OsString>);
 
+/// By directory, the names in it that count, none meaning every name, and who wants to know.
+type Topics = BTreeMap<PathBuf, Vec<(Option<OsString>, Topic)>>;
+
 /// Read and written by the watcher's own thread.
 #[derive(Debug, Default)]
 struct Shared {
     /// Who wants to know of what.
-    topics: Mutex<BTreeMap<PathBuf, Vec<(Option<OsString>, Topic)>>>,
+    topics: Mutex<Topics>,
     changed: Mutex<BTreeSet<Topic>>,
     bell: Notify,
 }
@@ -113,7 +116,7 @@ impl Watch {
 
     /// Lets the watcher's thread know what counts, and lets go of directories that nobody wants any more.
     fn publish(&mut self) {
-        let mut topics: BTreeMap<PathBuf, Vec<(Option<OsString>, Topic)>> = BTreeMap::new();
+        let mut topics = Topics::new();
         for (topic, places) in &self.armed {
             for (directory, name) in places {
                 topics.entry(directory.clone()).or_default().push((name.clone(), topic.clone()));

@@ -14,5 +14,5 @@ mod unit;
 
 use std::time::Duration;
 
-/// Longer than anything here takes, on the busiest machine; shorter than any timer that would bring it about anyway.
+/// Longer than anything here takes, on the busiest machine.
 const SOON: Duration = Duration::from_mins(2);

@@ -4,9 +4,13 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::SOON;
 use crate::support::wait_until;
+
+/// Sooner than the timer that would bring it about anyway.
+const NOTICED: Duration = Duration::from_secs(30);
 
 /// An agent over a directory of manifests, and a root without workers whose `current` follows.
 struct Desk {
@@ -66,8 +70,8 @@ impl Desk {
         let target = Path::new("releases").join(release);
         let begun = std::time::Instant::now();
         while !current().ends_with(&target) {
-            assert!(begun.elapsed() < SOON, "{how}: {}", self.log.lock().unwrap());
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            assert!(begun.elapsed() < NOTICED, "{how}: {}", self.log.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -84,7 +88,7 @@ impl Drop for Desk {
     }
 }
 
-/// A manifest whose timer does not come to anybody's help.
+/// A manifest of one App without workers.
 fn manifest(room: &Path, release: &str) -> String {
     format!(
         "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: app}}\nspec:\n  root: {}\n  release: {{id: {release}}}\n",
