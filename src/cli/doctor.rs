@@ -10,9 +10,9 @@ use super::operate::{failure, refuse_markdown};
 use super::options::{Format, Selection};
 use super::output::Output;
 use super::render::doctor::{self as text, Checked};
-use super::render::machine::API_VERSION;
 use crate::decide::doctor as decide;
 use crate::decide::doctor::programs::needed;
+use crate::documents::API_VERSION;
 use crate::model::finding::{Finding, Severity};
 use crate::model::names::{AppName, Root};
 

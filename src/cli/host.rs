@@ -8,9 +8,10 @@ use super::options::Paths;
 use super::output::say;
 use super::render::problem::Complaint;
 use super::render::words::safe;
+use crate::engine::batch::reconcile;
 use crate::engine::events::Listener;
 use crate::engine::interrupt::Interrupt;
-use crate::engine::pass::{Request, reconcile};
+use crate::engine::pass::Request;
 use crate::local::LocalHost;
 use crate::model::app::App;
 use crate::model::report::{Mode, PassReport};
@@ -59,7 +60,7 @@ pub fn on_this_host<T>(
         if let Some(interrupt) = interrupt {
             listen_for_signals(interrupt).map_err(|error| cannot_begin(&error))?;
         }
-        let host = LocalHost::new(holder).telling(waiting);
+        let host = LocalHost::new(holder).telling(waits_for_lock);
         let host = match &manifests {
             Some(manifests) => host.of_manifests(manifests),
             None => host,
@@ -71,7 +72,18 @@ pub fn on_this_host<T>(
     done
 }
 
-fn waiting(why: &str) {
+/// Waits for something that is done elsewhere; a wish to stop ends this program, and not that.
+///
+/// # Errors
+/// When it could not begin at all.
+pub fn waiting<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    spare_descriptors().map_err(|error| cannot_begin(&error))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| cannot_begin(&error))?;
+    Ok(runtime.block_on(work))
+}
+
+fn waits_for_lock(why: &str) {
     say(&format!("waiting: {}\n", safe(why)));
 }
 

@@ -2,24 +2,26 @@
 //!
 //! Each writes something down under the App's lock; the first two then make an ordinary pass.
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::Failure;
-use super::host::on_this_host;
+use super::agent_client::{AgentClient, NoAnswer};
+use super::host::{on_this_host, waiting};
 use super::load::one;
-use super::options::operate::{Resume, Retry, Rollback, Suspend};
+use super::options::operate::{Agent, One, Resume, Retry, Rollback, Suspend};
 use super::options::{Format, Global};
 use super::output::Output;
 use super::reconcile::listener;
-use super::render::machine::API_VERSION;
 use super::render::problem::Complaint;
-use super::render::{machine, operate as text, report};
+use super::render::{operate as text, report};
+use crate::documents::pass::passes;
+use crate::documents::suspension::Suspension;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::operate::{self, TakeBack};
 use crate::engine::pass::Request;
 use crate::model::app::App;
-use crate::model::names::{AppName, Root};
-use crate::model::report::{Mode, Outcome, PassReport};
+use crate::model::names::ReleaseId;
+use crate::model::report::{Mode, PassReport};
 use crate::ports::HostError;
 
 /// Takes the desired release back; 0: an earlier one is in force, and healthy where that can be told.
@@ -28,8 +30,12 @@ use crate::ports::HostError;
 /// When the manifests are wrong, there is nothing to take back or nothing to go back to, or no pass could begin.
 pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u8, Failure> {
     refuse_markdown("rollback", output)?;
+    let body = json!({"to": options.to.as_ref().map(ReleaseId::as_str), "reason": options.reason});
+    if let Some(code) = by_agent("rollback", &options.one, &options.agent, &body, output)? {
+        return Ok(code);
+    }
     let app = one(&options.one.app, &options.one.paths)?.app;
-    let reason = options.reason.clone().unwrap_or_else(|| format!("no reason was given by {}", person()));
+    let reason = operate::reason_to_take_back(options.reason.as_deref(), &person());
     let how = TakeBack { to: options.to.clone(), reason };
     let request = request("rollback", options.wait.wait, true);
     let listener = listener(global);
@@ -38,12 +44,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
     })?
     .map_err(failure)?;
     show(&app, std::slice::from_ref(&report), output)?;
-    let after = report.after.as_ref().and_then(|after| after.health.as_ref());
-    Ok(match report.outcome {
-        // It is what was asked for.
-        Outcome::RolledBack if after.is_none_or(|verdict| verdict.healthy) => 0,
-        _ => report.exit_code(false),
-    })
+    Ok(report.exit_code_of_rollback())
 }
 
 /// Tries the desired release again; the exit code of the pass, 0 where nothing keeps it out.
@@ -52,6 +53,9 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
 /// When the manifests are wrong, or no pass could begin.
 pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Failure> {
     refuse_markdown("retry", output)?;
+    if let Some(code) = by_agent("retry", &options.one, &options.agent, &json!({}), output)? {
+        return Ok(code);
+    }
     let app = one(&options.one.app, &options.one.paths)?.app;
     let request = request("retry", options.wait.wait, options.ignore_windows);
     let listener = listener(global);
@@ -70,10 +74,11 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
 /// When the manifests are wrong, or it cannot be written down.
 pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
     refuse_markdown("suspend", output)?;
+    if let Some(code) = by_agent("suspend", &options.one, &options.agent, &json!({"reason": options.reason}), output)? {
+        return Ok(code);
+    }
     let app = one(&options.one.app, &options.one.paths)?.app;
-    let reason = options.reason.as_deref().unwrap_or("by hand");
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
-    let reason = format!("{reason} ({}, since {now})", person());
+    let reason = operate::reason_to_suspend(options.reason.as_deref(), &person(), jiff::Timestamp::now());
     let wait = options.wait.wait;
     let before = on_this_host("trueup suspend", None, None, async |host| {
         operate::suspend(host, &app, Some(reason.clone()), wait).await
@@ -88,6 +93,9 @@ pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
 /// When the manifests are wrong, or it cannot be written down.
 pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
     refuse_markdown("resume", output)?;
+    if let Some(code) = by_agent("resume", &options.one, &options.agent, &json!({}), output)? {
+        return Ok(code);
+    }
     let app = one(&options.one.app, &options.one.paths)?.app;
     let wait = options.wait.wait;
     let before =
@@ -96,41 +104,43 @@ pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
     tell(&app, before.as_deref(), None, output)
 }
 
-/// Whether an App is left alone on this host.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Suspension<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    app: &'a AppName,
-    root: &'a Root,
-    /// Why it is left alone on this host; null: it is not.
-    suspended: Option<&'a str>,
-    /// The same before.
-    before: Option<&'a str>,
-    /// The manifest says so for every host.
-    by_manifest: bool,
+/// Has the agent do it that looks after the App; none when there is no such agent, and it is to be done here.
+///
+/// Without a PATH the agent's own manifest counts: it may come from git, and not be anywhere here.
+fn by_agent(verb: &str, which: &One, at: &Agent, body: &Value, output: Output) -> Result<Option<u8>, Failure> {
+    if at.no_agent {
+        return Ok(None);
+    }
+    let root = if which.paths.paths.is_empty() { None } else { Some(one(&which.app, &which.paths)?.app.root) };
+    let agent = AgentClient::new(&at.socket, person());
+    waiting(async {
+        match agent.about().await {
+            Ok(about) if about.looks_after(&which.app, root.as_ref()) => {
+                let asked = agent.post(&format!("/api/v1/apps/{}/{verb}", which.app), body, output).await;
+                // From here on nobody but the agent knows what has been done.
+                let code = asked.map_err(|why| agent.broken_off(&why))?.show(output)?;
+                agent.note(" has done it");
+                return Ok(Some(code));
+            }
+            Ok(_) => agent.note(&format!(" does not look after `{}`: it is done here", which.app)),
+            Err(NoAnswer::Absent) => {}
+            Err(NoAnswer::Trouble(why)) => agent.note(&format!(" cannot be asked: {why}; it is done here")),
+        }
+        Ok(None)
+    })?
 }
 
 fn tell(app: &App, before: Option<&str>, suspended: Option<&str>, output: Output) -> Result<u8, Failure> {
     match output.format {
         Format::Text | Format::Markdown => output.text(&text::suspension(app, before, suspended))?,
-        Format::Json | Format::Yaml => output.document(&Suspension {
-            api_version: API_VERSION,
-            kind: "Suspension",
-            app: &app.name,
-            root: &app.root,
-            suspended,
-            before,
-            by_manifest: app.sync.suspend,
-        })?,
+        Format::Json | Format::Yaml => output.document(&Suspension::new(app, before, suspended))?,
     }
     Ok(0)
 }
 
 fn show(app: &App, reports: &[PassReport], output: Output) -> Result<(), Failure> {
     match (output.format, reports) {
-        (Format::Json | Format::Yaml, _) => output.document(&machine::passes(reports)),
+        (Format::Json | Format::Yaml, _) => output.document(&passes(reports)),
         (Format::Text | Format::Markdown, []) => output.text(&text::not_kept_out(app)),
         (Format::Text | Format::Markdown, _) => {
             output.text(&reports.iter().map(|one| report::report(app, one, output.width)).collect::<String>())
@@ -144,7 +154,7 @@ fn request(verb: &str, wait: std::time::Duration, ignore_windows: bool) -> Reque
 }
 
 /// Who is at the keyboard, for the history; a courtesy and no proof.
-fn person() -> String {
+pub(super) fn person() -> String {
     let named = ["SUDO_USER", "LOGNAME", "USER"].iter().filter_map(|name| std::env::var(name).ok());
     let number = || format!("user {}", rustix::process::getuid().as_raw());
     named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(number)

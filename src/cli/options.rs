@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use self::agent::Agent;
 use self::operate::{History, One, Resume, Retry, Rollback, Sudoers, Suspend};
+use crate::agent::web::PLACE;
 use crate::manifest::duration;
 
+pub mod agent;
 pub mod operate;
 
 /// Reconciles web applications on plain Linux hosts with their manifests
@@ -119,6 +122,9 @@ pub enum Verb {
     /// Bring this host to what the manifests say
     #[command(after_help = RECONCILE_HELP)]
     Reconcile(Reconcile),
+    /// Stay, and do it whenever something changes
+    #[command(after_help = agent::HELP)]
+    Agent(Agent),
     /// Show what differs, how that is known, and what would be done about it
     #[command(after_help = DIFF_HELP)]
     Diff(Selection),
@@ -192,6 +198,15 @@ pub struct Reconcile {
     /// Act now, whatever the Apps' windows (`sync.windows`) say
     #[arg(long)]
     pub ignore_windows: bool,
+    /// Ask the running agent for passes, wait for their end and print what came of them
+    #[arg(long, conflicts_with_all = ["dry_run", "paths"])]
+    pub request: bool,
+    /// With --request: do not wait
+    #[arg(long, requires = "request")]
+    pub no_wait: bool,
+    /// With --request: where the agent listens
+    #[arg(long, value_name = "PATH", env = "TRUEUP_SOCKET", hide_env_values = true, default_value = PLACE)]
+    pub socket: PathBuf,
 }
 
 /// Which manifests, and which Apps of them.
@@ -230,6 +245,7 @@ Examples:
   trueup reconcile                              all Apps
   trueup reconcile --app shop --wait 2m         one App, waiting for a pass that is under way
   trueup reconcile --dry-run --format markdown  a comment for a merge request
+  trueup reconcile --request --app shop         by the agent, at once
 
 Exit codes; of several Apps the worst wins, in the order 1, 3, 4, 2:
   0   converged; with --dry-run also: there is drift

@@ -24,4 +24,5 @@ mod yaml;
 
 pub use load::{Loaded, Source, load};
 pub use report::{LoadErrors, Mistake};
+pub use secrets::mask;
 pub use yaml::to_string;

@@ -9,7 +9,7 @@ pub mod faults;
 pub mod host;
 mod managers;
 mod policies;
-mod populate;
+pub mod populate;
 pub mod random;
 mod releases;
 pub mod schedules;

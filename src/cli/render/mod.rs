@@ -8,7 +8,6 @@ pub mod doctor;
 pub mod evidence;
 pub mod health;
 pub mod history;
-pub mod machine;
 pub mod markdown;
 pub mod operate;
 pub mod plan;

@@ -1,0 +1,108 @@
+//! What is asked of the loop from outside.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::names::{AppName, ReleaseId};
+use crate::model::report::PassReport;
+use crate::model::wake::Wake;
+use crate::ports::HostError;
+
+/// Something that the loop is to do.
+#[derive(Debug)]
+pub enum Order {
+    /// Make a pass.
+    Wake {
+        /// Over this App; none: look for manifests first, then whatever follows from that.
+        app: Option<AppName>,
+        /// Why.
+        wake: Wake,
+    },
+    /// Read everything again.
+    Reload,
+    /// Do what a person asks for.
+    Operate {
+        /// Over this App.
+        app: AppName,
+        /// What.
+        what: Operation,
+        /// What came of it.
+        reply: oneshot::Sender<Result<Operated, HostError>>,
+    },
+}
+
+/// What a person may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Take the desired release back.
+    Rollback {
+        /// To this one; none: the last proven one.
+        to: Option<ReleaseId>,
+        /// Why.
+        reason: Option<String>,
+        /// Who.
+        by: String,
+    },
+    /// Try the desired release again.
+    Retry {
+        /// Who.
+        by: String,
+    },
+    /// Leave the App alone.
+    Suspend {
+        /// Why.
+        reason: Option<String>,
+        /// Who.
+        by: String,
+    },
+    /// Act on it again.
+    Resume {
+        /// Who.
+        by: String,
+    },
+}
+
+impl Operation {
+    /// Who asks for it.
+    #[must_use]
+    pub fn by(&self) -> &str {
+        match self {
+            Self::Rollback { by, .. } | Self::Retry { by } | Self::Suspend { by, .. } | Self::Resume { by } => by,
+        }
+    }
+
+    /// What the command line calls it.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Rollback { .. } => "rollback",
+            Self::Retry { .. } => "retry",
+            Self::Suspend { .. } => "suspend",
+            Self::Resume { .. } => "resume",
+        }
+    }
+
+    /// It is a pass, and not only a note for the next one.
+    #[must_use]
+    pub fn makes_a_pass(&self) -> bool {
+        matches!(self, Self::Rollback { .. } | Self::Retry { .. })
+    }
+}
+
+/// What came of an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operated {
+    /// A pass was made.
+    Passed(Box<PassReport>),
+    /// There was nothing to try again.
+    NotKeptOut,
+    /// The App is left alone, or is no longer.
+    Suspension {
+        /// Why it was left alone before; none: it was not.
+        before: Option<String>,
+        /// Why it is now; none: it is not.
+        now: Option<String>,
+    },
+}
+
+/// The way to the loop. It is bounded: whoever finds it full says so and does not wait.
+pub type Orders = mpsc::Sender<Order>;
