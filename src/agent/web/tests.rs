@@ -32,6 +32,7 @@ use crate::model::report::{Mode, Outcome, PassReport, Tried};
 use crate::model::wake::Wake;
 use crate::ports::{HostError, HostErrorKind};
 
+mod doors;
 mod metrics;
 mod webhooks;
 
