@@ -187,6 +187,14 @@ pub struct Reconcile {
     /// How long to wait for another pass over the same root to end; 0s: not at all
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
     pub wait: Duration,
+    /// Who does it
+    #[command(flatten)]
+    pub by: ByAgent,
+}
+
+/// Passes by the agent.
+#[derive(Debug, Args)]
+pub struct ByAgent {
     /// Ask the running agent for passes, wait for their end and print what came of them
     #[arg(long, conflicts_with_all = ["dry_run", "paths"])]
     pub request: bool,

@@ -345,14 +345,14 @@ async fn refusals_name_what_is_wrong_and_the_way_out() {
         (Method::POST, "/webhooks/gitlab", 404),
         (Method::POST, "/api/v1/apps/shpo/retry", 404),
     ];
-    let mut told = String::new();
+    let mut told = Vec::new();
     for (method, path, code) in rows {
         let request = Request::builder().method(&method).uri(path).body(Body::empty()).unwrap();
         let reply = stage.send(LOCAL, request).await;
         assert_eq!(reply.status.as_u16(), code, "{method} {path}: {}", reply.body);
-        told.push_str(&format!("{method} {path}\n{}", reply.body));
+        told.push(format!("{method} {path}\n{}", reply.body));
     }
-    picture("refusals", &told);
+    picture("refusals", &told.concat());
 }
 
 #[tokio::test]
@@ -426,11 +426,12 @@ async fn bodies_are_bounded_and_checked_before_anything_is_ordered() {
 
 #[tokio::test]
 async fn what_a_person_asks_for_is_ordered_in_their_name_and_its_end_is_told() {
+    type Row<'a> = (&'a str, &'a str, Operation, Result<Operated, HostError>, u16, Option<&'a str>, &'a str);
+
     let mut stage = Stage::looked();
     let loaded = manifests();
     let rolled_back = || report(&loaded[0], well(), well(), Outcome::RolledBack);
     let person = "anna as root".to_owned();
-    type Row<'a> = (&'a str, &'a str, Operation, Result<Operated, HostError>, u16, Option<&'a str>, &'a str);
     let refused = || HostError::new(HostErrorKind::Other, "there is no release to go back to").with_help("commit one");
     let rows: Vec<Row<'_>> = vec![
         (
@@ -488,7 +489,7 @@ async fn what_a_person_asks_for_is_ordered_in_their_name_and_its_end_is_told() {
             "shop Some(\"a move\") None\n",
         ),
     ];
-    let mut told = String::new();
+    let mut told = Vec::new();
     for (verb, body, expected, outcome, status, code, text) in rows {
         for accept in ["text/plain", "application/json"] {
             let request = Request::post(format!("/api/v1/apps/shop/{verb}?width=80"))
@@ -508,11 +509,11 @@ async fn what_a_person_asks_for_is_ordered_in_their_name_and_its_end_is_told() {
             if accept == "text/plain" {
                 assert!(reply.body.contains(text), "{verb}: {}", reply.body);
             } else {
-                told.push_str(&format!("{verb} {body}\n{}", reply.body));
+                told.push(format!("{verb} {body}\n{}", reply.body));
             }
         }
     }
-    picture("operations", &told);
+    picture("operations", &told.concat());
 }
 
 #[tokio::test]
@@ -613,10 +614,10 @@ async fn the_places_of_those_who_wait_are_bounded() {
     }
 }
 
-pub(super) fn secret(text: &str) -> Option<secrecy::SecretString> {
-    Some(text.to_owned().into())
+fn secret(text: &str) -> secrecy::SecretString {
+    text.to_owned().into()
 }
 
-pub(super) fn watched() -> Watched {
+fn watched() -> Watched {
     Watched { repository: Some("https://forge.example/ops/manifests.git".to_owned()), branch: Some("main".to_owned()) }
 }

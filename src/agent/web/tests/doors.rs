@@ -155,7 +155,8 @@ async fn what_is_too_large_is_refused_before_it_is_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_pieces_of_garbage_change_nothing() {
-    let webhooks = Webhooks { gitlab: secret("a"), github: secret("b"), gitea: secret("c"), watched: watched() };
+    let webhooks =
+        Webhooks { gitlab: Some(secret("a")), github: Some(secret("b")), gitea: Some(secret("c")), watched: watched() };
     let mut open = Open::new(Stage::set(webhooks), Limits { head: Duration::from_secs(2), ..Limits::default() });
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     assert!(talk(open.tcp().await, &get("/healthz")).await.ends_with("ok\n"));
