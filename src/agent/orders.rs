@@ -61,6 +61,33 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// Who asks for it.
+    #[must_use]
+    pub fn by(&self) -> &str {
+        match self {
+            Self::Rollback { by, .. } | Self::Retry { by } | Self::Suspend { by, .. } | Self::Resume { by } => by,
+        }
+    }
+
+    /// What the command line calls it.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Rollback { .. } => "rollback",
+            Self::Retry { .. } => "retry",
+            Self::Suspend { .. } => "suspend",
+            Self::Resume { .. } => "resume",
+        }
+    }
+
+    /// It is a pass, and not only a note for the next one.
+    #[must_use]
+    pub fn makes_a_pass(&self) -> bool {
+        matches!(self, Self::Rollback { .. } | Self::Retry { .. })
+    }
+}
+
 /// What came of an operation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operated {

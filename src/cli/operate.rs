@@ -35,7 +35,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
         return Ok(code);
     }
     let app = one(&options.one.app, &options.one.paths)?.app;
-    let reason = options.reason.clone().unwrap_or_else(|| format!("no reason was given by {}", person()));
+    let reason = operate::reason_to_take_back(options.reason.as_deref(), &person());
     let how = TakeBack { to: options.to.clone(), reason };
     let request = request("rollback", options.wait.wait);
     let listener = listener(global);
@@ -78,9 +78,7 @@ pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
         return Ok(code);
     }
     let app = one(&options.one.app, &options.one.paths)?.app;
-    let reason = options.reason.as_deref().unwrap_or("by hand");
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
-    let reason = format!("{reason} ({}, since {now})", person());
+    let reason = operate::reason_to_suspend(options.reason.as_deref(), &person(), jiff::Timestamp::now());
     let wait = options.wait.wait;
     let before = on_this_host("trueup suspend", None, async |host| {
         operate::suspend(host, &app, Some(reason.clone()), wait).await

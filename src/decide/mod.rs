@@ -14,6 +14,7 @@ pub mod gate;
 pub mod health;
 pub mod history;
 pub mod inventory;
+pub mod leaving;
 pub mod making;
 pub mod operate;
 pub mod plan;

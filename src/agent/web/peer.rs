@@ -7,7 +7,8 @@ use nix::unistd::geteuid;
 
 use super::answer::Refusal;
 use super::listen::Reach;
-use crate::host::users::User;
+use crate::host::users::{self, User};
+use crate::ports::HostError;
 
 /// For whom root asks; believed of nobody else.
 pub const PERSON: &str = "trueup-person";
@@ -31,6 +32,14 @@ pub struct Operators {
 }
 
 impl Operators {
+    /// The members of this group, by its name.
+    ///
+    /// # Errors
+    /// There is no such group.
+    pub fn named(group: Option<&str>) -> Result<Self, HostError> {
+        Ok(Self { group: group.map(users::group).transpose()? })
+    }
+
     /// The name for the history of somebody who may change things.
     pub(super) async fn admit(self, peer: Peer, headers: &HeaderMap) -> Result<String, Refusal> {
         let Peer::Local { uid, gid } = peer else {
