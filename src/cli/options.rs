@@ -198,6 +198,14 @@ pub struct Reconcile {
     /// Act now, whatever the Apps' windows (`sync.windows`) say
     #[arg(long)]
     pub ignore_windows: bool,
+    /// Who does it
+    #[command(flatten)]
+    pub by: ByAgent,
+}
+
+/// Passes by the agent.
+#[derive(Debug, Args)]
+pub struct ByAgent {
     /// Ask the running agent for passes, wait for their end and print what came of them
     #[arg(long, conflicts_with_all = ["dry_run", "paths"])]
     pub request: bool,

@@ -27,7 +27,7 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
         let complaint = Complaint::new("`--format markdown` shows what would be done, not what was done");
         return Err(Failure::Usage(complaint.help("add `--dry-run`, or choose text, json or yaml")));
     }
-    if options.request {
+    if options.by.request {
         return request(options, output);
     }
     let loaded = select(&options.selection)?;
@@ -44,10 +44,10 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
 
 /// Has the agent make passes.
 fn request(options: &Reconcile, output: Output) -> Result<u8, Failure> {
-    let agent = AgentClient::new(&options.socket, person());
+    let agent = AgentClient::new(&options.by.socket, person());
     let apps = &options.selection.apps;
     let body = if apps.is_empty() { json!({}) } else { json!({"apps": apps}) };
-    let path = format!("/api/v1/reconcile?wait={}", !options.no_wait);
+    let path = format!("/api/v1/reconcile?wait={}", !options.by.no_wait);
     let answer = waiting(agent.post(&path, &body, output))?.map_err(|why| agent.missing(&why))?;
     answer.show(output)
 }

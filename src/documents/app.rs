@@ -38,12 +38,11 @@ pub fn document<'a>(one: &'a Loaded, status: &'a AppStatus) -> AppDocument<'a> {
 /// When the spec has no JSON form.
 pub fn status(one: &Loaded, report: &PassReport) -> Result<AppStatus, serde_json::Error> {
     let generation = decide::generation(&one.document.spec)?;
-    Ok(match &report.after {
-        Some(observed) => decide::status_of(&one.app, generation, observed, &report.remaining, report.withheld.clone()),
-        None => {
-            let why: Vec<&str> = report.problems.iter().map(|problem| problem.message.as_str()).collect();
-            decide::unobserved(&one.app, generation, &why.join("; "))
-        }
+    Ok(if let Some(observed) = &report.after {
+        decide::status_of(&one.app, generation, observed, &report.remaining, report.withheld.clone())
+    } else {
+        let why: Vec<&str> = report.problems.iter().map(|problem| problem.message.as_str()).collect();
+        decide::unobserved(&one.app, generation, &why.join("; "))
     })
 }
 

@@ -1,6 +1,6 @@
 //! Metrics: what was counted since the agent began, and what is now.
 //!
-//! The crate writes OpenMetrics; whoever does not ask for that gets Prometheus' own text format, which names counters
+//! The crate writes `OpenMetrics`; whoever does not ask for that gets Prometheus' own text format, which names counters
 //! in full and knows neither units nor an end.
 
 use std::fmt::Write;
@@ -37,7 +37,7 @@ pub(super) async fn metrics(State(room): State<Room>, headers: HeaderMap) -> Res
     Ok(if wants_open { answer(OPEN, open) } else { answer(PLAIN, plain(&open)) })
 }
 
-/// Both as one text in OpenMetrics.
+/// Both as one text in `OpenMetrics`.
 fn encoded(tally: &Tally, now: &Registry) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     encode_registry(&mut text, tally.registry())?;

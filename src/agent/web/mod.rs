@@ -25,9 +25,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::header::HOST;
+use axum::http::header::{CONTENT_LENGTH, HOST};
 use axum::http::{Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::{Semaphore, watch};
@@ -134,9 +134,12 @@ fn router(web: Web, stop: watch::Receiver<bool>) -> Router {
         .route("/api/v1/apps/{name}/suspend", post(operate::suspend))
         .route("/api/v1/apps/{name}/resume", post(operate::resume))
         .layer(DefaultBodyLimit::max(BODY))
+        .route_layer(from_fn(|request, next| bounded(BODY, request, next)))
         .route_layer(from_fn_with_state(room.clone(), guard));
-    let webhooks =
-        Router::new().route("/webhooks/{forge}", post(webhooks::arrived)).layer(DefaultBodyLimit::max(WEBHOOK_BODY));
+    let webhooks = Router::new()
+        .route("/webhooks/{forge}", post(webhooks::arrived))
+        .layer(DefaultBodyLimit::max(WEBHOOK_BODY))
+        .route_layer(from_fn(|request, next| bounded(WEBHOOK_BODY, request, next)));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -202,6 +205,16 @@ async fn guard(State(room): State<Room>, request: Request, next: Next) -> Respon
             Refusal::new(StatusCode::MISDIRECTED_REQUEST, message).help(help).into_response()
         }
     }
+}
+
+/// Refuses a body that says that it is too large before any of it is read; what says nothing is cut off later.
+async fn bounded(limit: usize, request: Request, next: Next) -> Response {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limit as u64) {
+        let message = format!("a body may have {limit} bytes here");
+        return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message).into_response();
+    }
+    next.run(request).await
 }
 
 async fn count(State(room): State<Room>, request: Request, next: Next) -> Response {

@@ -1,5 +1,6 @@
 //! What changes things: through the unix socket, by the peer's credentials, and always by an order to the loop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -11,13 +12,13 @@ use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::Room;
 use super::answer::{EXIT_CODE, Form, Refusal, answer, document};
 use super::api::find;
-use super::connection::Hold;
+use super::connection::{Held, Hold};
 use super::peer::Peer;
 use crate::agent::board::{AppView, Made};
 use crate::agent::orders::{Operated, Operation, Order};
@@ -177,7 +178,7 @@ async fn request(room: &Room, caller: &Caller, apps: Vec<AppView>) -> Result<Res
         Refusal::new(StatusCode::GONE, "an App has disappeared from the manifests before its pass was made")
     })?;
     let reports: Vec<(&App, &PassReport)> =
-        made.iter().map(|made: &std::sync::Arc<Made>| (&made.loaded.app, &made.report)).collect();
+        made.iter().map(|made: &Arc<Made>| (&made.loaded.app, &made.report)).collect();
     let code = worst(reports.iter().map(|(_, report)| report.exit_code(false)));
     let response = if caller.form == Form::Text {
         let texts = reports.iter().map(|(app, report)| (room.web.texts.pass)(app, report, caller.width));
@@ -312,14 +313,12 @@ fn still_there(one: &AppView) -> Result<(), Refusal> {
 }
 
 /// A place among those whose answers are held back, and the connection's leave to live on.
-fn hold(room: &Room, caller: &Caller) -> Result<(tokio::sync::OwnedSemaphorePermit, super::connection::Held), Refusal> {
-    match std::sync::Arc::clone(&room.held).try_acquire_owned() {
-        Ok(place) => Ok((place, caller.hold.hold())),
-        Err(_) => {
-            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many wait for the agent already");
-            Err(refusal.help("ask without waiting: `wait=false`, or `--no-wait`").again(5))
-        }
-    }
+fn hold(room: &Room, caller: &Caller) -> Result<(OwnedSemaphorePermit, Held), Refusal> {
+    let Ok(place) = Arc::clone(&room.held).try_acquire_owned() else {
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many wait for the agent already");
+        return Err(refusal.help("ask without waiting: `wait=false`, or `--no-wait`").again(5));
+    };
+    Ok((place, caller.hold.hold()))
 }
 
 fn with_code(mut response: Response, code: u8) -> Response {

@@ -43,6 +43,12 @@ impl Socket {
             let message = format!("{}: it names no file", doing());
             return Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("name a file with `--socket`"));
         };
+        // Where a client could not follow, a socket is of no use.
+        let too_long = |error: std::io::Error| {
+            HostError::io(doing(), &error)
+                .with_help("name a shorter path with `--socket`: a socket's has 107 bytes at most")
+        };
+        std::os::unix::net::SocketAddr::from_pathname(path).map_err(too_long)?;
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o755).create(directory).map_err(failed)?;
         let mut beside = name.to_owned();
@@ -61,7 +67,7 @@ impl Socket {
         let room = tempfile::Builder::new().prefix(".").tempdir_in(directory).map_err(failed)?;
         let new = room.path().join("s");
         let listener = UnixListener::bind(&new).map_err(|error| match error.kind() {
-            ErrorKind::InvalidInput => HostError::io(doing(), &error).with_help("name a shorter path with `--socket`"),
+            ErrorKind::InvalidInput => too_long(error),
             _ => failed(error),
         })?;
         if let Some(group) = group {

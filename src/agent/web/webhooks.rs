@@ -142,7 +142,9 @@ fn pushed(room: &Room, forge: Forge, headers: &HeaderMap, body: &[u8]) -> (&'sta
     match room.web.orders.try_send(Order::Wake { app: None, wake }) {
         Ok(()) => {
             // Only now: what the loop was not told of may come again.
-            name.into_iter().for_each(|name| seen.remember(name));
+            if let Some(name) = name {
+                seen.remember(name);
+            }
             ("accepted", told(StatusCode::ACCEPTED, "accepted", "manifests are looked for"))
         }
         Err(TrySendError::Full(_)) => {

@@ -1,0 +1,151 @@
+//! The agent on a real host, asked by several users: by the verbs, and by curl.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail on the spot")]
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use support::fixtures::Site;
+use support::passes::Manifest;
+use support::{Background, Host, require_host};
+
+const SOCKET: &str = "/run/trueup/agent.sock";
+const API: &str = "http://localhost/api/v1";
+/// No wait in here is meant to be this long.
+const GENEROUS: Duration = Duration::from_secs(60);
+
+/// An App `app` with one worker, whose manifest is where the agent looks.
+fn manifest<'host>(host: &'host Host, site: &Site<'_>, release: &str) -> Manifest<'host> {
+    let manager = r#"manager: {builtin: {run: [php, artisan, "queue:work"]}}"#;
+    let manifest = Manifest::new(host, "app", site, release).workers("default", 1, manager);
+    manifest.write();
+    manifest
+}
+
+fn ready(host: &Host) -> bool {
+    host.run(&["curl", "-sf", "--unix-socket", SOCKET, "http://localhost/readyz"]).success()
+}
+
+fn agent<'host>(host: &'host Host, arguments: &[&str]) -> Background<'host> {
+    let agent = host.spawn(&[&["trueup", "agent"], arguments].concat());
+    host.wait_until("the agent", GENEROUS, || ready(host));
+    agent
+}
+
+fn get(host: &Host, path: &str) -> Value {
+    let answer = host.run(&["curl", "-s", "--unix-socket", SOCKET, &format!("{API}{path}")]);
+    serde_json::from_str(answer.ok()).unwrap_or_else(|_| panic!("no document: {answer}"))
+}
+
+/// Without what two looks at the same host never agree on to the nanosecond.
+fn timeless(app: &mut Value) -> Value {
+    app["status"]["observedAt"] = Value::Null;
+    for group in app["status"]["workers"].as_array_mut().unwrap() {
+        for member in group["members"].as_array_mut().unwrap() {
+            member["started"] = Value::Null;
+        }
+    }
+    app.take()
+}
+
+#[test]
+fn what_a_person_asks_for_is_done_by_the_agent_and_stands_in_the_history() {
+    let host = require_host!("agent-socket", []);
+    let site = Site::new(&host, "/srv/app").release("r1").release("r2").current("r1");
+    manifest(&host, &site, "r1");
+    let mut agent = agent(&host, &["--listen", "127.0.0.1:9180"]);
+    let pass = host.run(&["trueup", "reconcile", "--request", "--app", "app", "--format", "json"]);
+    let told: Value = serde_json::from_str(pass.ok()).unwrap();
+    assert_eq!(
+        (&told["kind"], &told["items"][0]["outcome"]),
+        (&"PassReportList".into(), &"converged".into()),
+        "{pass}"
+    );
+    assert!(host.run(&["trueup", "reconcile", "--request"]).ok().starts_with("app  r1  converged"));
+
+    // As `status` sees it.
+    host.wait_until("the agent to rest and to tell what status sees", GENEROUS, || {
+        let seen = host.run(&["trueup", "status", "--format", "json"]);
+        let mut seen: Value = serde_json::from_str(seen.ok()).unwrap();
+        timeless(&mut seen["items"][0]) == timeless(&mut get(&host, "/apps/app"))
+    });
+
+    let suspended = host.run(&["trueup", "suspend", "app", "--reason", "a move"]);
+    assert!(
+        suspended.ok().contains("a move")
+            && suspended.stderr.contains("the agent at `/run/trueup/agent.sock` has done it")
+    );
+    let history = host.run(&["trueup", "history", "app"]);
+    assert!(history.ok().contains("a move"), "{history}");
+    assert!(get(&host, "/apps/app")["status"]["suspended"].as_str().unwrap().contains("a move"));
+    let resumed = host.run(&["trueup", "resume", "app"]);
+    assert!(resumed.ok().contains("resumed"), "{resumed}");
+
+    // A second release, and back again.
+    manifest(&host, &site, "r2");
+    host.wait_until("r2", GENEROUS, || site.current_release().as_deref() == Some("r2"));
+    host.run(&["trueup", "reconcile", "--request"]).ok();
+    let back = host.run(&["trueup", "rollback", "app", "--reason", "slow"]);
+    assert!(back.ok().contains("rolled back"), "{back}");
+    assert_eq!(site.current_release().as_deref(), Some("r1"));
+    let again = host.run(&["trueup", "retry", "app"]);
+    assert!(again.ok().contains("converged"), "{again}");
+    assert_eq!(site.current_release().as_deref(), Some("r2"));
+    let refused = host.run(&["trueup", "rollback", "app", "--to", "r9"]);
+    assert!(refused.code == 1 && refused.stderr.contains("cannot go back to `r9`"), "{refused}");
+    assert!(refused.stderr.contains("help: "), "{refused}");
+
+    // Where there is none of that name, and where the root is another one, it is done here.
+    let other = host.run(&["trueup", "suspend", "ap"]);
+    assert!(other.code == 1 && other.stderr.contains("does not look after `ap`"), "{other}");
+    let own = host.run(&["trueup", "suspend", "app", "--no-agent"]);
+    assert!(own.success() && !own.stderr.contains("the agent"), "{own}");
+
+    // The port reads, and no more.
+    let ask = |method: &str, path: &str| {
+        let url = format!("http://127.0.0.1:9180{path}");
+        host.run(&["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", method, &url]).ok().to_owned()
+    };
+    assert_eq!(ask("GET", "/api/v1/apps/app"), "200");
+    assert_eq!(ask("GET", "/metrics"), "200");
+    assert_eq!(ask("POST", "/api/v1/apps/app/reconcile"), "403");
+    agent.signal("TERM");
+    assert_eq!(agent.wait(GENEROUS).code, 0);
+    assert!(!host.run(&["test", "-e", SOCKET]).success(), "its socket goes with it");
+    let without = host.run(&["trueup", "reconcile", "--request"]);
+    assert!(without.code == 1 && without.stderr.contains("no agent listens"), "{without}");
+}
+
+#[test]
+fn the_socket_is_for_root_and_operators_and_a_stale_one_is_replaced() {
+    let host = require_host!("agent-users", []);
+    for user in ["olga", "hans"] {
+        host.add_user(user);
+    }
+    host.sh("groupadd operators; usermod --append --groups operators olga").ok();
+    let site = Site::new(&host, "/srv/app").release("r1").current("r1");
+    manifest(&host, &site, "r1");
+    let first = agent(&host, &["--operator-group", "operators"]);
+    assert_eq!(host.run(&["stat", "-c", "%a %U %G", SOCKET]).ok(), "660 root operators");
+    let second = host.run(&["trueup", "agent", "--state-dir", "/tmp/another"]);
+    assert!(second.code == 1 && second.stderr.contains("another agent"), "{second}");
+    assert!(ready(&host), "the first one is unhurt");
+
+    // Killed, it leaves its socket behind.
+    drop(first);
+    assert!(host.run(&["test", "-S", SOCKET]).success() && !ready(&host));
+    let _again = agent(&host, &["--operator-group", "operators"]);
+
+    let by_olga = host.run_as("olga", &["trueup", "suspend", "app", "--reason", "a party"]);
+    assert!(by_olga.success() && by_olga.stderr.contains("has done it"), "{by_olga}");
+    let history = host.run(&["trueup", "history", "app"]);
+    assert!(history.ok().contains("a party") && history.ok().contains("olga"), "{history}");
+    let by_hans = host.run_as("hans", &["trueup", "reconcile", "--request"]);
+    assert!(by_hans.code == 1 && by_hans.stderr.contains("use sudo"), "{by_hans}");
+    // Not even if the file's rights were changed by hand.
+    host.run(&["chmod", "666", SOCKET]).ok();
+    let by_hans = host.run_as("hans", &["trueup", "reconcile", "--request"]);
+    assert!(by_hans.code == 1 && by_hans.stderr.contains("`hans` may not change anything here"), "{by_hans}");
+}
