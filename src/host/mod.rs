@@ -3,9 +3,10 @@
 //! Nothing in here knows releases or managers. [`proc`] reads, [`signal`] ends processes,
 //! [`spawn`] starts them through a shim of our own, [`command`] runs one of an App's commands,
 //! [`steps`] those of one stage of a release, [`kept`] reads a file of `ROOT/.trueup`, [`users`] says whom all that
-//! belongs to, [`https`] is what all HTTPS clients need.
+//! belongs to, [`https`] is what all HTTPS clients need, [`git`] runs the command line of git.
 
 pub mod command;
+pub mod git;
 pub mod https;
 pub mod kept;
 pub mod log;
