@@ -4,6 +4,7 @@
 //! the host, computes the drift, and takes the fewest convergent actions that close it.
 //! The layers are described in `ARCHITECTURE.md`; arrows between them only point down.
 
+pub mod agent;
 pub mod cli;
 pub mod decide;
 pub mod engine;

@@ -12,7 +12,7 @@ pub mod kept;
 pub mod log;
 mod mask;
 pub mod proc;
-mod secret;
+pub mod secret;
 pub mod signal;
 pub mod spawn;
 pub mod steps;

@@ -6,6 +6,7 @@
 //! [`action`] the plan that closes them, [`record`] what is kept on disk.
 
 pub mod action;
+pub mod agent;
 pub mod app;
 pub mod drift;
 pub mod health;
@@ -20,3 +21,4 @@ pub mod release;
 pub mod report;
 pub mod service;
 pub mod status;
+pub mod telling;

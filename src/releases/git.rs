@@ -8,12 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, Mode};
+use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use super::blocking;
 use super::place::{DIRECTORY, Place, discard, own_directory};
-use crate::host::git::{FETCH, Git, INDEX, LIMIT, Remote, words};
+use crate::host::git::leftovers::clean;
+use crate::host::git::{FETCH, Git, LIMIT, Remote, words};
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::model::release::{Revision, public};
@@ -132,37 +133,6 @@ async fn sweep(place: &Arc<Place>) -> Result<(), HostError> {
         })
     })
     .await?
-}
-
-/// Removes what commands that were killed have left in the mirror. The root's lock is held, so none of it is in use.
-fn clean(mirror: &OwnedFd) -> rustix::io::Result<()> {
-    let is_lock = |name: &str| name.strip_suffix(".lock").is_some() || name.starts_with(INDEX);
-    let is_half = |name: &str| name.starts_with("tmp_");
-    clean_one(mirror, &[], is_lock)?;
-    clean_one(mirror, &["refs", "trueup"], is_lock)?;
-    clean_one(mirror, &["objects"], is_half)?;
-    clean_one(mirror, &["objects", "pack"], is_half)
-}
-
-fn clean_one(mirror: &OwnedFd, below: &[&str], leftover: impl Fn(&str) -> bool) -> rustix::io::Result<()> {
-    let mut directory = mirror.try_clone().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    for name in below {
-        directory = match rustix::fs::openat(&directory, *name, DIRECTORY, Mode::empty()) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-    }
-    for entry in Dir::read_from(&directory)? {
-        let entry = entry?;
-        if !entry.file_type().is_dir() && entry.file_name().to_str().is_ok_and(&leftover) {
-            match rustix::fs::unlinkat(&directory, entry.file_name(), AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Asks the remote what a ref leads to.

@@ -3,6 +3,7 @@
 //! It asks nobody, runs no hooks, and ends within a limit. In: a bare repository, the mirror. [`words`] reads what
 //! git says.
 
+pub mod leftovers;
 pub mod words;
 
 use std::collections::BTreeMap;
