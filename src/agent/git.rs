@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::store::Store;
-use self::trust::Follows;
-use super::source::{Found, Refusal, Revision, Source, SourceProblem, Wakes, short};
+use self::trust::{Follows, Trouble, rewritten, short, unreachable};
+use super::source::{Found, Revision, Source, SourceProblem, SourceProblemKind, Wakes};
 use crate::host::git::{FETCH, Git, Remote, words};
 use crate::host::spawn::Shim;
 use crate::host::users::User;
@@ -53,8 +53,8 @@ pub struct GitSource {
     store: Store,
     /// What was found last, and is in force.
     in_force: Option<(Revision, Vec<Loaded>)>,
-    /// The commit that was found last and cannot come into force, and why.
-    kept_out: Option<(String, SourceProblem)>,
+    /// Why the commit that was found last cannot come into force, where only another commit can.
+    kept_out: Option<SourceProblem>,
     /// How often in a row the remote could not be asked.
     failures: u32,
 }
@@ -104,13 +104,14 @@ impl GitSource {
         match found {
             Ok(()) => self.kept_out = None,
             Err(problem) => {
-                self.kept_out = problem.revision().map(|revision| (revision.commit.clone(), problem.clone()));
+                // Whether it is signed by an allowed key can change without it.
+                let lasting = self.options.allowed_signers.is_none() || problem.kind == SourceProblemKind::Wrong;
+                self.kept_out = (lasting && problem.revision.is_some()).then(|| problem.clone());
                 return Err(problem);
             }
         }
-        self.found().ok_or_else(|| {
-            SourceProblem::Unreachable(HostError::new(HostErrorKind::Other, "nothing of the branch is in force"))
-        })
+        self.found()
+            .ok_or_else(|| unreachable(HostError::new(HostErrorKind::Other, "nothing of the branch is in force")))
     }
 
     fn found(&self) -> Option<Found> {
@@ -119,40 +120,60 @@ impl GitSource {
     }
 
     /// Brings the branch's last commit, which is trusted, and writes its files; none where it is in force already.
+    /// A mirror that is damaged is made anew.
     async fn bring(&self) -> Result<Option<Revision>, SourceProblem> {
-        let unreachable = SourceProblem::Unreachable;
         self.check().map_err(unreachable)?;
         let store = self.store.clone();
         let lock = blocking(move || store.prepare()).await.and_then(|made| made).map_err(unreachable)?;
         let git = self.git(Some(lock)).await.map_err(unreachable)?;
-        let tip = self.tip(&git).await.map_err(unreachable)?;
+        let mut fresh = self.store.is_fresh();
+        loop {
+            let error = match self.bring_with(&git, fresh).await {
+                Err(Trouble::Host(error)) if error.kind == HostErrorKind::Other && !fresh => error,
+                ended => return ended.map_err(SourceProblem::from),
+            };
+            if !git.is_damaged(&error).await.map_err(unreachable)? {
+                return Err(unreachable(error));
+            }
+            tracing::warn!(mirror = %git.mirror.display(), %error, "the mirror is damaged and is fetched anew");
+            self.store.renew_mirror().map_err(unreachable)?;
+            fresh = true;
+        }
+    }
+
+    async fn bring_with(&self, git: &Git<'_>, fresh: bool) -> Result<Option<Revision>, Trouble> {
+        let tip = self.tip(git).await?;
         if self.in_force.as_ref().is_some_and(|(revision, _)| revision.commit == tip) {
             return Ok(None);
         }
-        match &self.kept_out {
-            // Whether it is signed by an allowed key can change without it.
-            Some((_, SourceProblem::Refused { why: Refusal::Unsigned { .. }, .. })) | None => {}
-            Some((commit, problem)) if *commit == tip => return Err(problem.clone()),
-            Some(_) => {}
+        let kept_out = self.kept_out.as_ref();
+        if let Some(problem) = kept_out.filter(|it| it.revision.as_ref().is_some_and(|found| found.commit == tip)) {
+            return Err(problem.clone().into());
         }
-        let commit = self.obtain(&git, &tip).await.map_err(unreachable)?;
-        let revision = self.judge(&git, &commit).await?;
-        let fresh = self.store.fresh_tree(&commit).map_err(unreachable)?;
-        git.check_out(&commit, &fresh).await.map_err(unreachable)?;
+        if fresh {
+            git.initialise(&tip).await?;
+        }
+        self.fetch(git, FIRST).await?;
+        let commit = git.commit(FETCHED).await?.ok_or_else(|| {
+            let message = format!("`{}` of `{}` leads to no commit", self.branch(), public(&self.options.url));
+            HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}"))
+        })?;
+        let revision = self.judge(git, &commit).await?;
+        let tree = self.store.fresh_tree(&commit)?;
+        git.check_out(&commit, &tree).await?;
         let store = self.store.clone();
-        blocking(move || store.keep_tree(&commit)).await.and_then(|kept| kept).map_err(unreachable)?;
+        blocking(move || store.keep_tree(&commit)).await??;
         Ok(Some(revision))
     }
 
     /// Loads the manifests of a commit whose files are there, and remembers it.
     async fn bring_into_force(&self, revision: Revision) -> Result<(Revision, Vec<Loaded>), SourceProblem> {
         let commit = revision.commit.clone();
-        let loaded = self.load(self.store.tree(&commit)).await.map_err(SourceProblem::Unreachable)?;
-        let apps =
-            loaded.map_err(|errors| SourceProblem::DoesNotLoad { revision: Some(revision.clone()), errors })?;
+        let loaded = self.load(self.store.tree(&commit)).await.map_err(unreachable)?;
+        let apps = loaded.map_err(|errors| wrong(revision.clone(), errors))?;
         let store = self.store.clone();
         let chosen = blocking(move || store.choose(&commit)).await.and_then(|chosen| chosen);
-        chosen.map_err(SourceProblem::Unreachable)?;
+        chosen.map_err(unreachable)?;
         self.keep_from_being_tidied(&revision.commit).await;
         Ok((revision, apps))
     }
@@ -183,32 +204,6 @@ impl GitSource {
         })
     }
 
-    /// Brings what the branch leads to into the mirror, which is made anew where it is damaged.
-    async fn obtain(&self, git: &Git<'_>, tip: &str) -> Result<String, HostError> {
-        let mut fresh = self.store.is_fresh();
-        loop {
-            if fresh {
-                git.initialise(tip).await?;
-            }
-            let fetched = async {
-                self.fetch(git, FIRST).await?;
-                let commit = git.commit(FETCHED).await?;
-                commit.ok_or_else(|| {
-                    let message = format!("`{}` of `{}` leads to no commit", self.branch(), public(&self.options.url));
-                    HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}"))
-                })
-            };
-            match fetched.await {
-                Err(error) if error.kind == HostErrorKind::Other && !fresh && git.is_damaged(&error).await? => {
-                    tracing::warn!(mirror = %git.mirror.display(), %error, "the mirror is damaged and is fetched anew");
-                    self.store.renew_mirror()?;
-                    fresh = true;
-                }
-                ended => return ended,
-            }
-        }
-    }
-
     /// Fetches so much of the branch's history.
     async fn fetch(&self, git: &Git<'_>, depth: u32) -> Result<(), HostError> {
         let (depth, refspec) = (format!("--depth={depth}"), format!("+{}:{FETCHED}", self.branch()));
@@ -223,24 +218,24 @@ impl GitSource {
     }
 
     /// Sees whether a commit may come into force.
-    async fn judge(&self, git: &Git<'_>, commit: &str) -> Result<Revision, SourceProblem> {
+    async fn judge(&self, git: &Git<'_>, commit: &str) -> Result<Revision, Trouble> {
         let revision = trust::revision(git, commit, self.options.allowed_signers.as_deref()).await?;
         let in_force = self.store.chosen().filter(|in_force| in_force != commit && !self.options.allow_force);
         let Some(before) = in_force else { return Ok(revision) };
         let mut deeper = DEPTHS.iter();
         loop {
-            let within = match trust::follows(git, &before, commit).await.map_err(SourceProblem::Unreachable)? {
+            let within = match trust::follows(git, &before, commit).await? {
                 Follows::Yes => return Ok(revision),
                 Follows::No => None,
                 Follows::Perhaps => match deeper.next() {
                     Some(depth) => {
-                        self.fetch(git, *depth).await.map_err(SourceProblem::Unreachable)?;
+                        self.fetch(git, *depth).await?;
                         continue;
                     }
                     None => DEPTHS.last().copied(),
                 },
             };
-            return Err(SourceProblem::Refused { revision, why: Refusal::Rewritten { in_force: before, within } });
+            return Err(rewritten(revision, &before, within).into());
         }
     }
 
@@ -262,11 +257,11 @@ impl GitSource {
 
     async fn remember(&self) -> Result<Option<(Revision, Vec<Loaded>)>, SourceProblem> {
         let Some(commit) = self.store.chosen() else { return Ok(None) };
-        let git = self.git(None).await.map_err(SourceProblem::Unreachable)?;
+        let git = self.git(None).await.map_err(unreachable)?;
         let revision = trust::revision(&git, &commit, self.options.allowed_signers.as_deref()).await?;
-        match self.load(self.store.tree(&commit)).await.map_err(SourceProblem::Unreachable)? {
+        match self.load(self.store.tree(&commit)).await.map_err(unreachable)? {
             Ok(apps) => Ok(Some((revision, apps))),
-            Err(errors) => Err(SourceProblem::DoesNotLoad { revision: Some(revision), errors }),
+            Err(errors) => Err(wrong(revision, errors)),
         }
     }
 }
@@ -283,7 +278,7 @@ impl Source for GitSource {
     async fn look(&mut self) -> Result<Found, SourceProblem> {
         let found = self.find().await;
         self.failures = match &found {
-            Err(SourceProblem::Unreachable(_)) => self.failures.saturating_add(1),
+            Err(problem) if problem.kind == SourceProblemKind::Unreachable => self.failures.saturating_add(1),
             _ => 0,
         };
         found
@@ -291,8 +286,16 @@ impl Source for GitSource {
 
     fn wakes(&self) -> Wakes {
         let poll = pause(self.options.poll, self.failures, RandomState::new().hash_one(self.failures));
-        Wakes { watch: Vec::new(), poll: Some(poll) }
+        Wakes { paths: Vec::new(), every: Some(poll) }
     }
+
+    fn is_whole(&self) -> bool {
+        true
+    }
+}
+
+fn wrong(revision: Revision, errors: LoadErrors) -> SourceProblem {
+    SourceProblem { revision: Some(revision), ..SourceProblem::from(errors) }
 }
 
 /// How long to wait before the next look: longer after each failure, and give or take a tenth by chance.

@@ -1,150 +1,218 @@
-//! Where manifests come from.
+//! Where manifests come from, and what there is at the moment.
+//!
+//! In: whatever a source looks at. Out: all that it holds ([`Found`]), or why that cannot be followed
+//! ([`SourceProblem`]); then what was found before stays in force. A source decides nothing: the loop does.
 
 use std::future::Future;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use rustix::fs::{CWD, Stat, statat};
 use serde::Serialize;
 
-use crate::manifest::{LoadErrors, Loaded};
-use crate::ports::HostError;
+use crate::manifest::{self, LoadErrors, Loaded, Mistake};
 
-/// The commit that manifests were read from.
+/// How often a directory is looked at although nobody said that it has changed.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// File systems tell the time of a change this coarsely at worst: what was written later than that before a look may have
+/// been written again since with the same time.
+const COARSE: Duration = Duration::from_secs(3);
+
+/// One state of the manifests that has a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Revision {
-    /// Its full name.
+    /// The commit, in full.
     pub commit: String,
-    /// The first line of its message.
+    /// First line of its message.
     pub subject: String,
     /// Who wrote it.
     pub author: String,
     /// When it was committed.
     pub at: Timestamp,
-    /// Who signed it, as far as that was checked.
+    /// Who signed it, where signatures are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,
 }
 
-/// What a source holds.
+/// All that a source holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// The commit; none for a directory.
+    /// The state's name; none where states have none.
     pub revision: Option<Revision>,
-    /// Its Apps.
+    /// Every App.
     pub apps: Vec<Loaded>,
 }
 
-/// Why what a source holds cannot come into force; what was in force stays.
-#[derive(Debug, Clone)]
-pub enum SourceProblem {
-    /// It cannot be read at all; another try may do.
-    Unreachable(HostError),
-    /// It is not trusted.
-    Refused {
-        /// The commit.
-        revision: Revision,
-        /// Why, and what to do.
-        why: Refusal,
-    },
-    /// Its manifests are wrong.
-    DoesNotLoad {
-        /// The commit; none for a directory.
-        revision: Option<Revision>,
-        /// All that is wrong, with its places.
-        errors: LoadErrors,
-    },
+/// Why what a source holds cannot be followed.
+#[derive(Debug, Clone, Serialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
+#[error("{message}")]
+pub struct SourceProblem {
+    /// What sort of problem.
+    pub kind: SourceProblemKind,
+    /// Which state has it, where it has a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    /// What happened and where, as a lower-case fragment.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Every mistake in the manifests, with file and line; empty for the other kinds.
+    pub mistakes: Vec<Mistake>,
 }
 
-/// Why a commit is not trusted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// It does not follow the commit in force.
-    Rewritten {
-        /// The commit in force.
-        in_force: String,
-        /// How many commits were looked at; none: all there are.
-        within: Option<u32>,
-    },
-    /// None of the allowed signers has signed it.
-    Unsigned {
-        /// What was found instead.
-        found: String,
-    },
+/// What sort of problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SourceProblemKind {
+    /// The source cannot be reached or read now; it may be later.
+    Unreachable,
+    /// The manifests are wrong.
+    Wrong,
+    /// The state is not to be trusted: unsigned, signed by a stranger, or history was rewritten.
+    Untrusted,
 }
 
-impl SourceProblem {
-    /// The commit that it is about, if it is about one.
-    pub fn revision(&self) -> Option<&Revision> {
-        match self {
-            Self::Unreachable(_) => None,
-            Self::Refused { revision, .. } => Some(revision),
-            Self::DoesNotLoad { revision, .. } => revision.as_ref(),
-        }
-    }
-
-    /// What to do, where it is not in the message.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            Self::Unreachable(error) => error.help.clone(),
-            Self::Refused { why: Refusal::Rewritten { .. }, .. } => {
-                Some("push a commit that follows the one in force, or run the agent with `--allow-force` once".to_owned())
-            }
-            Self::Refused { why: Refusal::Unsigned { .. }, .. } => {
-                Some("sign it with a key of the allowed signers, or add its key to their file".to_owned())
-            }
-            Self::DoesNotLoad { .. } => None,
-        }
+impl From<LoadErrors> for SourceProblem {
+    fn from(errors: LoadErrors) -> Self {
+        let help = errors.mistakes.first().and_then(|mistake| mistake.help.clone());
+        let (kind, message) = (SourceProblemKind::Wrong, errors.to_string());
+        Self { kind, revision: None, message, help, mistakes: errors.mistakes }
     }
 }
 
-impl std::fmt::Display for SourceProblem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unreachable(error) => write!(f, "{error}"),
-            Self::Refused { revision, why: Refusal::Rewritten { in_force, within } } => {
-                write!(f, "commit {} does not follow {}", short(&revision.commit), short(in_force))?;
-                match within {
-                    Some(within) => write!(f, " within {within} commits"),
-                    None => f.write_str(": the branch was rewritten"),
-                }
-            }
-            Self::Refused { revision, why: Refusal::Unsigned { found } } => {
-                write!(f, "commit {} is signed by none of the allowed signers: {found}", short(&revision.commit))
-            }
-            Self::DoesNotLoad { revision: Some(revision), errors } => {
-                write!(f, "the manifests of commit {} are wrong:\n{errors}", short(&revision.commit))
-            }
-            Self::DoesNotLoad { revision: None, errors } => write!(f, "the manifests are wrong:\n{errors}"),
-        }
-    }
-}
-
-/// A commit's hash as people write it.
-#[must_use]
-pub fn short(commit: &str) -> &str {
-    commit.get(..12).unwrap_or(commit)
-}
-
-/// When a source should be looked at again.
+/// How the loop learns that it is time to look again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wakes {
-    /// Whatever changes there.
-    pub watch: Vec<PathBuf>,
-    /// After so long; none: only when something changes.
-    pub poll: Option<Duration>,
+    /// Files and directories whose changes are news, through all links.
+    pub paths: Vec<PathBuf>,
+    /// Look again after this in any case; none: never.
+    pub every: Option<Duration>,
 }
 
 /// Where manifests come from.
-pub trait Source: Send {
-    /// What was in force when the agent ended, without asking anybody; none where that is not known.
-    fn resume(&mut self) -> impl Future<Output = Option<Found>> + Send {
+pub trait Source {
+    /// What was in force when the agent ended, without asking anybody; none where that is not known, or the source
+    /// itself tells it as well.
+    fn resume(&mut self) -> impl Future<Output = Option<Found>> {
         async { None }
     }
 
-    /// Looks what should be in force. Nothing changes as long as the source does not.
-    fn look(&mut self) -> impl Future<Output = Result<Found, SourceProblem>> + Send;
+    /// What is there now.
+    ///
+    /// # Errors
+    /// Why that cannot be followed.
+    fn look(&mut self) -> impl Future<Output = Result<Found, SourceProblem>>;
 
-    /// When to look again; asked for after each look.
+    /// When to look again.
     fn wakes(&self) -> Wakes;
+
+    /// What is found is never half-written: a commit is there, or it is not.
+    fn is_whole(&self) -> bool;
+}
+
+/// Files and directories on this host.
+#[derive(Debug)]
+pub struct Directory {
+    paths: Vec<PathBuf>,
+    /// What was found last, and what the files looked like right before.
+    last: Option<(Stamp, Vec<Loaded>)>,
+}
+
+impl Directory {
+    /// These files, and all manifests of these directories.
+    #[must_use]
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self { paths, last: None }
+    }
+}
+
+impl Source for Directory {
+    async fn look(&mut self) -> Result<Found, SourceProblem> {
+        let (paths, last) = (self.paths.clone(), self.last.take());
+        let looked = tokio::task::spawn_blocking(move || {
+            let stamp = Stamp::of(&paths);
+            if let Some((_, apps)) = last.filter(|(earlier, _)| stamp.is_settled() && *earlier == stamp) {
+                return Ok((stamp, apps));
+            }
+            manifest::load(&paths, &mut std::io::empty()).map(|apps| (stamp, apps))
+        });
+        let (stamp, apps) = looked.await.map_err(|error| unreadable(&error))??;
+        self.last = Some((stamp, apps.clone()));
+        Ok(Found { revision: None, apps })
+    }
+
+    fn wakes(&self) -> Wakes {
+        Wakes { paths: self.paths.clone(), every: Some(LOOK_AGAIN) }
+    }
+
+    fn is_whole(&self) -> bool {
+        false
+    }
+}
+
+fn unreadable(error: &tokio::task::JoinError) -> SourceProblem {
+    SourceProblem {
+        kind: SourceProblemKind::Unreachable,
+        revision: None,
+        message: format!("the manifests were not read to their end: {error}"),
+        help: None,
+        mistakes: Vec::new(),
+    }
+}
+
+/// What manifests look like from outside: equal stamps mean that nothing has changed.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct Stamp {
+    files: Vec<(PathBuf, Looks)>,
+    /// The youngest change was long enough ago for times to tell.
+    settled: bool,
+}
+
+/// Device, inode, size, and the times of the last writing and of the last change.
+#[derive(Debug, PartialEq, Eq)]
+struct Looks([i128; 7]);
+
+impl Stamp {
+    fn of(paths: &[PathBuf]) -> Self {
+        let mut stamp = Self { files: Vec::new(), settled: true };
+        for path in paths {
+            stamp.add(path);
+            let mut inside: Vec<PathBuf> =
+                std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+            inside.sort();
+            inside.iter().for_each(|path| stamp.add(path));
+        }
+        stamp
+    }
+
+    fn add(&mut self, path: &Path) {
+        // One that is not there has no looks, which differs from all others.
+        let Ok(stat) = statat(CWD, path, rustix::fs::AtFlags::empty()) else { return };
+        let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let changed = u64::try_from(stat.st_ctime).map(Duration::from_secs).unwrap_or_default();
+        self.settled &= age.checked_sub(changed).is_some_and(|age| age > COARSE);
+        self.files.push((path.to_owned(), Looks::of(&stat)));
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled
+    }
+}
+
+impl Looks {
+    fn of(stat: &Stat) -> Self {
+        Self([
+            stat.st_dev.into(),
+            stat.st_ino.into(),
+            stat.st_size.into(),
+            stat.st_mtime.into(),
+            stat.st_mtime_nsec.into(),
+            stat.st_ctime.into(),
+            stat.st_ctime_nsec.into(),
+        ])
+    }
 }

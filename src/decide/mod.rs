@@ -18,6 +18,7 @@ pub mod making;
 pub mod operate;
 pub mod plan;
 mod retention;
+pub mod schedule;
 pub mod select;
 mod services;
 pub mod status;

@@ -122,6 +122,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             attempts: 1,
             interval: Duration::from_secs(1),
+            watch: None,
             expect: Vec::new(),
         });
         let mut observed = seen("r2", vec![]);

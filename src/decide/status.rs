@@ -208,6 +208,7 @@ mod tests {
             timeout: std::time::Duration::from_secs(1),
             attempts: 1,
             interval: std::time::Duration::from_secs(1),
+            watch: None,
             expect: Vec::new(),
         }
     }

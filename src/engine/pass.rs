@@ -1,11 +1,10 @@
 //! Observe, diff, plan, apply in bounded rounds, then prove: one turn of the loop.
 //!
 //! In: Apps, a host, what may be done. Out: one [`PassReport`] for each App, true as of the last look.
-//! All Apps share the first look; those that need work go on side by side, each under its own lock.
+//! Several Apps at once are the matter of [`batch`](super::batch).
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use jiff::Timestamp;
 use tracing::{Instrument, debug, info_span, warn};
 
@@ -25,7 +24,7 @@ use crate::model::drift::{Difference, Stalled};
 use crate::model::observed::{Aim, Observed};
 use crate::model::record::JournalEvent;
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
-use crate::observe::{Probing, hear, observe, observe_all};
+use crate::observe::{Probing, hear, observe};
 use crate::ports::{Host, HostError};
 
 /// The pause between two looks at something that changes by itself.
@@ -44,40 +43,6 @@ pub struct Request {
     pub trigger: String,
     /// Ends it early, between two steps.
     pub interrupt: Interrupt,
-}
-
-/// Makes one pass over each App. Reports come in the order of the Apps; one App's failure does not stop the others.
-pub async fn reconcile<H: Host>(
-    host: &H,
-    apps: &[&App],
-    request: &Request,
-    listener: &dyn Listener,
-) -> Vec<PassReport> {
-    let started = host.now();
-    let locks = join_all(apps.iter().map(|app| lock(host, app, request))).await;
-    let began: Vec<&App> = apps.iter().zip(&locks).filter(|(_, lock)| lock.is_ok()).map(|(app, _)| *app).collect();
-    let mut views = observe_all(host, &began, Probing::Once).await.into_iter();
-    let passes = apps.iter().zip(locks).map(|(app, lock)| {
-        let first = match lock {
-            // The lock is held until this App's pass has ended, and not longer.
-            Ok(lock) => views.next().map(|view| (lock, view)).ok_or_else(nothing_seen),
-            Err(error) => Err(error),
-        };
-        let span = info_span!("reconcile", app = %app.name, trigger = %request.trigger);
-        async move {
-            let pass = Pass::new(host, app, request, listener, started);
-            match first {
-                Ok((lock, view)) => {
-                    let report = pass.run(view).await;
-                    drop(lock);
-                    report
-                }
-                Err(error) => pass.run(Err(error)).await,
-            }
-        }
-        .instrument(span)
-    });
-    join_all(passes.collect::<Vec<_>>()).await
 }
 
 /// What a person had done before a pass, under the same lock.
@@ -115,12 +80,8 @@ pub(super) fn name<H: Host>(host: &H, began: Timestamp) -> String {
     format!("{}-{}", began.strftime("%Y%m%dT%H%M%S%.3f"), host.own())
 }
 
-fn nothing_seen() -> HostError {
-    HostError::new(crate::ports::HostErrorKind::Other, "the host was not looked at")
-}
-
 /// Takes the App's lock if the pass may act on it; looking needs none.
-async fn lock<H: Host>(host: &H, app: &App, request: &Request) -> Result<Option<H::Lock>, HostError> {
+pub(super) async fn lock<H: Host>(host: &H, app: &App, request: &Request) -> Result<Option<H::Lock>, HostError> {
     if !acts(app, request) {
         return Ok(None);
     }
@@ -152,7 +113,13 @@ pub(super) struct Pass<'a, H> {
 }
 
 impl<'a, H: Host> Pass<'a, H> {
-    fn new(host: &'a H, app: &'a App, request: &'a Request, listener: &'a dyn Listener, began: Timestamp) -> Self {
+    pub(super) fn new(
+        host: &'a H,
+        app: &'a App,
+        request: &'a Request,
+        listener: &'a dyn Listener,
+        began: Timestamp,
+    ) -> Self {
         let report = PassReport {
             app: app.name.clone(),
             root: app.root.clone(),
@@ -174,7 +141,8 @@ impl<'a, H: Host> Pass<'a, H> {
         Self { host, app, request, listener, report, kept_out: false, taken_back: false }
     }
 
-    async fn run(mut self, look: Result<Observed, HostError>) -> PassReport {
+    /// The whole pass, from its first look on.
+    pub(super) async fn run(mut self, look: Result<Observed, HostError>) -> PassReport {
         match look {
             Err(error) => self.problem(&error),
             Ok(observed) => {

@@ -95,6 +95,7 @@ mod tests {
                 timeout,
                 attempts: 1,
                 interval: Duration::from_secs(1),
+                watch: None,
                 expect: Vec::new(),
             }),
             ..testing::app("r1", Vec::new())

@@ -122,7 +122,9 @@ impl Loader {
     fn real(&self, path: &Path) -> io::Result<PathBuf> {
         let real = path.canonicalize()?;
         match &self.top {
-            Some(top) if !real.starts_with(top) => Err(io::Error::other("it is a link that leads out of the repository")),
+            Some(top) if !real.starts_with(top) => {
+                Err(io::Error::other("it is a link that leads out of the repository"))
+            }
             _ => Ok(real),
         }
     }

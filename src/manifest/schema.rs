@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use schemars::{JsonSchema, Schema};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
 use super::shape::{AgentDocument, Document};

@@ -15,8 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use agent::{
-    AgentDocument, AgentKind, AgentMetadata, AgentSource, AgentSourceDir, AgentSourceGit, AgentSpec, CommitStatus, GitHub,
-    GitLab, Hook, Notification, NotifyCommand, NotifySlack, NotifyWebhook, Recipient, Severity, Webhooks,
+    AgentDocument, AgentKind, AgentMetadata, AgentSource, AgentSourceDir, AgentSourceGit, AgentSpec, CommitStatus,
+    GitHub, GitLab, Hook, Notification, NotifyCommand, NotifySlack, NotifyWebhook, Recipient, Severity, Webhooks,
 };
 pub use release::{EnvValue, Hooks, Release, Shared, Source, SourceArchive, SourceDir, SourceGit, Step, StepMap};
 pub use service::{OnRelease, Service, ServiceCommand, ServiceManager, ServiceUnit};

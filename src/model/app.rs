@@ -11,6 +11,7 @@ use super::health::HealthContract;
 use super::names::{AppName, GroupName, MemberName, RelativePath, Root, UserName};
 use super::release::Release;
 use super::service::Service;
+use super::sync::SyncPolicy;
 
 /// One manifest document, checked; everything after the loader trusts it.
 #[derive(Debug, Clone, PartialEq)]
@@ -321,13 +322,6 @@ pub enum StrayPolicy {
     Report,
     /// Stop them gently.
     Stop,
-}
-
-/// When changes may be made.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SyncPolicy {
-    /// Observe and report, but do not act.
-    pub suspend: bool,
 }
 
 /// Where an HTTP probe really connects, whatever its URL resolves to.

@@ -19,6 +19,8 @@ pub struct HealthContract {
     pub attempts: u32,
     /// The pause between two attempts; 3 s unless said.
     pub interval: Duration,
+    /// How often the agent asks between two passes; none: passes alone ask. At least 1 s.
+    pub watch: Option<Duration>,
     /// All must hold. Never empty: the loader fills in the probe's own default.
     pub expect: Vec<Rule>,
 }

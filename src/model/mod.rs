@@ -21,4 +21,6 @@ pub mod release;
 pub mod report;
 pub mod service;
 pub mod status;
+pub mod sync;
 pub mod telling;
+pub mod wake;

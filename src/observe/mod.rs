@@ -2,7 +2,7 @@
 //!
 //! In: a [`Host`] and the Apps. Out: an [`Observed`] for each. All Apps share one walk over the
 //! processes and one question to each manager; health probes run meanwhile. What cannot be read
-//! comes back as unknown, never as absent. Begin at [`observe_all`]; [`evidence`] holds the ladder.
+//! comes back as unknown, never as absent. Begin at [`observe`]; [`evidence`] holds the ladder.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::model::record::{AppliedConfig, Memory, ReleaseRecord};
 use crate::model::release::Release;
 use crate::model::service::ObservedService;
 use crate::observe::evidence::Started;
-use crate::ports::{GroupOf, Host, HostError, Listed};
+use crate::ports::{GroupOf, Host, HostError, HostErrorKind, Listed};
 
 pub mod evidence;
 pub mod strays;
@@ -47,32 +47,19 @@ pub enum Probing {
 /// # Errors
 /// [`HostError`] when the root itself cannot be read; everything less is unknown inside.
 pub async fn observe<H: Host>(host: &H, app: &App, probing: Probing) -> Result<Observed, HostError> {
-    let mut all = observe_all(host, &[app], probing).await;
-    all.pop().unwrap_or_else(|| Err(HostError::new(crate::ports::HostErrorKind::Other, "nothing was observed")))
-}
-
-/// Looks at the host once for all these Apps; the answers are in their order.
-pub async fn observe_all<H: Host>(host: &H, apps: &[&App], probing: Probing) -> Vec<Result<Observed, HostError>> {
-    let probes = join_all(apps.iter().map(|app| probe(host, app, probing)));
     // An application may take long for its answer: everything else is seen meanwhile.
-    let (answers, views) = tokio::join!(probes, view_all(host, apps));
-    let heard = apps.iter().zip(views).zip(answers).map(|((app, view), answers)| async move {
-        let mut observed = view?;
-        hear(host, app, &mut observed, answers).await;
-        Ok(observed)
-    });
-    join_all(heard).await
+    let alone = [app];
+    let (answers, mut views) = tokio::join!(ask(host, app, probing), view(host, &alone));
+    let mut observed = views.pop().unwrap_or_else(|| Err(unseen()))?;
+    hear(host, app, &mut observed, answers).await;
+    Ok(observed)
 }
 
-type Answer = Result<ProbeAnswer, ProbeFailure>;
+/// What an application said when it was asked once.
+pub type Answer = Result<ProbeAnswer, ProbeFailure>;
 
 /// Adds what the application says of itself, asked once or more often.
-pub async fn hear<H: Host>(
-    host: &H,
-    app: &App,
-    observed: &mut Observed,
-    answers: Vec<Result<ProbeAnswer, ProbeFailure>>,
-) {
+pub async fn hear<H: Host>(host: &H, app: &App, observed: &mut Observed, answers: Vec<Answer>) {
     observed.serving = serving(&answers);
     observed.asked = !answers.is_empty();
     let in_force = match &observed.layout.link {
@@ -91,8 +78,8 @@ pub async fn hear<H: Host>(
     };
 }
 
-/// Everything but the applications' own answers.
-async fn view_all<H: Host>(host: &H, apps: &[&App]) -> Vec<Result<Observed, HostError>> {
+/// Looks at everything but the applications' own answers, once for all these Apps; the views are in their order.
+pub async fn view<H: Host>(host: &H, apps: &[&App]) -> Vec<Result<Observed, HostError>> {
     // Lets the questions to the applications leave first: they are what takes longest.
     tokio::task::yield_now().await;
     let layouts = join_all(apps.iter().map(|app| host.layout(app)));
@@ -117,6 +104,12 @@ async fn view_all<H: Host>(host: &H, apps: &[&App]) -> Vec<Result<Observed, Host
     join_all(glances.into_iter().map(|glance| assemble(host, glance, &table, &boot))).await
 }
 
+/// Nobody has looked; a safe answer for what cannot happen.
+#[must_use]
+pub fn unseen() -> HostError {
+    HostError::new(HostErrorKind::Other, "the host was not looked at")
+}
+
 /// What one look brought for one App, before it is put together.
 struct Glance<'a> {
     app: &'a App,
@@ -127,7 +120,8 @@ struct Glance<'a> {
     services: Vec<ObservedService>,
 }
 
-async fn probe<H: Host>(host: &H, app: &App, probing: Probing) -> Vec<Answer> {
+/// Asks an application how it is.
+pub async fn ask<H: Host>(host: &H, app: &App, probing: Probing) -> Vec<Answer> {
     match (&app.health, probing) {
         (Some(_), Probing::Once) => vec![host.probe(app).await],
         (Some(_), Probing::Widely(times)) => join_all((0..times).map(|_| host.probe(app))).await,

@@ -64,6 +64,7 @@ pub fn world(seed: u64) -> World {
             timeout: Duration::from_secs(1),
             attempts: 2,
             interval: Duration::from_secs(3),
+            watch: None,
             expect: vec![Rule("status == 200".to_owned())],
         });
     }

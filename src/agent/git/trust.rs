@@ -5,10 +5,77 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::agent::source::{Refusal, Revision, SourceProblem, short};
+use crate::agent::source::{Revision, SourceProblem, SourceProblemKind};
 use crate::host::command::Wanted;
 use crate::host::git::Git;
 use crate::ports::{HostError, HostErrorKind};
+
+/// Why there is nothing to bring into force.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Something went wrong on the way.
+    Host(HostError),
+    /// It was found, and is kept out.
+    KeptOut(Box<SourceProblem>),
+}
+
+impl From<HostError> for Trouble {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
+}
+
+impl From<SourceProblem> for Trouble {
+    fn from(problem: SourceProblem) -> Self {
+        Self::KeptOut(Box::new(problem))
+    }
+}
+
+impl From<Trouble> for SourceProblem {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Host(error) => unreachable(error),
+            Trouble::KeptOut(problem) => *problem,
+        }
+    }
+}
+
+fn unsigned(revision: Revision, found: &str) -> SourceProblem {
+    let message = format!("commit {} is signed by none of the allowed signers: {found}", short(&revision.commit));
+    untrusted(revision, message, "sign it with a key of the allowed signers, or add its key to their file")
+}
+
+/// A commit does not follow the one in force, as far as that many commits back; none: all there are.
+pub(super) fn rewritten(revision: Revision, in_force: &str, within: Option<u32>) -> SourceProblem {
+    let so_far = match within {
+        Some(within) => format!(" within {within} commits"),
+        None => ": the branch was rewritten".to_owned(),
+    };
+    let message = format!("commit {} does not follow {}{so_far}", short(&revision.commit), short(in_force));
+    let help = "push a commit that follows the one in force, or run the agent with `--allow-force` for once";
+    untrusted(revision, message, help)
+}
+
+fn untrusted(revision: Revision, message: String, help: &str) -> SourceProblem {
+    SourceProblem {
+        kind: SourceProblemKind::Untrusted,
+        revision: Some(revision),
+        message,
+        help: Some(help.to_owned()),
+        mistakes: Vec::new(),
+    }
+}
+
+/// Nobody can tell now.
+pub(super) fn unreachable(error: HostError) -> SourceProblem {
+    let HostError { message, help, .. } = error;
+    SourceProblem { kind: SourceProblemKind::Unreachable, revision: None, message, help, mistakes: Vec::new() }
+}
+
+/// A commit's hash as people write it.
+pub(super) fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}
 
 /// What git is told besides what it always is.
 pub(super) fn configuration(signers: Option<&Path>) -> Vec<(&'static str, String)> {
@@ -33,17 +100,19 @@ pub(super) fn configuration(signers: Option<&Path>) -> Vec<(&'static str, String
 ///
 /// # Errors
 /// It cannot be read, or is not signed by one of them.
-pub(super) async fn revision(git: &Git<'_>, commit: &str, signers: Option<&Path>) -> Result<Revision, SourceProblem> {
+pub(super) async fn revision(git: &Git<'_>, commit: &str, signers: Option<&Path>) -> Result<Revision, Trouble> {
     let signature = if signers.is_some() { "%G?%x00%GT%x00%GF%x00%GS" } else { "%x00%x00%x00" };
     let format = format!("--format=%ct%x00{signature}%x00%an%x00%s");
-    let answer = git.answer(&["log", "-1", "--no-notes", "--no-color", &format, commit]).await;
-    let answer = answer.map_err(SourceProblem::Unreachable)?.unwrap_or_default();
+    let answer = git.answer(&["log", "-1", "--no-notes", "--no-color", &format, commit]).await?;
+    let answer = answer.unwrap_or_default();
     let unreadable = || {
         let message = format!("commit {} cannot be read from `{}`", short(commit), git.mirror.display());
-        SourceProblem::Unreachable(HostError::new(HostErrorKind::Other, message))
+        HostError::new(HostErrorKind::Other, message)
     };
     let parts: Vec<&str> = answer.trim_end_matches('\n').splitn(7, '\0').collect();
-    let [seconds, verdict, level, key, signer, author, subject] = parts.as_slice() else { return Err(unreadable()) };
+    let [seconds, verdict, level, key, signer, author, subject] = parts.as_slice() else {
+        return Err(unreadable().into());
+    };
     let at = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or_else(unreadable)?;
     let mut revision = Revision {
         commit: commit.to_owned(),
@@ -53,9 +122,8 @@ pub(super) async fn revision(git: &Git<'_>, commit: &str, signers: Option<&Path>
         signed_by: None,
     };
     let Some(signers) = signers else { return Ok(revision) };
-    readable(signers).map_err(SourceProblem::Unreachable)?;
-    let checked = git.run(None, &[], &["verify-commit", commit], Wanted::Tail).await;
-    let checked = checked.map_err(SourceProblem::Unreachable)?;
+    readable(signers)?;
+    let checked = git.run(None, &[], &["verify-commit", commit], Wanted::Tail).await?;
     if checked.status.success() && *verdict == "G" && *level == "fully" && !signer.is_empty() {
         revision.signed_by = Some((*signer).to_owned());
         return Ok(revision);
@@ -66,7 +134,7 @@ pub(super) async fn revision(git: &Git<'_>, commit: &str, signers: Option<&Path>
         _ if key.is_empty() => "its signature is none of an SSH key that can be checked".to_owned(),
         _ => format!("its key is {key}"),
     };
-    Err(SourceProblem::Refused { revision, why: Refusal::Unsigned { found } })
+    Err(unsigned(revision, &found).into())
 }
 
 fn readable(signers: &Path) -> Result<(), HostError> {

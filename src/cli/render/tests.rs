@@ -42,6 +42,7 @@ fn contract() -> HealthContract {
         timeout: Duration::from_secs(10),
         attempts: 5,
         interval: Duration::from_secs(3),
+        watch: None,
         expect: vec![Rule("status == 200".to_owned())],
     }
 }

@@ -22,6 +22,7 @@ fn contract(probe: Probe, rules: &[&str]) -> HealthContract {
         timeout: Duration::from_secs(10),
         attempts: 5,
         interval: Duration::from_secs(3),
+        watch: None,
         expect: rules.iter().map(|rule| Rule((*rule).to_owned())).collect(),
     }
 }

@@ -117,8 +117,7 @@ impl Git<'_> {
                 .with_help("see whether the repository can be reached from here")
         })?;
         if ended.status.code() == Some(127) {
-            return Err(HostError::new(HostErrorKind::Misconfigured, "git is not installed")
-                .with_help("install `git`"));
+            return Err(HostError::new(HostErrorKind::Misconfigured, "git is not installed").with_help("install `git`"));
         }
         Ok(ended)
     }

@@ -44,8 +44,7 @@ impl Checker<'_> {
         let listen = spec.listen.as_ref().map(|listen| self.listen(listen, &at.key("listen")));
         let webhooks = spec.webhooks.as_ref().map(|webhooks| self.webhooks(webhooks, &at.key("webhooks")));
         let list = at.key("notifications");
-        let notifications =
-            each(&spec.notifications, |position, one| self.notification(one, &list.item(position)));
+        let notifications = each(&spec.notifications, |position, one| self.notification(one, &list.item(position)));
         self.notifications_differ(&spec.notifications, &list);
         let status = spec.commit_status.as_ref().map(|status| self.commit_status(status, &at.key("commitStatus")));
         Some(AgentConfig {
@@ -111,9 +110,8 @@ impl Checker<'_> {
         let name = name.and_then(|name| self.accept(&at.key("name"), AppName::new(name), LABEL));
         let to = notification.to.as_ref().and_then(|to| self.recipient(to, &at.key("to")));
         let list = at.key("apps");
-        let apps = each(&notification.apps, |position, app| {
-            self.accept(&list.item(position), AppName::new(app), LABEL)
-        });
+        let apps =
+            each(&notification.apps, |position, app| self.accept(&list.item(position), AppName::new(app), LABEL));
         let severity = match notification.severity {
             None | Some(shape::Severity::Info) => Severity::Info,
             Some(shape::Severity::Error) => Severity::Error,

@@ -54,6 +54,7 @@ impl Checker<'_> {
             timeout: timeouts.into_iter().next()??,
             attempts: health.attempts.unwrap_or(ATTEMPTS),
             interval: interval?,
+            watch: None,
             expect: if rules.is_empty() { kind.default_rules() } else { rules },
         })
     }

@@ -24,8 +24,9 @@ use super::duration;
 use super::node::{Node, Place, Span, cut};
 use super::shape::{self, Document, DurationText, Run, Strays, Text};
 use super::yaml::{FINDINGS, Finding, line_of};
-use crate::model::app::{App, CommandLine, OnFailure, RestartOn, SecretSource, StrayPolicy, SyncPolicy};
+use crate::model::app::{App, CommandLine, OnFailure, RestartOn, SecretSource, StrayPolicy};
 use crate::model::names::{AppName, NameError, RelativePath, Root, UserName};
+use crate::model::sync::SyncPolicy;
 
 /// Something that only one place in all manifests may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +140,10 @@ impl Checker<'_> {
                 None | Some(Strays::Report) => StrayPolicy::Report,
                 Some(Strays::Stop) => StrayPolicy::Stop,
             },
-            sync: SyncPolicy { suspend: spec.sync.as_ref().and_then(|sync| sync.suspend).unwrap_or_default() },
+            sync: SyncPolicy {
+                suspend: spec.sync.as_ref().and_then(|sync| sync.suspend).unwrap_or_default(),
+                ..SyncPolicy::default()
+            },
             fingerprint: fingerprint::of(spec),
         })
     }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::{Checker, LABEL, LEAST, each, optional, texts};
 use crate::manifest::node::{Place, cut};
 use crate::manifest::shape;
-use crate::model::app::{
-    Builtin, Drain, Manager, MaxUnavailable, Supervisord, Systemd, TemplateUnit, WorkerGroup,
-};
+use crate::model::app::{Builtin, Drain, Manager, MaxUnavailable, Supervisord, Systemd, TemplateUnit, WorkerGroup};
 use crate::model::names::GroupName;
 
 /// How long a worker may take to finish, unless said.

@@ -1,0 +1,271 @@
+//! Notices changes of files and links, through inotify.
+//!
+//! A link that is swapped, and a file that an editor replaces, are seen only from the directory that they stand in. So of
+//! every path, the directory of each link on the way is watched, and of the last name; never a file itself, and nothing
+//! recursively. An event says only *that* something has changed: whoever hears of it looks, and says anew what to watch,
+//! for directories may have been replaced. Begin at [`Watch::arm`]; `places` follows the links.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use crate::model::names::AppName;
+use crate::ports::{HostError, HostErrorKind};
+
+/// Links on one path beyond which the kernel itself would give up.
+const LINKS: usize = 40;
+/// Entries of one directory that are asked whether they are links.
+const ENTRIES: usize = 1000;
+
+/// What a change is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// The manifests.
+    Manifests,
+    /// The root of an App.
+    App(AppName),
+}
+
+/// What is watched of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// The last name itself: made, removed, replaced. Where it leads to, if it is a link, does not matter.
+    Entry(PathBuf),
+    /// What it leads to: a file, or whatever stands directly in a directory.
+    Content(PathBuf),
+}
+
+/// A watch over places of the file system.
+#[derive(Debug)]
+pub struct Watch {
+    watcher: RecommendedWatcher,
+    shared: Arc<Shared>,
+    armed: BTreeMap<Topic, BTreeSet<Place>>,
+}
+
+/// A directory, and the name in it that counts; none: every name.
+type Place = (PathBuf, Option<OsString>);
+
+/// Read and written by the watcher's own thread.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Who wants to know of what.
+    topics: Mutex<BTreeMap<PathBuf, Vec<(Option<OsString>, Topic)>>>,
+    changed: Mutex<BTreeSet<Topic>>,
+    bell: Notify,
+}
+
+impl Watch {
+    /// Watches nothing yet.
+    ///
+    /// # Errors
+    /// The kernel has no more of what it takes.
+    pub fn new() -> Result<Self, HostError> {
+        let shared = Arc::new(Shared::default());
+        let hears = Arc::clone(&shared);
+        let watcher = notify::recommended_watcher(move |event| hears.hear(event));
+        Ok(Self { watcher: watcher.map_err(|error| failed(&error))?, shared, armed: BTreeMap::new() })
+    }
+
+    /// Watches this for the topic, and nothing else any more. What happens from here on is told; what happened before
+    /// may not be, so look afterwards.
+    ///
+    /// # Errors
+    /// Something cannot be watched; everything else is.
+    pub fn arm(&mut self, topic: Topic, what: &[What]) -> Result<(), HostError> {
+        let places: BTreeSet<Place> = what.iter().flat_map(places).collect();
+        let directories: BTreeSet<PathBuf> = places.iter().map(|(directory, _)| directory.clone()).collect();
+        self.armed.insert(topic, places);
+        self.publish();
+        let mut result = Ok(());
+        for directory in directories {
+            // Again where it is watched already: under the same name there may be another directory by now.
+            match self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                // Gone since: its own parent tells of it, or the next look does.
+                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
+                watched => result = result.and(watched.map_err(|error| failed(&error))),
+            }
+        }
+        result
+    }
+
+    /// Tells nothing of this topic any more.
+    pub fn disarm(&mut self, topic: &Topic) {
+        self.armed.remove(topic);
+        self.publish();
+    }
+
+    /// Returns when something of a topic may have changed. Dropping it loses nothing; many changes may be told as one.
+    pub async fn changed(&self) -> Topic {
+        loop {
+            let bell = self.shared.bell.notified();
+            if let Some(topic) = held(&self.shared.changed).pop_first() {
+                return topic;
+            }
+            bell.await;
+        }
+    }
+
+    /// Lets the watcher's thread know what counts, and lets go of directories that nobody wants any more.
+    fn publish(&mut self) {
+        let mut topics: BTreeMap<PathBuf, Vec<(Option<OsString>, Topic)>> = BTreeMap::new();
+        for (topic, places) in &self.armed {
+            for (directory, name) in places {
+                topics.entry(directory.clone()).or_default().push((name.clone(), topic.clone()));
+            }
+        }
+        let before = std::mem::replace(&mut *held(&self.shared.topics), topics);
+        let kept = held(&self.shared.topics);
+        let unwanted: Vec<PathBuf> = before.into_keys().filter(|directory| !kept.contains_key(directory)).collect();
+        drop(kept);
+        for directory in unwanted {
+            // One that was removed is not watched any more.
+            let _ = self.watcher.unwatch(&directory);
+        }
+    }
+}
+
+impl Shared {
+    fn hear(&self, event: notify::Result<Event>) {
+        let heard = match event {
+            Ok(event) if matters(event.kind) || event.need_rescan() => self.topics_of(&event),
+            Ok(_) => return,
+            // Something was lost: everything may have changed.
+            Err(_) => self.all(),
+        };
+        if !heard.is_empty() {
+            held(&self.changed).extend(heard);
+            self.bell.notify_one();
+        }
+    }
+
+    fn all(&self) -> Vec<Topic> {
+        held(&self.topics).values().flatten().map(|(_, topic)| topic.clone()).collect()
+    }
+
+    fn topics_of(&self, event: &Event) -> Vec<Topic> {
+        if event.need_rescan() || event.paths.is_empty() {
+            return self.all();
+        }
+        let topics = held(&self.topics);
+        let mut found = Vec::new();
+        for path in &event.paths {
+            // About a watched directory itself: it went, and with it all that was watched there.
+            let own = topics.get(path).into_iter().flatten();
+            found.extend(own.filter(|_| goes(event.kind)).map(|(_, topic)| topic.clone()));
+            let above = path.parent().and_then(|parent| topics.get(parent)).into_iter().flatten();
+            let name = path.file_name();
+            let counts = |wanted: &Option<OsString>| wanted.is_none() || wanted.as_deref() == name;
+            found.extend(above.filter(|(wanted, _)| counts(wanted)).map(|(_, topic)| topic.clone()));
+        }
+        found
+    }
+}
+
+/// Opening and reading change nothing; our own looks do little else.
+fn matters(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => matches!(access, AccessKind::Close(AccessMode::Write)),
+        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => true,
+    }
+}
+
+/// A watched directory that is named by such an event may have gone or come.
+fn goes(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Remove(_) | EventKind::Modify(notify::event::ModifyKind::Name(_)) | EventKind::Create(_))
+}
+
+/// Where changes of this show.
+fn places(what: &What) -> Vec<Place> {
+    match what {
+        What::Entry(path) => follow(path, false).1,
+        What::Content(path) => {
+            let (end, mut places) = follow(path, true);
+            if let Some(directory) = end.filter(|end| end.is_dir()) {
+                let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten().take(ENTRIES);
+                let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+                // A manifest may itself be a link to a file elsewhere.
+                places.extend(links.flat_map(|entry| follow(&entry.path(), true).1));
+                places.push((directory, None));
+            }
+            places
+        }
+    }
+}
+
+/// Where a path leads, if it leads anywhere, and the place of every link on the way and of its last name, or of the first
+/// name that is not there.
+fn follow(path: &Path, through_the_last: bool) -> (Option<PathBuf>, Vec<Place>) {
+    let Ok(path) = std::path::absolute(path) else { return (None, Vec::new()) };
+    let mut at = PathBuf::from("/");
+    let mut rest: VecDeque<OsString> = names(&path).collect();
+    let (mut links, mut places) = (0, Vec::new());
+    while let Some(name) = rest.pop_front() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        let here = at.join(&name);
+        let last = rest.is_empty();
+        let target = if last && !through_the_last { None } else { std::fs::read_link(&here).ok() };
+        if let Some(target) = target {
+            places.push((at.clone(), Some(name)));
+            links += 1;
+            if links > LINKS {
+                return (None, places);
+            }
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            }
+            let inner: Vec<OsString> = names(&target).collect();
+            inner.into_iter().rev().for_each(|name| rest.push_front(name));
+            continue;
+        }
+        let there = here.symlink_metadata().is_ok();
+        if last || !there {
+            places.push((at, Some(name)));
+            return (there.then_some(here), places);
+        }
+        at = here;
+    }
+    (Some(at), places)
+}
+
+fn names(path: &Path) -> impl Iterator<Item = OsString> {
+    path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    })
+}
+
+/// Nothing that holds such a lock can fail half-way.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn failed(error: &notify::Error) -> HostError {
+    let paths: Vec<String> = error.paths.iter().map(|path| format!("`{}`", path.display())).collect();
+    let place = if paths.is_empty() { String::new() } else { format!(" {}", paths.join(", ")) };
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => HostError::new(
+            HostErrorKind::Other,
+            format!("cannot watch{place}: the kernel allows no more watches"),
+        )
+        .with_help("raise the limit: `sysctl fs.inotify.max_user_watches=100000`"),
+        notify::ErrorKind::Io(error) if error.raw_os_error() == Some(EMFILE) => HostError::new(
+            HostErrorKind::Other,
+            format!("cannot watch{place}: {error}"),
+        )
+        .with_help("too many programs of this user watch files: `sysctl fs.inotify.max_user_instances=1024`"),
+        notify::ErrorKind::Io(error) => HostError::io(format!("cannot watch{place}"), error),
+        _ => HostError::new(HostErrorKind::Other, format!("cannot watch{place}: {error}")),
+    }
+}
+
+const EMFILE: i32 = 24;

@@ -1,0 +1,74 @@
+//! When one App's next pass begins, and what it may do.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::model::report::Outcome;
+use crate::model::sync::Withheld;
+use crate::model::wake::Wake;
+
+/// One pass that is to begin now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Why; never empty, in the order in which it came, each once.
+    pub wakes: Vec<Wake>,
+    /// What it may do.
+    pub may: May,
+}
+
+/// What a pass may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum May {
+    /// Close the drift.
+    Act,
+    /// Show it, for this reason.
+    Observe(Withheld),
+}
+
+impl May {
+    /// Why the pass may not act; none when it may.
+    #[must_use]
+    pub fn withheld(&self) -> Option<&Withheld> {
+        match self {
+            Self::Act => None,
+            Self::Observe(withheld) => Some(withheld),
+        }
+    }
+}
+
+/// What came of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How many actions it tried.
+    pub corrections: u32,
+    /// There was drift at its first look.
+    pub drift: bool,
+}
+
+/// What outsiders may know of one App's schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleState {
+    /// A pass is under way.
+    pub running: bool,
+    /// When the next one begins; absent while one runs, and before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
+    /// What has woken the App since its last pass began.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Wake>,
+    /// How many passes in a row have failed.
+    pub failures: u32,
+    /// Without news, no pass begins before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff_until: Option<Timestamp>,
+    /// How many passes of the last hour put drift right that nobody had asked for.
+    pub corrections: u32,
+    /// Why a pass that began now would not act; absent when it would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<Withheld>,
+    /// Drift comes back so often that a person is needed.
+    pub stalled: bool,
+}
