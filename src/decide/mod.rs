@@ -22,6 +22,7 @@ pub mod schedule;
 pub mod select;
 mod services;
 pub mod status;
+pub mod telling;
 
 #[cfg(test)]
 mod properties;

@@ -109,12 +109,17 @@ impl Telling {
         let app = self.app.as_ref().map_or("", AppName::as_str);
         let release = self.release.as_ref().map_or("", ReleaseId::as_str);
         let revision = self.revision.as_deref().unwrap_or_default();
-        let numbered = |word: &str| word.contains(|c: char| c.is_ascii_digit());
-        let mut words: Vec<&str> =
-            self.message.split_whitespace().map(|word| if numbered(word) { "#" } else { word }).collect();
-        words.dedup_by(|word, before| *word == "#" && *before == "#");
-        [&self.news.to_string(), app, release, revision, &words.join(" ")].join("\n")
+        [&self.news.to_string(), app, release, revision, &without_numbers(&self.message)].join("\n")
     }
+}
+
+/// A text in which pids, durations and counts make no difference.
+#[must_use]
+pub fn without_numbers(text: &str) -> String {
+    let numbered = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+    let mut words: Vec<&str> = text.split_whitespace().map(|word| if numbered(word) { "#" } else { word }).collect();
+    words.dedup_by(|word, before| *word == "#" && *before == "#");
+    words.join(" ")
 }
 
 #[cfg(test)]
