@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod cli;
 pub mod decide;
+pub mod documents;
 pub mod engine;
 pub mod health;
 pub mod host;

@@ -50,7 +50,7 @@ impl Site {
     }
 
     fn source(room: &Path, options: &GitOptions) -> GitSource {
-        GitSource::new(Shim::new(env!("CARGO_BIN_EXE_trueup")), options.clone(), &room.join("state"))
+        GitSource::with(Shim::new(env!("CARGO_BIN_EXE_trueup")), options.clone(), &room.join("state"))
     }
 
     /// The agent is started again.

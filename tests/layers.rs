@@ -11,11 +11,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may use.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("main", &["cli", "host"]),
     ("lib", &[]),
-    ("cli", &["agent", "local", "engine", "ports", "manifest", "decide", "model"]),
-    ("agent", &["engine", "host", "ports", "manifest", "decide", "model"]),
+    ("cli", &["agent", "local", "engine", "documents", "ports", "manifest", "decide", "model"]),
+    ("agent", &["engine", "documents", "host", "ports", "manifest", "decide", "model"]),
     ("local", &["managers", "releases", "health", "ledger", "host", "ports", "model"]),
     ("engine", &["observe", "ports", "decide", "model"]),
     ("observe", &["ports", "decide", "model"]),
@@ -25,6 +25,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("ledger", &["host", "ports", "model"]),
     ("host", &["ports", "model"]),
     ("ports", &["model"]),
+    ("documents", &["manifest", "decide", "model"]),
     ("manifest", &["decide", "model"]),
     ("decide", &["model"]),
     ("model", &[]),

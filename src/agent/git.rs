@@ -63,7 +63,13 @@ impl GitSource {
     /// Follows a branch. `state` is the agent's own directory, in which the repository gets one; it is made where it
     /// is missing.
     #[must_use]
-    pub fn new(shim: Shim, options: GitOptions, state: &Path) -> Self {
+    pub fn new(options: GitOptions, state: &Path) -> Self {
+        Self::with(Shim::own(), options, state)
+    }
+
+    /// The same, with this program as the shim.
+    #[must_use]
+    pub fn with(shim: Shim, options: GitOptions, state: &Path) -> Self {
         let store = Store::new(state, &options.url, &options.branch);
         Self { shim, options, store, in_force: None, kept_out: None, failures: 0 }
     }

@@ -1,7 +1,316 @@
 //! The agent: passes when something changes, and what outsiders see of them.
+//!
+//! In: a [`Source`] of manifests, [`Senses`] that tell of the host, [`orders`] from people and programs, and time.
+//! Out: passes, made by the engine over any [`Host`], and a [`Board`]. The loop decides nothing about releases and
+//! workers, and not even when a pass is due: that is `decide::schedule`. It sees to it that each App has one pass at a
+//! time, that those which are due together share one look at the host, and that nobody waits for another one's troubles.
+//!
+//! Everything that takes time is a piece of work beside the loop; the loop itself never waits for one of them. What is
+//! told of the host is a reason to look and never a fact, and what a look shows is compared with what the last pass left
+//! behind: so our own deeds wake nobody. Begin at [`Agent::run`]; [`seat`] is one App's place, `manifests` and `passes`
+//! hold what the loop does with either.
 
+pub mod alone;
+pub mod board;
+pub mod deaths;
 pub mod forge;
 pub mod git;
+pub mod herald;
+mod manifests;
 pub mod notify;
+pub mod orders;
+mod passes;
 mod post;
+pub mod quiet;
+mod seat;
+pub mod senses;
+pub mod service;
+pub mod setup;
 pub mod source;
+mod tally;
+pub mod watch;
+pub mod web;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{info, warn};
+
+use self::board::Board;
+use self::herald::Herald;
+use self::manifests::Manifests;
+use self::orders::{Operated, Order};
+use self::quiet::later;
+use self::seat::{Errand, Seat};
+use self::senses::{News, Senses};
+use self::service::Service;
+use self::source::{Found, Source, SourceProblem};
+use crate::engine::events::Listener;
+use crate::engine::interrupt::Interrupt;
+use crate::model::health::HealthVerdict;
+use crate::model::names::AppName;
+use crate::model::observed::Layout;
+use crate::model::report::PassReport;
+use crate::model::wake::Wake;
+use crate::ports::{Host, HostError, HostErrorKind};
+
+/// The loop looks at its clocks this often in any case: one of them may have been set.
+const AT_LEAST: Duration = Duration::from_mins(1);
+
+/// What the loop stands on, for as long as it runs.
+pub struct Ground<'a, H> {
+    /// The host.
+    pub host: &'a H,
+    /// Listens to all passes.
+    pub listener: &'a dyn Listener,
+    /// Where outsiders see what goes on.
+    pub board: Board,
+    /// Tells others.
+    pub herald: Herald,
+    /// The line to the service manager.
+    pub service: Service,
+    /// Ends the loop, between two steps of whatever pass.
+    pub stop: Interrupt,
+    /// On so many Apps something is done at the same time; at least 1.
+    pub concurrency: usize,
+}
+
+/// The agent's loop.
+pub struct Agent<'a, H, S, W> {
+    ground: Ground<'a, H>,
+    senses: W,
+    orders: mpsc::Receiver<Order>,
+    slots: Arc<Semaphore>,
+    manifests: Manifests<S>,
+    seats: BTreeMap<AppName, Seat>,
+    /// What goes on beside the loop.
+    work: FuturesUnordered<Pin<Box<dyn Future<Output = Done<S>> + 'a>>>,
+    reports: mpsc::UnboundedReceiver<Reported>,
+    report: mpsc::UnboundedSender<Reported>,
+    /// Pieces of work that may change the host: the loop does not end before they have.
+    acting: usize,
+    /// Counts turns, of all Apps.
+    turns: u64,
+    /// The last time that was seen.
+    now: Timestamp,
+    beat_at: Option<Timestamp>,
+    stopping: bool,
+}
+
+/// A pass has ended, in this turn of its App.
+struct Reported {
+    turn: u64,
+    report: Box<PassReport>,
+}
+
+/// A piece of work has ended.
+enum Done<S> {
+    /// Passes, which have reported already.
+    Passed,
+    /// A look at the manifests, by the source that comes back.
+    Manifests(S, Result<Found, SourceProblem>),
+    /// What the source remembers of before the agent began.
+    Remembered(S, Found),
+    /// A look at an App's root.
+    Layout(AppName, u64, Result<Layout, HostError>),
+    /// A question to an application.
+    Asked(AppName, Option<HealthVerdict>),
+    /// What a person has asked for.
+    Operated(AppName, u64, Errand, Result<Operated, HostError>),
+}
+
+/// What the loop wakes up for.
+enum Event<S> {
+    Done(Done<S>),
+    Reported(Reported),
+    Order(Order),
+    News(News),
+    Stop,
+    Time,
+}
+
+impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
+    /// An agent that has done nothing yet.
+    pub fn new(ground: Ground<'a, H>, source: S, senses: W, orders: mpsc::Receiver<Order>) -> Self {
+        let (report, reports) = mpsc::unbounded_channel();
+        let now = ground.host.now();
+        let beat_at = ground.service.beat().map(|_| now);
+        Self {
+            slots: Arc::new(Semaphore::new(ground.concurrency.max(1))),
+            ground,
+            senses,
+            orders,
+            manifests: Manifests::new(source, now),
+            seats: BTreeMap::new(),
+            work: FuturesUnordered::new(),
+            reports,
+            report,
+            acting: 0,
+            turns: 0,
+            now,
+            beat_at,
+            stopping: false,
+        }
+    }
+
+    /// Runs until it is asked to stop: then the steps in hand end, and nothing new begins.
+    pub async fn run(mut self) {
+        loop {
+            self.read_clock();
+            if !self.stopping {
+                self.look_at_manifests();
+                self.begin_what_is_due();
+            } else if self.acting == 0 && self.reports.is_empty() {
+                break;
+            }
+            match self.next_event().await {
+                Event::Done(done) => self.done(done),
+                Event::Reported(reported) => self.reported(reported),
+                Event::Order(order) => self.order(order),
+                Event::News(news) => self.news(news),
+                Event::Stop => self.stop(),
+                Event::Time => {}
+            }
+        }
+        info!("the agent has ended; the workers go on");
+    }
+
+    async fn next_event(&mut self) -> Event<S> {
+        let pause = self.pause();
+        tokio::select! {
+            biased;
+            () = self.ground.stop.asked(), if !self.stopping => Event::Stop,
+            Some(reported) = self.reports.recv() => Event::Reported(reported),
+            Some(done) = self.work.next(), if !self.work.is_empty() => Event::Done(done),
+            Some(order) = self.orders.recv() => Event::Order(order),
+            news = self.senses.news() => Event::News(news),
+            () = self.ground.host.sleep(pause) => Event::Time,
+        }
+    }
+
+    /// How long nothing is to be done.
+    fn pause(&self) -> Duration {
+        let due = if self.stopping {
+            None
+        } else {
+            self.seats.values().filter_map(Seat::due).chain(self.manifests.due()).min()
+        };
+        let next = [due, self.beat_at].into_iter().flatten().min().unwrap_or_else(|| later(self.now, AT_LEAST));
+        Duration::try_from(next.duration_since(self.now)).unwrap_or_default().min(AT_LEAST)
+    }
+
+    fn read_clock(&mut self) {
+        let now = self.ground.host.now();
+        if now < self.now {
+            warn!(was = %self.now, is = %now, "the clock was set back; every App is looked at");
+            // What was due at some time is due at another one now.
+            for seat in self.seats.values_mut() {
+                seat.schedule.wake(Wake::Timer, now);
+            }
+            self.manifests.clock_was_set(now);
+            self.beat_at = self.beat_at.map(|_| now);
+        }
+        self.now = now;
+        if self.beat_at.is_some_and(|at| at <= now) {
+            self.ground.service.alive();
+            self.beat_at = self.ground.service.beat().map(|pause| later(now, pause));
+        }
+    }
+
+    fn wake(&mut self, app: &AppName, wake: Wake) {
+        if let Some(seat) = self.seats.get_mut(app) {
+            self.ground.board.woken(app, &wake);
+            seat.schedule.wake(wake, self.now);
+        }
+    }
+
+    fn wake_all(&mut self, wake: &Wake) {
+        let apps: Vec<AppName> = self.seats.keys().cloned().collect();
+        apps.iter().for_each(|app| self.wake(app, wake.clone()));
+    }
+
+    fn news(&mut self, news: News) {
+        match news {
+            News::Manifests => self.manifests.stir(self.now),
+            News::Layout(app) => {
+                if let Some(seat) = self.seats.get_mut(&app) {
+                    seat.stirred.stir(self.now);
+                }
+            }
+            News::Death { app, member } => {
+                if self.seats.get(&app).is_some_and(|seat| seat.mourns(&member)) {
+                    self.wake(&app, Wake::Death { group: member.group, member: member.member });
+                }
+            }
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Wake { app: Some(app), wake } => self.wake(&app, wake),
+            // A forge speaks of its repository, not of Apps.
+            Order::Wake { app: None, wake: Wake::Webhook { .. } } => self.manifests.look_now(self.now),
+            Order::Wake { app: None, wake } => {
+                self.manifests.look_now(self.now);
+                self.wake_all(&wake);
+            }
+            Order::Reload => {
+                self.ground.service.reloading();
+                self.manifests.reload(self.now);
+                self.wake_all(&Wake::Hangup);
+            }
+            Order::Operate { app, what, reply } => match self.seats.get_mut(&app).filter(|_| !self.stopping) {
+                Some(seat) => seat.errands.push_back(Errand { what, reply }),
+                None => {
+                    let _ = reply.send(Err(self.nobody(&app)));
+                }
+            },
+        }
+    }
+
+    fn nobody(&self, app: &AppName) -> HostError {
+        let message = if self.stopping {
+            "the agent is about to end".to_owned()
+        } else {
+            format!("the agent knows no App `{app}`")
+        };
+        HostError::new(HostErrorKind::Other, message)
+    }
+
+    fn done(&mut self, done: Done<S>) {
+        match done {
+            Done::Passed => self.acting -= 1,
+            Done::Manifests(source, found) => self.found(source, found),
+            Done::Remembered(source, found) => {
+                self.manifests.look_now(self.now);
+                self.found(source, Ok(found));
+            }
+            Done::Layout(app, turn, layout) => self.noticed(&app, turn, &layout),
+            Done::Asked(app, verdict) => self.answered(&app, verdict.as_ref()),
+            Done::Operated(app, turn, errand, result) => {
+                self.acting -= 1;
+                self.operated(&app, turn, errand, result);
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        info!("asked to end: the steps in hand are finished first");
+        self.stopping = true;
+        self.ground.board.ready(false);
+        self.ground.service.stopping();
+        for seat in self.seats.values_mut() {
+            for errand in seat.errands.drain(..) {
+                let gone = HostError::new(HostErrorKind::Interrupted, "the agent is about to end");
+                let _ = errand.reply.send(Err(gone));
+            }
+        }
+    }
+}

@@ -1,55 +1,56 @@
-//! What others ask of the loop, each over its own door: the socket, a webhook, a signal.
+//! What is asked of the loop from outside.
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::operate::TakeBack;
-use crate::model::names::AppName;
+use crate::model::names::{AppName, ReleaseId};
 use crate::model::report::PassReport;
 use crate::model::wake::Wake;
 use crate::ports::HostError;
 
-/// One thing that is asked for.
+/// Something that the loop is to do.
 #[derive(Debug)]
 pub enum Order {
-    /// Make a pass soon.
+    /// Make a pass.
     Wake {
-        /// Over this App; none: over all.
+        /// Over this App; none: look for manifests first, then whatever follows from that.
         app: Option<AppName>,
         /// Why.
         wake: Wake,
     },
-    /// Look at the manifests now.
+    /// Read everything again.
     Reload,
-    /// Do what a person asks for, before the App's next pass.
+    /// Do what a person asks for.
     Operate {
         /// Over this App.
         app: AppName,
         /// What.
         what: Operation,
-        /// What came of it. Nobody listening is no error.
+        /// What came of it.
         reply: oneshot::Sender<Result<Operated, HostError>>,
     },
 }
 
-/// What a person asks for, App by App; `by` is who, for the history.
-#[derive(Debug, Clone)]
+/// What a person may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Take the desired release back, and keep it out.
+    /// Take the desired release back.
     Rollback {
-        /// Which release to go back to, and why.
-        how: TakeBack,
+        /// To this one; none: the last proven one.
+        to: Option<ReleaseId>,
+        /// Why.
+        reason: Option<String>,
         /// Who.
         by: String,
     },
-    /// Try a release again that is kept out.
+    /// Try the desired release again.
     Retry {
         /// Who.
         by: String,
     },
-    /// Leave the App alone on this host.
+    /// Leave the App alone.
     Suspend {
         /// Why.
-        reason: String,
+        reason: Option<String>,
         /// Who.
         by: String,
     },
@@ -60,19 +61,48 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// Who asks for it.
+    #[must_use]
+    pub fn by(&self) -> &str {
+        match self {
+            Self::Rollback { by, .. } | Self::Retry { by } | Self::Suspend { by, .. } | Self::Resume { by } => by,
+        }
+    }
+
+    /// What the command line calls it.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Rollback { .. } => "rollback",
+            Self::Retry { .. } => "retry",
+            Self::Suspend { .. } => "suspend",
+            Self::Resume { .. } => "resume",
+        }
+    }
+
+    /// It is a pass, and not only a note for the next one.
+    #[must_use]
+    pub fn makes_a_pass(&self) -> bool {
+        matches!(self, Self::Rollback { .. } | Self::Retry { .. })
+    }
+}
+
 /// What came of an operation.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Operated {
     /// A pass was made.
     Passed(Box<PassReport>),
-    /// Nothing keeps the release out: there was nothing to try again.
+    /// There was nothing to try again.
     NotKeptOut,
-    /// Something was written down; the reason for which the App was left alone before, if it was.
-    Noted {
-        /// That reason.
+    /// The App is left alone, or is no longer.
+    Suspension {
+        /// Why it was left alone before; none: it was not.
         before: Option<String>,
+        /// Why it is now; none: it is not.
+        now: Option<String>,
     },
 }
 
-/// The loop's ear. Full means that the loop has more than enough to do: whoever asks waits, or gives up.
+/// The way to the loop. It is bounded: whoever finds it full says so and does not wait.
 pub type Orders = mpsc::Sender<Order>;

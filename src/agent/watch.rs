@@ -253,16 +253,14 @@ fn failed(error: &notify::Error) -> HostError {
     let paths: Vec<String> = error.paths.iter().map(|path| format!("`{}`", path.display())).collect();
     let place = if paths.is_empty() { String::new() } else { format!(" {}", paths.join(", ")) };
     match &error.kind {
-        notify::ErrorKind::MaxFilesWatch => HostError::new(
-            HostErrorKind::Other,
-            format!("cannot watch{place}: the kernel allows no more watches"),
-        )
-        .with_help("raise the limit: `sysctl fs.inotify.max_user_watches=100000`"),
-        notify::ErrorKind::Io(error) if error.raw_os_error() == Some(EMFILE) => HostError::new(
-            HostErrorKind::Other,
-            format!("cannot watch{place}: {error}"),
-        )
-        .with_help("too many programs of this user watch files: `sysctl fs.inotify.max_user_instances=1024`"),
+        notify::ErrorKind::MaxFilesWatch => {
+            HostError::new(HostErrorKind::Other, format!("cannot watch{place}: the kernel allows no more watches"))
+                .with_help("raise the limit: `sysctl fs.inotify.max_user_watches=100000`")
+        }
+        notify::ErrorKind::Io(error) if error.raw_os_error() == Some(EMFILE) => {
+            HostError::new(HostErrorKind::Other, format!("cannot watch{place}: {error}"))
+                .with_help("too many programs of this user watch files: `sysctl fs.inotify.max_user_instances=1024`")
+        }
         notify::ErrorKind::Io(error) => HostError::io(format!("cannot watch{place}"), error),
         _ => HostError::new(HostErrorKind::Other, format!("cannot watch{place}: {error}")),
     }

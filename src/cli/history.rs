@@ -1,7 +1,5 @@
 //! `history`: what passes did, out of the journal.
 
-use serde::Serialize;
-
 use super::Failure;
 use super::host::on_this_host;
 use super::load::{load, one};
@@ -10,21 +8,10 @@ use super::options::Format;
 use super::options::operate::History;
 use super::output::Output;
 use super::render::history as text;
-use super::render::machine::{API_VERSION, List};
 use crate::decide::history::history;
+use crate::documents::List;
+use crate::documents::history::Past;
 use crate::manifest::Loaded;
-use crate::model::history::PastPass;
-use crate::model::names::{AppName, Root};
-
-/// What passes over one App did.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Past<'a> {
-    app: &'a AppName,
-    root: &'a Root,
-    /// The newest last.
-    passes: &'a [PastPass],
-}
 
 /// Shows what is still known.
 ///
@@ -57,7 +44,7 @@ pub fn run(options: &History, output: Output) -> Result<u8, Failure> {
         }
         Format::Json | Format::Yaml => {
             let items = pasts.iter().map(|(app, passes)| Past { app: &app.name, root: &app.root, passes }).collect();
-            output.document(&List { api_version: API_VERSION, kind: "HistoryList", items })?;
+            output.document(&List::new("HistoryList", items))?;
         }
     }
     Ok(0)

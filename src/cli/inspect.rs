@@ -4,25 +4,23 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::host::{on_this_host, pass};
+use super::Failure;
+use super::host::{on_this_host, pass as make_pass};
 use super::load::{apps, select};
 use super::options::{Format, Selection};
 use super::output::{Output, yaml};
-use super::render::machine::{API_VERSION, List};
 use super::render::problem::Complaint;
 use super::render::status::Entry;
-use super::render::{machine, markdown, preview, report, status as text};
-use super::{Failure, worst};
+use super::render::{markdown, preview, report, status as text};
 use crate::decide::history::asked_to_end;
 use crate::decide::{explain, status as decide};
+use crate::documents::app::{self, document};
+use crate::documents::{List, pass};
 use crate::engine::events::Silent;
 use crate::manifest::Loaded;
-use crate::manifest::shape::{ApiVersion, Kind, Metadata, Spec};
 use crate::model::drift::{Blocker, Difference};
 use crate::model::observed::Aim;
-use crate::model::report::{Mode, PassReport, Problem};
+use crate::model::report::{Mode, PassReport, Problem, worst};
 use crate::model::status::{AppStatus, Verdict};
 
 /// Shows what differs; 0: nothing, 1: something, 2: it could not be told.
@@ -33,7 +31,7 @@ pub fn diff(selection: &Selection, output: Output) -> Result<u8, Failure> {
     let loaded = select(selection)?;
     let reports = look(&loaded)?;
     match output.format {
-        Format::Json | Format::Yaml => output.document(&machine::passes(&reports))?,
+        Format::Json | Format::Yaml => output.document(&pass::passes(&reports))?,
         Format::Text | Format::Markdown => output.text(&previews(&loaded, &reports, output))?,
     }
     let code = |report: &PassReport| match &report.before {
@@ -70,7 +68,7 @@ pub fn status(selection: &Selection, output: Output) -> Result<u8, Failure> {
         }
         Format::Json => {
             let items = loaded.iter().zip(&found).map(|(one, (status, _))| document(one, status)).collect();
-            output.document(&List { api_version: API_VERSION, kind: "AppList", items })?;
+            output.document(&List::new("AppList", items))?;
         }
         Format::Yaml => {
             let documents = loaded.iter().zip(&found).map(|(one, (status, _))| yaml(&document(one, status)));
@@ -100,7 +98,7 @@ fn tell_who_drains(loaded: &[Loaded], found: &mut [(AppStatus, u8)]) -> Result<(
 
 /// One pass that changes nothing.
 pub(super) fn look(loaded: &[Loaded]) -> Result<Vec<PassReport>, Failure> {
-    pass(&apps(loaded), Mode::DryRun, Duration::ZERO, &Silent)
+    make_pass(&apps(loaded), Mode::DryRun, Duration::ZERO, &Silent)
 }
 
 /// What would be done, App by App, as text or Markdown.
@@ -131,13 +129,9 @@ fn unreadable(difference: &Difference) -> bool {
 
 /// The status of one App, and its exit code.
 fn judged(one: &Loaded, report: &PassReport) -> Result<(AppStatus, u8), Failure> {
-    let generation = decide::generation(&one.document.spec)
+    let status = app::status(one, report)
         .map_err(|error| Failure::Complaint(Complaint::new("cannot name the spec").cause(error.to_string())))?;
-    let Some(observed) = &report.before else {
-        let why = report.problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
-        return Ok((decide::unobserved(&one.app, generation, &why), 1));
-    };
-    let status = decide::status(&one.app, generation, observed, &report.difference);
+    let Some(observed) = &report.before else { return Ok((status, 1)) };
     let sick = observed.health.as_ref().is_some_and(|verdict| !verdict.healthy);
     let code = match () {
         () if unreadable(&report.difference) => 1,
@@ -154,26 +148,4 @@ fn problems(one: &Loaded, report: &PassReport) -> Vec<Problem> {
     let blockers = kept_out.into_iter().chain(blockers);
     let stalled = report.difference.stalled.iter().map(|stalled| explain::stalled(&one.app, stalled));
     report.problems.iter().cloned().chain(blockers).chain(stalled).collect()
-}
-
-/// The manifest's document with its status.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Document<'a> {
-    api_version: Option<ApiVersion>,
-    kind: Option<Kind>,
-    metadata: &'a Option<Metadata>,
-    spec: &'a Option<Spec>,
-    status: &'a AppStatus,
-}
-
-fn document<'a>(one: &'a Loaded, status: &'a AppStatus) -> Document<'a> {
-    let written = &one.document;
-    Document {
-        api_version: written.api_version,
-        kind: written.kind,
-        metadata: &written.metadata,
-        spec: &written.spec,
-        status,
-    }
 }

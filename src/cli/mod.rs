@@ -1,7 +1,7 @@
 //! The command line: verbs, exit codes, and what people see.
 //!
 //! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
-//! error. Each verb is in a file: [`reconcile`], [`inspect`], [`history`], [`releases`],
+//! error. Each verb is in a file: [`reconcile`], [`agent`], [`inspect`], [`history`], [`releases`],
 //! [`operate`], [`rights`], [`authoring`]; [`render`] turns values into
 //! text and is pure. Begin at [`main`].
 
@@ -15,6 +15,7 @@ use self::render::problem::Complaint;
 use crate::decide::health;
 use crate::manifest::LoadErrors;
 
+pub mod agent;
 pub mod authoring;
 pub mod history;
 pub mod host;
@@ -61,12 +62,14 @@ pub fn main() -> ExitCode {
         health::warm_up();
     }
     output::choose_colour(cli.global.color);
-    logging::start(&cli.global);
+    // What an agent does is told by its log.
+    logging::start(&cli.global, matches!(cli.verb, Verb::Agent(_)));
     let output = Output::new(cli.global.format);
     // `diff` says by 1 that something differs, as `diff` has always done.
     let error_code = if matches!(cli.verb, Verb::Diff(_)) { 2 } else { 1 };
     let done = match &cli.verb {
         Verb::Reconcile(options) => reconcile::run(options, &cli.global, output),
+        Verb::Agent(options) => agent::run(options, &cli.global),
         Verb::Diff(selection) => inspect::diff(selection, output),
         Verb::Status(selection) => inspect::status(selection, output),
         Verb::Rollback(options) => operate::rollback(options, &cli.global, output),
@@ -101,18 +104,6 @@ pub fn main() -> ExitCode {
     code.into()
 }
 
-/// The exit code of the worst App: an error, then unhealthy, then withheld, then drift.
-fn worst(codes: impl Iterator<Item = u8>) -> u8 {
-    let badness = |code: &u8| match code {
-        0 => 0,
-        2 => 1,
-        4 => 2,
-        3 => 3,
-        _ => 4,
-    };
-    codes.max_by_key(badness).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,14 +112,5 @@ mod tests {
     fn the_arguments_are_well_formed() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_worst_app_wins() {
-        let rows: [(&[u8], u8); 7] =
-            [(&[], 0), (&[0, 0], 0), (&[0, 2], 2), (&[2, 4, 0], 4), (&[3, 4], 3), (&[3, 1, 4], 1), (&[2, 3], 3)];
-        for (codes, expected) in rows {
-            assert_eq!(worst(codes.iter().copied()), expected, "{codes:?}");
-        }
     }
 }

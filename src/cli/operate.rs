@@ -2,8 +2,6 @@
 //!
 //! Each writes something down under the App's lock; the first two then make an ordinary pass.
 
-use serde::Serialize;
-
 use super::Failure;
 use super::host::on_this_host;
 use super::load::one;
@@ -11,15 +9,15 @@ use super::options::operate::{Resume, Retry, Rollback, Suspend};
 use super::options::{Format, Global};
 use super::output::Output;
 use super::reconcile::listener;
-use super::render::machine::API_VERSION;
 use super::render::problem::Complaint;
-use super::render::{machine, operate as text, report};
+use super::render::{operate as text, report};
+use crate::documents::pass::passes;
+use crate::documents::suspension::Suspension;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::operate::{self, TakeBack};
 use crate::engine::pass::Request;
 use crate::model::app::App;
-use crate::model::names::{AppName, Root};
-use crate::model::report::{Mode, Outcome, PassReport};
+use crate::model::report::{Mode, PassReport};
 use crate::ports::HostError;
 
 /// Takes the desired release back; 0: an earlier one is in force, and healthy where that can be told.
@@ -29,7 +27,7 @@ use crate::ports::HostError;
 pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u8, Failure> {
     refuse_markdown("rollback", output)?;
     let app = one(&options.one.app, &options.one.paths)?.app;
-    let reason = options.reason.clone().unwrap_or_else(|| format!("no reason was given by {}", person()));
+    let reason = operate::reason_to_take_back(options.reason.as_deref(), &person());
     let how = TakeBack { to: options.to.clone(), reason };
     let request = request("rollback", options.wait.wait);
     let listener = listener(global);
@@ -38,12 +36,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
     })?
     .map_err(failure)?;
     show(&app, std::slice::from_ref(&report), output)?;
-    let after = report.after.as_ref().and_then(|after| after.health.as_ref());
-    Ok(match report.outcome {
-        // It is what was asked for.
-        Outcome::RolledBack if after.is_none_or(|verdict| verdict.healthy) => 0,
-        _ => report.exit_code(false),
-    })
+    Ok(report.exit_code_of_rollback())
 }
 
 /// Tries the desired release again; the exit code of the pass, 0 where nothing keeps it out.
@@ -71,9 +64,7 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
 pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
     refuse_markdown("suspend", output)?;
     let app = one(&options.one.app, &options.one.paths)?.app;
-    let reason = options.reason.as_deref().unwrap_or("by hand");
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
-    let reason = format!("{reason} ({}, since {now})", person());
+    let reason = operate::reason_to_suspend(options.reason.as_deref(), &person(), jiff::Timestamp::now());
     let wait = options.wait.wait;
     let before = on_this_host("trueup suspend", None, async |host| {
         operate::suspend(host, &app, Some(reason.clone()), wait).await
@@ -95,41 +86,17 @@ pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
     tell(&app, before.as_deref(), None, output)
 }
 
-/// Whether an App is left alone on this host.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Suspension<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    app: &'a AppName,
-    root: &'a Root,
-    /// Why it is left alone on this host; null: it is not.
-    suspended: Option<&'a str>,
-    /// The same before.
-    before: Option<&'a str>,
-    /// The manifest says so for every host.
-    by_manifest: bool,
-}
-
 fn tell(app: &App, before: Option<&str>, suspended: Option<&str>, output: Output) -> Result<u8, Failure> {
     match output.format {
         Format::Text | Format::Markdown => output.text(&text::suspension(app, before, suspended))?,
-        Format::Json | Format::Yaml => output.document(&Suspension {
-            api_version: API_VERSION,
-            kind: "Suspension",
-            app: &app.name,
-            root: &app.root,
-            suspended,
-            before,
-            by_manifest: app.sync.suspend,
-        })?,
+        Format::Json | Format::Yaml => output.document(&Suspension::new(app, before, suspended))?,
     }
     Ok(0)
 }
 
 fn show(app: &App, reports: &[PassReport], output: Output) -> Result<(), Failure> {
     match (output.format, reports) {
-        (Format::Json | Format::Yaml, _) => output.document(&machine::passes(reports)),
+        (Format::Json | Format::Yaml, _) => output.document(&passes(reports)),
         (Format::Text | Format::Markdown, []) => output.text(&text::not_kept_out(app)),
         (Format::Text | Format::Markdown, _) => {
             output.text(&reports.iter().map(|one| report::report(app, one, output.width)).collect::<String>())

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use self::agent::Agent;
 use self::operate::{History, One, Resume, Retry, Rollback, Sudoers, Suspend};
 use crate::manifest::duration;
 
+pub mod agent;
 pub mod operate;
 
 /// Reconciles web applications on plain Linux hosts with their manifests
@@ -119,6 +121,9 @@ pub enum Verb {
     /// Bring this host to what the manifests say
     #[command(after_help = RECONCILE_HELP)]
     Reconcile(Reconcile),
+    /// Stay, and do it whenever something changes
+    #[command(after_help = agent::HELP)]
+    Agent(Agent),
     /// Show what differs, how that is known, and what would be done about it
     #[command(after_help = DIFF_HELP)]
     Diff(Selection),

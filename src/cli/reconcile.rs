@@ -1,5 +1,6 @@
 //! `reconcile`: bring this host to what the manifests say.
 
+use super::Failure;
 use super::host::pass;
 use super::inspect::previews;
 use super::live::Live;
@@ -7,11 +8,11 @@ use super::load::{apps, select};
 use super::options::{Format, Global, LogFormat, Reconcile};
 use super::output::Output;
 use super::render::problem::Complaint;
-use super::render::{machine, report};
-use super::{Failure, worst};
+use super::render::report;
+use crate::documents::pass::passes;
 use crate::engine::events::{Listener, Silent};
 use crate::manifest::Loaded;
-use crate::model::report::{Mode, PassReport};
+use crate::model::report::{Mode, PassReport, worst};
 
 /// Makes a pass and reports it; the exit code of the worst App.
 ///
@@ -26,7 +27,7 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Apply };
     let reports = pass(&apps(&loaded), mode, options.wait, &*listener(global))?;
     match output.format {
-        Format::Json | Format::Yaml => output.document(&machine::passes(&reports))?,
+        Format::Json | Format::Yaml => output.document(&passes(&reports))?,
         Format::Text | Format::Markdown if options.dry_run => output.text(&previews(&loaded, &reports, output))?,
         Format::Text | Format::Markdown => output.text(&results(&loaded, &reports, output))?,
     }

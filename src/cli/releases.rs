@@ -13,10 +13,10 @@ use super::operate::refuse_markdown;
 use super::options::Format;
 use super::options::operate::One;
 use super::output::Output;
-use super::render::machine::API_VERSION;
 use super::render::problem::Complaint;
 use super::render::releases as text;
 use crate::decide::inventory::inventory;
+use crate::documents::API_VERSION;
 use crate::model::inventory::ReleaseStatus;
 use crate::model::names::{AppName, ReleaseId, Root};
 

@@ -13,9 +13,9 @@ use super::operate::{failure, refuse_markdown};
 use super::options::operate::Sudoers;
 use super::options::{Format, Paths};
 use super::output::{Output, say};
-use super::render::machine::{API_VERSION, List};
 use super::render::problem::Complaint;
 use super::render::sudoers::{self as text, Rules};
+use crate::documents::List;
 use crate::engine::evidence;
 use crate::model::inventory::Witness;
 use crate::model::names::{AppName, Root};
@@ -58,7 +58,7 @@ pub fn evidence(paths: &Paths, output: Output) -> Result<u8, Failure> {
         })
         .collect();
     let code = u8::from(items.iter().any(|item| item.problem.is_some()));
-    output.document(&List { api_version: API_VERSION, kind: "EvidenceList", items })?;
+    output.document(&List::new("EvidenceList", items))?;
     Ok(code)
 }
 
@@ -142,7 +142,7 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
     match output.format {
         Format::Text | Format::Markdown => output.text(&text::sudoers(&rules))?,
         Format::Json | Format::Yaml => {
-            output.document(&List { api_version: API_VERSION, kind: "SudoRuleList", items: rules })?;
+            output.document(&List::new("SudoRuleList", rules))?;
         }
     }
     Ok(u8::from(!complete))

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod health;
 pub mod history;
 pub mod inventory;
+pub mod leaving;
 pub mod making;
 pub mod operate;
 pub mod plan;
@@ -21,6 +22,7 @@ mod retention;
 pub mod schedule;
 pub mod select;
 mod services;
+pub mod standing;
 pub mod status;
 pub mod telling;
 

@@ -105,7 +105,10 @@ async fn begin<'a, H: Host>(
     let (lock, seen) = match first {
         First::Never(error) => return Err(error),
         First::Alone => {
-            let lock = lock(host, app, request).await?;
+            let lock = tokio::select! {
+                lock = lock(host, app, request) => lock?,
+                () = request.interrupt.asked() => return Err(interrupted(app)),
+            };
             (lock, observe(host, app, Probing::Once).await)
         }
         First::Together { lock, view } => {
@@ -130,6 +133,11 @@ async fn begin<'a, H: Host>(
     };
     // What was seen is old by now.
     Ok((lock, slot, observe(host, app, Probing::Once).await))
+}
+
+fn interrupted(app: &App) -> HostError {
+    let message = format!("`{}` is locked by somebody else, and we were asked to end", app.root);
+    HostError::new(HostErrorKind::Interrupted, message)
 }
 
 fn needs_work(app: &App, seen: &Observed) -> bool {

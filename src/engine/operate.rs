@@ -26,6 +26,18 @@ pub struct TakeBack {
     pub reason: String,
 }
 
+/// Why a release was taken back, for the status and the history.
+#[must_use]
+pub fn reason_to_take_back(reason: Option<&str>, by: &str) -> String {
+    reason.map_or_else(|| format!("no reason was given by {by}"), str::to_owned)
+}
+
+/// Why an App is left alone, for the status and the history.
+#[must_use]
+pub fn reason_to_suspend(reason: Option<&str>, by: &str, now: Timestamp) -> String {
+    format!("{} ({by}, since {})", reason.unwrap_or("by hand"), now.strftime("%Y-%m-%d %H:%M:%S UTC"))
+}
+
 /// Keeps the desired release out and converges to a proven one.
 ///
 /// # Errors

@@ -26,6 +26,19 @@ pub struct User {
     pub shell: PathBuf,
 }
 
+/// The number of a group.
+///
+/// # Errors
+/// There is no such group, or nobody can tell.
+pub fn group(name: &str) -> Result<u32, HostError> {
+    match nix::unistd::Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(HostError::new(HostErrorKind::Misconfigured, format!("there is no group `{name}` here"))
+            .with_help(format!("add it: `groupadd --system {name}`"))),
+        Err(error) => Err(HostError::io(format!("cannot look up the group `{name}`"), &error.into())),
+    }
+}
+
 impl User {
     /// Looks a login name up. Blocks while name services are asked.
     ///

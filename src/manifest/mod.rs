@@ -26,4 +26,5 @@ mod yaml;
 pub use agent::load_agent;
 pub use load::{Loaded, Source, load, load_commit};
 pub use report::{LoadErrors, Mistake};
+pub use secrets::mask;
 pub use yaml::to_string;

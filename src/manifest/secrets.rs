@@ -5,12 +5,17 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
+
 /// Parts of a key's name, in lower case without `-` and `_`, that make its value a secret.
 const TELLING: [&str; 9] =
     ["authorization", "password", "passwd", "passphrase", "token", "secret", "apikey", "cookie", "credential"];
 
 /// Keys under which every value is a secret.
 const CONTAINERS: [&str; 2] = ["headers", "env"];
+
+/// What stands in a secret's place.
+const MASK: &str = "***";
 
 /// The places of all secrets, in bytes and in order.
 pub(super) fn secrets(text: &str) -> Vec<Range<usize>> {
@@ -20,6 +25,33 @@ pub(super) fn secrets(text: &str) -> Vec<Range<usize>> {
     found.extend(credentials(text));
     found.sort_by_key(|range| range.start);
     found
+}
+
+/// Puts stars in place of what may be secret in a document that was read: plain values under `headers` and `env`,
+/// and `user:password@` in any text. Where a secret is read from is none.
+pub fn mask(document: &mut Value) {
+    match document {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    Value::Object(values) if CONTAINERS.contains(&key.as_str()) => {
+                        for plain in values.values_mut().filter(|value| !value.is_object()) {
+                            *plain = MASK.into();
+                        }
+                    }
+                    other => mask(other),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(mask),
+        Value::String(text) => {
+            let places: Vec<Range<usize>> = credentials(text).collect();
+            for place in places.into_iter().rev() {
+                text.replace_range(place, MASK);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// `user:password` of every `//user:password@host`.
@@ -258,6 +290,24 @@ mod tests {
         let secrets = secrets(text);
         let hidden = |at: usize| secrets.iter().any(|range| range.contains(&at));
         text.char_indices().map(|(at, c)| if hidden(at) && c != '\n' { '*' } else { c }).collect()
+    }
+
+    #[test]
+    fn a_document_is_masked_and_where_secrets_are_read_from_is_not() {
+        let mut document = serde_json::json!({
+            "health": {"http": {"url": "https://u:p@shop/health", "headers": {"X-Key": "k", "Cookie": "c"}}},
+            "release": {"source": {"git": {"url": "ssh://git@host/shop.git"}}},
+            "steps": [{"run": ["a", "b"], "env": {"PLAIN": "x", "FROM": {"file": "/etc/key"}}}],
+            "count": 2,
+        });
+        mask(&mut document);
+        let expected = serde_json::json!({
+            "health": {"http": {"url": "https://***@shop/health", "headers": {"X-Key": "***", "Cookie": "***"}}},
+            "release": {"source": {"git": {"url": "ssh://***@host/shop.git"}}},
+            "steps": [{"run": ["a", "b"], "env": {"PLAIN": "***", "FROM": {"file": "/etc/key"}}}],
+            "count": 2,
+        });
+        assert_eq!(document, expected);
     }
 
     #[test]

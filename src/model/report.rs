@@ -138,4 +138,41 @@ impl PassReport {
             Outcome::Withheld => 4,
         }
     }
+
+    /// The same where a person has taken a release back: that an earlier one is in force is what was asked for.
+    #[must_use]
+    pub fn exit_code_of_rollback(&self) -> u8 {
+        let after = self.after.as_ref().and_then(|after| after.health.as_ref());
+        match self.outcome {
+            Outcome::RolledBack if after.is_none_or(|verdict| verdict.healthy) => 0,
+            _ => self.exit_code(false),
+        }
+    }
+}
+
+/// The exit code of the worst App: an error, then unhealthy, then withheld, then drift.
+#[must_use]
+pub fn worst(codes: impl Iterator<Item = u8>) -> u8 {
+    let badness = |code: &u8| match code {
+        0 => 0,
+        2 => 1,
+        4 => 2,
+        3 => 3,
+        _ => 4,
+    };
+    codes.max_by_key(badness).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_app_wins() {
+        let rows: [(&[u8], u8); 7] =
+            [(&[], 0), (&[0, 0], 0), (&[0, 2], 2), (&[2, 4, 0], 4), (&[3, 4], 3), (&[3, 1, 4], 1), (&[2, 3], 3)];
+        for (codes, expected) in rows {
+            assert_eq!(worst(codes.iter().copied()), expected, "{codes:?}");
+        }
+    }
 }

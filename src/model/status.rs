@@ -191,6 +191,12 @@ pub enum Reason {
     NotProbed,
     /// There is drift, and nothing works on it at this moment.
     DriftDetected,
+    /// Newer manifests cannot be used, and the last good ones stay in force.
+    ManifestsRefused,
+    /// The App has disappeared from the manifests, and is left running.
+    Orphaned,
+    /// Drift comes back as fast as it is closed.
+    TooManyCorrections,
     /// Nothing is under way.
     Idle,
     /// Nothing stands in the way.

@@ -7,7 +7,6 @@
 pub mod evidence;
 pub mod health;
 pub mod history;
-pub mod machine;
 pub mod markdown;
 pub mod operate;
 pub mod plan;

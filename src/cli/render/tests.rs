@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::status::Entry;
-use super::{machine, markdown, preview, report, status as text};
+use super::{markdown, preview, report, status as text};
 use crate::decide::diff::diff;
 use crate::decide::plan::plan_for;
 use crate::decide::testing::{
@@ -12,6 +12,7 @@ use crate::decide::testing::{
     systemd,
 };
 use crate::decide::{explain, status as decide};
+use crate::documents::pass;
 use crate::model::action::Action;
 use crate::model::app::{App, CommandLine, MaxUnavailable, RestartOn, StrayPolicy};
 use crate::model::health::{HealthContract, HealthVerdict, Probe, Rule, RuleVerdict};
@@ -421,6 +422,6 @@ fn reports() {
     }
     let deployed = passed(&deploy(), &settled(), Outcome::Converged, deployed());
     insta::assert_snapshot!("report_coloured", coloured(&report::report(&deploy().app, &deployed, None)));
-    let machine = serde_json::to_string_pretty(&machine::passes(&[deployed])).unwrap();
+    let machine = serde_json::to_string_pretty(&pass::passes(&[deployed])).unwrap();
     insta::assert_snapshot!("report_machine", machine);
 }

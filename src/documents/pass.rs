@@ -1,35 +1,19 @@
-//! The same for programs: versioned documents in JSON or YAML, whose keys stay as they are.
-//!
-//! Two kinds, both `apiVersion: trueup/v1`. `reconcile` and `diff` print a `PassReportList` whose `items` are
-//! [`PassDocument`]s, however many Apps there are. `status` prints the App documents themselves, each with
-//! [`AppStatus`](crate::model::status::AppStatus) as its `status`: as an `AppList` in JSON, as a stream of
-//! documents in YAML. Times are RFC 3339 in UTC; lengths of time are whole milliseconds in keys that end in `Ms`.
+//! What a pass found and did.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::{API_VERSION, List};
+use crate::decide::aim::aimed;
+use crate::decide::plan::plan_for;
 use crate::model::action::{Plan, Step};
+use crate::model::app::App;
 use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
 use crate::model::health::HealthVerdict;
 use crate::model::names::{AppName, ReleaseId, Root};
 use crate::model::observed::{Aim, Link, Stray};
 use crate::model::record::Quarantine;
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
-
-/// The version of every document that is printed for programs.
-pub const API_VERSION: &str = "trueup/v1";
-
-/// Documents of one kind.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct List<T> {
-    /// `trueup/v1`.
-    pub api_version: &'static str,
-    /// `PassReportList` or `AppList`.
-    pub kind: &'static str,
-    /// In the order of the manifests.
-    pub items: Vec<T>,
-}
 
 /// One pass over one App.
 #[derive(Debug, Serialize)]
@@ -111,10 +95,12 @@ impl<'a> From<&'a Difference> for DifferenceDocument<'a> {
 /// All passes as one document.
 #[must_use]
 pub fn passes(reports: &[PassReport]) -> List<PassDocument<'_>> {
-    List { api_version: API_VERSION, kind: "PassReportList", items: reports.iter().map(pass).collect() }
+    List::new("PassReportList", reports.iter().map(pass).collect())
 }
 
-fn pass(report: &PassReport) -> PassDocument<'_> {
+/// One pass as a document.
+#[must_use]
+pub fn pass(report: &PassReport) -> PassDocument<'_> {
     // Blockers and stalled differences stand in `difference` already.
     let Plan { steps, stalled: _, blockers: _ } = &report.plan;
     PassDocument {
@@ -146,5 +132,29 @@ fn pass(report: &PassReport) -> PassDocument<'_> {
         health: report.after.as_ref().and_then(|after| after.health.as_ref()),
         health_attempts: report.health_attempts,
         problems: &report.problems,
+    }
+}
+
+/// What a pass that changes nothing would tell, made now: what the last look of this one has left.
+#[must_use]
+pub fn as_left(app: &App, report: &PassReport) -> PassReport {
+    let Some(observed) = &report.after else { return report.clone() };
+    let remaining = &report.remaining;
+    let outcome = match () {
+        () if !remaining.blockers.is_empty() || !remaining.stalled.is_empty() => Outcome::Failed,
+        () if !remaining.drift.is_empty() || !remaining.settling.is_empty() => Outcome::Drift,
+        () if observed.aim != Aim::Desired => Outcome::Quarantined,
+        () if observed.health.as_ref().is_some_and(|verdict| !verdict.healthy) => Outcome::Unhealthy,
+        () => Outcome::Converged,
+    };
+    PassReport {
+        mode: Mode::DryRun,
+        outcome,
+        before: report.after.clone(),
+        difference: remaining.clone(),
+        plan: plan_for(&aimed(app, &observed.aim), remaining),
+        tried: Vec::new(),
+        problems: Vec::new(),
+        ..report.clone()
     }
 }

@@ -1,0 +1,344 @@
+//! What outsiders may see of the Apps: written by the loop, read by the web.
+//!
+//! In: each thing that happens to an App. Out: a [`View`], a snapshot that costs a few clones of pointers. The lock
+//! is held for no longer than such a snapshot takes, and never while anything is computed or awaited: however many
+//! readers there are, the loop does not wait for them. Begin at [`Board::view`] and [`Board::ended`].
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::source::Revision;
+use super::tally::Tally;
+use crate::decide::schedule::{ScheduleState, Turn};
+use crate::manifest::Loaded;
+use crate::model::names::AppName;
+use crate::model::report::{Outcome, PassReport};
+use crate::model::wake::Wake;
+
+/// Most reasons that are kept of those that wait for a pass; more say nothing new.
+const PENDING: usize = 32;
+
+/// What outsiders may see. A clone is the same board.
+#[derive(Debug, Clone)]
+pub struct Board(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    version: String,
+    started: Timestamp,
+    state: Mutex<State>,
+    /// Counts what was written; who waits for a pass looks again after each change.
+    changes: watch::Sender<u64>,
+    tally: Tally,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: bool,
+    revision: Option<Revision>,
+    refused: Option<ManifestProblem>,
+    /// In the order of the manifests, then what disappeared from them.
+    apps: Vec<Entry>,
+    /// Those that the manifests in force do not name; in `apps` again once they are said to be left running.
+    gone: BTreeMap<AppName, Entry>,
+    /// Passes that have begun, over whatever App.
+    begun: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    view: AppView,
+    /// The number of the pass that runs.
+    number: u64,
+    /// The last pass that was asked for by a person, and its number.
+    requested: Option<(u64, Arc<Made>)>,
+    /// The manifest that the host was last brought to; equal ones are the same one here.
+    converged: Option<Arc<Loaded>>,
+}
+
+/// Manifests that cannot be used: the last good ones stay in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestProblem {
+    /// The commit they came with; none outside of git, or when none could be had.
+    pub revision: Option<Revision>,
+    /// What is wrong, with file and line where it has any.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A snapshot of everything.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Of the agent.
+    pub version: String,
+    /// When the agent began.
+    pub started: Timestamp,
+    /// The loop is at work.
+    pub ready: bool,
+    /// The commit in force; none outside of git.
+    pub revision: Option<Revision>,
+    /// Newer manifests that cannot be used.
+    pub refused: Option<ManifestProblem>,
+    /// In the order of the manifests, then what disappeared from them and was left running.
+    pub apps: Vec<AppView>,
+}
+
+/// A snapshot of one App.
+#[derive(Debug, Clone)]
+pub struct AppView {
+    /// Its manifest.
+    pub loaded: Arc<Loaded>,
+    /// It has disappeared from the manifests, and is left running.
+    pub orphaned: bool,
+    /// Why its next pass will be made; empty: because of nothing but time.
+    pub pending: Vec<Wake>,
+    /// The pass that runs.
+    pub running: Option<Running>,
+    /// The last pass; none before the first has ended.
+    pub last: Option<Arc<Made>>,
+    /// When a pass last ended with the host as the App says, and healthy.
+    pub last_success: Option<Timestamp>,
+    /// Its turns; none before the first pass has ended.
+    pub schedule: Option<ScheduleState>,
+}
+
+/// A pass that was made.
+#[derive(Debug)]
+pub struct Made {
+    /// The manifest that it was made for; may have changed since.
+    pub loaded: Arc<Loaded>,
+    /// What it found and did.
+    pub report: PassReport,
+}
+
+/// A pass that runs.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// The manifest that it is made for.
+    pub loaded: Arc<Loaded>,
+    /// Why it is made, and what it may do.
+    pub turn: Turn,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// No pass will come: the App is gone, or the agent is about to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoPass;
+
+impl Board {
+    /// An empty board of an agent that begins now.
+    #[must_use]
+    pub fn new(version: &str) -> Self {
+        Self(Arc::new(Inner {
+            version: version.to_owned(),
+            started: Timestamp::now(),
+            state: Mutex::default(),
+            changes: watch::Sender::new(0),
+            tally: Tally::default(),
+        }))
+    }
+
+    /// These manifests are in force from now on.
+    pub fn manifests(&self, revision: Option<Revision>, apps: &[Loaded]) {
+        self.write(|state| {
+            (state.revision, state.refused) = (revision, None);
+            let mut known: BTreeMap<AppName, Entry> = std::mem::take(&mut state.gone);
+            known.extend(state.apps.drain(..).map(|entry| (entry.name().clone(), entry)));
+            state.apps = apps.iter().map(|loaded| Entry::renewed(known.remove(&loaded.app.name), loaded)).collect();
+            let (orphans, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                known.into_iter().partition(|(_, entry)| entry.view.orphaned);
+            state.apps.extend(orphans.into_values());
+            state.gone = gone;
+        });
+    }
+
+    /// Newer manifests cannot be used; those in force stay in force. The next [`Board::manifests`] clears it.
+    pub fn refused(&self, problem: ManifestProblem) {
+        self.write(|state| state.refused = Some(problem));
+    }
+
+    /// An App has disappeared from the manifests, and is left running.
+    pub fn orphaned(&self, app: &AppName) {
+        self.write(|state| {
+            let gone = state.gone.remove(app);
+            state.apps.extend(gone);
+            if let Some(entry) = state.entry(app) {
+                entry.view.orphaned = true;
+            }
+        });
+    }
+
+    /// There is a reason for a pass.
+    pub fn woken(&self, app: &AppName, wake: &Wake) {
+        self.0.tally.woken(app, wake);
+        self.write(|state| {
+            let Some(entry) = state.entry(app) else { return };
+            if !entry.view.pending.contains(wake) && entry.view.pending.len() < PENDING {
+                entry.view.pending.push(wake.clone());
+            }
+        });
+    }
+
+    /// A pass has begun.
+    pub fn began(&self, app: &AppName, turn: &Turn, at: Timestamp) {
+        self.write(|state| {
+            state.begun += 1;
+            let number = state.begun;
+            let Some(entry) = state.entry(app) else { return };
+            entry.number = number;
+            entry.view.pending.clear();
+            let loaded = Arc::clone(&entry.view.loaded);
+            entry.view.running = Some(Running { loaded, turn: turn.clone(), since: at });
+        });
+    }
+
+    /// A pass has ended.
+    pub fn ended(&self, report: &PassReport, schedule: &ScheduleState) {
+        let (report, at) = (report.clone(), ended_at(report));
+        let (app, outcome) = (report.app.clone(), report.outcome);
+        let mut ended = None;
+        self.write(|state| {
+            let Some(entry) = state.entry(&app) else { return };
+            let running = entry.view.running.take();
+            let loaded = running.as_ref().map_or(&entry.view.loaded, |running| &running.loaded);
+            let made = Arc::new(Made { loaded: Arc::clone(loaded), report });
+            if running.is_some_and(|running| running.turn.wakes.iter().any(is_request)) {
+                entry.requested = Some((entry.number, Arc::clone(&made)));
+            }
+            let repair = entry.converged.as_ref().is_some_and(|then| Arc::ptr_eq(then, &made.loaded));
+            if outcome == Outcome::Converged {
+                entry.view.last_success = Some(at);
+                entry.converged = Some(Arc::clone(&made.loaded));
+            }
+            entry.view.schedule = Some(schedule.clone());
+            ended = Some((Arc::clone(&made), repair, entry.view.last.replace(made)));
+        });
+        // The one before is freed here, outside of the lock.
+        if let Some((made, repair, _before)) = ended {
+            self.0.tally.ended(&made.report, repair);
+        }
+    }
+
+    /// Whether the loop is at work.
+    pub fn ready(&self, yes: bool) {
+        self.write(|state| state.ready = yes);
+    }
+
+    /// Everything, as it is now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let state = self.state();
+        View {
+            version: self.0.version.clone(),
+            started: self.0.started,
+            ready: state.ready,
+            revision: state.revision.clone(),
+            refused: state.refused.clone(),
+            apps: state.apps.iter().map(|entry| entry.view.clone()).collect(),
+        }
+    }
+
+    /// One App, as it is now; none of that name.
+    #[must_use]
+    pub fn app(&self, name: &str) -> Option<AppView> {
+        self.state().apps.iter().find(|entry| entry.name().as_str() == name).map(|entry| entry.view.clone())
+    }
+
+    /// What has happened since the agent began, counted.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.0.tally
+    }
+
+    /// A mark between the passes that have begun and those that have not.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.state().begun
+    }
+
+    /// Waits until a pass has ended that a person asked for, and that began after the mark. Whoever asks takes the
+    /// mark first: such a pass has seen the host as it was then or later, whosever request it answers.
+    ///
+    /// # Errors
+    /// The App is gone.
+    pub async fn requested(&self, app: &AppName, mark: u64) -> Result<Arc<Made>, NoPass> {
+        let mut changes = self.0.changes.subscribe();
+        loop {
+            changes.borrow_and_update();
+            let found = match self.state().entry(app) {
+                None => return Err(NoPass),
+                Some(entry) => entry.requested.clone(),
+            };
+            match found {
+                Some((number, made)) if number > mark => return Ok(made),
+                _ => changes.changed().await.map_err(|_| NoPass)?,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.0.changes.send_modify(|count| *count += 1);
+    }
+}
+
+impl State {
+    fn entry(&mut self, app: &AppName) -> Option<&mut Entry> {
+        self.apps.iter_mut().find(|entry| entry.name() == app)
+    }
+}
+
+impl Entry {
+    fn name(&self) -> &AppName {
+        &self.view.loaded.app.name
+    }
+
+    /// What was known of the App goes on under another manifest.
+    fn renewed(known: Option<Self>, loaded: &Loaded) -> Self {
+        match known {
+            Some(mut entry) => {
+                entry.view.orphaned = false;
+                if *entry.view.loaded != *loaded {
+                    entry.view.loaded = Arc::new(loaded.clone());
+                }
+                entry
+            }
+            None => Self { view: AppView::new(Arc::new(loaded.clone())), number: 0, requested: None, converged: None },
+        }
+    }
+}
+
+impl AppView {
+    fn new(loaded: Arc<Loaded>) -> Self {
+        Self {
+            loaded,
+            orphaned: false,
+            pending: Vec::new(),
+            running: None,
+            last: None,
+            last_success: None,
+            schedule: None,
+        }
+    }
+}
+
+fn is_request(wake: &Wake) -> bool {
+    matches!(wake, Wake::Request { .. })
+}
+
+fn ended_at(report: &PassReport) -> Timestamp {
+    // A pass that outlasts the end of time is none of our worries.
+    report.began.checked_add(report.took).unwrap_or(report.began)
+}

@@ -1,0 +1,247 @@
+//! When the loop looks at its manifests, and what it makes of what it finds.
+//!
+//! Files may be seen half-written, or missing for a moment while an editor or a checkout replaces them. So a look comes
+//! after a quiet moment, and bad news (manifests that do not load, an App that is gone) is believed only when a second
+//! look shows the same.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::board::ManifestProblem;
+use super::quiet::{Quiet, later};
+use super::seat::Seat;
+use super::senses::Senses;
+use super::source::{Found, Revision, Source, SourceProblem, SourceProblemKind};
+use super::{Agent, Done};
+use crate::model::names::AppName;
+use crate::model::wake::Wake;
+use crate::ports::Host;
+
+/// Manifests are looked at when nothing has changed for this long, …
+const CALM: Duration = Duration::from_millis(150);
+/// … and this long after the first change at the latest.
+const CALM_AT_MOST: Duration = Duration::from_secs(3);
+/// Bad news is believed when it still holds after this.
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// The source, and when it is looked at.
+pub(super) struct Manifests<S> {
+    /// None while it looks.
+    source: Option<S>,
+    quiet: Quiet,
+    /// The next look in any case.
+    look_at: Option<Timestamp>,
+    /// Bad news was seen, and is to be seen again before it is believed.
+    doubted: bool,
+    /// Somebody waits to be told that a look is over.
+    reloading: bool,
+    /// Manifests are in force, and from which state.
+    in_force: Option<Option<Revision>>,
+    /// What was last wrong with newer ones.
+    refused: Option<String>,
+    /// The first look is over.
+    begun: bool,
+    /// The source was asked what it remembers.
+    remembered: bool,
+}
+
+impl<S> Manifests<S> {
+    pub(super) fn new(source: S, now: Timestamp) -> Self {
+        Self {
+            source: Some(source),
+            quiet: Quiet::new(CALM, CALM_AT_MOST),
+            look_at: Some(now),
+            doubted: false,
+            reloading: false,
+            in_force: None,
+            refused: None,
+            begun: false,
+            remembered: false,
+        }
+    }
+
+    pub(super) fn stir(&mut self, now: Timestamp) {
+        self.quiet.stir(now);
+    }
+
+    pub(super) fn look_now(&mut self, now: Timestamp) {
+        self.look_at = Some(now);
+    }
+
+    pub(super) fn reload(&mut self, now: Timestamp) {
+        self.reloading = true;
+        self.look_now(now);
+    }
+
+    pub(super) fn clock_was_set(&mut self, now: Timestamp) {
+        self.quiet.settle();
+        self.look_now(now);
+    }
+
+    /// Manifests are in force.
+    pub(super) fn are_known(&self) -> bool {
+        self.in_force.is_some()
+    }
+
+    /// Something is wrong with the newest ones.
+    pub(super) fn are_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// When to look; none while a look is under way.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.source.as_ref()?;
+        [self.quiet.due(), self.look_at].into_iter().flatten().min()
+    }
+}
+
+impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
+    /// Begins a look at the manifests, if one is due.
+    pub(super) fn look_at_manifests(&mut self) {
+        if self.manifests.due().is_none_or(|due| due > self.now) {
+            return;
+        }
+        let Some(mut source) = self.manifests.source.take() else { return };
+        self.manifests.quiet.settle();
+        // A webhook or a timer that comes in from here on asks for another look.
+        self.manifests.look_at = None;
+        // First, so that what changes while it is looked at is told.
+        self.senses.manifests(&source.wakes().paths);
+        let first = !std::mem::replace(&mut self.manifests.remembered, true);
+        self.work.push(Box::pin(async move {
+            // A remote that does not answer must not keep what was in force from being kept up.
+            if first && let Some(found) = source.resume().await {
+                return Done::Remembered(source, found);
+            }
+            let found = source.look().await;
+            Done::Manifests(source, found)
+        }));
+    }
+
+    /// Takes in what a look has found.
+    pub(super) fn found(&mut self, source: S, found: Result<Found, SourceProblem>) {
+        let every = source.wakes().every.map(|pause| later(self.now, pause));
+        let whole = source.is_whole();
+        let manifests = &mut self.manifests;
+        manifests.source = Some(source);
+        manifests.look_at = [manifests.look_at, every].into_iter().flatten().min();
+        let known =
+            |found: &Found| -> BTreeSet<AppName> { found.apps.iter().map(|one| one.app.name.clone()).collect() };
+        let bad = match &found {
+            Err(problem) => problem.kind == SourceProblemKind::Wrong,
+            Ok(found) => {
+                let named = known(found);
+                self.seats.iter().any(|(name, seat)| !seat.leaving && !named.contains(name))
+            }
+        };
+        if bad && !whole && !manifests.doubted && manifests.are_known() && manifests.refused.is_none() {
+            manifests.doubted = true;
+            manifests.look_at = Some(later(self.now, DOUBT));
+            return;
+        }
+        self.manifests.doubted = false;
+        match found {
+            Ok(found) => self.take_over(found),
+            Err(problem) => self.refuse(problem),
+        }
+        self.look_is_over();
+    }
+
+    fn look_is_over(&mut self) {
+        if !self.manifests.begun || std::mem::take(&mut self.manifests.reloading) {
+            self.manifests.begun = true;
+            self.ground.service.ready();
+        }
+        self.tell_status();
+    }
+
+    /// The last good ones stay in force.
+    fn refuse(&mut self, problem: SourceProblem) {
+        self.ground.herald.refused(&problem, self.now);
+        if self.manifests.refused.as_ref() == Some(&problem.message) {
+            return;
+        }
+        warn!(problem = %problem.message, "the manifests cannot be used; what was in force stays");
+        self.manifests.refused = Some(problem.message.clone());
+        let SourceProblem { revision, message, help, .. } = problem;
+        self.ground.board.refused(ManifestProblem { revision, message, help, since: self.now });
+    }
+
+    fn take_over(&mut self, found: Found) {
+        let Found { revision, apps } = found;
+        self.ground.herald.well(revision.as_ref(), self.now);
+        let first = !self.manifests.are_known();
+        let named: BTreeSet<AppName> = apps.iter().map(|one| one.app.name.clone()).collect();
+        let gone: Vec<AppName> = self
+            .seats
+            .iter()
+            .filter(|(name, seat)| !seat.leaving && !named.contains(*name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let commit = revision.as_ref().map(|revision| revision.commit.clone());
+        let mut woken = Vec::new();
+        let mut changed = first || !gone.is_empty() || self.manifests.refused.is_some();
+        changed |= self.manifests.in_force.as_ref() != Some(&revision);
+        let told = apps.clone();
+        for loaded in apps {
+            let name = loaded.app.name.clone();
+            let renewed = match self.seats.get_mut(&name) {
+                Some(seat) => {
+                    let moved = seat.loaded.app.root != loaded.app.root;
+                    let renewed = seat.renew(loaded);
+                    if moved {
+                        (seat.seen, seat.layout) = (None, None);
+                    }
+                    renewed
+                }
+                None => {
+                    self.seats.insert(name.clone(), Seat::new(loaded));
+                    true
+                }
+            };
+            if renewed {
+                woken.push(name);
+            }
+        }
+        if changed || !woken.is_empty() {
+            self.manifests.refused = None;
+            self.manifests.in_force = Some(revision.clone());
+            self.ground.board.manifests(revision, &told);
+            info!(apps = told.len(), changed = woken.len(), revision = commit, "manifests are in force");
+        }
+        gone.iter().for_each(|name| self.disappeared(name));
+        for name in woken {
+            if let Some(seat) = self.seats.get(&name) {
+                self.senses.app(&seat.loaded.app);
+            }
+            let wake = if first { Wake::Started } else { Wake::Manifest { revision: commit.clone() } };
+            self.wake(&name, wake);
+        }
+    }
+
+    /// An App that the manifests do not name any more is left running; where it says so, without its workers.
+    fn disappeared(&mut self, name: &AppName) {
+        self.ground.board.orphaned(name);
+        let Some(seat) = self.seats.get_mut(name) else { return };
+        let prune = seat.loaded.app.sync.prune && seat.passed;
+        self.ground.herald.orphaned(name, !prune, self.now);
+        // One that was never looked at has no workers of ours.
+        if prune {
+            info!(app = %name, "it has disappeared from the manifests: its workers are stopped");
+            seat.leaving = true;
+            self.wake(name, Wake::Manifest { revision: None });
+        } else {
+            warn!(app = %name, "it has disappeared from the manifests and is left running");
+            self.leave(name);
+        }
+    }
+
+    /// Nothing more is done for an App.
+    pub(super) fn leave(&mut self, name: &AppName) {
+        self.senses.forget(name);
+        self.seats.remove(name);
+    }
+}

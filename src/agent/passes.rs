@@ -1,0 +1,326 @@
+//! What the loop begins when it is due, and what it makes of what comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::orders::{Operated, Operation};
+use super::seat::{Errand, Seat};
+use super::senses::Senses;
+use super::source::Source;
+use super::{Agent, Done, Reported};
+use crate::decide::explain;
+use crate::decide::leaving::without_workers;
+use crate::decide::schedule::{May, Turn};
+use crate::engine::batch::reconcile_each;
+use crate::engine::operate::{self, TakeBack};
+use crate::engine::pass::Request;
+use crate::engine::probing::health_now;
+use crate::model::app::App;
+use crate::model::health::HealthVerdict;
+use crate::model::names::AppName;
+use crate::model::observed::Layout;
+use crate::model::report::{Mode, Outcome, PassReport};
+use crate::model::wake::Wake;
+use crate::ports::{Host, HostError};
+
+/// Apps whose timers are due within this go along with a pass that is made now: they share its look at the host.
+const SLACK: Duration = Duration::from_secs(20);
+/// How long a pass that somebody else makes over the same root is waited for.
+const LOCK_WAIT: Duration = Duration::from_mins(2);
+/// So many reasons are named; more would only fill the history.
+const REASONS: usize = 4;
+/// So many Apps are named in the line for the service manager.
+const NAMED: usize = 5;
+
+/// An App and the turn that it has.
+struct Begun {
+    app: Arc<App>,
+    turn: u64,
+    request: Request,
+}
+
+impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
+    /// Begins whatever is due.
+    pub(super) fn begin_what_is_due(&mut self) {
+        let now = self.now;
+        let due: Vec<AppName> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| seat.due().is_some_and(|due| due <= now))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut together = Vec::new();
+        for name in due {
+            let Some(seat) = self.seats.get_mut(&name) else { continue };
+            if let Some(errand) = seat.errands.pop_front() {
+                self.operate(&name, errand);
+            } else if seat.schedule.due().is_some_and(|due| due <= now) {
+                // One that fails may have a manager that does not answer: nobody else should wait for that.
+                let alone = seat.failures > 0;
+                let begun = self.begin(&name);
+                if alone { self.pass(begun.into_iter().collect()) } else { together.extend(begun) }
+            } else if seat.look_at().is_some_and(|at| at <= now) {
+                self.look_at_root(&name);
+            } else if seat.ask_at.is_some_and(|at| at <= now) {
+                self.ask(&name);
+            }
+        }
+        if !together.is_empty() {
+            together.extend(self.those_who_join());
+            self.pass(together);
+        }
+    }
+
+    fn those_who_join(&mut self) -> Vec<Begun> {
+        let (now, stirs) = (self.now, |seat: &Seat| seat.look_at().is_some() || !seat.errands.is_empty());
+        let joins =
+            |seat: &Seat| seat.busy.is_none() && seat.failures == 0 && !stirs(seat) && seat.schedule.joins(now, SLACK);
+        let names: Vec<AppName> =
+            self.seats.iter().filter(|(_, seat)| joins(seat)).map(|(name, _)| name.clone()).collect();
+        names.iter().filter_map(|name| self.begin(name)).collect()
+    }
+
+    /// A turn for this App.
+    fn begin(&mut self, name: &AppName) -> Option<Begun> {
+        let seat = self.seats.get_mut(name)?;
+        let Some(app) = wanted(seat) else {
+            warn!(app = %name, "nothing says which release it has: its workers are left running");
+            self.leave(name);
+            return None;
+        };
+        let turn = seat.schedule.begin(self.now);
+        self.turns += 1;
+        (seat.busy, seat.passing) = (Some(self.turns), true);
+        // The pass looks for itself.
+        seat.stirred.settle();
+        self.ground.board.began(name, &turn, self.now);
+        self.ground.herald.began(name);
+        let request = self.request(words(&turn.wakes), &turn.may);
+        debug!(app = %name, trigger = request.trigger, "a pass begins");
+        Some(Begun { app, turn: self.turns, request })
+    }
+
+    fn request(&self, trigger: String, _may: &May) -> Request {
+        Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt: self.ground.stop.clone() }
+    }
+
+    /// Passes over these Apps, which share one look.
+    fn pass(&mut self, begun: Vec<Begun>) {
+        let (host, listener) = (self.ground.host, self.ground.listener);
+        let (slots, reports) = (Arc::clone(&self.slots), self.report.clone());
+        self.acting += 1;
+        self.work.push(Box::pin(async move {
+            let apps: Vec<(&App, Request)> = begun.iter().map(|one| (&*one.app, one.request.clone())).collect();
+            reconcile_each(host, &apps, Some(&*slots), listener, |report| {
+                let turn = begun.iter().find(|one| one.app.name == report.app).map_or(0, |one| one.turn);
+                // The other end is the loop's own.
+                let _ = reports.send(Reported { turn, report: Box::new(report) });
+            })
+            .await;
+            Done::Passed
+        }));
+    }
+
+    /// Takes in a report.
+    pub(super) fn reported(&mut self, reported: Reported) {
+        let Reported { turn, report } = reported;
+        let name = report.app.clone();
+        let Some(seat) = self.seats.get_mut(&name).filter(|seat| seat.busy == Some(turn)) else {
+            return debug!(app = %name, "a pass has ended over an App that is not ours any more");
+        };
+        let state = seat.ended(&report, self.now);
+        self.ground.board.ended(&report, &state);
+        self.ground.herald.ended(&seat.loaded.app, &report, &state);
+        let (outcome, actions, took_ms) = (report.outcome, report.tried.len(), report.took.as_millis());
+        match outcome {
+            Outcome::Converged | Outcome::Withheld if actions == 0 => debug!(app = %name, ?outcome, took_ms, "pass"),
+            Outcome::Converged | Outcome::Withheld | Outcome::Interrupted | Outcome::Drift => {
+                info!(app = %name, ?outcome, actions, took_ms, "pass");
+            }
+            Outcome::Failed | Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined => {
+                let (why, failures) = (why(&seat.loaded.app, &report), state.failures);
+                let next_in = state.next.map(|next| next.duration_since(self.now).as_secs());
+                warn!(app = %name, ?outcome, actions, took_ms, why, failures, next_in, "pass");
+            }
+        }
+        let (left, members) = (seat.leaving && outcome == Outcome::Converged, seat.members());
+        if left {
+            info!(app = %name, "its workers are stopped");
+            self.leave(&name);
+        } else {
+            self.senses.workers(&name, &members);
+        }
+        if !self.stopping && self.manifests.are_known() && self.seats.values().all(|seat| seat.passed) {
+            self.ground.board.ready(true);
+        }
+        self.tell_status();
+    }
+
+    /// Looks whether something at the root is other than what the last pass left behind.
+    fn look_at_root(&mut self, name: &AppName) {
+        let Some(seat) = self.seats.get_mut(name) else { return };
+        seat.stirred.settle();
+        self.turns += 1;
+        seat.busy = Some(self.turns);
+        let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
+        // First, so that what changes while it is looked at is told.
+        self.senses.app(&app.app);
+        self.work.push(Box::pin(async move {
+            let layout = host.layout(&app.app).await;
+            Done::Layout(name, turn, layout)
+        }));
+    }
+
+    pub(super) fn noticed(&mut self, name: &AppName, turn: u64, layout: &Result<Layout, HostError>) {
+        let now = self.now;
+        let Some(seat) = self.free(name, turn) else { return };
+        if let Some(wake) = seat.notice(layout.as_ref(), now) {
+            self.wake(name, wake);
+        }
+    }
+
+    /// Asks an application how it is, between two passes.
+    fn ask(&mut self, name: &AppName) {
+        let Some(seat) = self.seats.get_mut(name) else { return };
+        seat.ask_at = None;
+        let Some(seen) = seat.seen.clone() else { return };
+        let (host, app, name) = (self.ground.host, Arc::clone(&seat.loaded), name.clone());
+        self.work.push(Box::pin(async move {
+            let verdict = health_now(host, &app.app, &seen).await;
+            Done::Asked(name, verdict)
+        }));
+    }
+
+    pub(super) fn answered(&mut self, name: &AppName, verdict: Option<&HealthVerdict>) {
+        let now = self.now;
+        // A pass that began meanwhile asks for itself.
+        let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.busy.is_none() && seat.ask_at.is_none()) else {
+            return;
+        };
+        if seat.answered(verdict.map(|verdict| verdict.healthy), now) {
+            self.wake(name, Wake::Health);
+        }
+    }
+
+    /// The App's turn is over; none when it was not its own.
+    fn free(&mut self, name: &AppName, turn: u64) -> Option<&mut Seat> {
+        let seat = self.seats.get_mut(name).filter(|seat| seat.busy == Some(turn))?;
+        (seat.busy, seat.passing) = (None, false);
+        Some(seat)
+    }
+
+    /// Does what a person has asked for.
+    fn operate(&mut self, name: &AppName, errand: Errand) {
+        let Some(seat) = self.seats.get_mut(name) else { return };
+        self.turns += 1;
+        seat.busy = Some(self.turns);
+        let (app, turn, now) = (Arc::clone(&seat.loaded), self.turns, self.now);
+        let (verb, by) = (errand.what.verb(), errand.what.by());
+        info!(app = %name, by, "{verb}");
+        if errand.what.makes_a_pass() {
+            seat.passing = true;
+            let wakes = vec![Wake::Request { by: by.to_owned() }];
+            self.ground.board.began(name, &Turn { wakes, may: May::Act }, now);
+            self.ground.herald.began(name);
+        }
+        let request = self.request(format!("{verb} by {by}"), &May::Act);
+        let (host, listener, name) = (self.ground.host, self.ground.listener, name.clone());
+        self.acting += 1;
+        self.work.push(Box::pin(async move {
+            let app = &app.app;
+            let result = match &errand.what {
+                Operation::Rollback { to, reason, by } => {
+                    let reason = operate::reason_to_take_back(reason.as_deref(), by);
+                    let how = TakeBack { to: to.clone(), reason };
+                    let made = operate::rollback(host, app, &how, &request, listener).await;
+                    made.map(|report| Operated::Passed(Box::new(report)))
+                }
+                Operation::Retry { .. } => {
+                    let made = operate::retry(host, app, &request, listener).await;
+                    made.map(|made| made.map_or(Operated::NotKeptOut, |report| Operated::Passed(Box::new(report))))
+                }
+                Operation::Suspend { reason, by } => {
+                    let now = Some(operate::reason_to_suspend(reason.as_deref(), by, host.now()));
+                    let before = operate::suspend(host, app, now.clone(), request.wait).await;
+                    before.map(|before| Operated::Suspension { before, now })
+                }
+                Operation::Resume { .. } => {
+                    let before = operate::suspend(host, app, None, request.wait).await;
+                    before.map(|before| Operated::Suspension { before, now: None })
+                }
+            };
+            Done::Operated(name, turn, errand, result)
+        }));
+    }
+
+    pub(super) fn operated(&mut self, name: &AppName, turn: u64, errand: Errand, result: Result<Operated, HostError>) {
+        let (wake, now) = (Wake::Request { by: errand.what.by().to_owned() }, self.now);
+        match &result {
+            Ok(Operated::Passed(report)) => {
+                if let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.busy == Some(turn)) {
+                    // It has answered whatever was pending.
+                    seat.schedule.wake(wake, now);
+                    seat.schedule.begin(now);
+                }
+                self.reported(Reported { turn, report: report.clone() });
+            }
+            // An ordinary pass shows what has changed, and what was asked for in vain.
+            Ok(_) | Err(_) => {
+                if self.free(name, turn).is_some() {
+                    self.wake(name, wake);
+                }
+            }
+        }
+        // Whoever asked may have gone.
+        let _ = errand.reply.send(result);
+    }
+
+    /// One line for the service manager.
+    pub(super) fn tell_status(&self) {
+        let all = self.seats.len();
+        let waiting = self.seats.values().filter(|seat| !seat.passed).count();
+        let failing: Vec<&str> =
+            self.seats.iter().filter(|(_, seat)| seat.failures > 0).map(|(name, _)| name.as_str()).collect();
+        let mut line = format!("{all} App{}", if all == 1 { "" } else { "s" });
+        if waiting > 0 {
+            line.push_str(&format!(", {waiting} not looked at yet"));
+        }
+        if !failing.is_empty() {
+            let more = if failing.len() > NAMED { ", …" } else { "" };
+            let named: Vec<&str> = failing.iter().take(NAMED).copied().collect();
+            line.push_str(&format!(", {} failing: {}{more}", failing.len(), named.join(", ")));
+        }
+        if self.manifests.are_refused() {
+            line.push_str("; the newest manifests cannot be used");
+        }
+        self.ground.service.status(&line);
+    }
+}
+
+/// The App as a pass is to bring it about: without its workers when it leaves. None where nothing says on which release.
+fn wanted(seat: &Seat) -> Option<Arc<App>> {
+    let app = &seat.loaded.app;
+    let app = if seat.leaving { without_workers(app, seat.layout.as_ref()?)? } else { app.clone() };
+    Some(Arc::new(app))
+}
+
+/// What is wrong, in one line of the log; the history and the status say all of it.
+fn why(app: &App, report: &PassReport) -> Option<String> {
+    let left = &report.remaining;
+    let problem = report.problems.first().map(|problem| problem.message.clone());
+    let blocker = || left.blockers.first().map(|blocker| explain::blocker(app, blocker).message);
+    let stalled = || left.stalled.first().map(|stalled| explain::stalled(app, stalled).message);
+    let sick = || report.after.as_ref()?.health.as_ref()?.complaint();
+    problem.or_else(blocker).or_else(stalled).or_else(sick)
+}
+
+/// Why a pass is made, for the history.
+fn words(wakes: &[Wake]) -> String {
+    let mut words: Vec<String> = wakes.iter().take(REASONS).map(ToString::to_string).collect();
+    if wakes.len() > REASONS {
+        words.push(format!("and {} more", wakes.len() - REASONS));
+    }
+    words.join(", ")
+}

@@ -1,0 +1,68 @@
+//! Waits until something that changes has come to rest, but not for ever.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Something that is looked at once it has been quiet for a while.
+#[derive(Debug, Clone)]
+pub struct Quiet {
+    calm: Duration,
+    at_most: Duration,
+    /// The first and the last stirring that has not been looked at.
+    stirred: Option<(Timestamp, Timestamp)>,
+}
+
+impl Quiet {
+    /// At rest. A look comes when nothing has stirred for `calm`, and `at_most` so long after the first stirring.
+    #[must_use]
+    pub fn new(calm: Duration, at_most: Duration) -> Self {
+        Self { calm, at_most, stirred: None }
+    }
+
+    /// Something has changed.
+    pub fn stir(&mut self, now: Timestamp) {
+        self.stirred = Some((self.stirred.map_or(now, |(first, _)| first), now));
+    }
+
+    /// When to look; none: nothing has stirred.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        self.stirred.map(|(first, last)| later(last, self.calm).min(later(first, self.at_most)))
+    }
+
+    /// It is looked at now.
+    pub fn settle(&mut self) {
+        self.stirred = None;
+    }
+}
+
+/// So much later; the end of time where that would be beyond it.
+#[must_use]
+pub fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rest_is_waited_for_but_not_for_ever() {
+        let at = |milliseconds: i64| Timestamp::from_millisecond(milliseconds).unwrap();
+        let rows: [(&str, &[i64], Option<i64>); 4] = [
+            ("at rest", &[], None),
+            ("once", &[0], Some(100)),
+            ("again and again", &[0, 50, 140], Some(240)),
+            ("without end", &[0, 90, 180, 270, 360, 450], Some(500)),
+        ];
+        for (name, stirrings, due) in rows {
+            let mut quiet = Quiet::new(Duration::from_millis(100), Duration::from_millis(500));
+            stirrings.iter().for_each(|when| quiet.stir(at(*when)));
+            assert_eq!(quiet.due(), due.map(at), "{name}");
+            quiet.settle();
+            assert_eq!(quiet.due(), None, "{name}");
+        }
+        assert_eq!(later(Timestamp::MAX, Duration::MAX), Timestamp::MAX);
+    }
+}

@@ -1,0 +1,192 @@
+//! One App's place in the loop: its turns, what was last seen of it, and what is still to be done for it.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::orders::{Operated, Operation};
+use super::quiet::{Quiet, later};
+use super::senses::Member;
+use crate::decide::schedule::{Ended, Schedule, ScheduleState};
+use crate::manifest::Loaded;
+use crate::model::names::ReleaseId;
+use crate::model::observed::{Layout, Link, Observed};
+use crate::model::process::Inode;
+use crate::model::report::PassReport;
+use crate::model::wake::Wake;
+use crate::ports::HostError;
+
+/// What changes at a root is looked at when nothing has changed for this long, …
+const CALM: Duration = Duration::from_millis(5);
+/// … and this long after the first change at the latest.
+const CALM_AT_MOST: Duration = Duration::from_millis(100);
+/// Tools that remove `current` and make it anew need this long at most; acting in between would be in their way.
+const GAP: Duration = Duration::from_secs(1);
+
+/// One App's place in the loop.
+pub(super) struct Seat {
+    /// Its manifest in force.
+    pub(super) loaded: Arc<Loaded>,
+    /// Its turns.
+    pub(super) schedule: Schedule,
+    /// Which turn is under way; none: it is free.
+    pub(super) busy: Option<u64>,
+    /// That turn is a pass.
+    pub(super) passing: bool,
+    /// How many passes in a row have failed.
+    pub(super) failures: u32,
+    /// It has had a pass since the agent began.
+    pub(super) passed: bool,
+    /// It has disappeared from the manifests; when its workers are stopped, it leaves.
+    pub(super) leaving: bool,
+    /// What was last seen; none when the last pass saw nothing.
+    pub(super) seen: Option<Arc<Observed>>,
+    /// Its root as it was last seen, by whatever pass.
+    pub(super) layout: Option<Layout>,
+    /// Changes at its root that nobody has looked at.
+    pub(super) stirred: Quiet,
+    /// The link was not there at the last look between two passes: since then.
+    gap: Option<Timestamp>,
+    /// When its application is asked next, between two passes.
+    pub(super) ask_at: Option<Timestamp>,
+    /// What its application last said was well.
+    well: bool,
+    /// What people have asked for.
+    pub(super) errands: VecDeque<Errand>,
+}
+
+/// What a person has asked for, and where the answer goes.
+pub(super) struct Errand {
+    pub(super) what: Operation,
+    pub(super) reply: oneshot::Sender<Result<Operated, HostError>>,
+}
+
+impl Seat {
+    pub(super) fn new(loaded: Loaded) -> Self {
+        let mut seed = DefaultHasher::new();
+        loaded.app.name.as_str().hash(&mut seed);
+        Self {
+            schedule: Schedule::new(loaded.app.sync.clone(), seed.finish()),
+            loaded: Arc::new(loaded),
+            busy: None,
+            passing: false,
+            failures: 0,
+            passed: false,
+            leaving: false,
+            seen: None,
+            layout: None,
+            stirred: Quiet::new(CALM, CALM_AT_MOST),
+            gap: None,
+            ask_at: None,
+            well: true,
+            errands: VecDeque::new(),
+        }
+    }
+
+    /// Another manifest is in force for it. Tells whether that means anything.
+    pub(super) fn renew(&mut self, loaded: Loaded) -> bool {
+        let changed = self.leaving || loaded.app != self.loaded.app || loaded.document != self.loaded.document;
+        if changed {
+            self.schedule.renew(loaded.app.sync.clone());
+            self.leaving = false;
+        }
+        if *self.loaded != loaded {
+            self.loaded = Arc::new(loaded);
+        }
+        changed
+    }
+
+    /// When something is to be done for it; none while something is.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        if self.busy.is_some() {
+            return None;
+        }
+        let errand = (!self.errands.is_empty()).then_some(Timestamp::MIN);
+        [errand, self.schedule.due(), self.look_at(), self.ask_at].into_iter().flatten().min()
+    }
+
+    /// When its root is looked at, between two passes.
+    pub(super) fn look_at(&self) -> Option<Timestamp> {
+        [self.stirred.due(), self.gap.map(|since| later(since, GAP))].into_iter().flatten().min()
+    }
+
+    /// Takes in what a pass has left behind.
+    pub(super) fn ended(&mut self, report: &PassReport, now: Timestamp) -> ScheduleState {
+        let corrections = u32::try_from(report.tried.len()).unwrap_or(u32::MAX);
+        let drift = !report.difference.drift.is_empty();
+        (self.busy, self.passing, self.passed) = (None, false, true);
+        self.gap = None;
+        self.schedule.end(&Ended { outcome: report.outcome, corrections, drift }, now);
+        self.seen = report.after.clone().map(Arc::new);
+        if let Some(seen) = &self.seen {
+            self.layout = Some(seen.layout.clone());
+        }
+        self.well = self.health().unwrap_or(true);
+        self.ask_again(now);
+        let state = self.schedule.state(now);
+        self.failures = state.failures;
+        state
+    }
+
+    /// The workers that live, as far as they were seen.
+    pub(super) fn members(&self) -> Vec<Member> {
+        let groups = self.seen.iter().flat_map(|seen| &seen.groups);
+        let members = groups.filter_map(|group| Some((&group.group, group.members.as_ref().ok()?)));
+        let living = members.flat_map(|(group, members)| {
+            members.iter().filter_map(|worker| {
+                let process = worker.process?;
+                Some(Member { group: group.clone(), member: worker.member.clone(), process })
+            })
+        });
+        living.collect()
+    }
+
+    /// Whether a death is news: of a worker that was last seen alive. A pass looks for itself.
+    pub(super) fn mourns(&self, dead: &Member) -> bool {
+        !self.passing && self.members().contains(dead)
+    }
+
+    /// What a look at the root, between two passes, gives reason for. Our own last pass gives none: what it left behind
+    /// is what was seen last.
+    pub(super) fn notice(&mut self, layout: Result<&Layout, &HostError>, now: Timestamp) -> Option<Wake> {
+        let Some(seen) = self.seen.as_ref().map(|seen| &seen.layout) else { return Some(Wake::Link) };
+        let Ok(layout) = layout else { return Some(Wake::Link) };
+        let moved = (&layout.link, layout.link_changed) != (&seen.link, seen.link_changed);
+        if moved && layout.link == Link::Absent {
+            let since = *self.gap.get_or_insert(now);
+            if now < later(since, GAP) {
+                return None;
+            }
+        }
+        self.gap = None;
+        match moved {
+            true => Some(Wake::Link),
+            false if names(layout).ne(names(seen)) => Some(Wake::Releases),
+            false => None,
+        }
+    }
+
+    /// Takes in an answer that came between two passes. Tells whether health has turned bad.
+    pub(super) fn answered(&mut self, healthy: Option<bool>, now: Timestamp) -> bool {
+        let was = std::mem::replace(&mut self.well, healthy.unwrap_or(true));
+        self.ask_again(now);
+        was && !self.well
+    }
+
+    fn ask_again(&mut self, now: Timestamp) {
+        let contract = self.loaded.app.health.as_ref().filter(|_| !self.leaving);
+        self.ask_at = contract.and_then(|contract| contract.watch).map(|pause| later(now, pause));
+    }
+
+    fn health(&self) -> Option<bool> {
+        Some(self.seen.as_ref()?.health.as_ref()?.healthy)
+    }
+}
+
+fn names(layout: &Layout) -> impl Iterator<Item = (&ReleaseId, Inode)> {
+    layout.releases.iter().map(|release| (&release.id, release.inode))
+}

@@ -1,0 +1,245 @@
+//! What is to be read: the same documents that the verbs print, out of the loop's last look.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::answer::{Form, Refusal, document};
+use super::peer::Peer;
+use super::{Journals, Room};
+use crate::agent::board::{AppView, ManifestProblem, View};
+use crate::agent::source::Revision;
+use crate::decide::history::{asked_to_end, history as passes};
+use crate::decide::schedule::ScheduleState;
+use crate::decide::standing::{self, Standing};
+use crate::decide::status::mark_draining;
+use crate::documents::app::{self as apps_document, unobserved};
+use crate::documents::history::{History, Past};
+use crate::documents::{API_VERSION, List, pass};
+use crate::manifest::mask;
+use crate::model::names::AppName;
+use crate::model::nearest::suggestion;
+use crate::model::report::Outcome;
+use crate::model::status::{AppStatus, Verdict};
+use crate::model::wake::Wake;
+
+/// Passes of a history unless another number is asked for; 0: all of them.
+const PASSES: usize = 20;
+
+/// `/api/v1/apps`: all Apps, each with its status.
+pub(super) async fn apps(
+    State(room): State<Room>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let view = room.web.board.view();
+    let mut items = Vec::with_capacity(view.apps.len());
+    for one in &view.apps {
+        items.push(told(&apps_document::document(&one.loaded, &status(one, &view, &room.web.journals).await?), peer)?);
+    }
+    document(&List::new("AppList", items), Form::of(&headers))
+}
+
+/// `/api/v1/apps/NAME`: one App with its status.
+pub(super) async fn app(
+    State(room): State<Room>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let view = room.web.board.view();
+    let one = find(&view, &name)?;
+    let status = status(one, &view, &room.web.journals).await?;
+    let whole = apps_document::document(&one.loaded, &status);
+    match peer {
+        Peer::Local { .. } => document(&whole, Form::of(&headers)),
+        Peer::Network { .. } => document(&told(&whole, peer)?, Form::of(&headers)),
+    }
+}
+
+/// `/api/v1/apps/NAME/diff`: what differs, and what would be done about it.
+pub(super) async fn diff(
+    State(room): State<Room>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let view = room.web.board.view();
+    let one = find(&view, &name)?;
+    let Some(made) = &one.last else {
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("`{name}` was not looked at yet"));
+        return Err(refusal.help("ask again in a moment").again(1));
+    };
+    document(&pass::pass(&pass::as_left(&made.loaded.app, &made.report)), Form::of(&headers))
+}
+
+/// How much of a history.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Length {
+    limit: Option<usize>,
+}
+
+/// `/api/v1/apps/NAME/history`: what passes did.
+pub(super) async fn history(
+    State(room): State<Room>,
+    Path(name): Path<String>,
+    length: Result<Query<Length>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let Query(Length { limit }) = length.map_err(|error| {
+        Refusal::new(StatusCode::BAD_REQUEST, error.body_text()).help("`limit` is a number; 0 asks for all")
+    })?;
+    let view = room.web.board.view();
+    let app = &find(&view, &name)?.loaded.app;
+    let entries = (room.web.journals)(app.root.clone()).await?;
+    let limit = Some(limit.unwrap_or(PASSES)).filter(|limit| *limit > 0);
+    let passes = passes(&app.name, entries, limit);
+    document(&History::from(Past { app: &app.name, root: &app.root, passes: &passes }), Form::of(&headers))
+}
+
+/// The agent itself.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Agent<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    /// Of trueup.
+    version: &'a str,
+    started: Timestamp,
+    /// Manifests are in force, and passes are made.
+    ready: bool,
+    /// The commit in force; null outside of git.
+    revision: Option<&'a Revision>,
+    /// Newer manifests that cannot be used; null: there are none.
+    refused: Option<&'a ManifestProblem>,
+    apps: Vec<Overview<'a>>,
+}
+
+/// One App in a few words.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Overview<'a> {
+    name: &'a AppName,
+    /// It has disappeared from the manifests, and is left running.
+    orphaned: bool,
+    /// Why its next pass will be made.
+    pending: &'a [Wake],
+    /// The pass that runs; null: none does.
+    running: Option<Under<'a>>,
+    /// The last pass; null: none has ended yet.
+    last: Option<Last>,
+    /// When a pass last ended well; null: none has yet.
+    last_success: Option<Timestamp>,
+    /// Its turns; null before the first pass has ended.
+    schedule: Option<&'a ScheduleState>,
+}
+
+/// A pass that runs.
+#[derive(Serialize)]
+struct Under<'a> {
+    since: Timestamp,
+    wakes: &'a [Wake],
+}
+
+/// A pass that has ended.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Last {
+    pass: String,
+    began: Timestamp,
+    took_ms: u128,
+    outcome: Outcome,
+}
+
+/// `/api/v1/agent`: the agent itself.
+pub(super) async fn agent(State(room): State<Room>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let view = room.web.board.view();
+    let agent = Agent {
+        api_version: API_VERSION,
+        kind: "Agent",
+        version: &view.version,
+        started: view.started,
+        ready: view.ready,
+        revision: view.revision.as_ref(),
+        refused: view.refused.as_ref(),
+        apps: view.apps.iter().map(overview).collect(),
+    };
+    document(&agent, Form::of(&headers))
+}
+
+fn overview(one: &AppView) -> Overview<'_> {
+    let last = one.last.as_ref().map(|made| Last {
+        pass: made.report.pass.clone(),
+        began: made.report.began,
+        took_ms: made.report.took.as_millis(),
+        outcome: made.report.outcome,
+    });
+    Overview {
+        name: &one.loaded.app.name,
+        orphaned: one.orphaned,
+        pending: &one.pending,
+        running: one.running.as_ref().map(|running| Under { since: running.since, wakes: &running.turn.wakes }),
+        last,
+        last_success: one.last_success,
+        schedule: one.schedule.as_ref(),
+    }
+}
+
+/// The App of that name.
+pub(super) fn find<'a>(view: &'a View, name: &str) -> Result<&'a AppView, Refusal> {
+    view.apps.iter().find(|one| one.loaded.app.name.as_str() == name).ok_or_else(|| {
+        let refusal = Refusal::new(StatusCode::NOT_FOUND, format!("the agent knows no App `{name}`"));
+        let names: Vec<&str> = view.apps.iter().map(|one| one.loaded.app.name.as_str()).collect();
+        if names.is_empty() {
+            refusal.help("there are no manifests yet")
+        } else {
+            refusal.help(suggestion(name, &names))
+        }
+    })
+}
+
+/// What the last pass saw, and what the agent knows besides.
+async fn status(one: &AppView, view: &View, journals: &Journals) -> Result<AppStatus, Refusal> {
+    let mut status = quick_status(one, view)?;
+    let mut members = status.workers.iter().flat_map(|group| &group.members);
+    if members.any(|member| member.verdict == Verdict::Stale) {
+        let app = &one.loaded.app;
+        // Without its journal the status is as true as before, and says less.
+        let entries = journals(app.root.clone()).await.unwrap_or_default();
+        mark_draining(&mut status, &asked_to_end(&app.name, entries));
+    }
+    Ok(status)
+}
+
+/// The same without a look into the journal.
+pub(super) fn quick_status(one: &AppView, view: &View) -> Result<AppStatus, Refusal> {
+    let status = match &one.last {
+        Some(made) => apps_document::status(&made.loaded, &made.report),
+        None => unobserved(&one.loaded, "the agent has not looked yet"),
+    };
+    let mut status = status
+        .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot name the spec: {error}")))?;
+    let standing = Standing {
+        running: one.running.as_ref().map(|running| running.turn.wakes.as_slice()),
+        orphaned: one.orphaned,
+        refused: view.refused.as_ref().map(|problem| problem.message.as_str()),
+        schedule: one.schedule.as_ref(),
+    };
+    standing::add(&mut status, &standing);
+    Ok(status)
+}
+
+/// A document as that peer may see it: a port is open to every user of the host, and manifests may not be.
+fn told(whole: &impl Serialize, peer: Peer) -> Result<Value, Refusal> {
+    let mut value = serde_json::to_value(whole).map_err(|error| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the document: {error}"))
+    })?;
+    if let (Peer::Network { .. }, Some(spec)) = (peer, value.get_mut("spec")) {
+        mask(spec);
+    }
+    Ok(value)
+}

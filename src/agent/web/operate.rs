@@ -1,0 +1,325 @@
+//! What changes things: through the unix socket, by the peer's credentials, and always by an order to the loop.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::Room;
+use super::answer::{EXIT_CODE, Form, Refusal, answer, document};
+use super::api::find;
+use super::connection::Hold;
+use super::peer::Peer;
+use crate::agent::board::{AppView, Made};
+use crate::agent::orders::{Operated, Operation, Order};
+use crate::documents::pass::passes;
+use crate::documents::suspension::Suspension;
+use crate::documents::{API_VERSION, List, pass};
+use crate::model::app::App;
+use crate::model::names::{AppName, ReleaseId};
+use crate::model::report::{PassReport, worst};
+use crate::model::wake::Wake;
+
+/// How long an order may wait for its place.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Most bytes of a reason.
+const REASON: usize = 1024;
+
+/// How to wait and how wide the terminal is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Manner {
+    /// Wait for the end of the pass; true unless said.
+    wait: Option<bool>,
+    /// Columns, for text.
+    width: Option<usize>,
+}
+
+type Asked = Result<Query<Manner>, QueryRejection>;
+type Body = Result<Bytes, BytesRejection>;
+
+/// Which Apps.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Which {
+    /// All of them unless said.
+    apps: Option<Vec<String>>,
+}
+
+/// How a release is taken back.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Back {
+    to: Option<String>,
+    reason: Option<String>,
+}
+
+/// Why an App is left alone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Why {
+    reason: Option<String>,
+}
+
+/// Nothing is to be said.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Who asks, and how they want to be answered.
+pub(super) struct Caller {
+    by: String,
+    form: Form,
+    wait: bool,
+    width: Option<usize>,
+    hold: Hold,
+}
+
+async fn caller(room: &Room, peer: Peer, hold: Hold, asked: Asked, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    let by = room.web.operators.admit(peer, headers).await?;
+    let Query(Manner { wait, width }) = asked.map_err(|error| {
+        Refusal::new(StatusCode::BAD_REQUEST, error.body_text()).help("there are `wait=true|false` and `width=COLUMNS`")
+    })?;
+    Ok(Caller { by, form: Form::of(headers), wait: wait.unwrap_or(true), width, hold })
+}
+
+/// What a body says; an empty one says nothing.
+fn said<T: DeserializeOwned + Default>(body: Body) -> Result<T, Refusal> {
+    let bytes = body.map_err(|error| Refusal::new(error.status(), error.body_text()))?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not as it should be: {error}"))
+            .help("send a JSON object, or nothing; docs/api.md says what may be in it")
+    })
+}
+
+fn reason(reason: Option<String>) -> Result<Option<String>, Refusal> {
+    match reason {
+        Some(long) if long.len() > REASON => {
+            let message = format!("a reason may have {REASON} bytes, and this one has {}", long.len());
+            Err(Refusal::new(StatusCode::BAD_REQUEST, message))
+        }
+        reason => Ok(reason.filter(|reason| !reason.trim().is_empty())),
+    }
+}
+
+/// `POST /api/v1/reconcile`: passes over some Apps, or over all of them.
+pub(super) async fn reconcile_all(
+    State(room): State<Room>,
+    Extension(peer): Extension<Peer>,
+    Extension(hold): Extension<Hold>,
+    asked: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let caller = caller(&room, peer, hold, asked, &headers).await?;
+    let Which { apps } = said(body)?;
+    let view = room.web.board.view();
+    let apps: Vec<AppView> = match apps {
+        None => view.apps.iter().filter(|one| !one.orphaned).cloned().collect(),
+        Some(names) => names.iter().map(|name| find(&view, name).cloned()).collect::<Result<_, _>>()?,
+    };
+    request(&room, &caller, apps).await
+}
+
+/// `POST /api/v1/apps/NAME/reconcile`: a pass over one App.
+pub(super) async fn reconcile(
+    State(room): State<Room>,
+    Extension(peer): Extension<Peer>,
+    Extension(hold): Extension<Hold>,
+    Path(name): Path<String>,
+    asked: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let caller = caller(&room, peer, hold, asked, &headers).await?;
+    let Nothing {} = said(body)?;
+    let one = find(&room.web.board.view(), &name)?.clone();
+    request(&room, &caller, vec![one]).await
+}
+
+async fn request(room: &Room, caller: &Caller, apps: Vec<AppView>) -> Result<Response, Refusal> {
+    apps.iter().try_for_each(still_there)?;
+    let held = if caller.wait { Some(hold(room, caller)?) } else { None };
+    let board = &room.web.board;
+    // Before the orders go out: a pass that begins after this has seen what there is now.
+    let mark = board.mark();
+    for one in &apps {
+        let wake = Wake::Request { by: caller.by.clone() };
+        order(room, Order::Wake { app: Some(one.loaded.app.name.clone()), wake }).await?;
+    }
+    let names: Vec<AppName> = apps.iter().map(|one| one.loaded.app.name.clone()).collect();
+    if held.is_none() {
+        let told = json!({"apiVersion": API_VERSION, "kind": "Requested", "apps": names});
+        let mut response = match caller.form {
+            Form::Text => answer("text/plain; charset=utf-8", String::new()),
+            form => document(&told, form)?,
+        };
+        *response.status_mut() = StatusCode::ACCEPTED;
+        return Ok(response);
+    }
+    let made = try_join_all(names.iter().map(|name| board.requested(name, mark)));
+    let made = room.unless_stopped(made).await?.map_err(|_| {
+        Refusal::new(StatusCode::GONE, "an App has disappeared from the manifests before its pass was made")
+    })?;
+    let reports: Vec<(&App, &PassReport)> =
+        made.iter().map(|made: &std::sync::Arc<Made>| (&made.loaded.app, &made.report)).collect();
+    let code = worst(reports.iter().map(|(_, report)| report.exit_code(false)));
+    let response = if caller.form == Form::Text {
+        let texts = reports.iter().map(|(app, report)| (room.web.texts.pass)(app, report, caller.width));
+        answer("text/plain; charset=utf-8", texts.collect())
+    } else {
+        let items = reports.iter().map(|(_, report)| pass::pass(report)).collect();
+        document(&List::new("PassReportList", items), caller.form)?
+    };
+    Ok(with_code(response, code))
+}
+
+/// `POST /api/v1/apps/NAME/rollback`: takes the desired release back.
+pub(super) async fn rollback(
+    State(room): State<Room>,
+    Extension(peer): Extension<Peer>,
+    Extension(hold): Extension<Hold>,
+    Path(name): Path<String>,
+    asked: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let caller = caller(&room, peer, hold, asked, &headers).await?;
+    let Back { to, reason: why } = said(body)?;
+    let to = to.map(ReleaseId::new).transpose();
+    let to = to.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("a release's id is {error}")))?;
+    let what = Operation::Rollback { to, reason: reason(why)?, by: caller.by.clone() };
+    operate(&room, &caller, &name, what).await
+}
+
+/// `POST /api/v1/apps/NAME/retry`: tries the desired release again.
+pub(super) async fn retry(
+    State(room): State<Room>,
+    Extension(peer): Extension<Peer>,
+    Extension(hold): Extension<Hold>,
+    Path(name): Path<String>,
+    asked: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let caller = caller(&room, peer, hold, asked, &headers).await?;
+    let Nothing {} = said(body)?;
+    let what = Operation::Retry { by: caller.by.clone() };
+    operate(&room, &caller, &name, what).await
+}
+
+/// `POST /api/v1/apps/NAME/suspend`: leaves the App alone.
+pub(super) async fn suspend(
+    State(room): State<Room>,
+    Extension(peer): Extension<Peer>,
+    Extension(hold): Extension<Hold>,
+    Path(name): Path<String>,
+    asked: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let caller = caller(&room, peer, hold, asked, &headers).await?;
+    let Why { reason: why } = said(body)?;
+    let what = Operation::Suspend { reason: reason(why)?, by: caller.by.clone() };
+    operate(&room, &caller, &name, what).await
+}
+
+/// `POST /api/v1/apps/NAME/resume`: acts on the App again.
+pub(super) async fn resume(
+    State(room): State<Room>,
+    Extension(peer): Extension<Peer>,
+    Extension(hold): Extension<Hold>,
+    Path(name): Path<String>,
+    asked: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let caller = caller(&room, peer, hold, asked, &headers).await?;
+    let Nothing {} = said(body)?;
+    let what = Operation::Resume { by: caller.by.clone() };
+    operate(&room, &caller, &name, what).await
+}
+
+async fn operate(room: &Room, caller: &Caller, name: &str, what: Operation) -> Result<Response, Refusal> {
+    let one = find(&room.web.board.view(), name)?.clone();
+    let app = &one.loaded.app;
+    let back = matches!(what, Operation::Rollback { .. });
+    let _held = hold(room, caller)?;
+    let (reply, replied) = oneshot::channel();
+    order(room, Order::Operate { app: app.name.clone(), what, reply }).await?;
+    // The loop drops the way back when it ends.
+    let done = room.unless_stopped(replied).await?.map_err(|_| Refusal::stopping())??;
+    answered(room, caller, app, &done, back)
+}
+
+fn answered(room: &Room, caller: &Caller, app: &App, done: &Operated, back: bool) -> Result<Response, Refusal> {
+    let (texts, text) = (room.web.texts, caller.form == Form::Text);
+    let plain = |text: String| Ok(answer("text/plain; charset=utf-8", text));
+    let (response, code) = match done {
+        Operated::Passed(report) => {
+            let response = if text {
+                plain((texts.pass)(app, report, caller.width))
+            } else {
+                document(&passes(std::slice::from_ref(report)), caller.form)
+            };
+            (response, if back { report.exit_code_of_rollback() } else { report.exit_code(false) })
+        }
+        Operated::NotKeptOut if text => (plain((texts.not_kept_out)(app)), 0),
+        Operated::NotKeptOut => (document(&passes(&[]), caller.form), 0),
+        Operated::Suspension { before, now } if text => {
+            (plain((texts.suspension)(app, before.as_deref(), now.as_deref())), 0)
+        }
+        Operated::Suspension { before, now } => {
+            (document(&Suspension::new(app, before.as_deref(), now.as_deref()), caller.form), 0)
+        }
+    };
+    Ok(with_code(response?, code))
+}
+
+/// Tells the loop; it is busy for moments only.
+async fn order(room: &Room, order: Order) -> Result<(), Refusal> {
+    match timeout(PATIENCE, room.web.orders.send(order)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Refusal::stopping()),
+        Err(_) => {
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is too busy to listen");
+            Err(refusal.help("ask again in a moment; its log tells what it does").again(5))
+        }
+    }
+}
+
+fn still_there(one: &AppView) -> Result<(), Refusal> {
+    if !one.orphaned {
+        return Ok(());
+    }
+    let message = format!("`{}` has disappeared from the manifests: no passes are made over it", one.loaded.app.name);
+    Err(Refusal::new(StatusCode::CONFLICT, message).help("put it back into the manifests"))
+}
+
+/// A place among those whose answers are held back, and the connection's leave to live on.
+fn hold(room: &Room, caller: &Caller) -> Result<(tokio::sync::OwnedSemaphorePermit, super::connection::Held), Refusal> {
+    match std::sync::Arc::clone(&room.held).try_acquire_owned() {
+        Ok(place) => Ok((place, caller.hold.hold())),
+        Err(_) => {
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many wait for the agent already");
+            Err(refusal.help("ask without waiting: `wait=false`, or `--no-wait`").again(5))
+        }
+    }
+}
+
+fn with_code(mut response: Response, code: u8) -> Response {
+    response.headers_mut().insert(EXIT_CODE, HeaderValue::from(u16::from(code)));
+    response.into_response()
+}

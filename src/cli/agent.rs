@@ -1,0 +1,131 @@
+//! `agent`: stays, and makes passes when something changes.
+
+mod place;
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use self::place::{Place, configuration, place};
+use super::Failure;
+use super::host::on_this_host;
+use super::operate::failure;
+use super::options::Global;
+use super::options::agent::Agent as Options;
+use super::reconcile::listener;
+use super::render::{operate as text, report};
+use crate::agent::alone::Alone;
+use crate::agent::board::Board;
+use crate::agent::git::GitSource;
+use crate::agent::orders::{Order, Orders};
+use crate::agent::senses::Kernel;
+use crate::agent::service::Service;
+use crate::agent::setup;
+use crate::agent::source::Directory;
+use crate::agent::web::{Door, Operators, Port, Reach, Socket, Texts, Web, Webhooks, serve};
+use crate::agent::{Agent, Ground};
+use crate::engine::events::{Listener, Silent};
+use crate::engine::interrupt::Interrupt;
+use crate::local::LocalHost;
+use crate::model::agent::AgentConfig;
+use crate::ports::HostError;
+
+/// What others read about who holds a lock.
+const HOLDER: &str = "trueup agent";
+/// Orders that wait for the loop; whoever finds more is told so.
+const ORDERS: usize = 256;
+
+/// Runs until it is asked to end.
+///
+/// # Errors
+/// When it cannot begin.
+pub fn run(options: &Options, global: &Global) -> Result<u8, Failure> {
+    let config = configuration(options)?;
+    let place = place(options, &config)?;
+    let webhooks = setup::webhooks(&config.webhooks, place.watched()).map_err(failure)?;
+    let operators = Operators::named(options.operator_group.as_deref()).map_err(failure)?;
+    let _alone = Alone::claim(&options.state_dir).map_err(failure)?;
+    let stop = Interrupt::default();
+    // At a terminal somebody looks on; elsewhere the log says the same.
+    let listener =
+        if std::io::stderr().is_terminal() { listener(global) } else { Box::new(Silent) as Box<dyn Listener> };
+    let told = Told { config, place, webhooks, operators };
+    on_this_host(HOLDER, Some(&stop), async |host| follow(options, told, host, &*listener, &stop).await)??;
+    Ok(0)
+}
+
+/// What the agent was told.
+struct Told {
+    config: AgentConfig,
+    place: Place,
+    webhooks: Webhooks,
+    operators: Operators,
+}
+
+async fn follow(
+    options: &Options,
+    told: Told,
+    host: &LocalHost,
+    listener: &dyn Listener,
+    stop: &Interrupt,
+) -> Result<(), Failure> {
+    let mut doors = vec![Door::Socket(Socket::bind(&options.socket, told.operators.group).map_err(failure)?)];
+    if let Some(address) = options.listen.or(told.config.listen) {
+        let reach = if options.listen_anywhere { Reach::Anywhere } else { Reach::Loopback };
+        doors.push(Door::Port(Port::bind(address, reach).map_err(failure)?));
+    }
+    let (orders, ordered) = mpsc::channel(ORDERS);
+    let senses = Kernel::new().map_err(failure)?;
+    hear_hangups(orders.clone()).map_err(|error| failure(HostError::io("cannot listen for SIGHUP", &error)))?;
+    let board = Board::new(env!("CARGO_PKG_VERSION"));
+    let (ending, ended) = oneshot::channel::<()>();
+    // Questions are answered until the last step in hand has ended.
+    let serving = tokio::spawn(serve(doors, web(board.clone(), orders, told.operators, told.webhooks), async {
+        let _ = ended.await;
+    }));
+    let (herald, behind) = setup::herald(&told.config);
+    let ground = Ground {
+        host,
+        herald,
+        listener,
+        board,
+        service: Service::from_environment(),
+        stop: stop.clone(),
+        concurrency: options.concurrency.get(),
+    };
+    match told.place {
+        Place::Paths(paths) => Agent::new(ground, Directory::new(paths), senses, ordered).run().await,
+        Place::Git(git) => {
+            Agent::new(ground, GitSource::new(git, &options.state_dir), senses, ordered).run().await;
+        }
+    }
+    drop(ending);
+    let _ = serving.await;
+    behind.finish().await;
+    Ok(())
+}
+
+fn web(board: Board, orders: Orders, operators: Operators, webhooks: Webhooks) -> Web {
+    Web {
+        board,
+        orders,
+        journals: Arc::new(|root| Box::pin(async move { LocalHost::new(HOLDER).journaled(&root).await })),
+        webhooks,
+        operators,
+        texts: Texts { pass: report::report, suspension: text::suspension, not_kept_out: text::not_kept_out },
+    }
+}
+
+fn hear_hangups(orders: Orders) -> std::io::Result<()> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            if orders.send(Order::Reload).await.is_err() {
+                break;
+            }
+        }
+    });
+    Ok(())
+}
