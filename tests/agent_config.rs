@@ -108,3 +108,40 @@ fn the_committed_schema_is_the_one_of_the_types_and_agrees_with_the_loader() {
     assert_eq!(errors, Vec::<String>::new());
     assert!(!schema.is_valid(&value("tests/manifests/bad/agent.yaml")));
 }
+
+/// The job that deploys changes one line, with the very command that stands in it, and the manifest still loads.
+#[test]
+fn what_ci_does_to_a_manifest_is_what_is_meant() {
+    for name in ["deploy-gitlab-ci.yml", "deploy-github-actions.yml"] {
+        let text = std::fs::read_to_string(Path::new("docs/ci").join(name)).unwrap();
+        let commands: Vec<&str> = text.lines().map(str::trim).filter(|line| line.ends_with("\"$MANIFEST\"")).collect();
+        assert_eq!(commands.len(), 2, "{name}: {commands:?}");
+        for manifest in ["manifests/yujix.yaml", "manifests/examples/node.yaml", "manifests/examples/builtin.yaml"] {
+            let before = std::fs::read_to_string(manifest).unwrap();
+            let (_room, path) = written(&before);
+            for command in &commands {
+                let ran = std::process::Command::new("sh")
+                    .args(["-euc", command])
+                    .env("MANIFEST", &path)
+                    .env("RELEASE", "v2.1")
+                    .status();
+                assert!(ran.unwrap().success(), "{name}: {command}");
+            }
+            let after = std::fs::read_to_string(&path).unwrap();
+            let changed: Vec<_> = before.lines().zip(after.lines()).filter(|(one, other)| one != other).collect();
+            assert_eq!((changed.len(), before.lines().count()), (1, after.lines().count()), "{manifest}: {changed:?}");
+            let loaded = load(&[path], &mut std::io::empty()).unwrap();
+            assert_eq!(loaded[0].app.release.id.as_str(), "v2.1", "{manifest}");
+        }
+    }
+}
+
+#[test]
+fn the_examples_for_ci_are_documents() {
+    for entry in std::fs::read_dir("docs/ci").unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let value: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+        assert!(value.is_object() && text.contains("trueup validate"), "{}", path.display());
+    }
+}

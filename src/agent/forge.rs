@@ -71,10 +71,8 @@ async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<Verdi
     let mut tries = pauses();
     loop {
         let Some((context, verdict)) = waiting.pop_first() else {
-            match taken.recv().await {
-                Some(verdict) => waiting.insert(context(&host, verdict.app.as_ref()), verdict),
-                None => return,
-            };
+            let Some(verdict) = taken.recv().await else { return };
+            waiting.insert(context(&host, verdict.app.as_ref()), verdict);
             continue;
         };
         while let Ok(newer) = taken.try_recv() {
@@ -94,17 +92,16 @@ async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<Verdi
                 // It would be refused again.
                 posted.insert(context, verdict);
             }
-            Err(NotSent::Yet(why)) => match tries.next() {
-                Some(pause) => {
+            Err(NotSent::Yet(why)) => {
+                if let Some(pause) = tries.next() {
                     tracing::debug!(context, why, ?pause, "a commit status is not posted yet");
                     waiting.insert(context, verdict);
                     pause_or_hear(pause, &host, &mut taken, &mut waiting).await;
-                }
-                None => {
+                } else {
                     tracing::warn!(context, commit = verdict.commit, why, "a commit status is not posted");
                     tries = pauses();
                 }
-            },
+            }
         }
     }
 }

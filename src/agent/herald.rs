@@ -127,7 +127,9 @@ impl Herald {
             )
         });
         let tellings = known.told.of(app, report, stalled.as_deref(), commit.as_deref());
-        tellings.into_iter().for_each(|telling| self.tell(telling));
+        for telling in tellings {
+            self.tell(telling);
+        }
         if let (Some(commit), Some((state, reason))) = (commit, commit_state(app, report)) {
             self.post(&commit, Some(&app.name), state, reason);
         }

@@ -44,8 +44,6 @@ pub(super) struct Manifests<S> {
     refused: Option<String>,
     /// The first look is over.
     begun: bool,
-    /// The source was asked what it remembers.
-    remembered: bool,
 }
 
 impl<S> Manifests<S> {
@@ -59,7 +57,6 @@ impl<S> Manifests<S> {
             in_force: None,
             refused: None,
             begun: false,
-            remembered: false,
         }
     }
 
@@ -110,7 +107,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.manifests.look_at = None;
         // First, so that what changes while it is looked at is told.
         self.senses.manifests(&source.wakes().paths);
-        let first = !std::mem::replace(&mut self.manifests.remembered, true);
+        let first = !self.manifests.begun;
         self.work.push(Box::pin(async move {
             // A remote that does not answer must not keep what was in force from being kept up.
             if first && let Some(found) = source.resume().await {

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use super::post::{NotSent, post};
 use crate::decide::telling::Repeats;
 use crate::host::command::{Job, Wanted, describe, execute, quote};
+use crate::host::hex::hexadecimal;
 use crate::host::secret;
 use crate::host::spawn::Shim;
 use crate::host::users::User;
@@ -240,8 +241,7 @@ fn signature(secret: &str, body: &[u8]) -> Result<String, NotSent> {
     let keyed = Hmac::<Sha256>::new_from_slice(secret.as_bytes());
     let mut mac = keyed.map_err(|error| NotSent::Ever(format!("the secret cannot sign: {error}")))?;
     mac.update(body);
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("sha256={digits}"))
+    Ok(format!("sha256={}", hexadecimal(&mac.finalize().into_bytes())))
 }
 
 /// The event, with the fields of Flux's `eventv1.Event`.

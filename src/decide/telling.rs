@@ -107,10 +107,11 @@ impl Told {
             count => format!("drift was corrected by {count} actions"),
         };
         for tried in corrections.iter().take(LISTED) {
-            message.push_str(&format!("\n- {}", describe(&tried.action)));
+            message.push_str("\n- ");
+            message.push_str(&describe(&tried.action));
         }
         if let Some(more) = corrections.len().checked_sub(LISTED).filter(|more| *more > 0) {
-            message.push_str(&format!("\n- and {more} more"));
+            message = format!("{message}\n- and {more} more");
         }
         Some((News::DriftCorrected, message))
     }
@@ -279,7 +280,7 @@ impl Repeats {
             lately.held = (lately.last.as_ref() != Some(&key)).then_some(telling);
             return None;
         }
-        lately.tell(telling, key, now)
+        Some(lately.tell(telling, key, now))
     }
 
     /// What has waited long enough.
@@ -291,7 +292,7 @@ impl Repeats {
                 lately.held = Some(held);
                 return None;
             }
-            lately.tell(held, key, now)
+            Some(lately.tell(held, key, now))
         };
         self.apps.values_mut().filter_map(due).collect()
     }
@@ -307,11 +308,11 @@ impl Repeats {
 }
 
 impl Lately {
-    fn tell(&mut self, telling: Telling, key: String, now: Timestamp) -> Option<Telling> {
+    fn tell(&mut self, telling: Telling, key: String, now: Timestamp) -> Telling {
         self.told.insert(key.clone(), now);
         self.last = Some(key);
         self.held = None;
-        Some(telling)
+        telling
     }
 }
 

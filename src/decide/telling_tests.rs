@@ -66,7 +66,8 @@ fn withheld(release: &str) -> PassReport {
 #[test]
 fn what_is_new_is_told_once() {
     use Outcome::{Converged, Interrupted, Quarantined, RolledBack, Unhealthy};
-    let stories: [(&str, Vec<(PassReport, Option<News>)>); 9] = [
+    type Story = Vec<(PassReport, Option<News>)>;
+    let stories: [(&str, Story); 9] = [
         ("settled, found so", vec![(report("r1", Converged, &[]), None), (report("r1", Converged, &[]), None)]),
         (
             "deployed",

@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod git;
+pub mod hex;
 pub mod https;
 pub mod kept;
 pub mod log;

@@ -91,12 +91,7 @@ pub(super) fn digest(file: &mut File) -> io::Result<String> {
 
 /// What a hasher has come to, in lower-case hex.
 pub(super) fn hexadecimal(hasher: Sha256) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in hasher.finalize() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex::hexadecimal(&hasher.finalize())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::host::git::leftovers;
 use crate::host::git::words::is_hash;
+use crate::host::hex::hexadecimal;
 use crate::ports::{HostError, HostErrorKind};
 
 const MIRROR: &str = "mirror";
@@ -36,7 +37,7 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn new(state: &Path, url: &str, branch: &str) -> Self {
         let hash = Sha256::digest(format!("{url}\0{branch}"));
-        let name: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let name = hexadecimal(hash.get(..6).unwrap_or(&hash));
         Self { all: state.join("git"), name }
     }
 
