@@ -1,6 +1,5 @@
 //! Digest and age of one file below the root.
 
-use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
@@ -13,6 +12,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::blocking;
+use crate::host::hex;
 use crate::model::names::{RelativePath, Root};
 use crate::model::process::Known;
 
