@@ -28,6 +28,8 @@ pub mod service;
 pub mod setup;
 pub mod source;
 mod tally;
+#[cfg(test)]
+mod tests;
 pub mod watch;
 pub mod web;
 

@@ -53,14 +53,25 @@ pub fn on_this_host<T>(
         if let Some(interrupt) = interrupt {
             listen_for_signals(interrupt).map_err(|error| cannot_begin(&error))?;
         }
-        Ok(work(&LocalHost::new(holder).telling(waiting)).await)
+        Ok(work(&LocalHost::new(holder).telling(waits_for_lock)).await)
     });
     // Whatever still blocks, such as a read of a dead mount that ran out of time, changes nothing any more.
     runtime.shutdown_background();
     done
 }
 
-fn waiting(why: &str) {
+/// Waits for something that is done elsewhere; a wish to stop ends this program, and not that.
+///
+/// # Errors
+/// When it could not begin at all.
+pub fn waiting<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    spare_descriptors().map_err(|error| cannot_begin(&error))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| cannot_begin(&error))?;
+    Ok(runtime.block_on(work))
+}
+
+fn waits_for_lock(why: &str) {
     say(&format!("waiting: {}\n", safe(why)));
 }
 

@@ -16,6 +16,7 @@ use crate::decide::health;
 use crate::manifest::LoadErrors;
 
 pub mod agent;
+pub mod agent_client;
 pub mod authoring;
 pub mod history;
 pub mod host;

@@ -2,10 +2,13 @@
 //!
 //! Each writes something down under the App's lock; the first two then make an ordinary pass.
 
+use serde_json::{Value, json};
+
 use super::Failure;
-use super::host::on_this_host;
+use super::agent_client::{AgentClient, NoAnswer};
+use super::host::{on_this_host, waiting};
 use super::load::one;
-use super::options::operate::{Resume, Retry, Rollback, Suspend};
+use super::options::operate::{Agent, One, Resume, Retry, Rollback, Suspend};
 use super::options::{Format, Global};
 use super::output::Output;
 use super::reconcile::listener;
@@ -17,6 +20,7 @@ use crate::engine::interrupt::Interrupt;
 use crate::engine::operate::{self, TakeBack};
 use crate::engine::pass::Request;
 use crate::model::app::App;
+use crate::model::names::ReleaseId;
 use crate::model::report::{Mode, PassReport};
 use crate::ports::HostError;
 
@@ -26,6 +30,10 @@ use crate::ports::HostError;
 /// When the manifests are wrong, there is nothing to take back or nothing to go back to, or no pass could begin.
 pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u8, Failure> {
     refuse_markdown("rollback", output)?;
+    let body = json!({"to": options.to.as_ref().map(ReleaseId::as_str), "reason": options.reason});
+    if let Some(code) = by_agent("rollback", &options.one, &options.agent, &body, output)? {
+        return Ok(code);
+    }
     let app = one(&options.one.app, &options.one.paths)?.app;
     let reason = operate::reason_to_take_back(options.reason.as_deref(), &person());
     let how = TakeBack { to: options.to.clone(), reason };
@@ -45,6 +53,9 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
 /// When the manifests are wrong, or no pass could begin.
 pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Failure> {
     refuse_markdown("retry", output)?;
+    if let Some(code) = by_agent("retry", &options.one, &options.agent, &json!({}), output)? {
+        return Ok(code);
+    }
     let app = one(&options.one.app, &options.one.paths)?.app;
     let request = request("retry", options.wait.wait);
     let listener = listener(global);
@@ -63,6 +74,9 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
 /// When the manifests are wrong, or it cannot be written down.
 pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
     refuse_markdown("suspend", output)?;
+    if let Some(code) = by_agent("suspend", &options.one, &options.agent, &json!({"reason": options.reason}), output)? {
+        return Ok(code);
+    }
     let app = one(&options.one.app, &options.one.paths)?.app;
     let reason = operate::reason_to_suspend(options.reason.as_deref(), &person(), jiff::Timestamp::now());
     let wait = options.wait.wait;
@@ -79,11 +93,40 @@ pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
 /// When the manifests are wrong, or it cannot be written down.
 pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
     refuse_markdown("resume", output)?;
+    if let Some(code) = by_agent("resume", &options.one, &options.agent, &json!({}), output)? {
+        return Ok(code);
+    }
     let app = one(&options.one.app, &options.one.paths)?.app;
     let wait = options.wait.wait;
     let before = on_this_host("trueup resume", None, async |host| operate::suspend(host, &app, None, wait).await)?
         .map_err(failure)?;
     tell(&app, before.as_deref(), None, output)
+}
+
+/// Has the agent do it that looks after the App; none when there is no such agent, and it is to be done here.
+///
+/// Without a PATH the agent's own manifest counts: it may come from git, and not be anywhere here.
+fn by_agent(verb: &str, which: &One, at: &Agent, body: &Value, output: Output) -> Result<Option<u8>, Failure> {
+    if at.no_agent {
+        return Ok(None);
+    }
+    let root = if which.paths.paths.is_empty() { None } else { Some(one(&which.app, &which.paths)?.app.root) };
+    let agent = AgentClient::new(&at.socket, person());
+    waiting(async {
+        match agent.about().await {
+            Ok(about) if about.looks_after(&which.app, root.as_ref()) => {
+                let asked = agent.post(&format!("/api/v1/apps/{}/{verb}", which.app), body, output).await;
+                // From here on nobody but the agent knows what has been done.
+                let code = asked.map_err(|why| agent.broken_off(&why))?.show(output)?;
+                agent.note(" has done it");
+                return Ok(Some(code));
+            }
+            Ok(_) => agent.note(&format!(" does not look after `{}`: it is done here", which.app)),
+            Err(NoAnswer::Absent) => {}
+            Err(NoAnswer::Trouble(why)) => agent.note(&format!(" cannot be asked: {why}; it is done here")),
+        }
+        Ok(None)
+    })?
 }
 
 fn tell(app: &App, before: Option<&str>, suspended: Option<&str>, output: Output) -> Result<u8, Failure> {
@@ -110,7 +153,7 @@ fn request(verb: &str, wait: std::time::Duration) -> Request {
 }
 
 /// Who is at the keyboard, for the history; a courtesy and no proof.
-fn person() -> String {
+pub(super) fn person() -> String {
     let named = ["SUDO_USER", "LOGNAME", "USER"].iter().filter_map(|name| std::env::var(name).ok());
     let number = || format!("user {}", rustix::process::getuid().as_raw());
     named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(number)

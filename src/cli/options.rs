@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use self::agent::Agent;
 use self::operate::{History, One, Resume, Retry, Rollback, Sudoers, Suspend};
+use crate::agent::web::PLACE;
 use crate::manifest::duration;
 
 pub mod agent;
@@ -211,6 +212,15 @@ pub struct Reconcile {
     /// How long to wait for another pass over the same root to end; 0s: not at all
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
     pub wait: Duration,
+    /// Ask the running agent for passes, wait for their end and print what came of them
+    #[arg(long, conflicts_with_all = ["dry_run", "paths"])]
+    pub request: bool,
+    /// With --request: do not wait
+    #[arg(long, requires = "request")]
+    pub no_wait: bool,
+    /// With --request: where the agent listens
+    #[arg(long, value_name = "PATH", env = "TRUEUP_SOCKET", hide_env_values = true, default_value = PLACE)]
+    pub socket: PathBuf,
 }
 
 /// Which manifests, and which Apps of them.
@@ -248,6 +258,7 @@ Examples:
   trueup reconcile                              all Apps
   trueup reconcile --app shop --wait 2m         one App, waiting for a pass that is under way
   trueup reconcile --dry-run --format markdown  a comment for a merge request
+  trueup reconcile --request --app shop         by the agent, at once
 
 Exit codes; of several Apps the worst wins, in the order 1, 3, 4, 2:
   0   converged; with --dry-run also: there is drift

@@ -1,10 +1,14 @@
 //! `reconcile`: bring this host to what the manifests say.
 
 use super::Failure;
-use super::host::pass;
+use serde_json::json;
+
+use super::agent_client::AgentClient;
+use super::host::{pass, waiting};
 use super::inspect::previews;
 use super::live::Live;
 use super::load::{apps, select};
+use super::operate::person;
 use super::options::{Format, Global, LogFormat, Reconcile};
 use super::output::Output;
 use super::render::problem::Complaint;
@@ -23,6 +27,9 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
         let complaint = Complaint::new("`--format markdown` shows what would be done, not what was done");
         return Err(Failure::Usage(complaint.help("add `--dry-run`, or choose text, json or yaml")));
     }
+    if options.request {
+        return request(options, output);
+    }
     let loaded = select(&options.selection)?;
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Apply };
     let reports = pass(&apps(&loaded), mode, options.wait, &*listener(global))?;
@@ -32,6 +39,16 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
         Format::Text | Format::Markdown => output.text(&results(&loaded, &reports, output))?,
     }
     Ok(worst(reports.iter().map(|report| report.exit_code(options.detailed_exitcode))))
+}
+
+/// Has the agent make passes.
+fn request(options: &Reconcile, output: Output) -> Result<u8, Failure> {
+    let agent = AgentClient::new(&options.socket, person());
+    let apps = &options.selection.apps;
+    let body = if apps.is_empty() { json!({}) } else { json!({"apps": apps}) };
+    let path = format!("/api/v1/reconcile?wait={}", !options.no_wait);
+    let answer = waiting(agent.post(&path, &body, output))?.map_err(|why| agent.missing(&why))?;
+    answer.show(output)
 }
 
 /// Who is told what goes on meanwhile.

@@ -25,6 +25,7 @@ mod services;
 pub mod standing;
 pub mod status;
 pub mod telling;
+pub mod windows;
 
 #[cfg(test)]
 mod properties;

@@ -8,7 +8,7 @@
 pub mod faults;
 pub mod host;
 mod managers;
-mod populate;
+pub mod populate;
 pub mod random;
 mod releases;
 pub mod schedules;

@@ -147,6 +147,49 @@ pub fn world(seed: u64) -> World {
     world
 }
 
+/// A host on which nothing goes wrong: `current` leads to what is wanted, and everything runs.
+pub fn settled(wanted: App, records: Vec<ReleaseRecord>) -> World {
+    let mut world = world(0);
+    world.faults.enabled = false;
+    world.flaw = None;
+    world.processes.clear();
+    world.members.clear();
+    world.half.clear();
+    world.releases = records.iter().map(|record| record.id.clone()).collect();
+    world.records = records.into_iter().map(|record| (record.id.clone(), record)).collect();
+    world.link = Link::Release { id: wanted.release.id.clone() };
+    world.link_changed = Some(world.now - SignedDuration::from_secs(600));
+    world.app = wanted;
+    for group in world.app.workers.clone() {
+        for ordinal in 1..=group.count {
+            let name = group.member(ordinal).unwrap();
+            let pid = world.new_process(
+                Pid(2),
+                world.app.release.id.clone(),
+                Shows::EntryScript,
+                Some((group.name.clone(), name.clone())),
+            );
+            world.members.push(Member {
+                group: group.name.clone(),
+                name,
+                ordinal,
+                state: MemberState::Running,
+                pid: Some(pid),
+                restarts_itself: false,
+                stopping: false,
+                enabled: None,
+                next: None,
+                failing_starts: 0,
+                shows: Shows::EntryScript,
+                pinned: None,
+                job: Duration::from_millis(100),
+            });
+        }
+    }
+    ourselves(&mut world);
+    world
+}
+
 /// What the records say, and what is wrong.
 struct Released {
     flaw: Option<Flaw>,

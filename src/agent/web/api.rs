@@ -21,7 +21,7 @@ use crate::documents::app::{self as apps_document, unobserved};
 use crate::documents::history::{History, Past};
 use crate::documents::{API_VERSION, List, pass};
 use crate::manifest::mask;
-use crate::model::names::AppName;
+use crate::model::names::{AppName, Root};
 use crate::model::nearest::suggestion;
 use crate::model::report::Outcome;
 use crate::model::status::{AppStatus, Verdict};
@@ -124,6 +124,7 @@ struct Agent<'a> {
 #[serde(rename_all = "camelCase")]
 struct Overview<'a> {
     name: &'a AppName,
+    root: &'a Root,
     /// It has disappeared from the manifests, and is left running.
     orphaned: bool,
     /// Why its next pass will be made.
@@ -180,6 +181,7 @@ fn overview(one: &AppView) -> Overview<'_> {
     });
     Overview {
         name: &one.loaded.app.name,
+        root: &one.loaded.app.root,
         orphaned: one.orphaned,
         pending: &one.pending,
         running: one.running.as_ref().map(|running| Under { since: running.since, wakes: &running.turn.wakes }),

@@ -163,7 +163,10 @@ async fn request(room: &Room, caller: &Caller, apps: Vec<AppView>) -> Result<Res
     if held.is_none() {
         let told = json!({"apiVersion": API_VERSION, "kind": "Requested", "apps": names});
         let mut response = match caller.form {
-            Form::Text => answer("text/plain; charset=utf-8", String::new()),
+            Form::Text => {
+                let names: Vec<&str> = names.iter().map(AppName::as_str).collect();
+                answer("text/plain; charset=utf-8", format!("asked for a pass over {}\n", names.join(", ")))
+            }
             form => document(&told, form)?,
         };
         *response.status_mut() = StatusCode::ACCEPTED;

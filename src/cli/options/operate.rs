@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Paths, length};
+use crate::agent::web::PLACE;
 use crate::model::names::ReleaseId;
 
 /// One App, and where its manifest is.
@@ -27,6 +28,17 @@ pub struct Wait {
     pub wait: Duration,
 }
 
+/// The agent that may run on this host.
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// Where the agent listens
+    #[arg(long, value_name = "PATH", env = "TRUEUP_SOCKET", hide_env_values = true, default_value = PLACE)]
+    pub socket: PathBuf,
+    /// Do it here, even if an agent looks after the App
+    #[arg(long)]
+    pub no_agent: bool,
+}
+
 /// `rollback`.
 #[derive(Debug, Args)]
 pub struct Rollback {
@@ -42,6 +54,9 @@ pub struct Rollback {
     /// How long to wait
     #[command(flatten)]
     pub wait: Wait,
+    /// Who does it
+    #[command(flatten)]
+    pub agent: Agent,
 }
 
 /// `retry`.
@@ -53,6 +68,9 @@ pub struct Retry {
     /// How long to wait
     #[command(flatten)]
     pub wait: Wait,
+    /// Who does it
+    #[command(flatten)]
+    pub agent: Agent,
 }
 
 /// `suspend`.
@@ -67,6 +85,9 @@ pub struct Suspend {
     /// How long to wait
     #[command(flatten)]
     pub wait: Wait,
+    /// Who does it
+    #[command(flatten)]
+    pub agent: Agent,
 }
 
 /// `resume`.
@@ -78,6 +99,9 @@ pub struct Resume {
     /// How long to wait
     #[command(flatten)]
     pub wait: Wait,
+    /// Who does it
+    #[command(flatten)]
+    pub agent: Agent,
 }
 
 /// `history`.

@@ -1,4 +1,4 @@
-//! When one App's next pass begins, and what it may do.
+//! What goes into a schedule, and what comes out.
 
 use jiff::Timestamp;
 use serde::Serialize;

@@ -1,0 +1,308 @@
+//! One App's turn-taking: when its next pass begins, why, and what it may do.
+//!
+//! In: what wakes it, how its passes end, and the time. Out: the moment of the next pass ([`Schedule::due`]) and a
+//! [`Turn`]. One pass at a time: what comes meanwhile waits, and all that waits goes into one pass. A clock that is set
+//! back only makes the waiting longer.
+//!
+//! - After a failure the next pass waits, longer each time; the timer waits with it, news does not.
+//! - A worker that dies again and again makes its passes wait in the same way.
+//! - Passes that put right what nobody has asked for are counted: beyond the policy's limit none of them acts for an
+//!   hour, or until a person asks.
+
+mod pace;
+mod types;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use self::pace::Spread;
+use crate::decide::windows;
+use crate::model::names::{GroupName, MemberName};
+use crate::model::report::Outcome;
+use crate::model::sync::{SyncPolicy, Withheld};
+use crate::model::wake::Wake;
+
+pub use self::types::{Ended, May, ScheduleState, Turn};
+
+/// Corrections are counted over this, and withheld for as long.
+const HOUR: Duration = Duration::from_hours(1);
+/// A member may die so often in a [`CALM`] before its passes wait.
+const DEATHS: u32 = 3;
+/// A member that has lived for so long is trusted again.
+const CALM: Duration = Duration::from_mins(10);
+/// A pass changes the link and `releases/` itself; word of that may come so much later.
+const ECHO: Duration = Duration::from_secs(2);
+/// So many wakes are remembered; beyond them only those of another kind.
+const MOST: usize = 32;
+
+/// One App's turn-taking.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    policy: SyncPolicy,
+    spread: Spread,
+    pending: Vec<Pending>,
+    running: Option<Running>,
+    timer: Option<Timestamp>,
+    opens: Option<Timestamp>,
+    failures: u32,
+    backoff: Option<Timestamp>,
+    ended: Option<Timestamp>,
+    /// The App has been as its manifest says since that changed: what is put right from now on, nobody has asked for.
+    settled: bool,
+    corrections: VecDeque<Timestamp>,
+    stalled: Option<Timestamp>,
+    deaths: Vec<Deaths>,
+}
+
+/// A wake that waits for its pass.
+#[derive(Debug, Clone)]
+struct Pending {
+    wake: Wake,
+    /// It does not wait for a back-off.
+    news: bool,
+    at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    /// What it puts right, nobody has asked for.
+    heals: bool,
+}
+
+/// How often a member has died lately.
+#[derive(Debug, Clone)]
+struct Deaths {
+    group: GroupName,
+    member: MemberName,
+    times: u32,
+    last: Timestamp,
+}
+
+impl Schedule {
+    /// A schedule for an App of which nothing is known yet: it has no pass before it is woken. `seed` spreads its
+    /// timers and pauses; another for each App.
+    #[must_use]
+    pub fn new(policy: SyncPolicy, seed: u64) -> Self {
+        Self {
+            policy,
+            spread: Spread::new(seed),
+            pending: Vec::new(),
+            running: None,
+            timer: None,
+            opens: None,
+            failures: 0,
+            backoff: None,
+            ended: None,
+            settled: false,
+            corrections: VecDeque::new(),
+            stalled: None,
+            deaths: Vec::new(),
+        }
+    }
+
+    /// The manifest says something else now; that it has changed is told by a wake.
+    pub fn renew(&mut self, policy: SyncPolicy) {
+        self.policy = policy;
+        self.opens = None;
+    }
+
+    /// Something has happened. The next pass is made for all that has happened before it begins.
+    pub fn wake(&mut self, wake: Wake, now: Timestamp) {
+        let news = wake.brings_news() && !self.is_echo(&wake, now);
+        if news {
+            self.take_heart();
+        }
+        if wake.is_a_word() {
+            self.start_counting_anew();
+        }
+        if matches!(wake, Wake::Manifest { .. }) {
+            self.settled = false;
+            // Only the last one will be there to be looked at.
+            self.pending.retain(|waiting| !matches!(waiting.wake, Wake::Manifest { .. }));
+        }
+        let at = match &wake {
+            Wake::Death { group, member } => later(now, self.after_death(group, member, now)),
+            _ => now,
+        };
+        self.look_out(now);
+        if let Some(known) = self.pending.iter_mut().find(|waiting| waiting.wake == wake) {
+            (known.at, known.news) = (known.at.min(at), known.news || news);
+        } else if self.pending.len() < MOST || !self.pending.iter().any(|one| one.wake.kind() == wake.kind()) {
+            self.pending.push(Pending { wake, news, at });
+        }
+    }
+
+    /// When the next pass should begin, timers included; none while one runs, and before the first wake.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        if self.running.is_some() {
+            return None;
+        }
+        let held = |at: Timestamp| self.backoff.map_or(at, |until| at.max(until));
+        let woken = self.pending.iter().map(|waiting| if waiting.news { waiting.at } else { held(waiting.at) });
+        // After a failure the next try stands for the timer.
+        let timer = self.backoff.or(self.timer);
+        woken.chain(timer).chain(self.opens).chain(self.stalled).min()
+    }
+
+    /// A mere timer is due within `slack`: the pass may go along with others that begin now.
+    #[must_use]
+    pub fn joins(&self, now: Timestamp, slack: Duration) -> bool {
+        let waits = self.running.is_none() && self.pending.is_empty() && self.backoff.is_none();
+        waits && self.timer.is_some_and(|timer| timer <= later(now, slack))
+    }
+
+    /// A pass begins: why, and what it may do. [`Schedule::end`] must follow.
+    pub fn begin(&mut self, now: Timestamp) -> Turn {
+        let mut wakes: Vec<Wake> = self.pending.drain(..).map(|waiting| waiting.wake).collect();
+        let mut also = |wake: Wake, is_due: bool| {
+            if is_due && !wakes.contains(&wake) {
+                wakes.push(wake);
+            }
+        };
+        let opened = self.opens.take_if(|opens| *opens <= now).is_some();
+        also(Wake::Window, opened);
+        also(Wake::Backoff, self.backoff.is_some_and(|until| until <= now));
+        also(Wake::Timer, self.backoff.is_none() && self.timer.is_some_and(|timer| timer <= now));
+        if wakes.is_empty() {
+            // It goes along with others, or an hour of standing still is over.
+            wakes.push(Wake::Timer);
+        }
+        if opened {
+            self.take_heart();
+        }
+        let told = wakes.iter().any(Wake::is_a_word);
+        // The limit may have been reached after a person's word, while the last pass ran.
+        if told || self.stalled.is_some_and(|until| until <= now) {
+            self.start_counting_anew();
+        }
+        let heals = self.settled && !told;
+        (self.running, self.timer, self.backoff) = (Some(Running { heals }), None, None);
+        let may = self.withheld(&wakes, now).map_or(May::Act, May::Observe);
+        Turn { wakes, may }
+    }
+
+    /// The pass has ended.
+    pub fn end(&mut self, ended: &Ended, now: Timestamp) {
+        let heals = self.running.take().is_some_and(|running| running.heals);
+        self.ended = Some(now);
+        self.settled |= matches!(
+            ended.outcome,
+            Outcome::Converged | Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined
+        );
+        self.forget(now);
+        if heals && ended.corrections > 0 {
+            self.corrections.push_back(now);
+            if self.corrections.len() >= limit(&self.policy) {
+                self.stalled = Some(later(now, HOUR));
+            }
+        }
+        // Something that is new since may be what was missing.
+        let try_now = self.pending.iter().any(|waiting| waiting.news);
+        if matches!(ended.outcome, Outcome::Failed | Outcome::Unhealthy) && !try_now {
+            self.failures = self.failures.saturating_add(1);
+            self.backoff = Some(later(now, self.spread.pause(self.failures)));
+        } else {
+            (self.failures, self.backoff) = (0, None);
+        }
+        self.timer = Some(later(now, self.spread.interval(self.policy.interval)));
+        self.look_out(now);
+    }
+
+    /// What others may know of it.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> ScheduleState {
+        let of_the_hour = self.corrections.iter().filter(|at| later(**at, HOUR) > now).count();
+        ScheduleState {
+            running: self.running.is_some(),
+            next: self.due(),
+            pending: self.pending.iter().map(|waiting| waiting.wake.clone()).collect(),
+            failures: self.failures,
+            backoff_until: self.backoff,
+            corrections: u32::try_from(of_the_hour).unwrap_or(u32::MAX),
+            withheld: self.withheld(&[], now),
+            stalled: self.stalled.is_some_and(|until| until > now),
+        }
+    }
+
+    /// Why a pass for these reasons would not act. Of `selfHeal` the pass itself knows more: it acts nevertheless as long
+    /// as the App has not been as its manifest says.
+    fn withheld(&self, wakes: &[Wake], now: Timestamp) -> Option<Withheld> {
+        let policy = &self.policy;
+        let asked = wakes.iter().any(|wake| matches!(wake, Wake::Request { .. }));
+        let told = wakes.iter().any(Wake::is_a_word);
+        if policy.suspend {
+            return Some(Withheld::Suspended { why: policy.reason.clone(), here: false });
+        }
+        if !policy.automatic && !asked {
+            return Some(Withheld::NotAutomatic);
+        }
+        if let Some(outside) = windows::withheld(&policy.windows, now) {
+            return Some(outside);
+        }
+        if let Some(until) = self.stalled.filter(|until| *until > now) {
+            return Some(Withheld::TooManyCorrections { limit: policy.max_corrections, until });
+        }
+        (!policy.self_heal && !told).then_some(Withheld::NoSelfHeal)
+    }
+
+    /// What has failed may succeed now.
+    fn take_heart(&mut self) {
+        (self.failures, self.backoff) = (0, None);
+        self.deaths.clear();
+    }
+
+    fn start_counting_anew(&mut self) {
+        self.corrections.clear();
+        self.stalled = None;
+    }
+
+    /// Word of what a pass has done itself.
+    fn is_echo(&self, wake: &Wake, now: Timestamp) -> bool {
+        let lately = self.running.is_some() || self.ended.is_some_and(|ended| now < later(ended, ECHO));
+        lately && matches!(wake, Wake::Link | Wake::Releases)
+    }
+
+    /// How long a death waits for its pass.
+    fn after_death(&mut self, group: &GroupName, member: &MemberName, now: Timestamp) -> Duration {
+        self.forget(now);
+        let known = self.deaths.iter_mut().find(|known| known.group == *group && known.member == *member);
+        let times = match known {
+            Some(known) => {
+                (known.times, known.last) = (known.times.saturating_add(1), now);
+                known.times
+            }
+            None => {
+                self.deaths.push(Deaths { group: group.clone(), member: member.clone(), times: 1, last: now });
+                1
+            }
+        };
+        self.spread.pause(times.saturating_sub(DEATHS))
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        self.deaths.retain(|known| later(known.last, CALM) > now);
+        self.corrections.retain(|at| later(*at, HOUR) > now);
+    }
+
+    /// When a window opens, if none is open now.
+    fn look_out(&mut self, now: Timestamp) {
+        if self.opens.is_none() && !self.policy.windows.is_empty() {
+            self.opens = windows::withheld(&self.policy.windows, now).and_then(|outside| outside.until());
+        }
+    }
+}
+
+fn limit(policy: &SyncPolicy) -> usize {
+    usize::try_from(policy.max_corrections).unwrap_or(usize::MAX)
+}
+
+/// A moment later; the end of time is not passed.
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;

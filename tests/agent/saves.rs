@@ -1,0 +1,210 @@
+//! Manifests are saved in every way that editors, checkouts and tools do: each is noticed once it is whole.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use crate::SOON;
+use crate::support::wait_until;
+
+/// An agent over a directory of manifests, and a root without workers whose `current` follows.
+struct Desk {
+    room: tempfile::TempDir,
+    agent: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Desk {
+    /// `manifests` is what the agent is told to follow, below the room; `prepare` makes it.
+    fn new(manifests: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let room = tempfile::tempdir().unwrap();
+        for release in ["r1", "r2"] {
+            let directory = room.path().join("site/releases").join(release);
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("index.php"), "<?php\n").unwrap();
+        }
+        prepare(room.path());
+        let mut agent = Command::new(env!("CARGO_BIN_EXE_trueup"))
+            .arg("agent")
+            .arg(room.path().join(manifests))
+            .arg("--state-dir")
+            .arg(room.path().join("state"))
+            .arg("--socket")
+            .arg(room.path().join("agent.sock"))
+            .env("NO_COLOR", "1")
+            .env_remove("TRUEUP_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (said, lines) = (Arc::clone(&log), BufReader::new(agent.stderr.take().unwrap()).lines());
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let mut said = said.lock().unwrap();
+                said.push_str(&line);
+                said.push('\n');
+            }
+        });
+        Self { room, agent, log }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.room.path().join(name)
+    }
+
+    fn sh(&self, script: &str) {
+        let done = Command::new("bash").args(["-euc", script]).current_dir(self.room.path()).output().unwrap();
+        assert!(done.status.success(), "{script}: {done:?}");
+    }
+
+    #[track_caller]
+    fn follows(&self, release: &str, how: &str) {
+        let current = || std::fs::read_link(self.path("site/current")).unwrap_or_default();
+        let target = Path::new("releases").join(release);
+        let begun = std::time::Instant::now();
+        while !current().ends_with(&target) {
+            assert!(begun.elapsed() < SOON, "{how}: {}", self.log.lock().unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
+    /// How often other manifests came into force.
+    fn changes(&self) -> usize {
+        self.log.lock().unwrap().matches("manifests are in force").count()
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+    }
+}
+
+/// A manifest whose timer does not come to anybody's help.
+fn manifest(room: &Path, release: &str) -> String {
+    format!(
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: app}}\nspec:\n  root: {}\n  release: {{id: {release}}}\n",
+        room.join("site").display()
+    )
+}
+
+fn save(room: &Path, file: &str, release: &str) {
+    let file = room.join(file);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, manifest(room, release)).unwrap();
+}
+
+#[test]
+fn every_kind_of_save_is_noticed_once() {
+    let desk = Desk::new("m", |room| save(room, "m/app.yaml", "r1"));
+    desk.follows("r1", "the first look");
+    // `NEW` is the manifest that is to be there in the end.
+    let saves = [
+        ("in place", "cat NEW >m/app.yaml"),
+        ("renamed over", "cp NEW m/.app.yaml.tmp; mv m/.app.yaml.tmp m/app.yaml"),
+        (
+            "as vim does",
+            "echo >m/4913; rm m/4913; mv m/app.yaml m/app.yaml~; cp NEW m/app.yaml; sync m/app.yaml; rm m/app.yaml~",
+        ),
+        ("sed -i", "sed -i \"s/id: r[12]/id: $RELEASE/\" m/app.yaml"),
+        ("removed and made", "rm m/app.yaml; cp NEW m/app.yaml"),
+        ("another name", "mv m/app.yaml m/other.yaml; cp NEW m/other.yaml; mv m/other.yaml m/app.yaml"),
+        ("a thousand writes", "for i in $(seq 1000); do echo \"# $i\" >>m/app.yaml; done; cp NEW m/app.yaml"),
+    ];
+    let rounds = 3;
+    let mut release = "r1";
+    for round in 0..rounds {
+        for (how, script) in saves {
+            release = if release == "r1" { "r2" } else { "r1" };
+            std::fs::write(desk.path("NEW"), manifest(desk.room.path(), release)).unwrap();
+            desk.sh(&format!("RELEASE={release}; {}", script.replace("NEW", "\"$PWD/NEW\"")));
+            desk.follows(release, &format!("{how}, round {round}"));
+        }
+    }
+    // On a machine that stands still in the middle of a save, that save may be seen in two steps; never all of them.
+    let saved = rounds * saves.len();
+    assert!((saved..=saved * 2).contains(&(desk.changes() - 1)), "{saved}: {}", desk.log.lock().unwrap());
+}
+
+#[test]
+fn links_on_the_way_to_manifests_may_be_swapped() {
+    let desk = Desk::new("live", |room| {
+        save(room, "one/app.yaml", "r1");
+        save(room, "two/app.yaml", "r2");
+        std::os::unix::fs::symlink("one", room.join("live")).unwrap();
+    });
+    desk.follows("r1", "through the link");
+    for to in ["two", "one", "two"] {
+        desk.sh(&format!("ln -s {to} live.new; mv -T live.new live"));
+        desk.follows(if to == "one" { "r1" } else { "r2" }, "a swapped link");
+    }
+    save(desk.room.path(), "two/app.yaml", "r1");
+    desk.follows("r1", "a save behind the new link");
+    // As Kubernetes puts files into a directory: links to links.
+    desk.sh("rm -r two; mkdir -p three/a three/b; cp one/app.yaml three/a/; cp one/app.yaml three/b/
+        sed -i 's/id: r1/id: r2/' three/b/app.yaml
+        ln -s a three/..data; ln -s ..data/app.yaml three/app.yaml; ln -s three live.new; mv -T live.new live");
+    desk.sh("ln -s b three/..new; mv -T three/..new three/..data");
+    desk.follows("r2", "links within");
+    desk.sh("mv three gone; mkdir three; cp one/app.yaml three/app.yaml");
+    desk.follows("r1", "another directory of the same name");
+    save(desk.room.path(), "three/app.yaml", "r2");
+    desk.follows("r2", "a save in that one");
+}
+
+#[test]
+fn a_checkout_is_followed() {
+    let desk = Desk::new("repo/manifests", |room| {
+        save(room, "repo/manifests/app.yaml", "r1");
+        let script = "cd repo; git init --quiet --initial-branch=main; git config user.name Test
+            git config user.email test@example.org; git add .; git commit --quiet -m one
+            git checkout --quiet -b next; sed -i 's/id: r1/id: r2/' manifests/app.yaml
+            for i in $(seq 50); do echo x >manifests/note-$i.txt; done; git add .; git commit --quiet -m two
+            git checkout --quiet main";
+        let done = Command::new("bash").args(["-euc", script]).current_dir(room).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    });
+    desk.follows("r1", "main");
+    for (branch, release) in [("next", "r2"), ("main", "r1"), ("next", "r2")] {
+        desk.sh(&format!("git -C repo checkout --quiet {branch}"));
+        desk.follows(release, branch);
+    }
+}
+
+#[test]
+fn mistakes_leave_what_was_good_in_force_and_are_told_with_their_line() {
+    let desk = Desk::new("m", |room| save(room, "m/app.yaml", "r1"));
+    desk.follows("r1", "the first look");
+    desk.sh("sed -i 's/release:/relaese:/' m/app.yaml");
+    wait_until("the mistake to be told", SOON, || {
+        let log = desk.log.lock().unwrap();
+        log.contains("cannot be used") && log.contains("app.yaml:6:3")
+    });
+    // Drift is still put right by the manifest that is in force.
+    desk.sh("ln -s releases/r2 site/new; mv -T site/new site/current");
+    desk.follows("r1", "the last good manifest");
+    save(desk.room.path(), "m/app.yaml", "r2");
+    desk.follows("r2", "a mended one");
+}
+
+#[test]
+fn a_second_agent_over_the_same_state_is_refused() {
+    let desk = Desk::new("m", |room| save(room, "m/app.yaml", "r1"));
+    desk.follows("r1", "the first look");
+    let at = |name: &str| desk.path(name).display().to_string();
+    let second = |state: &str, socket: &str| {
+        let arguments = ["agent", &at("m"), "--state-dir", &at(state), "--socket", &at(socket)];
+        let output = Command::new(env!("CARGO_BIN_EXE_trueup")).args(arguments).env("NO_COLOR", "1").output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = second("state", "other.sock");
+    assert!(code == Some(1) && said.contains(&format!("an agent (pid {}) has", desk.agent.id())), "{said}");
+    let (code, said) = second("other", "agent.sock");
+    assert!(code == Some(1) && said.contains("agent.sock"), "{said}");
+    let stdin = Command::new(env!("CARGO_BIN_EXE_trueup")).args(["agent", "-"]).output().unwrap();
+    assert_eq!(stdin.status.code(), Some(64));
+}

@@ -1,0 +1,109 @@
+//! The units of `packaging/systemd` on a real systemd.
+
+use crate::SOON;
+use crate::support::fixtures::{Site, main_pid};
+use crate::support::manifest::Manifest;
+use crate::support::{Host, require_host};
+
+const UNITS: [(&str, &str); 3] = [
+    ("trueup-agent.service", include_str!("../../packaging/systemd/trueup-agent.service")),
+    ("trueup-reconcile.service", include_str!("../../packaging/systemd/trueup-reconcile.service")),
+    ("trueup-reconcile.timer", include_str!("../../packaging/systemd/trueup-reconcile.timer")),
+];
+const AGENT: &str = "trueup-agent.service";
+const BUILTIN: &str = r#"{builtin: {run: [php, artisan, "queue:work"]}}"#;
+
+fn install(host: &Host) {
+    for (name, text) in UNITS {
+        host.write(&format!("/etc/systemd/system/{name}"), text);
+    }
+    host.run(&["systemctl", "daemon-reload"]).ok();
+}
+
+fn property(host: &Host, unit: &str, name: &str) -> String {
+    host.run(&["systemctl", "show", "--value", &format!("--property={name}"), unit]).ok().to_owned()
+}
+
+#[track_caller]
+fn two_workers(host: &Host) -> Vec<u32> {
+    host.wait_until("two workers", SOON, || host.pids_of("queue:work").len() == 2);
+    host.pids_of("queue:work")
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let host = require_host!("units", []);
+    install(&host);
+    let paths: Vec<String> = UNITS.iter().map(|(name, _)| format!("/etc/systemd/system/{name}")).collect();
+    let mut command = vec!["systemd-analyze", "verify", "--man=no"];
+    command.extend(paths.iter().map(String::as_str));
+    let output = host.run(&command);
+    assert!(output.success(), "{output}");
+    let about_ours = output.stderr.lines().filter(|line| line.contains("trueup")).count();
+    assert_eq!(about_ours, 0, "{output}");
+}
+
+#[test]
+fn workers_outlive_restarts_hangs_and_ends_of_the_agent() {
+    let host = require_host!("agent-unit", []);
+    install(&host);
+    // Long enough for a busy machine; short enough to wait for.
+    host.write(
+        "/etc/systemd/system/trueup-agent.service.d/test.conf",
+        "[Service]\nWatchdogSec=10s\nRestartSec=100ms\n",
+    );
+    host.run(&["systemctl", "daemon-reload"]).ok();
+    let site = Site::new(&host, "/srv/app").release("r1").current("r1");
+    Manifest::new(&host, &site, "r1", BUILTIN).write();
+
+    host.run(&["systemctl", "enable", "--now", AGENT]).ok();
+    assert_eq!(property(&host, AGENT, "ActiveState"), "active", "it said that it is ready");
+    let workers = two_workers(&host);
+    host.wait_until("the status", SOON, || property(&host, AGENT, "StatusText") == "1 App");
+
+    host.run(&["systemctl", "reload", AGENT]).ok();
+    let agent = main_pid(&host, AGENT);
+    host.run(&["systemctl", "restart", AGENT]).ok();
+    assert_ne!(main_pid(&host, AGENT), agent);
+    assert_eq!(host.pids_of("queue:work"), workers, "a restart touches none");
+
+    // A loop that stands still is noticed.
+    let agent = main_pid(&host, AGENT);
+    host.run(&["kill", "-STOP", &agent.to_string()]).ok();
+    host.wait_until("the watchdog", SOON, || {
+        let now = main_pid(&host, AGENT);
+        now != 0 && now != agent && property(&host, AGENT, "ActiveState") == "active"
+    });
+    assert_eq!(host.pids_of("queue:work"), workers, "nor does a kill");
+
+    // The next one looks after them all the same.
+    host.run(&["kill", "-KILL", &workers[0].to_string()]).ok();
+    host.wait_until("a successor", SOON, || {
+        let now = host.pids_of("queue:work");
+        now.len() == 2 && !now.contains(&workers[0])
+    });
+    let workers = two_workers(&host);
+    let agent = main_pid(&host, AGENT);
+    let zombies = host.sh(&format!("ps --ppid {agent} -o stat= | grep -c ^Z || true"));
+    host.run(&["systemctl", "stop", AGENT]).ok();
+    assert_eq!(zombies.ok(), "0", "what has ended is taken note of");
+    assert_eq!((property(&host, AGENT, "Result"), host.pids_of("queue:work")), ("success".to_owned(), workers));
+}
+
+#[test]
+fn the_timer_does_without_a_daemon_and_keeps_out_of_the_agents_way() {
+    let host = require_host!("timer-unit", []);
+    install(&host);
+    let site = Site::new(&host, "/srv/app").release("r1").release("r2").current("r1");
+    let manifest = Manifest::new(&host, &site, "r2", BUILTIN);
+    manifest.write();
+    host.run(&["systemctl", "enable", "--now", "trueup-reconcile.timer"]).ok();
+    host.run(&["systemctl", "start", "trueup-reconcile.service"]).ok();
+    assert_eq!(site.current_release().as_deref(), Some("r2"));
+    let workers = two_workers(&host);
+
+    host.run(&["systemctl", "start", AGENT]).ok();
+    host.run(&["systemctl", "start", "trueup-reconcile.service"]).ok();
+    assert_eq!(property(&host, "trueup-reconcile.service", "Result"), "exec-condition");
+    assert_eq!((property(&host, AGENT, "ActiveState"), host.pids_of("queue:work")), ("active".to_owned(), workers));
+}
