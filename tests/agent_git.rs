@@ -17,6 +17,12 @@ use trueup::host::spawn::Shim;
 use trueup::model::agent::GitOptions;
 use trueup::model::names::RelativePath;
 
+/// Puts something into a repository: beside it, a secret, and the file to be made.
+type Plant = fn(&Site, &Path, &Path);
+
+/// Does harm to what is kept of a branch.
+type Damage = fn(&Path);
+
 /// A repository, and an agent's state beside it.
 struct Site {
     room: tempfile::TempDir,
@@ -37,7 +43,7 @@ impl Site {
             url: origin.display().to_string(),
             branch: "main".to_owned(),
             path: RelativePath::new("hosts/web01").ok(),
-            poll: Duration::from_secs(60),
+            poll: Duration::from_mins(1),
             allow_force: false,
             allowed_signers: None,
         };
@@ -270,7 +276,6 @@ async fn nothing_outside_of_the_commit_is_read() {
     let secret = site.room.path().join("secret.yaml");
     fs::write(&secret, "password: hunter2\n").unwrap();
     let file = site.origin("hosts/web01/other.yaml");
-    type Plant = fn(&Site, &Path, &Path);
     let rows: [(&str, Plant); 4] = [
         ("leads out of the repository", |_, secret, file| symlink(secret, file).unwrap()),
         ("leads out of the repository", |_, _, file| symlink("/proc/self/environ", file).unwrap()),
@@ -371,7 +376,6 @@ async fn what_a_killed_git_leaves_and_a_damaged_mirror_are_overcome() {
     site.look().await.unwrap();
     let all = site.room.path().join("state/git");
     let own = fs::read_dir(&all).unwrap().flatten().find(|entry| entry.path().is_dir()).unwrap().path();
-    type Damage = fn(&Path);
     let rows: [(&str, Damage); 5] = [
         ("locks", |own| {
             fs::write(own.join("mirror/shallow.lock"), "").unwrap();
@@ -427,7 +431,7 @@ async fn over_ssh_nothing_is_asked_and_keys_decide() {
             url,
             branch: "main".to_owned(),
             path: None,
-            poll: Duration::from_secs(60),
+            poll: Duration::from_mins(1),
             allow_force: false,
             allowed_signers: None,
         };

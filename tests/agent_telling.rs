@@ -134,8 +134,8 @@ async fn everybody_is_told_what_concerns_them_in_order_and_once() {
     assert_eq!(told, ["shop Deployed", "shop Deployed", "shop Unhealthy", "blog Unhealthy"]);
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"s3cret").unwrap();
     mac.update(&got[0].body);
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(got[0].header("x-signature"), format!("sha256={digits}"));
+    let made = trueup::host::hex::hexadecimal(&mac.finalize().into_bytes());
+    assert_eq!(got[0].header("x-signature"), format!("sha256={made}"));
     assert_eq!(got[0].line, "POST /hook/path-secret HTTP/1.1");
     assert_eq!(got[0].header("content-type"), "application/json");
 

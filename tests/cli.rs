@@ -58,6 +58,7 @@ fn help_reads_well() {
     for verb in [
         "",
         "reconcile",
+        "agent",
         "diff",
         "status",
         "rollback",

@@ -62,27 +62,28 @@ pub struct Agent {
 
 /// Manifests from a git repository.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Manifests from git")]
 pub struct Git {
     /// Follow a branch of this repository
-    #[arg(long = "git", value_name = "URL", conflicts_with = "paths")]
+    #[arg(long = "git", value_name = "URL", conflicts_with = "paths", help_heading = FROM_GIT)]
     pub url: Option<String>,
     /// The branch; else main
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = FROM_GIT)]
     pub branch: Option<String>,
     /// The directory or file in the repository; else its top
-    #[arg(long, value_name = "PATH", value_parser = inside)]
+    #[arg(long, value_name = "PATH", value_parser = inside, help_heading = FROM_GIT)]
     pub path: Option<RelativePath>,
     /// How often to ask for news, give or take a tenth; else 1m
-    #[arg(long, value_name = "DURATION", value_parser = super::length)]
+    #[arg(long, value_name = "DURATION", value_parser = super::length, help_heading = FROM_GIT)]
     pub poll: Option<Duration>,
     /// Take a commit that does not follow the one in force
-    #[arg(long)]
+    #[arg(long, help_heading = FROM_GIT)]
     pub allow_force: bool,
     /// Only apply commits that one of these keys has signed: ssh-keygen(1), ALLOWED SIGNERS
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FROM_GIT)]
     pub verify_signatures: Option<PathBuf>,
 }
+
+const FROM_GIT: &str = "Manifests from git";
 
 fn inside(text: &str) -> Result<RelativePath, String> {
     RelativePath::new(text).map_err(|error| format!("it is {error}; write a path relative to the repository's top"))
@@ -104,7 +105,7 @@ quieter.
 Examples:
   trueup agent                                     manifests/, else /etc/trueup/manifests/
   trueup agent /srv/manifests --listen 127.0.0.1:9180  with /metrics and /api/v1 on a port
-  trueup agent --git git@example.com:ops/hosts.git --path web01 --verify-signatures /etc/trueup/allowed_signers
+  trueup agent --git git@example.com:ops/hosts.git --path web01
   systemctl reload trueup-agent                    read everything again
 
 Exit codes:
