@@ -14,6 +14,7 @@ test *arguments:
 schemas:
     mkdir -p schemas
     cargo run --quiet --locked -- schema > schemas/app.v1.json
+    cargo run --quiet --locked -- schema --kind agent > schemas/agent.v1.json
 
 # Measures what matters
 bench *arguments:

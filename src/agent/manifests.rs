@@ -118,7 +118,12 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.manifests.look_at = None;
         // First, so that what changes while it is looked at is told.
         self.senses.manifests(&source.wakes().paths);
+        let first = self.manifests.stage == Stage::New;
         self.work.push(Box::pin(async move {
+            // A remote that does not answer must not keep what was in force from being kept up.
+            if first && let Some(found) = source.resume().await {
+                return Done::Remembered(source, found);
+            }
             let found = source.look().await;
             Done::Manifests(source, found)
         }));
@@ -160,6 +165,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// The last good ones stay in force.
     fn refuse(&mut self, problem: SourceProblem) {
+        self.ground.herald.refused(&problem, self.now);
         if self.manifests.refused.as_ref() == Some(&problem.message) {
             return;
         }
@@ -171,6 +177,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     fn take_over(&mut self, found: Found) {
         let Found { revision, apps } = found;
+        self.ground.herald.well(revision.as_ref(), self.now);
         let first = !self.manifests.are_known();
         let named: BTreeSet<AppName> = apps.iter().map(|one| one.app.name.clone()).collect();
         let gone: Vec<AppName> = self
@@ -219,8 +226,10 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn disappeared(&mut self, name: &AppName) {
         self.ground.board.orphaned(name);
         let Some(seat) = self.seats.get_mut(name) else { return };
+        let prune = seat.loaded.app.sync.prune && seat.passed;
+        self.ground.herald.orphaned(name, !prune, self.now);
         // One that was never looked at has no workers of ours.
-        if seat.loaded.app.sync.prune && seat.passed {
+        if prune {
             info!(app = %name, "it has disappeared from the manifests: its workers are stopped");
             seat.leaving = true;
             self.wake(name, Wake::Manifest { revision: None });

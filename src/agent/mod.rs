@@ -13,13 +13,19 @@
 pub mod alone;
 pub mod board;
 pub mod deaths;
+pub mod forge;
+pub mod git;
+pub mod herald;
 mod manifests;
+pub mod notify;
 pub mod orders;
 mod passes;
+mod post;
 pub mod quiet;
 mod seat;
 pub mod senses;
 pub mod service;
+pub mod setup;
 pub mod source;
 mod tally;
 #[cfg(test)]
@@ -40,6 +46,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tracing::{info, warn};
 
 use self::board::Board;
+use self::herald::Herald;
 use self::manifests::Manifests;
 use self::orders::{Operated, Order};
 use self::quiet::later;
@@ -67,6 +74,8 @@ pub struct Ground<'a, H> {
     pub listener: &'a dyn Listener,
     /// Where outsiders see what goes on.
     pub board: Board,
+    /// Tells others.
+    pub herald: Herald,
     /// The line to the service manager.
     pub service: Service,
     /// Ends the loop, between two steps of whatever pass.
@@ -109,6 +118,8 @@ enum Done<S> {
     Passed,
     /// A look at the manifests, by the source that comes back.
     Manifests(S, Result<Found, SourceProblem>),
+    /// What the source remembers of before the agent began.
+    Remembered(S, Found),
     /// A look at an App's root.
     Layout(AppName, u64, Result<Layout, HostError>),
     /// A question to an application.
@@ -281,6 +292,10 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         match done {
             Done::Passed => self.acting -= 1,
             Done::Manifests(source, found) => self.found(source, found),
+            Done::Remembered(source, found) => {
+                self.manifests.look_now(self.now);
+                self.found(source, Ok(found));
+            }
             Done::Layout(app, turn, layout) => self.noticed(&app, turn, &layout),
             Done::Asked(app, verdict) => self.answered(&app, verdict.as_ref()),
             Done::Operated(app, turn, errand, result) => {

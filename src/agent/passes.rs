@@ -97,6 +97,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         // The pass looks for itself.
         seat.stirred.settle();
         self.ground.board.began(name, &turn, self.now);
+        self.ground.herald.began(name);
         let request = self.request(words(&turn.wakes), &turn.may);
         debug!(app = %name, trigger = request.trigger, "a pass begins");
         Some(Begun { app, turn: self.turns, request })
@@ -133,6 +134,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         };
         let state = seat.ended(&report, self.now);
         self.ground.board.ended(&report, &state);
+        self.ground.herald.ended(&seat.loaded.app, &report, &state);
         let (outcome, actions, took_ms) = (report.outcome, report.tried.len(), report.took.as_millis());
         match outcome {
             Outcome::Converged | Outcome::Withheld if actions == 0 => debug!(app = %name, ?outcome, took_ms, "pass"),
@@ -222,6 +224,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         if errand.what.makes_a_pass() {
             let wakes = vec![Wake::Request { by: by.to_owned() }];
             self.ground.board.began(name, &Turn { wakes, may: May::Act }, now);
+            self.ground.herald.began(name);
         }
         let request = self.request(format!("{verb} by {by}"), &May::Act);
         let (host, listener, name) = (self.ground.host, self.ground.listener, name.clone());

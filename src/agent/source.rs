@@ -95,6 +95,12 @@ pub struct Wakes {
 
 /// Where manifests come from.
 pub trait Source {
+    /// What was in force when the agent ended, without asking anybody; none where that is not known, or the source
+    /// itself tells it as well.
+    fn resume(&mut self) -> impl Future<Output = Option<Found>> {
+        async { None }
+    }
+
     /// What is there now.
     ///
     /// # Errors

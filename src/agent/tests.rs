@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::board::{AppView, Board};
+use super::herald::Herald;
 use super::orders::{Operated, Operation, Order};
 use super::senses::{Member, News, Senses};
 use super::service::Service;
@@ -127,6 +128,7 @@ async fn play<F: Future<Output = ()>>(wish: App, scene: impl FnOnce(Arc<Stage>) 
         workers: Arc::default(),
     });
     let ground = Ground {
+        herald: Herald::default(),
         host: &host,
         listener: &Silent,
         board: stage.board.clone(),

@@ -1,32 +1,35 @@
 //! `agent`: stays, and makes passes when something changes.
 
+mod place;
+
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use self::place::{Place, configuration, place};
 use super::Failure;
 use super::host::on_this_host;
-use super::load::places;
 use super::operate::failure;
-use super::options::Global;
 use super::options::agent::Agent as Options;
+use super::options::{Global, Paths};
 use super::reconcile::listener;
-use super::render::problem::Complaint;
 use super::render::{operate as text, report};
 use crate::agent::alone::Alone;
 use crate::agent::board::Board;
+use crate::agent::git::GitSource;
 use crate::agent::orders::{Order, Orders};
 use crate::agent::senses::Kernel;
 use crate::agent::service::Service;
+use crate::agent::setup;
 use crate::agent::source::Directory;
 use crate::agent::web::{Door, Operators, Port, Reach, Socket, Texts, Web, Webhooks, serve};
 use crate::agent::{Agent, Ground};
 use crate::engine::events::{Listener, Silent};
 use crate::engine::interrupt::Interrupt;
 use crate::local::LocalHost;
+use crate::model::agent::AgentConfig;
 use crate::ports::HostError;
 
 /// What others read about who holds a lock.
@@ -39,29 +42,43 @@ const ORDERS: usize = 256;
 /// # Errors
 /// When it cannot begin.
 pub fn run(options: &Options, global: &Global) -> Result<u8, Failure> {
-    let paths = manifests(options)?;
+    let config = configuration(options)?;
+    let place = place(options, &config)?;
+    let webhooks = setup::webhooks(&config.webhooks, place.watched()).map_err(failure)?;
     let operators = Operators::named(options.operator_group.as_deref()).map_err(failure)?;
     let _alone = Alone::claim(&options.state_dir).map_err(failure)?;
     let stop = Interrupt::default();
     // At a terminal somebody looks on; elsewhere the log says the same.
     let listener =
         if std::io::stderr().is_terminal() { listener(global) } else { Box::new(Silent) as Box<dyn Listener> };
-    on_this_host(HOLDER, Some(&options.paths), Some(&stop), async |host| {
-        follow(options, paths, operators, host, &*listener, &stop).await
-    })??;
+    // A rule of sudo names manifests of this host, not commits.
+    let manifests = match &place {
+        Place::Paths(paths) => Some(Paths { paths: paths.clone() }),
+        Place::Git(_) => None,
+    };
+    let told = Told { config, place, webhooks, operators };
+    let work = async |host: &LocalHost| follow(options, told, host, &*listener, &stop).await;
+    on_this_host(HOLDER, manifests.as_ref(), Some(&stop), work)??;
     Ok(0)
+}
+
+/// What the agent was told.
+struct Told {
+    config: AgentConfig,
+    place: Place,
+    webhooks: Webhooks,
+    operators: Operators,
 }
 
 async fn follow(
     options: &Options,
-    paths: Vec<PathBuf>,
-    operators: Operators,
+    told: Told,
     host: &LocalHost,
     listener: &dyn Listener,
     stop: &Interrupt,
 ) -> Result<(), Failure> {
-    let mut doors = vec![Door::Socket(Socket::bind(&options.socket, operators.group).map_err(failure)?)];
-    if let Some(address) = options.listen {
+    let mut doors = vec![Door::Socket(Socket::bind(&options.socket, told.operators.group).map_err(failure)?)];
+    if let Some(address) = options.listen.or(told.config.listen) {
         let reach = if options.listen_anywhere { Reach::Anywhere } else { Reach::Loopback };
         doors.push(Door::Port(Port::bind(address, reach).map_err(failure)?));
     }
@@ -71,46 +88,40 @@ async fn follow(
     let board = Board::new(env!("CARGO_PKG_VERSION"));
     let (ending, ended) = oneshot::channel::<()>();
     // Questions are answered until the last step in hand has ended.
-    let serving = tokio::spawn(serve(doors, web(board.clone(), orders, operators), async {
+    let serving = tokio::spawn(serve(doors, web(board.clone(), orders, told.operators, told.webhooks), async {
         let _ = ended.await;
     }));
+    let (herald, behind) = setup::herald(&told.config);
     let ground = Ground {
         host,
+        herald,
         listener,
         board,
         service: Service::from_environment(),
         stop: stop.clone(),
         concurrency: options.concurrency.get(),
     };
-    Agent::new(ground, Directory::new(paths), senses, ordered).run().await;
+    match told.place {
+        Place::Paths(paths) => Agent::new(ground, Directory::new(paths), senses, ordered).run().await,
+        Place::Git(git) => {
+            Agent::new(ground, GitSource::new(git, &options.state_dir), senses, ordered).run().await;
+        }
+    }
     drop(ending);
     let _ = serving.await;
+    behind.finish().await;
     Ok(())
 }
 
-fn web(board: Board, orders: Orders, operators: Operators) -> Web {
+fn web(board: Board, orders: Orders, operators: Operators, webhooks: Webhooks) -> Web {
     Web {
         board,
         orders,
         journals: Arc::new(|root| Box::pin(async move { LocalHost::new(HOLDER).journaled(&root).await })),
-        webhooks: Webhooks::default(),
+        webhooks,
         operators,
         texts: Texts { pass: report::report, suspension: text::suspension, not_kept_out: text::not_kept_out },
     }
-}
-
-/// Absolute, since the present directory means nothing to those who read of them.
-fn manifests(options: &Options) -> Result<Vec<PathBuf>, Failure> {
-    let paths = places(&options.paths)?;
-    if paths.iter().any(|path| path == Path::new("-")) {
-        let complaint = Complaint::new("the standard input cannot be followed");
-        return Err(Failure::Usage(complaint.help("name files or directories")));
-    }
-    let absolute = paths.iter().map(|path| {
-        let error = |error: std::io::Error| HostError::io(format!("cannot tell where `{}` is", path.display()), &error);
-        std::path::absolute(path).map_err(error)
-    });
-    absolute.collect::<Result<_, _>>().map_err(failure)
 }
 
 fn hear_hangups(orders: Orders) -> std::io::Result<()> {
@@ -123,18 +134,4 @@ fn hear_hangups(orders: Orders) -> std::io::Result<()> {
         }
     });
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_standard_input_is_refused() {
-        use crate::cli::options::{Cli, Verb};
-        use clap::Parser;
-
-        let Verb::Agent(options) = Cli::parse_from(["trueup", "agent", "-"]).verb else { panic!("not the agent") };
-        assert!(matches!(manifests(&options), Err(Failure::Usage(_))));
-    }
 }

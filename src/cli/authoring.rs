@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::Failure;
 use super::load::load;
-use super::options::{Cli, Format, Paths};
+use super::options::{Cli, Format, Kind, Paths};
 use super::output::{Output, json as pretty};
 use super::render::problem::Complaint;
 use super::render::style::{GOOD, STRONG, paint};
 use super::render::words::safe;
-use crate::manifest::schema::json_schema;
+use crate::manifest::schema::{agent_schema, json_schema};
 
 /// The program's own name.
 const NAME: &str = "trueup";
@@ -50,12 +50,16 @@ pub fn validate(paths: &Paths, output: Output) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Prints the JSON schema of manifests, always as JSON.
+/// Prints the JSON schema of manifests or of the agent's own configuration, always as JSON.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn schema(output: Output) -> Result<u8, Failure> {
-    output.bytes(pretty(&json_schema())?.as_bytes())?;
+pub fn schema(kind: Kind, output: Output) -> Result<u8, Failure> {
+    let schema = match kind {
+        Kind::App => json_schema(),
+        Kind::Agent => agent_schema(),
+    };
+    output.bytes(pretty(&schema)?.as_bytes())?;
     Ok(0)
 }
 

@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    if !matches!(cli.verb, Verb::Schema | Verb::Completions { .. } | Verb::Man { .. }) {
+    if !matches!(cli.verb, Verb::Schema { .. } | Verb::Completions { .. } | Verb::Man { .. }) {
         health::warm_up();
     }
     output::choose_colour(cli.global.color);
@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
         Verb::Sudoers(options) => rights::sudoers(options, output),
         Verb::Doctor(selection) => doctor::run(selection, cli.global.verbose > 0, output),
         Verb::Validate(paths) => authoring::validate(paths, output),
-        Verb::Schema => authoring::schema(output),
+        Verb::Schema { kind } => authoring::schema(*kind, output),
         Verb::Completions { shell } => authoring::completions(*shell, output),
         Verb::Man { out } => authoring::man(out.as_deref(), output),
     };

@@ -163,7 +163,18 @@ pub enum Verb {
     Validate(Paths),
     /// Print the JSON schema of manifests, for editors and other checkers
     #[command(after_help = SCHEMA_HELP)]
-    Schema,
+    Schema {
+        /// Of which kind of document: app, agent
+        #[arg(
+            long,
+            value_enum,
+            default_value_t = Kind::App,
+            value_name = "KIND",
+            hide_possible_values = true,
+            hide_default_value = true
+        )]
+        kind: Kind,
+    },
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_HELP)]
     Completions {
@@ -178,6 +189,15 @@ pub enum Verb {
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         out: Option<PathBuf>,
     },
+}
+
+/// A kind of document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// A manifest.
+    App,
+    /// The agent's own configuration.
+    Agent,
 }
 
 /// `reconcile`.
@@ -326,8 +346,9 @@ const SCHEMA_HELP: &str = "\
 Editors use it when it is named in the first line of a manifest:
   # yaml-language-server: $schema=app.v1.json
 
-Example:
-  trueup schema > app.v1.json";
+Examples:
+  trueup schema > app.v1.json
+  trueup schema --kind agent > agent.v1.json  of the agent's own configuration";
 
 const COMPLETIONS_HELP: &str = "\
 Examples:

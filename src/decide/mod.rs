@@ -25,6 +25,7 @@ pub mod select;
 mod services;
 pub mod standing;
 pub mod status;
+pub mod telling;
 pub mod windows;
 pub mod withhold;
 

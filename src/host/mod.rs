@@ -4,17 +4,20 @@
 //! [`spawn`] starts them through a shim of our own, [`command`] runs one of an App's commands,
 //! [`config`] reads the configuration files of others, [`machine`] tells what the machine is like,
 //! [`steps`] those of one stage of a release, [`kept`] reads a file of `ROOT/.trueup`, [`users`] says whom all that
-//! belongs to, [`witnesses`] asks what processes of other users run, [`https`] is what all HTTPS clients need.
+//! belongs to, [`witnesses`] asks what processes of other users run, [`https`] is what all HTTPS clients need,
+//! [`git`] runs the command line of git.
 
 pub mod command;
 pub mod config;
+pub mod git;
+pub mod hex;
 pub mod https;
 pub mod kept;
 pub mod log;
 pub mod machine;
 mod mask;
 pub mod proc;
-mod secret;
+pub mod secret;
 pub mod signal;
 pub mod spawn;
 pub mod steps;

@@ -11,11 +11,11 @@ use crate::ports::{HostError, HostErrorKind};
 /// A longer first line is no secret.
 const LIMIT: u64 = 64 * 1024;
 
-/// Reads a secret for the environment variable `key`. Blocks.
+/// Reads a secret for what is called `key`, such as an environment variable. Blocks.
 ///
 /// # Errors
 /// It is not there, is empty, or cannot be the value of an environment variable; `key` is named.
-pub(super) fn read(source: &SecretSource, key: &str) -> Result<String, HostError> {
+pub fn read(source: &SecretSource, key: &str) -> Result<String, HostError> {
     let refused = |what: String, help: &str| {
         HostError::new(HostErrorKind::Misconfigured, format!("there is no value for `{key}`: {what}")).with_help(help)
     };
@@ -48,7 +48,7 @@ pub(super) fn read(source: &SecretSource, key: &str) -> Result<String, HostError
     };
     if value.is_empty() || value.contains('\0') {
         let what = format!("{place} is empty or has a NUL byte in it");
-        return Err(refused(what, "write the value there, or take the key out of `env`"));
+        return Err(refused(what, "write the value there, or take it out of the configuration"));
     }
     Ok(value)
 }

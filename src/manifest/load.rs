@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::check::{Checked, Claim, check};
+use super::check::{Base, Checked, Claim, check};
 use super::conform::conform;
 use super::node::Node;
 use super::report::{LoadErrors, Mistake, Text};
@@ -66,6 +66,26 @@ pub fn load(paths: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Loaded>, Load
     if loader.mistakes.is_empty() { Ok(loader.loaded) } else { Err(LoadErrors { mistakes: loader.mistakes }) }
 }
 
+/// Loads the manifests of a commit, which was written into `tree`: those at `inside`, or at its top. They are called
+/// by their paths in the repository, cannot be meant relative to where they happen to lie, and no link leads out of
+/// the tree.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_commit(tree: &Path, inside: Option<&Path>) -> Result<Vec<Loaded>, LoadErrors> {
+    let top = match tree.canonicalize() {
+        Ok(top) => top,
+        Err(error) => {
+            let message = format!("cannot read it: {error}");
+            return Err(LoadErrors { mistakes: vec![Mistake::unreadable(tree.to_string_lossy(), message, "")] });
+        }
+    };
+    let path = inside.map_or_else(|| top.clone(), |inside| top.join(inside));
+    let mut loader = Loader { top: Some(top), ..Loader::default() };
+    loader.path(&path, &mut io::empty());
+    if loader.mistakes.is_empty() { Ok(loader.loaded) } else { Err(LoadErrors { mistakes: loader.mistakes }) }
+}
+
 /// A claim and where it stands, in words.
 struct Claimed {
     claim: Claim,
@@ -74,6 +94,8 @@ struct Claimed {
 
 #[derive(Default)]
 struct Loader {
+    /// The real top of a commit's files, where it is one that is loaded.
+    top: Option<PathBuf>,
     loaded: Vec<Loaded>,
     mistakes: Vec<Mistake>,
     /// Real paths of the files that were read.
@@ -89,20 +111,42 @@ impl Loader {
             }
             return;
         }
-        match path.metadata() {
+        match self.real(path).and_then(|real| real.metadata()) {
             Ok(metadata) if metadata.is_dir() => self.directory(path),
             Ok(_) => self.file(path),
             Err(error) => self.cannot("read", path, &error),
         }
     }
 
+    /// What a path leads to, which is not outside of a commit.
+    fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        let real = path.canonicalize()?;
+        match &self.top {
+            Some(top) if !real.starts_with(top) => {
+                Err(io::Error::other("it is a link that leads out of the repository"))
+            }
+            _ => Ok(real),
+        }
+    }
+
+    /// How people know a file.
+    fn name<'p>(&self, path: &'p Path) -> &'p Path {
+        match self.top.as_ref().and_then(|top| path.strip_prefix(top).ok()) {
+            Some(inside) if inside.as_os_str().is_empty() => Path::new("."),
+            Some(inside) => inside,
+            None => path,
+        }
+    }
+
     fn cannot(&mut self, what: &str, path: &Path, error: &io::Error) {
         let help = match error.kind() {
+            io::ErrorKind::NotFound if self.top.is_some() => "add it to the branch, or correct the path in it",
             io::ErrorKind::NotFound => "check the path; relative ones start at the present directory",
             io::ErrorKind::PermissionDenied => "make it readable for this user, or run as another one",
             _ => "",
         };
-        self.mistakes.push(Mistake::unreadable(path.to_string_lossy(), format!("cannot {what} it: {error}"), help));
+        let name = self.name(path).to_string_lossy();
+        self.mistakes.push(Mistake::unreadable(name, format!("cannot {what} it: {error}"), help));
     }
 
     fn directory(&mut self, directory: &Path) {
@@ -121,7 +165,8 @@ impl Loader {
         if files.is_empty() {
             let help = "name the file itself, or rename it";
             let message = "there is no *.yaml and no *.yml in this directory";
-            self.mistakes.push(Mistake::unreadable(directory.to_string_lossy(), message, help));
+            let name = self.name(directory).to_string_lossy();
+            self.mistakes.push(Mistake::unreadable(name, message, help));
         }
         for file in files {
             self.file(&file);
@@ -129,7 +174,7 @@ impl Loader {
     }
 
     fn file(&mut self, path: &Path) {
-        let opened = path.canonicalize().and_then(|real| Ok((real, File::open(path)?)));
+        let opened = self.real(path).and_then(|real| File::open(&real).map(|file| (real, file)));
         match opened {
             Ok((real, mut file)) => {
                 if self.seen.insert(real) {
@@ -142,36 +187,23 @@ impl Loader {
 
     /// Reads one file, or the standard input.
     fn read(&mut self, path: Option<&Path>, from: &mut dyn Read) {
-        let name = path.map_or_else(|| STDIN.to_owned(), |path| path.to_string_lossy().into_owned());
-        let mut bytes = Vec::new();
-        if let Err(error) = from.take(FILE_LIMIT + 1).read_to_end(&mut bytes) {
-            return self.cannot("read", path.unwrap_or(Path::new(STDIN)), &error);
-        }
-        if bytes.len() as u64 > FILE_LIMIT {
-            let message = format!("it is larger than {} KiB", FILE_LIMIT / 1024);
-            return self.mistakes.push(Mistake::unreadable(
-                name,
-                message,
-                "is this the right file? Manifests are small",
-            ));
-        }
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => Text::new(&name, text),
-            Err(error) => return self.mistakes.push(not_utf8(&name, &error)),
+        let name = path.map_or(Path::new(STDIN), |path| self.name(path));
+        let text = match text(&name.to_string_lossy(), from) {
+            Ok(text) => text,
+            Err(Unreadable::File(error)) => return self.cannot("read", path.unwrap_or(name), &error),
+            Err(Unreadable::Content(mistake)) => return self.mistakes.push(*mistake),
         };
-        // Within the directory that the file was found in: a link to a file elsewhere is there too.
-        let base = path.and_then(|path| {
-            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            directory.canonicalize().ok()
-        });
-        self.documents(&text, path, base.as_deref());
+        let directory = path.map(directory);
+        let base = match &directory {
+            Some(Ok(directory)) if self.top.is_none() => Ok(directory.as_path()),
+            Some(_) if self.top.is_some() => Err("a commit"),
+            _ => Err("the standard input"),
+        };
+        let path = path.map(|path| self.name(path));
+        self.documents(&text, path, base);
     }
 
-    fn documents(&mut self, text: &Text, path: Option<&Path>, base: Option<&Path>) {
-        if let Some(at) = text.text().find('\0') {
-            let finding = Finding::new(at..at, "a NUL byte: this is no text file").help("is this the right file?");
-            return self.mistakes.push(text.mistake(finding));
-        }
+    fn documents(&mut self, text: &Text, path: Option<&Path>, base: Base<'_>) {
         let parsed = parse(text.text());
         let mut findings = parsed.findings;
         if parsed.documents.is_empty() && findings.is_empty() {
@@ -216,11 +248,11 @@ impl Loader {
 fn document(
     mut tree: Node,
     text: &str,
-    base: Option<&Path>,
+    base: Base<'_>,
     findings: &mut Vec<Finding>,
 ) -> Option<(Document, Checked, usize)> {
     let start = tree.span.start;
-    if let Some(finding) = foreign(&tree) {
+    if let Some(finding) = foreign(&tree, "App") {
         findings.push(finding);
         return None;
     }
@@ -240,18 +272,53 @@ fn document(
 }
 
 /// Another kind of document: what else is in it is not ours to judge.
-fn foreign(tree: &Node) -> Option<Finding> {
+pub(super) fn foreign(tree: &Node, kind: &'static str) -> Option<Finding> {
     let is = |key: &str, ours: &str| match &tree.get(key)?.value.tree {
         super::node::Tree::Scalar { text, .. } if text != ours => Some(text.clone()),
         _ => None,
     };
     let (key, found, ours) = is("apiVersion", "trueup/v1")
         .map(|found| ("apiVersion", found, "trueup/v1"))
-        .or_else(|| is("kind", "App").map(|found| ("kind", found, "App")))?;
+        .or_else(|| is("kind", kind).map(|found| ("kind", found, kind)))?;
     let entry = tree.get(key)?;
     let span = if entry.value.span.is_empty() { entry.key_span.clone() } else { entry.value.span.clone() };
     let message = format!("`{key}` must be `{ours}`, not `{}`", super::node::cut(&found));
-    Some(Finding::new(span, message).help("keep documents of other programs in other files"))
+    Some(Finding::new(span, message).help(match (key, found.as_str()) {
+        ("kind", "Agent") => "the agent's own configuration is /etc/trueup/agent.yaml, not among the manifests",
+        ("kind", "App") => "Apps are written into manifests, not into the agent's own configuration",
+        _ => "keep documents of other programs in other files",
+    }))
+}
+
+/// Why there is no text to be looked at.
+pub(super) enum Unreadable {
+    File(io::Error),
+    Content(Box<Mistake>),
+}
+
+/// Reads a whole file that is called `name` in messages.
+pub(super) fn text(name: &str, from: &mut dyn Read) -> Result<Text, Unreadable> {
+    let content = |mistake| Err(Unreadable::Content(Box::new(mistake)));
+    let mut bytes = Vec::new();
+    from.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(Unreadable::File)?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        let message = format!("it is larger than {} KiB", FILE_LIMIT / 1024);
+        return content(Mistake::unreadable(name, message, "is this the right file? Manifests are small"));
+    }
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => Text::new(name, text),
+        Err(error) => return content(not_utf8(name, &error)),
+    };
+    if let Some(at) = text.text().find('\0') {
+        let finding = Finding::new(at..at, "a NUL byte: this is no text file").help("is this the right file?");
+        return content(text.mistake(finding));
+    }
+    Ok(text)
+}
+
+/// The directory that a file was found in: a link to a file elsewhere is there too.
+pub(super) fn directory(path: &Path) -> io::Result<PathBuf> {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).canonicalize()
 }
 
 fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Mistake {

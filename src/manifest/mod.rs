@@ -7,8 +7,9 @@
 //! The steps: `yaml` makes a tree that knows where everything stands; `conform` holds it against the
 //! schema of [`shape`] (unknown, missing and duplicate keys, wrong types); `check` makes the App of what
 //! is left (names, paths, durations, rules). A mistake in one place hides none in another. Start with
-//! [`load`].
+//! [`load`]; [`load_agent`] does the same for the agent's own configuration.
 
+mod agent;
 mod check;
 mod conform;
 pub mod duration;
@@ -22,7 +23,8 @@ pub mod size;
 mod snippet;
 mod yaml;
 
-pub use load::{Loaded, Source, load};
+pub use agent::load_agent;
+pub use load::{Loaded, Source, load, load_commit};
 pub use report::{LoadErrors, Mistake};
 pub use secrets::mask;
 pub use yaml::to_string;

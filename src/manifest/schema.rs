@@ -2,21 +2,34 @@
 
 use std::sync::LazyLock;
 
-use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
-use super::shape::Document;
+use super::shape::{AgentDocument, Document};
 
 /// Made once; the loader asks for it at every document.
 pub(super) static SCHEMA: LazyLock<Value> = LazyLock::new(json_schema);
 
+/// The same of the agent's own configuration.
+pub(super) static AGENT: LazyLock<Value> = LazyLock::new(agent_schema);
+
 /// The schema of one document, draft 2020-12, made from the types that manifests are read into.
 #[must_use]
 pub fn json_schema() -> Value {
+    of::<Document>()
+}
+
+/// The schema of the agent's own configuration, made likewise.
+#[must_use]
+pub fn agent_schema() -> Value {
+    of::<AgentDocument>()
+}
+
+fn of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with_transform(Plain);
-    Value::from(settings.into_generator().into_root_schema_for::<Document>())
+    Value::from(settings.into_generator().into_root_schema_for::<T>())
 }
 
 /// Takes out what the types cannot help saying and nobody should read.

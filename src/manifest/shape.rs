@@ -4,6 +4,7 @@
 //! what else is wrong; the schema made of these types knows which ones they are. The doc comments
 //! are the descriptions in that schema: editors show them to the people who write manifests.
 
+mod agent;
 mod release;
 mod service;
 mod sync;
@@ -14,6 +15,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use agent::{
+    AgentDocument, AgentKind, AgentMetadata, AgentSource, AgentSourceDir, AgentSourceGit, AgentSpec, CommitStatus,
+    GitHub, GitLab, Hook, Notification, NotifyCommand, NotifySlack, NotifyWebhook, Recipient, Severity, Webhooks,
+};
 pub use release::{EnvValue, Hooks, Release, Shared, Source, SourceArchive, SourceDir, SourceGit, Step, StepMap};
 pub use service::{OnRelease, Service, ServiceCommand, ServiceManager, ServiceUnit};
 pub use sync::{Sync, SyncWindow, SyncWindowKind};

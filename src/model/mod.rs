@@ -6,6 +6,7 @@
 //! [`action`] the plan that closes them, [`record`] what is kept on disk.
 
 pub mod action;
+pub mod agent;
 pub mod app;
 pub mod drift;
 pub mod facts;
@@ -23,4 +24,5 @@ pub mod report;
 pub mod service;
 pub mod status;
 pub mod sync;
+pub mod telling;
 pub mod wake;

@@ -1,6 +1,5 @@
 //! Digest and age of one file below the root.
 
-use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
@@ -13,6 +12,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::blocking;
+use crate::host::hex;
 use crate::model::names::{RelativePath, Root};
 use crate::model::process::Known;
 
@@ -91,12 +91,7 @@ pub(super) fn digest(file: &mut File) -> io::Result<String> {
 
 /// What a hasher has come to, in lower-case hex.
 pub(super) fn hexadecimal(hasher: Sha256) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in hasher.finalize() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex::hexadecimal(&hasher.finalize())
 }
 
 #[cfg(test)]

@@ -139,6 +139,7 @@ fn report(loaded: &Loaded, before: Observed, after: Observed, outcome: Outcome) 
         notes: Vec::new(),
     };
     PassReport {
+        withheld: None,
         app: app.name.clone(),
         root: app.root.clone(),
         release: app.release.id.clone(),

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
 use super::Paths;
 use crate::agent::web::PLACE;
+use crate::model::names::RelativePath;
 
 /// Where the agent keeps what it needs to know after a restart.
 pub const STATE: &str = "/var/lib/trueup";
@@ -18,6 +20,12 @@ pub struct Agent {
     /// Where the manifests are
     #[command(flatten)]
     pub paths: Paths,
+    /// The agent's own configuration; else /etc/trueup/agent.yaml, if it is there
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Manifests from a git repository
+    #[command(flatten)]
+    pub git: Git,
     /// Where people and programs of this host reach the agent
     #[arg(
         long,
@@ -52,20 +60,53 @@ pub struct Agent {
     pub concurrency: NonZeroUsize,
 }
 
+/// Manifests from a git repository.
+#[derive(Debug, Args)]
+pub struct Git {
+    /// Follow a branch of this repository
+    #[arg(long = "git", value_name = "URL", conflicts_with = "paths", help_heading = FROM_GIT)]
+    pub url: Option<String>,
+    /// The branch; else main
+    #[arg(long, value_name = "NAME", help_heading = FROM_GIT)]
+    pub branch: Option<String>,
+    /// The directory or file in the repository; else its top
+    #[arg(long, value_name = "PATH", value_parser = inside, help_heading = FROM_GIT)]
+    pub path: Option<RelativePath>,
+    /// How often to ask for news, give or take a tenth; else 1m
+    #[arg(long, value_name = "DURATION", value_parser = super::length, help_heading = FROM_GIT)]
+    pub poll: Option<Duration>,
+    /// Take a commit that does not follow the one in force
+    #[arg(long, help_heading = FROM_GIT)]
+    pub allow_force: bool,
+    /// Only apply commits that one of these keys has signed: ssh-keygen(1), ALLOWED SIGNERS
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FROM_GIT)]
+    pub verify_signatures: Option<PathBuf>,
+}
+
+const FROM_GIT: &str = "Manifests from git";
+
+fn inside(text: &str) -> Result<RelativePath, String> {
+    RelativePath::new(text).map_err(|error| format!("it is {error}; write a path relative to the repository's top"))
+}
+
 /// What stands below the options.
 pub const HELP: &str = "\
 Makes a pass over an App as soon as something has changed: its manifest, `current`, releases/, or a worker that died; \
 and each `sync.interval` in any case. Manifests that do not load leave the last good ones in force. An App that \
 disappears is left running, or loses its workers with `sync: {prune: true}`.
 
+With --git a commit is a deployment. A commit comes into force only when it follows the one that is, when it is signed \
+where that is asked for, and when its manifests load. What the command line says goes before the configuration.
+
 SIGTERM and Ctrl-C finish the steps in hand, a second one leaves at once; no worker is touched by that. SIGHUP reads \
 the manifests again and looks at every App. It logs what it does to the standard error; `TRUEUP_LOG=warn` makes it \
 quieter.
 
 Examples:
-  trueup agent                          manifests/, else /etc/trueup/manifests/
-  trueup agent --listen 127.0.0.1:9180  with /metrics and /api/v1 on a port
-  systemctl reload trueup-agent         read everything again
+  trueup agent                                     manifests/, else /etc/trueup/manifests/
+  trueup agent /srv/manifests --listen 127.0.0.1:9180  with /metrics and /api/v1 on a port
+  trueup agent --git git@example.com:ops/hosts.git --path web01
+  systemctl reload trueup-agent                    read everything again
 
 Exit codes:
   0   it was asked to end

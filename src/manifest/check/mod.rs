@@ -3,6 +3,7 @@
 //! In: a document without what the schema refused, and the tree that knows the places. Out: the App,
 //! unless something was missing or found wrong, and the claims that other documents may clash with.
 
+mod agent;
 mod fingerprint;
 mod health;
 mod links;
@@ -17,6 +18,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub(super) use agent::check as check_agent;
 
 use super::duration;
 use super::node::{Node, Place, Span, cut};
@@ -54,13 +57,15 @@ pub(super) struct Checked {
     pub claims: Vec<Claim>,
 }
 
-/// Checks one document. `base` is the directory that a root starting with `./` or `../` is relative to; none
-/// for the standard input.
+/// What paths that start with `./` or `../` are relative to; or who it is that has no directory.
+pub(super) type Base<'a> = Result<&'a Path, &'static str>;
+
+/// Checks one document.
 pub(super) fn check(
     document: &Document,
     tree: &Node,
     source: &str,
-    base: Option<&Path>,
+    base: Base<'_>,
     findings: &mut Vec<Finding>,
 ) -> Checked {
     let before = findings.len();
@@ -72,7 +77,7 @@ pub(super) fn check(
 
 struct Checker<'a> {
     source: &'a str,
-    base: Option<&'a Path>,
+    base: Base<'a>,
     findings: &'a mut Vec<Finding>,
     claims: Vec<Claim>,
     /// What the App's groups and services are called, where, and which of the two it is.
@@ -154,10 +159,13 @@ impl Checker<'_> {
         if !matches!(text.split('/').next(), Some("." | "..")) {
             return Some(PathBuf::from(text));
         }
-        let Some(mut base) = self.base else {
-            let message = format!("`{}` is relative, and the standard input has no directory", at.path);
-            self.find(at.span.clone(), message, "write an absolute path");
-            return None;
+        let mut base = match self.base {
+            Ok(base) => base,
+            Err(who) => {
+                let message = format!("`{}` is relative, and {who} has no directory", at.path);
+                self.find(at.span.clone(), message, "write an absolute path");
+                return None;
+            }
         };
         let mut rest = text;
         // The base has no links in it, so its parent is what `..` means.
@@ -219,6 +227,14 @@ impl Checker<'_> {
         let path = PathBuf::from(path);
         let made = if path.is_absolute() { Ok(path) } else { Err(NameError::NotAbsolute) };
         self.accept(at, made, "write a path that begins with `/`")
+    }
+
+    /// Where a secret is read from.
+    fn secret(&mut self, source: &shape::Password, at: &Place<'_>) -> Option<SecretSource> {
+        match source {
+            shape::Password::File(file) => self.secret_file(file, &at.key("file")),
+            shape::Password::EnvVar(name) => self.secret_variable(name, &at.key("envVar")),
+        }
     }
 
     /// A file whose first line is a secret.

@@ -28,7 +28,7 @@ impl Checker<'_> {
     }
 
     /// An absolute path, or one beside the manifest.
-    fn on_this_host(&mut self, text: &str, at: &Place<'_>, help: &str) -> Option<PathBuf> {
+    pub(super) fn on_this_host(&mut self, text: &str, at: &Place<'_>, help: &str) -> Option<PathBuf> {
         let path = self.beside(text, at)?;
         // What is said of a root holds for a source, too.
         let path = self.accept(at, Root::new(path), help)?;
@@ -55,7 +55,7 @@ impl Checker<'_> {
     }
 
     /// Only what cannot be taken for an option, and no helper program that a URL can name.
-    fn git_url(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    pub(super) fn git_url(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
         const EXAMPLE: &str = "write a URL such as `https://host/team/repo.git`, `git@host:team/repo.git`, or the absolute path of a repository";
         let mut refuse = |span: Span, why: &str| {
             self.find(span, format!("`{}` {why}", at.path), EXAMPLE);
@@ -103,7 +103,7 @@ impl Checker<'_> {
         None
     }
 
-    fn reference(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    pub(super) fn reference(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
         // As `git check-ref-format` has it.
         let odd =
             |c: char| c.is_whitespace() || c.is_control() || matches!(c, '~' | '^' | ':' | '?' | '*' | '[' | '\\');

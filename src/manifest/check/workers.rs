@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::{Checker, LABEL, LEAST, each, optional, texts};
 use crate::manifest::node::{Place, cut};
 use crate::manifest::shape;
-use crate::model::app::{
-    Builtin, Drain, Manager, MaxUnavailable, SecretSource, Supervisord, Systemd, TemplateUnit, WorkerGroup,
-};
+use crate::model::app::{Builtin, Drain, Manager, MaxUnavailable, Supervisord, Systemd, TemplateUnit, WorkerGroup};
 use crate::model::names::GroupName;
 
 /// How long a worker may take to finish, unless said.
@@ -85,7 +83,7 @@ impl Checker<'_> {
 
     pub(super) fn supervisord(&mut self, supervisord: &shape::Supervisord, at: &Place<'_>) -> Option<Supervisord> {
         let socket = supervisord.socket.as_ref().map(|socket| self.absolute(socket, &at.key("socket")));
-        let password = supervisord.password.as_ref().map(|password| self.password(password, &at.key("password")));
+        let password = supervisord.password.as_ref().map(|password| self.secret(password, &at.key("password")));
         let program = supervisord.program.as_ref().map(|name| self.supervisord_name(name, &at.key("program")));
         let group = supervisord.group.as_ref().and_then(|name| self.supervisord_name(name, &at.key("group")));
         Some(Supervisord {
@@ -105,13 +103,6 @@ impl Checker<'_> {
             return None;
         }
         Some(name.to_owned())
-    }
-
-    fn password(&mut self, password: &shape::Password, at: &Place<'_>) -> Option<SecretSource> {
-        match password {
-            shape::Password::File(file) => self.secret_file(file, &at.key("file")),
-            shape::Password::EnvVar(name) => self.secret_variable(name, &at.key("envVar")),
-        }
     }
 
     fn systemd(&mut self, systemd: &shape::Systemd, at: &Place<'_>) -> Option<Systemd> {

@@ -232,7 +232,7 @@ impl JsonSchema for Step {
     }
 }
 
-/// The value of an environment variable: a text, or where a secret is read from when it is needed.
+/// A text, such as the value of an environment variable, or where a secret is read from when it is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvValue {
     /// As written.
@@ -301,7 +301,7 @@ impl JsonSchema for EnvValue {
             })
         };
         json_schema!({
-            "description": "The value of an environment variable: a text, or where a secret is read from when it is needed.",
+            "description": "A text, or where a secret is read from when it is needed.",
             "type": ["string", "number", "boolean", "object"],
             "oneOf": [
                 choice("file", "Absolute path of a file; its first line is the value."),

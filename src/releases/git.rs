@@ -4,20 +4,17 @@
 //! once stays in a bare mirror, `ROOT/.trueup/git`, which belongs to the App's user; a commit that is there
 //! already is not asked for. Begin at [`fetch`].
 
-mod call;
-mod words;
-
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, Mode};
+use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
-use self::call::{Git, Remote};
 use super::blocking;
 use super::place::{DIRECTORY, Place, discard, own_directory};
-use crate::host::command::Wanted;
+use crate::host::git::leftovers::clean;
+use crate::host::git::{FETCH, Git, LIMIT, Remote, words};
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::model::release::{Revision, public};
@@ -28,9 +25,6 @@ const MIRROR: &str = "git";
 
 /// The ref that keeps what was fetched last.
 const LAST: &str = "refs/trueup/last";
-
-/// The index of the tree that is being written, in the mirror.
-const INDEX: &str = "trueup-index";
 
 /// Submodules of submodules are followed so deep.
 const DEEPEST: u32 = 10;
@@ -68,12 +62,14 @@ pub(super) async fn fetch(
 ) -> Result<String, HostError> {
     check(wish)?;
     let mirror = place.root.state().join(MIRROR);
-    let mut git = Git { shim, user, lock, mirror, own_ssh: false };
+    let named_in = "`spec.release.source`";
+    let configuration = Vec::new();
+    let mut git = Git { shim, user, lock, mirror, own_ssh: false, limit: LIMIT, named_in, configuration };
     let mut fresh = prepare(place, &git.user, false).await?;
-    git.own_ssh = git.answer(&["config", "--get", "core.sshCommand"]).await?.is_some();
+    git.heed_own_ssh().await?;
     loop {
         match bring(&git, place, wish, fresh).await {
-            Err(error) if error.kind == HostErrorKind::Other && !fresh && is_damaged(&git, &error).await? => {
+            Err(error) if error.kind == HostErrorKind::Other && !fresh && git.is_damaged(&error).await? => {
                 tracing::warn!(mirror = %git.mirror.display(), %error, "the mirror is damaged and is fetched anew");
                 fresh = prepare(place, &git.user, true).await?;
             }
@@ -90,7 +86,7 @@ fn check(wish: &Wish) -> Result<(), HostError> {
     let refuse = |message: String| {
         Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("correct `spec.release.source`"))
     };
-    if wish.url.is_empty() || wish.url.starts_with('-') || wish.url.contains(char::is_control) {
+    if !words::is_url(&wish.url) {
         return refuse(format!("`{}` is no URL of a git repository", public(&wish.url)));
     }
     match &wish.revision {
@@ -139,44 +135,6 @@ async fn sweep(place: &Arc<Place>) -> Result<(), HostError> {
     .await?
 }
 
-/// Removes what commands that were killed have left in the mirror. The root's lock is held, so none of it is in use.
-fn clean(mirror: &OwnedFd) -> rustix::io::Result<()> {
-    let is_lock = |name: &str| name.strip_suffix(".lock").is_some() || name.starts_with(INDEX);
-    let is_half = |name: &str| name.starts_with("tmp_");
-    clean_one(mirror, &[], is_lock)?;
-    clean_one(mirror, &["refs", "trueup"], is_lock)?;
-    clean_one(mirror, &["objects"], is_half)?;
-    clean_one(mirror, &["objects", "pack"], is_half)
-}
-
-fn clean_one(mirror: &OwnedFd, below: &[&str], leftover: impl Fn(&str) -> bool) -> rustix::io::Result<()> {
-    let mut directory = mirror.try_clone().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    for name in below {
-        directory = match rustix::fs::openat(&directory, *name, DIRECTORY, Mode::empty()) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-    }
-    for entry in Dir::read_from(&directory)? {
-        let entry = entry?;
-        if !entry.file_type().is_dir() && entry.file_name().to_str().is_ok_and(&leftover) {
-            match rustix::fs::unlinkat(&directory, entry.file_name(), AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn initialise(git: &Git<'_>, target: &Target) -> Result<(), HostError> {
-    let (Target::Commit(hash) | Target::Tip { hash, .. }) = target;
-    let format = if hash.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
-    // Without a template there are no hooks.
-    git.must(None, &[], &["init", "--bare", "--quiet", "--template=", format]).await.map(|_| ())
-}
-
 /// Asks the remote what a ref leads to.
 async fn resolve(git: &Git<'_>, wish: &Wish) -> Result<Target, HostError> {
     let name = match &wish.revision {
@@ -216,13 +174,14 @@ async fn resolve(git: &Git<'_>, wish: &Wish) -> Result<Target, HostError> {
 async fn bring(git: &Git<'_>, place: &Arc<Place>, wish: &Wish, fresh: bool) -> Result<String, HostError> {
     let target = resolve(git, wish).await?;
     if fresh {
-        initialise(git, &target).await?;
+        let (Target::Commit(hash) | Target::Tip { hash, .. }) = &target;
+        git.initialise(hash).await?;
     }
     let remote = Remote { url: &wish.url, trusted: true };
     let commit = obtain(git, remote, &target).await?;
     let making = Arc::clone(place);
     blocking(move || making.finish(making.begin()?.as_fd(), 0o755)).await??;
-    check_out(git, &commit, &place.path()).await?;
+    git.check_out(&commit, &place.path()).await?;
     if wish.submodules {
         submodules(git, remote, &commit, place.path(), DEEPEST).await?;
     }
@@ -274,8 +233,6 @@ async fn obtain(git: &Git<'_>, remote: Remote<'_>, target: &Target) -> Result<St
     }
 }
 
-const FETCH: [&str; 5] = ["fetch", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--quiet"];
-
 /// Fetches one ref or commit; the first of all without its history.
 async fn get(git: &Git<'_>, remote: Remote<'_>, what: &str) -> Result<(), HostError> {
     let refspec = format!("+{what}:{LAST}");
@@ -297,15 +254,6 @@ async fn get_all(git: &Git<'_>, remote: Remote<'_>) -> Result<(), HostError> {
     // One name can be a branch today and a directory of branches tomorrow.
     let refs = ["--prune", "source", "+refs/heads/*:refs/trueup/heads/*", "+refs/tags/*:refs/trueup/tags/*"];
     git.must(Some(remote), &[], &[&FETCH, deepen, &refs].concat()).await.map(|_| ())
-}
-
-/// Writes the files of a commit into a directory.
-async fn check_out(git: &Git<'_>, commit: &str, directory: &Path) -> Result<(), HostError> {
-    let index = git.mirror.join(INDEX);
-    let environment = [("GIT_WORK_TREE", directory), ("GIT_INDEX_FILE", &index)];
-    let empty = ["read-tree", "--empty"];
-    git.must(None, &environment, &empty).await?;
-    git.must(None, &environment, &["read-tree", "--reset", "-u", commit]).await.map(|_| ())
 }
 
 /// Brings the submodules of a commit into its files, from the same mirror.
@@ -339,7 +287,7 @@ async fn submodules(
         let remote = Remote { url: &url, trusted: parent.trusted && is_local(parent.url) };
         let commit = obtain(git, remote, &Target::Commit(hash.to_owned())).await?;
         let below = directory.join(&path);
-        check_out(git, &commit, &below).await?;
+        git.check_out(&commit, &below).await?;
         Box::pin(submodules(git, remote, &commit, below, deep - 1)).await?;
     }
     Ok(())
@@ -347,14 +295,4 @@ async fn submodules(
 
 fn is_local(url: &str) -> bool {
     url.starts_with('/') || url.starts_with("file://")
-}
-
-/// Whether the mirror is the reason of a failure.
-async fn is_damaged(git: &Git<'_>, error: &HostError) -> Result<bool, HostError> {
-    // Another format of hashes than the repository's, too, needs another mirror.
-    if error.message.contains("mismatched algorithms") {
-        return Ok(true);
-    }
-    let checked = git.run(None, &[], &["fsck", "--no-dangling", "--no-progress"], Wanted::Tail).await?;
-    Ok(!checked.status.success())
 }

@@ -3,13 +3,16 @@
 use crate::model::release::public;
 use crate::ports::HostErrorKind;
 
+/// Stands in a remedy for where people say which repository.
+pub const NAMED_IN: &str = "{named_in}";
+
 /// Words of git, ssh and curl, what they mean, and what to do. The first row that fits decides: many failures
 /// end with the same general words.
 const WORDS: [(&str, HostErrorKind, Option<&str>); 58] = {
     use HostErrorKind::{Denied, Misconfigured, Storage, TimedOut, Unreachable};
     const SPACE: Option<&str> = Some("free some space, then run again");
     const RIGHTS: Option<&str> = Some("give that user a key or a credential helper for the repository");
-    const SOURCE: Option<&str> = Some("correct `spec.release.source`");
+    const SOURCE: Option<&str> = Some("correct {named_in}");
     const HOST_KEY: Option<&str> = Some("put the host's key into that user's `known_hosts`");
     const SAFE: Option<&str> =
         Some("let that user own the repository, or add it to `safe.directory` in its git config");
@@ -78,13 +81,13 @@ const WORDS: [(&str, HostErrorKind, Option<&str>); 58] = {
 };
 
 /// What sort of failure git speaks of, and what to do; `Other` where its words say nothing of the other side.
-pub(super) fn judge(output: &str) -> (HostErrorKind, Option<&'static str>) {
+pub fn judge(output: &str) -> (HostErrorKind, Option<&'static str>) {
     let row = WORDS.iter().find(|(words, ..)| output.contains(words));
     row.map_or((HostErrorKind::Other, None), |(_, kind, help)| (*kind, *help))
 }
 
 /// The same text, with all URLs in it as they may be shown.
-pub(super) fn scrub(text: &str) -> String {
+pub fn scrub(text: &str) -> String {
     let ends = |c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`' | '<' | '>');
     text.split_inclusive(ends)
         .map(|part| {
@@ -95,13 +98,18 @@ pub(super) fn scrub(text: &str) -> String {
         .collect()
 }
 
+/// Whether git takes a text as the URL of a repository, and as nothing else.
+pub fn is_url(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_control)
+}
+
 /// Whether a text is a whole hash.
-pub(super) fn is_hash(text: &str) -> bool {
+pub fn is_hash(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && is_hexadecimal(text)
 }
 
 /// Whether a text is a hash or the beginning of one.
-pub(super) fn is_abbreviation(text: &str) -> bool {
+pub fn is_abbreviation(text: &str) -> bool {
     (4..=64).contains(&text.len()) && is_hexadecimal(text)
 }
 
@@ -110,7 +118,7 @@ fn is_hexadecimal(text: &str) -> bool {
 }
 
 /// Whether git would take a text as the name of a branch, a tag or any other ref.
-pub(super) fn is_ref(name: &str) -> bool {
+pub fn is_ref(name: &str) -> bool {
     let odd = |c: char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
     let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.to_ascii_lowercase().ends_with(".lock");
     !name.starts_with('-')
@@ -122,13 +130,13 @@ pub(super) fn is_ref(name: &str) -> bool {
 }
 
 /// The refs that a listing of a remote names, with their hashes.
-pub(super) fn listed(output: &str) -> impl Iterator<Item = (&str, &str)> {
+pub fn listed(output: &str) -> impl Iterator<Item = (&str, &str)> {
     // Between them may stand what ssh has to say.
     output.lines().filter_map(|line| line.split_once('\t')).filter(|(hash, _)| is_hash(hash))
 }
 
 /// The paths and URLs of submodules, from `git config --null --get-regexp`.
-pub(super) fn submodules(output: &str) -> Vec<(String, String)> {
+pub fn submodules(output: &str) -> Vec<(String, String)> {
     let mut found: std::collections::BTreeMap<&str, (Option<&str>, Option<&str>)> = std::collections::BTreeMap::new();
     for (key, value) in output.split('\0').filter_map(|entry| entry.split_once('\n')) {
         let Some((name, field)) = key.strip_prefix("submodule.").and_then(|rest| rest.rsplit_once('.')) else {
@@ -145,7 +153,7 @@ pub(super) fn submodules(output: &str) -> Vec<(String, String)> {
 }
 
 /// The URL of a submodule, which may be relative to the URL of the repository that names it.
-pub(super) fn absolute(url: &str, parent: &str) -> String {
+pub fn absolute(url: &str, parent: &str) -> String {
     if !url.starts_with("./") && !url.starts_with("../") {
         return url.to_owned();
     }

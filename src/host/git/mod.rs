@@ -1,20 +1,25 @@
-//! Runs the command line `git` as the App's user, so that its keys, credential helpers and known hosts count.
+//! Runs the command line `git` as a user of the machine, so that its keys, credential helpers and known hosts count.
+//!
+//! It asks nobody, runs no hooks, and ends within a limit. In: a bare repository, the mirror. [`words`] reads what
+//! git says.
+
+pub mod leftovers;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::words;
-use crate::host::command::{Ended, Job, Wanted, describe, execute, quote};
-use crate::host::spawn::Shim;
-use crate::host::users::User;
+use super::command::{Ended, Job, Wanted, describe, execute, quote};
+use super::spawn::Shim;
+use super::users::User;
 use crate::model::app::CommandLine;
 use crate::model::release::public;
 use crate::ports::{HostError, HostErrorKind};
 
-/// How long one command of git may take.
-const LIMIT: Duration = Duration::from_mins(10);
+/// How long one command of git may take where nobody says otherwise.
+pub const LIMIT: Duration = Duration::from_mins(10);
 
 /// More of an answer than this is not read.
 const ANSWER_LIMIT: u64 = 4 << 20;
@@ -34,33 +39,51 @@ const HANDED_ON: [&str; 11] = [
     "GIT_SSL_CAINFO",
 ];
 
+/// What every fetch begins with.
+pub const FETCH: [&str; 5] = ["fetch", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--quiet"];
+
+/// The index of the tree that is being written, in the mirror.
+pub const INDEX: &str = "trueup-index";
+
 /// How ssh is run where nobody says otherwise: it must not ask, nor wait for ever.
 const SSH: &str = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15";
 
 /// Where a command of git takes something from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Remote<'a> {
+pub struct Remote<'a> {
     /// Its URL.
-    pub(super) url: &'a str,
+    pub url: &'a str,
     /// Whether a person named it, and not the content of a repository.
-    pub(super) trusted: bool,
+    pub trusted: bool,
 }
 
-/// Runs git for one fetch.
+/// Runs git in one mirror.
 #[derive(Debug)]
-pub(super) struct Git<'a> {
-    pub(super) shim: &'a Shim,
-    pub(super) user: User,
-    pub(super) lock: Option<OwnedFd>,
+pub struct Git<'a> {
+    /// Starts it.
+    pub shim: &'a Shim,
+    /// As whom.
+    pub user: User,
+    /// Held by git for as long as it lives.
+    pub lock: Option<OwnedFd>,
     /// The bare repository.
-    pub(super) mirror: PathBuf,
+    pub mirror: PathBuf,
     /// Whether the user's own configuration says how ssh is run.
-    pub(super) own_ssh: bool,
+    pub own_ssh: bool,
+    /// How long one command may take.
+    pub limit: Duration,
+    /// Where people say which repository: what they should correct.
+    pub named_in: &'static str,
+    /// Configuration that goes before everybody else's.
+    pub configuration: Vec<(&'static str, String)>,
 }
 
 impl Git<'_> {
     /// Runs git in the mirror and returns how it ended.
-    pub(super) async fn run(
+    ///
+    /// # Errors
+    /// It could not be run, or took too long.
+    pub async fn run(
         &self,
         remote: Option<Remote<'_>>,
         environment: &[(&str, &Path)],
@@ -79,7 +102,7 @@ impl Git<'_> {
             directory: self.mirror.clone(),
             user: self.user.clone(),
             environment: all,
-            timeout: LIMIT,
+            timeout: self.limit,
             lock: lock.map_err(|error| HostError::io("cannot hand the lock to git", &error))?,
             output,
         };
@@ -89,19 +112,21 @@ impl Git<'_> {
                 return HostError { message: words::scrub(&error.message), ..error };
             }
             let said = error.message.split_once("; its last output:\n").map(|(_, said)| words::scrub(said));
-            let message = format!("`git {verb}`{} took longer than {LIMIT:?} and was ended", from(remote));
+            let message = format!("`git {verb}`{} took longer than {:?} and was ended", from(remote), self.limit);
             HostError::new(HostErrorKind::TimedOut, message + &quote(&said.unwrap_or_default()))
                 .with_help("see whether the repository can be reached from here")
         })?;
         if ended.status.code() == Some(127) {
-            return Err(HostError::new(HostErrorKind::Misconfigured, "git is not installed")
-                .with_help("install `git`, or use another `spec.release.source`"));
+            return Err(HostError::new(HostErrorKind::Misconfigured, "git is not installed").with_help("install `git`"));
         }
         Ok(ended)
     }
 
     /// Runs git, which must succeed; its words decide about the kind of error.
-    pub(super) async fn must(
+    ///
+    /// # Errors
+    /// It could not be run, took too long, or failed; the kind is by what it said.
+    pub async fn must(
         &self,
         remote: Option<Remote<'_>>,
         environment: &[(&str, &Path)],
@@ -117,22 +142,76 @@ impl Git<'_> {
         let (kind, help) = words::judge(&ended.output);
         let error = HostError::new(kind, message);
         Err(match help {
-            Some(help) => error.with_help(format!("{help}; git runs as `{}`", self.user.name)),
+            Some(help) => {
+                let help = help.replace(words::NAMED_IN, self.named_in);
+                error.with_help(format!("{help}; git runs as `{}`", self.user.name))
+            }
             None => error,
         })
     }
 
     /// What git answers on its standard output; none where it fails.
-    pub(super) async fn answer(&self, arguments: &[&str]) -> Result<Option<String>, HostError> {
+    ///
+    /// # Errors
+    /// It could not be run, or took too long.
+    pub async fn answer(&self, arguments: &[&str]) -> Result<Option<String>, HostError> {
         let ended = self.run(None, &[], arguments, Wanted::Answer(ANSWER_LIMIT)).await?;
         Ok(ended.status.success().then_some(ended.output))
     }
 
     /// The commit that a name of the mirror leads to; none where there is no such commit.
-    pub(super) async fn commit(&self, name: &str) -> Result<Option<String>, HostError> {
+    ///
+    /// # Errors
+    /// It could not be run, or took too long.
+    pub async fn commit(&self, name: &str) -> Result<Option<String>, HostError> {
         let name = format!("{name}^{{commit}}");
         let answer = self.answer(&["rev-parse", "--verify", "--quiet", "--end-of-options", &name]).await?;
         Ok(answer.map(|answer| answer.trim().to_owned()).filter(|hash| words::is_hash(hash)))
+    }
+
+    /// Makes the mirror in its directory, which is there and empty. `hash` is one of the repository's hashes: they
+    /// come in two lengths.
+    ///
+    /// # Errors
+    /// git fails.
+    pub async fn initialise(&self, hash: &str) -> Result<(), HostError> {
+        let format = if hash.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
+        // Without a template there are no hooks.
+        self.must(None, &[], &["init", "--bare", "--quiet", "--template=", format]).await.map(|_| ())
+    }
+
+    /// Writes the files of a commit of the mirror into a directory.
+    ///
+    /// # Errors
+    /// git fails.
+    pub async fn check_out(&self, commit: &str, directory: &Path) -> Result<(), HostError> {
+        let index = self.mirror.join(INDEX);
+        let environment = [("GIT_WORK_TREE", directory), ("GIT_INDEX_FILE", &index)];
+        let empty = ["read-tree", "--empty"];
+        self.must(None, &environment, &empty).await?;
+        self.must(None, &environment, &["read-tree", "--reset", "-u", commit]).await.map(|_| ())
+    }
+
+    /// Whether the mirror is the reason of a failure.
+    ///
+    /// # Errors
+    /// git cannot be run.
+    pub async fn is_damaged(&self, error: &HostError) -> Result<bool, HostError> {
+        // Another format of hashes than the repository's, too, needs another mirror.
+        if error.message.contains("mismatched algorithms") {
+            return Ok(true);
+        }
+        let checked = self.run(None, &[], &["fsck", "--no-dangling", "--no-progress"], Wanted::Tail).await?;
+        Ok(!checked.status.success())
+    }
+
+    /// Finds out whether the user's own configuration says how ssh is run, which then counts.
+    ///
+    /// # Errors
+    /// git cannot be run.
+    pub async fn heed_own_ssh(&mut self) -> Result<(), HostError> {
+        self.own_ssh = self.answer(&["config", "--get", "core.sshCommand"]).await?.is_some();
+        Ok(())
     }
 
     fn environment(&self, remote: Option<Remote<'_>>) -> BTreeMap<String, String> {
@@ -159,6 +238,7 @@ impl Git<'_> {
             ("http.lowSpeedLimit", "1"),
             ("http.lowSpeedTime", "60"),
         ];
+        configuration.extend(self.configuration.iter().map(|(key, value)| (*key, value.as_str())));
         if let Some(remote) = remote {
             configuration.push(("remote.source.url", remote.url));
             if !remote.trusted {

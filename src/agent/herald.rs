@@ -1,0 +1,137 @@
+//! What the loop does, as far as somebody else should hear of it: notifications and commit statuses.
+//!
+//! In: each thing as it happens. Out: [`Telling`]s and [`Verdict`]s to whoever takes them; none where nobody does. What
+//! of it is news is decided in `decide::telling`. Nothing in here waits.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::forge::{StatusPoster, Verdict};
+use super::notify::Teller;
+use super::source::{Revision, SourceProblem, SourceProblemKind};
+use crate::decide::schedule::ScheduleState;
+use crate::decide::telling::{CommitState, Told, ToldOfSource, commit_state};
+use crate::model::app::App;
+use crate::model::names::AppName;
+use crate::model::report::PassReport;
+use crate::model::telling::{News, Telling};
+
+/// Tells of what happens.
+#[derive(Debug, Default)]
+pub struct Herald {
+    teller: Option<Teller>,
+    poster: Option<StatusPoster>,
+    source: ToldOfSource,
+    apps: BTreeMap<AppName, Known>,
+    /// The commit in force.
+    revision: Option<String>,
+}
+
+/// What was said of one App.
+#[derive(Debug, Default)]
+struct Known {
+    told: Told,
+    /// The commit in force when its pass began.
+    passing: Option<String>,
+    /// The last commit that was said to be pending or judged.
+    posted: Option<String>,
+}
+
+impl Herald {
+    /// Tells these; each is left out where it is none.
+    #[must_use]
+    pub fn new(teller: Option<Teller>, poster: Option<StatusPoster>) -> Self {
+        Self { teller, poster, ..Self::default() }
+    }
+
+    fn tell(&self, telling: Telling) {
+        if let Some(teller) = &self.teller {
+            teller.tell(telling);
+        }
+    }
+
+    fn post(&self, commit: &str, app: Option<&AppName>, state: CommitState, reason: String) {
+        if let Some(poster) = &self.poster {
+            poster.report(Verdict { commit: commit.to_owned(), app: app.cloned(), state, reason });
+        }
+    }
+
+    /// Manifests were looked at and are well.
+    pub(super) fn well(&mut self, revision: Option<&Revision>, now: Timestamp) {
+        let commit = revision.map(|revision| revision.commit.clone());
+        if let Some(telling) = self.source.well(commit.as_deref(), now) {
+            self.tell(telling);
+        }
+        if commit != self.revision
+            && let Some(commit) = &commit
+        {
+            self.post(commit, None, CommitState::Success, "its manifests are in force".to_owned());
+        }
+        self.revision = commit;
+    }
+
+    /// Manifests were looked at and cannot come into force.
+    pub(super) fn refused(&mut self, problem: &SourceProblem, now: Timestamp) {
+        let commit = problem.revision.as_ref().map(|revision| revision.commit.clone());
+        let news = match problem.kind {
+            SourceProblemKind::Unreachable => News::SourceUnreachable,
+            SourceProblemKind::Wrong => News::ManifestsInvalid,
+            SourceProblemKind::Untrusted => News::SourceRefused,
+        };
+        if let Some(commit) = &commit {
+            self.post(commit, None, CommitState::Failure, problem.message.clone());
+        }
+        let message = problem.message.clone();
+        let telling = Telling { app: None, news, message, release: None, revision: commit, at: now };
+        if let Some(telling) = self.source.wrong(telling) {
+            self.tell(telling);
+        }
+    }
+
+    /// An App is no longer in the manifests; `left` running, or it loses its workers.
+    pub(super) fn orphaned(&mut self, app: &AppName, left: bool, now: Timestamp) {
+        self.apps.remove(app);
+        let what = if left { "is left running" } else { "loses its workers, as it says itself" };
+        self.tell(Telling {
+            app: Some(app.clone()),
+            news: News::Orphaned,
+            message: format!("it is no longer in the manifests, and {what}"),
+            release: None,
+            revision: self.revision.clone(),
+            at: now,
+        });
+    }
+
+    /// A pass has begun.
+    pub(super) fn began(&mut self, app: &AppName) {
+        let known = self.apps.entry(app.clone()).or_default();
+        known.passing.clone_from(&self.revision);
+        if known.posted == self.revision {
+            return;
+        }
+        known.posted.clone_from(&self.revision);
+        if let Some(commit) = &self.revision {
+            self.post(commit, Some(app), CommitState::Pending, "a pass is under way".to_owned());
+        }
+    }
+
+    /// A pass has ended.
+    pub(super) fn ended(&mut self, app: &App, report: &PassReport, state: &ScheduleState) {
+        let known = self.apps.entry(app.name.clone()).or_default();
+        let commit = known.passing.clone();
+        let stalled = state.stalled.then(|| {
+            format!(
+                "drift came back {} times within an hour: a person should see who else changes it",
+                state.corrections
+            )
+        });
+        let tellings = known.told.of(app, report, stalled.as_deref(), commit.as_deref());
+        for telling in tellings {
+            self.tell(telling);
+        }
+        if let (Some(commit), Some((state, reason))) = (commit, commit_state(app, report)) {
+            self.post(&commit, Some(&app.name), state, reason);
+        }
+    }
+}

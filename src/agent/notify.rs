@@ -1,0 +1,297 @@
+//! Tells people what happened: by webhooks, Slack's, and commands.
+//!
+//! In: [`Telling`]s, handed over without waiting. Out: each to everybody whom it concerns, in order, tried again for a
+//! while where they cannot be reached. One who does not answer holds up nobody else; what does not fit into a queue is
+//! dropped, and the log says so. Begin at [`Teller::start`].
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backoff::{BackoffBuilder, ExponentialBuilder};
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::post::{NotSent, post};
+use crate::decide::telling::Repeats;
+use crate::host::command::{Job, Wanted, describe, execute, quote};
+use crate::host::hex::hexadecimal;
+use crate::host::secret;
+use crate::host::spawn::Shim;
+use crate::host::users::User;
+use crate::model::agent::{Address, Notification, Recipient};
+use crate::model::app::{CommandLine, SecretSource};
+use crate::model::telling::{Severity, Telling};
+
+/// So much may wait before it is sorted.
+const QUEUE: usize = 256;
+
+/// So much may wait for one recipient.
+const WAITING: usize = 64;
+
+/// How often something is tried again, from a second later on to a minute later: five minutes in all.
+const RETRIES: usize = 10;
+
+/// Who says so, in events.
+const CONTROLLER: &str = "trueup-agent";
+
+/// Takes what is to be told.
+#[derive(Debug, Clone)]
+pub struct Teller {
+    queue: mpsc::Sender<Telling>,
+}
+
+/// The tasks behind a [`Teller`].
+#[derive(Debug)]
+pub struct TellingTasks {
+    all: Vec<JoinHandle<()>>,
+}
+
+impl Teller {
+    /// Starts to tell. `host` is what this host is called.
+    pub fn start(shim: &Shim, host: &str, notifications: Vec<Notification>) -> (Self, TellingTasks) {
+        let mut tasks = Vec::new();
+        let mut channels = Vec::new();
+        for notification in notifications {
+            let (queue, waiting) = mpsc::channel(WAITING);
+            let sender = Sender { shim: shim.clone(), host: host.to_owned(), name: notification.name.clone() };
+            tasks.push(tokio::spawn(sender.run(notification.to.clone(), waiting)));
+            channels.push(Channel { notification, queue });
+        }
+        let (queue, taken) = mpsc::channel(QUEUE);
+        tasks.push(tokio::spawn(sort(taken, channels)));
+        (Self { queue }, TellingTasks { all: tasks })
+    }
+
+    /// Hands something over to be told. Never waits.
+    pub fn tell(&self, telling: Telling) {
+        if let Err(error) = self.queue.try_send(telling) {
+            tracing::warn!(%error, "something is not told to anybody");
+        }
+    }
+}
+
+impl TellingTasks {
+    /// Waits until all is told that was handed over, once the last [`Teller`] is gone, but no longer than `limit`.
+    pub async fn finish(self, limit: Duration) {
+        let aborts: Vec<_> = self.all.iter().map(JoinHandle::abort_handle).collect();
+        let ended = tokio::time::timeout(limit, async {
+            for task in self.all {
+                let _ = task.await;
+            }
+        });
+        if ended.await.is_err() {
+            tracing::warn!("not everything was told to everybody before the end");
+            aborts.iter().for_each(tokio::task::AbortHandle::abort);
+        }
+    }
+}
+
+struct Channel {
+    notification: Notification,
+    queue: mpsc::Sender<Arc<Telling>>,
+}
+
+impl Channel {
+    fn concerns(&self, telling: &Telling) -> bool {
+        let Notification { severity, apps, .. } = &self.notification;
+        let of_them = telling.app.as_ref().is_none_or(|app| apps.is_empty() || apps.contains(app));
+        telling.news.severity() >= *severity && of_them
+    }
+}
+
+/// Hands each telling to everybody whom it concerns, and none too often.
+async fn sort(mut taken: mpsc::Receiver<Telling>, channels: Vec<Channel>) {
+    let mut repeats = Repeats::default();
+    loop {
+        let now = Timestamp::now();
+        let pause = repeats.next().map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let ready = tokio::select! {
+            telling = taken.recv() => match telling {
+                Some(telling) => repeats.admit(telling, Timestamp::now()).into_iter().collect(),
+                None => return,
+            },
+            () = until(pause) => repeats.due(Timestamp::now()),
+        };
+        for telling in ready.into_iter().map(Arc::new) {
+            for channel in channels.iter().filter(|channel| channel.concerns(&telling)) {
+                if channel.queue.try_send(Arc::clone(&telling)).is_err() {
+                    let notification = channel.notification.name.as_str();
+                    tracing::warn!(notification, news = %telling.news, "too much waits: this is not told");
+                }
+            }
+        }
+    }
+}
+
+async fn until(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells one recipient.
+struct Sender {
+    shim: Shim,
+    host: String,
+    name: String,
+}
+
+impl Sender {
+    async fn run(self, to: Recipient, mut waiting: mpsc::Receiver<Arc<Telling>>) {
+        while let Some(telling) = waiting.recv().await {
+            let mut pauses = pauses();
+            loop {
+                let why = match self.send(&to, &telling).await {
+                    Ok(()) => break,
+                    Err(NotSent::Ever(why)) => Err(why),
+                    Err(NotSent::Yet(why)) => pauses.next().map(|pause| (pause, why.clone())).ok_or(why),
+                };
+                match why {
+                    Ok((pause, why)) => {
+                        tracing::debug!(notification = self.name, why, ?pause, "not told yet");
+                        tokio::time::sleep(pause).await;
+                    }
+                    Err(why) => {
+                        tracing::warn!(notification = self.name, news = %telling.news, why, "not told");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn send(&self, to: &Recipient, telling: &Telling) -> Result<(), NotSent> {
+        match to {
+            Recipient::Webhook { url, secret } => {
+                let body = event(&self.host, telling).to_string().into_bytes();
+                let mut headers = Vec::new();
+                if let Some(secret) = secret {
+                    headers.push(("x-signature", signature(&read(secret, "the secret").await?, &body)?));
+                }
+                post(&self.address(url).await?, &headers, body).await
+            }
+            Recipient::Slack { url } => {
+                post(&self.address(url).await?, &[], slack(&self.host, telling).to_string().into_bytes()).await
+            }
+            Recipient::Command { command, timeout } => self.command(command, *timeout, telling).await,
+        }
+    }
+
+    async fn address(&self, url: &Address) -> Result<String, NotSent> {
+        match url {
+            Address::Plain(url) => Ok(url.clone()),
+            Address::Secret(source) => read(source, "the URL").await,
+        }
+    }
+
+    async fn command(&self, command: &CommandLine, timeout: Duration, telling: &Telling) -> Result<(), NotSent> {
+        let said = event(&self.host, telling).to_string();
+        let cannot = |what: &str, why: &dyn std::fmt::Display| NotSent::Yet(format!("cannot {what}: {why}"));
+        let file = tempfile::NamedTempFile::new().and_then(|mut file| file.write_all(said.as_bytes()).map(|()| file));
+        let file = file.map_err(|error| cannot("write the event down", &error))?;
+        let user = tokio::task::spawn_blocking(User::who_runs).await;
+        let user = user.map_err(|error| cannot("look up the user", &error))?;
+        let mut line = ["/bin/sh", "-c", "exec <\"$1\" && shift && exec \"$@\"", "sh"].map(str::to_owned).to_vec();
+        line.push(file.path().to_string_lossy().into_owned());
+        line.extend(command.argv());
+        let job = Job {
+            command: CommandLine::Arguments(line),
+            directory: PathBuf::from("/"),
+            user: user.map_err(|error| cannot("look up the user", &error))?,
+            environment: std::collections::BTreeMap::new(),
+            timeout,
+            lock: None,
+            output: Wanted::Tail,
+        };
+        let ended = execute(&self.shim, job).await.map_err(|error| NotSent::Yet(error.message))?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        Err(NotSent::Yet(format!("`{command}` ended with {}{}", describe(ended.status), quote(&ended.output))))
+    }
+}
+
+/// The pauses between the tries.
+pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
+    let (least, most) = (Duration::from_secs(1), Duration::from_mins(1));
+    ExponentialBuilder::default()
+        .with_min_delay(least)
+        .with_max_delay(most)
+        .with_max_times(RETRIES)
+        .with_jitter()
+        .build()
+}
+
+/// Reads a secret each time it is needed: it may have been renewed.
+pub(super) async fn read(source: &SecretSource, what: &'static str) -> Result<String, NotSent> {
+    let source = source.clone();
+    let read = tokio::task::spawn_blocking(move || secret::read(&source, what)).await;
+    let read = read.map_err(|error| NotSent::Yet(format!("cannot read {what}: {error}")))?;
+    read.map_err(|error| NotSent::Yet(error.message))
+}
+
+fn signature(secret: &str, body: &[u8]) -> Result<String, NotSent> {
+    let keyed = Hmac::<Sha256>::new_from_slice(secret.as_bytes());
+    let mut mac = keyed.map_err(|error| NotSent::Ever(format!("the secret cannot sign: {error}")))?;
+    mac.update(body);
+    Ok(format!("sha256={}", hexadecimal(&mac.finalize().into_bytes())))
+}
+
+/// The event, with the fields of Flux's `eventv1.Event`.
+fn event(host: &str, telling: &Telling) -> Value {
+    let (kind, name) = telling.app.as_ref().map_or(("Agent", host), |app| ("App", app.as_str()));
+    let mut metadata = serde_json::Map::from_iter([("host".to_owned(), Value::from(host))]);
+    if let Some(release) = &telling.release {
+        metadata.insert("release".to_owned(), release.as_str().into());
+    }
+    if let Some(revision) = &telling.revision {
+        metadata.insert("revision".to_owned(), format!("{}{revision}", prefix(revision)).into());
+    }
+    let at = Timestamp::from_second(telling.at.as_second()).unwrap_or(telling.at);
+    json!({
+        "involvedObject": {"apiVersion": "trueup/v1", "kind": kind, "namespace": host, "name": name},
+        "severity": telling.news.severity(),
+        "timestamp": at.to_string(),
+        "message": telling.message,
+        "reason": telling.news.to_string(),
+        "metadata": metadata,
+        "reportingController": CONTROLLER,
+        "reportingInstance": host,
+    })
+}
+
+/// The kind of a commit's hash, as Flux writes revisions.
+fn prefix(revision: &str) -> &'static str {
+    if revision.len() == 64 { "sha256:" } else { "sha1:" }
+}
+
+/// The body that Slack's incoming webhooks take, as Flux fills it.
+fn slack(host: &str, telling: &Telling) -> Value {
+    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let colour = if telling.news.severity() == Severity::Error { "danger" } else { "good" };
+    let what = telling.app.as_ref().map_or_else(|| host.to_owned(), |app| format!("{host}/{app}"));
+    let field = |title: &str, value: &str| json!({"title": title, "value": escape(value), "short": true});
+    let release = telling.release.as_ref().map(|release| field("release", release.as_str()));
+    let revision = telling.revision.as_ref().map(|revision| field("revision", revision.get(..12).unwrap_or(revision)));
+    json!({
+        "username": "trueup",
+        "text": escape(&format!("{}: {what}", telling.news)),
+        "attachments": [{
+            "color": colour,
+            "fallback": escape(&format!("{what}: {}", telling.message)),
+            "text": escape(&telling.message),
+            "fields": release.into_iter().chain(revision).collect::<Vec<_>>(),
+        }],
+    })
+}
+
+#[cfg(test)]
+#[path = "notify_tests.rs"]
+mod tests;

@@ -1,0 +1,60 @@
+//! What is sent.
+
+use super::*;
+use crate::model::names::{AppName, ReleaseId};
+use crate::model::telling::News;
+
+fn telling(app: Option<&str>, news: News) -> Telling {
+    Telling {
+        app: app.map(|app| AppName::new(app).unwrap()),
+        news,
+        message: "status == 200 <does> not hold & more".to_owned(),
+        release: ReleaseId::new("r2").ok(),
+        revision: Some("0123456789012345678901234567890123456789".to_owned()),
+        at: Timestamp::from_millisecond(1_700_000_000_500).unwrap(),
+    }
+}
+
+#[test]
+fn an_event_has_the_fields_of_flux() {
+    insta::assert_json_snapshot!(event("web01", &telling(Some("shop"), News::Unhealthy)));
+    let of_all = event("web01", &telling(None, News::SourceRecovered));
+    assert_eq!(of_all["involvedObject"]["kind"], "Agent");
+    assert_eq!(of_all["severity"], "info");
+}
+
+#[test]
+fn slack_gets_what_it_understands() {
+    insta::assert_json_snapshot!(slack("web01", &telling(Some("shop"), News::RolledBack)));
+}
+
+#[test]
+fn a_signature_is_that_of_rfc_4231() {
+    let made = signature("Jefe", b"what do ya want for nothing?").unwrap();
+    assert_eq!(made, "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
+#[test]
+fn only_what_concerns_somebody_is_told_to_them() {
+    let channel = |severity, apps: &[&str]| {
+        let apps = apps.iter().map(|app| AppName::new(*app).unwrap()).collect();
+        let to = Recipient::Slack { url: Address::Plain(String::new()) };
+        let notification = Notification { name: "chat".to_owned(), to, severity, apps };
+        Channel { notification, queue: mpsc::channel(1).0 }
+    };
+    let rows = [
+        (Severity::Info, &[][..], Some("shop"), News::Deployed, true),
+        (Severity::Error, &[], Some("shop"), News::Deployed, false),
+        (Severity::Error, &[], Some("shop"), News::RolledBack, true),
+        (Severity::Info, &["blog"], Some("shop"), News::RolledBack, false),
+        (Severity::Info, &["blog", "shop"], Some("shop"), News::RolledBack, true),
+        (Severity::Info, &["blog"], None, News::SourceRefused, true),
+    ];
+    for (severity, apps, app, news, expected) in rows {
+        assert_eq!(
+            channel(severity, apps).concerns(&telling(app, news)),
+            expected,
+            "{severity} {apps:?} {app:?} {news}"
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! What the agent's own configuration asks for, made: secrets read, and those started who tell others.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::task::JoinHandle;
+
+use super::forge::StatusPoster;
+use super::herald::Herald;
+use super::notify::{Teller, TellingTasks};
+use super::web::{Watched, Webhooks};
+use crate::host::secret;
+use crate::host::spawn::Shim;
+use crate::model::agent::{self as model, AgentConfig};
+use crate::model::app::SecretSource;
+use crate::ports::HostError;
+
+/// How long what is still to be told may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What goes on behind a [`Herald`].
+#[derive(Debug)]
+pub struct Behind {
+    tellers: Option<TellingTasks>,
+    poster: Option<JoinHandle<()>>,
+}
+
+/// Starts those who tell others what the loop does. Must be called within a runtime.
+pub fn herald(config: &AgentConfig) -> (Herald, Behind) {
+    let host = config.name.clone().unwrap_or_else(hostname);
+    let told = (!config.notifications.is_empty())
+        .then(|| Teller::start(&Shim::own(), &host, config.notifications.clone()))
+        .unzip();
+    let posted = config.commit_status.clone().map(|status| StatusPoster::start(status, &host)).unzip();
+    (Herald::new(told.0, posted.0), Behind { tellers: told.1, poster: posted.1 })
+}
+
+impl Behind {
+    /// Waits a moment for the last words, once the herald is gone.
+    pub async fn finish(self) {
+        let poster = async {
+            if let Some(task) = self.poster
+                && tokio::time::timeout(LAST_WORDS, task).await.is_err()
+            {
+                tracing::warn!("not every commit status was posted before the end");
+            }
+        };
+        let tellers = async {
+            if let Some(tasks) = self.tellers {
+                tasks.finish(LAST_WORDS).await;
+            }
+        };
+        tokio::join!(poster, tellers);
+    }
+}
+
+/// Reads what the senders of webhooks prove themselves with. Blocks.
+///
+/// # Errors
+/// A secret that is named is not there.
+pub fn webhooks(config: &model::Webhooks, watched: Watched) -> Result<Webhooks, HostError> {
+    let read = |source: &Option<SecretSource>, what| {
+        source.as_ref().map(|source| secret::read(source, what).map(SecretString::from)).transpose()
+    };
+    Ok(Webhooks {
+        gitlab: read(&config.gitlab, "webhooks.gitlab.secret")?,
+        github: read(&config.github, "webhooks.github.secret")?,
+        gitea: read(&config.gitea, "webhooks.gitea.secret")?,
+        watched,
+    })
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}

@@ -1,0 +1,321 @@
+//! What of a pass is news to people who are not looking, and how a commit fares.
+//!
+//! In: what they were told before ([`Told`]) and one report. Out: what they should be told now, and often nothing.
+//! What goes on as before is not told again; [`Repeats`] keeps what goes to and fro from filling a chat.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::explain;
+use super::status::status;
+use crate::model::action::Action;
+use crate::model::app::App;
+use crate::model::names::{AppName, ReleaseId};
+use crate::model::report::{Outcome, PassReport, Tried};
+use crate::model::status::ConditionType;
+use crate::model::telling::{News, Telling};
+
+/// So many corrections are listed.
+const LISTED: usize = 10;
+
+/// So often in a row a source must be away before people are told: most such gaps are short.
+const AWAY: u32 = 3;
+
+/// The same is not told again sooner.
+pub const WINDOW: SignedDuration = SignedDuration::from_mins(5);
+
+/// What people know of one App.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told {
+    /// The release that was last seen to be right.
+    good: Option<ReleaseId>,
+    /// What is wrong, with which release, and the key of what was told of it.
+    wrong: Option<(News, ReleaseId, String)>,
+    /// That there is drift which nobody acts on.
+    withheld: bool,
+    /// That no pass puts it right.
+    stalled: bool,
+}
+
+impl Told {
+    /// What is new in a report. `stalled` says why no further pass is made by itself, `revision` which commit of the
+    /// manifests is in force.
+    pub fn of(
+        &mut self,
+        app: &App,
+        report: &PassReport,
+        stalled: Option<&str>,
+        revision: Option<&str>,
+    ) -> Vec<Telling> {
+        let at = report.began.checked_add(report.took).unwrap_or(report.began);
+        let telling = |news: News, message: String| Telling {
+            app: Some(app.name.clone()),
+            news,
+            message,
+            release: Some(report.release.clone()),
+            revision: revision.map(str::to_owned),
+            at,
+        };
+        let mut all = Vec::new();
+        match report.outcome {
+            Outcome::Converged => {
+                all.extend(self.well(report).map(|(news, message)| telling(news, message)));
+                (self.good, self.wrong, self.withheld) = (Some(report.release.clone()), None, false);
+            }
+            Outcome::Withheld if !self.withheld => {
+                let count = report.remaining.drift.len();
+                let differ = if count == 1 { "difference is" } else { "differences are" };
+                all.push(telling(News::DriftWithheld, format!("{count} {differ} left alone: {}", why(app, report))));
+                self.withheld = true;
+            }
+            Outcome::RolledBack => all.extend(self.bad(News::RolledBack, telling(News::RolledBack, why(app, report)))),
+            Outcome::Quarantined => {
+                all.extend(self.bad(News::Quarantined, telling(News::Quarantined, why(app, report))));
+            }
+            Outcome::Unhealthy => all.extend(self.bad(News::Unhealthy, telling(News::Unhealthy, why(app, report)))),
+            Outcome::Failed => all.extend(self.bad(News::Failed, telling(News::Failed, why(app, report)))),
+            Outcome::Withheld | Outcome::Drift | Outcome::Interrupted => {}
+        }
+        if let Some(why) = stalled.filter(|_| !self.stalled) {
+            all.push(telling(News::Stalled, why.to_owned()));
+        }
+        self.stalled = stalled.is_some();
+        all
+    }
+
+    fn well(&self, report: &PassReport) -> Option<(News, String)> {
+        let release = &report.release;
+        let done = || report.tried.iter().filter(|tried| tried.problem.is_none());
+        let switched = done().any(|tried| matches!(&tried.action, Action::SwitchCurrent { to } if to == release));
+        match &self.good {
+            Some(good) if good != release => {
+                return Some((News::Deployed, format!("release `{release}` is in force, after `{good}`")));
+            }
+            None if switched => return Some((News::Deployed, format!("release `{release}` is in force"))),
+            _ => {}
+        }
+        if self.wrong.is_some() {
+            return Some((News::Recovered, format!("all is as it should be again, with release `{release}`")));
+        }
+        let corrections: Vec<&Tried> = done().filter(|tried| is_correction(&tried.action)).collect();
+        if corrections.is_empty() {
+            return None;
+        }
+        let mut message = match corrections.len() {
+            1 => "drift was corrected by one action".to_owned(),
+            count => format!("drift was corrected by {count} actions"),
+        };
+        for tried in corrections.iter().take(LISTED) {
+            message.push_str("\n- ");
+            message.push_str(&describe(&tried.action));
+        }
+        if let Some(more) = corrections.len().checked_sub(LISTED).filter(|more| *more > 0) {
+            message = format!("{message}\n- and {more} more");
+        }
+        Some((News::DriftCorrected, message))
+    }
+
+    /// What is wrong, unless that is known.
+    fn bad(&mut self, news: News, telling: Telling) -> Option<Telling> {
+        let release = telling.release.clone()?;
+        let key = telling.key();
+        let known = self.wrong.as_ref().is_some_and(|(before, with, told)| {
+            // What was rolled back is in quarantine from then on. What an application answers changes all the time.
+            let same = *before == news || (*before == News::RolledBack && news == News::Quarantined);
+            *with == release && same && (news != News::Failed || *told == key)
+        });
+        if known {
+            return None;
+        }
+        self.wrong = Some((news, release, key));
+        Some(telling)
+    }
+}
+
+/// Whether an action puts something right that was right before, rather than bring something new about.
+fn is_correction(action: &Action) -> bool {
+    match action {
+        Action::SwitchCurrent { .. }
+        | Action::LinkShared { .. }
+        | Action::ApplyConfig { .. }
+        | Action::StartWorker { .. }
+        | Action::RestartWorker { .. }
+        | Action::StopWorker { .. }
+        | Action::EnableWorker { .. }
+        | Action::StopStray { .. }
+        | Action::RenewService { .. }
+        | Action::FetchRelease { .. } => true,
+        Action::LiftQuarantine { .. }
+        | Action::RunStage { .. }
+        | Action::ProveRelease { .. }
+        | Action::PruneRelease { .. } => false,
+    }
+}
+
+/// An action without the pids that would make each time another one.
+fn describe(action: &Action) -> String {
+    match action {
+        Action::RestartWorker { member, .. } => format!("restart {member}"),
+        Action::StopStray { .. } => "stop a stray process".to_owned(),
+        action => action.to_string(),
+    }
+}
+
+/// Why a pass ended as it did, in a sentence.
+fn why(app: &App, report: &PassReport) -> String {
+    let after = report.after.as_ref();
+    let kept_out = || after.and_then(|after| explain::kept_out(app, after)).map(|problem| problem.message);
+    let condition = |of: ConditionType| {
+        let status = after.map(|after| status(app, String::new(), after, &report.remaining))?;
+        status.condition(of).map(|condition| condition.message.clone())
+    };
+    let problem = || {
+        let tried = report.tried.iter().rev().find_map(|tried| Some((tried, tried.problem.as_ref()?)));
+        let tried = tried.map(|(tried, problem)| format!("could not {}: {}", describe(&tried.action), problem.message));
+        report.problems.first().map(|problem| problem.message.clone()).or(tried)
+    };
+    let found = match report.outcome {
+        Outcome::RolledBack | Outcome::Quarantined => kept_out().or_else(problem),
+        Outcome::Unhealthy => condition(ConditionType::Healthy),
+        Outcome::Failed => problem().or_else(|| condition(ConditionType::Stalled)),
+        _ => problem().or_else(|| condition(ConditionType::Ready)),
+    };
+    found.or_else(|| condition(ConditionType::Ready)).unwrap_or_else(|| "nobody knows why".to_owned())
+}
+
+/// How a commit of the manifests fares with one App.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CommitState {
+    /// It is yet to be seen.
+    Pending,
+    /// All is as it says, and healthy.
+    Success,
+    /// It is not, and will not be by itself.
+    Failure,
+}
+
+/// How the commit fares that a report is about, and why in a sentence; none: nothing can be said of it.
+#[must_use]
+pub fn commit_state(app: &App, report: &PassReport) -> Option<(CommitState, String)> {
+    let release = &report.release;
+    Some(match report.outcome {
+        Outcome::Converged => (CommitState::Success, format!("release {release} is in force")),
+        Outcome::Withheld => (CommitState::Pending, why(app, report)),
+        Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined | Outcome::Failed => {
+            (CommitState::Failure, why(app, report))
+        }
+        Outcome::Drift | Outcome::Interrupted => return None,
+    })
+}
+
+/// What people know of where manifests come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToldOfSource {
+    /// The key of what was told.
+    wrong: Option<String>,
+    /// How often in a row it was away.
+    away: u32,
+}
+
+impl ToldOfSource {
+    /// Something is wrong with it: what of that is new.
+    pub fn wrong(&mut self, telling: Telling) -> Option<Telling> {
+        if telling.news == News::SourceUnreachable {
+            self.away = self.away.saturating_add(1);
+            // That a wrong revision cannot be fetched now does not make it right, nor another one.
+            if self.away != AWAY || self.wrong.is_some() {
+                return None;
+            }
+        } else {
+            self.away = 0;
+        }
+        let key = telling.key();
+        if self.wrong.as_ref() == Some(&key) {
+            return None;
+        }
+        self.wrong = Some(key);
+        Some(telling)
+    }
+
+    /// It is well: whether that is new.
+    pub fn well(&mut self, revision: Option<&str>, at: Timestamp) -> Option<Telling> {
+        self.away = 0;
+        self.wrong.take().map(|_| Telling {
+            app: None,
+            news: News::SourceRecovered,
+            message: "the manifests can be fetched, and are right, again".to_owned(),
+            release: None,
+            revision: revision.map(str::to_owned),
+            at,
+        })
+    }
+}
+
+/// Keeps the same from being told over and over: what was told within [`WINDOW`] waits for its end, and is told then
+/// if it still is what there is to tell.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    apps: BTreeMap<Option<AppName>, Lately>,
+}
+
+#[derive(Debug, Default)]
+struct Lately {
+    /// When each key was told.
+    told: BTreeMap<String, Timestamp>,
+    /// The key that was told last of all.
+    last: Option<String>,
+    /// What waits.
+    held: Option<Telling>,
+}
+
+impl Repeats {
+    /// Something is to be told: whether it may be now.
+    pub fn admit(&mut self, telling: Telling, now: Timestamp) -> Option<Telling> {
+        let lately = self.apps.entry(telling.app.clone()).or_default();
+        lately.told.retain(|_, at| now.duration_since(*at) < WINDOW);
+        let key = telling.key();
+        if lately.told.contains_key(&key) {
+            // Told last, it is what people think anyway.
+            lately.held = (lately.last.as_ref() != Some(&key)).then_some(telling);
+            return None;
+        }
+        Some(lately.tell(telling, key, now))
+    }
+
+    /// What has waited long enough.
+    pub fn due(&mut self, now: Timestamp) -> Vec<Telling> {
+        let due = |lately: &mut Lately| {
+            let held = lately.held.take()?;
+            let key = held.key();
+            if lately.told.get(&key).is_some_and(|at| now.duration_since(*at) < WINDOW) {
+                lately.held = Some(held);
+                return None;
+            }
+            Some(lately.tell(held, key, now))
+        };
+        self.apps.values_mut().filter_map(due).collect()
+    }
+
+    /// When something will have waited long enough; none: nothing waits.
+    pub fn next(&self) -> Option<Timestamp> {
+        let ends = |lately: &Lately| {
+            let key = lately.held.as_ref()?.key();
+            lately.told.get(&key).and_then(|at| at.checked_add(WINDOW).ok())
+        };
+        self.apps.values().filter_map(ends).min()
+    }
+}
+
+impl Lately {
+    fn tell(&mut self, telling: Telling, key: String, now: Timestamp) -> Telling {
+        self.told.insert(key.clone(), now);
+        self.last = Some(key);
+        self.held = None;
+        telling
+    }
+}
+
+#[cfg(test)]
+#[path = "telling_tests.rs"]
+mod tests;

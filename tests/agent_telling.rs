@@ -1,0 +1,246 @@
+//! What really reaches those who are told: receivers, and stand-ins for forges, on loopback.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use serde_json::Value;
+use trueup::agent::forge::{StatusPoster, Verdict};
+use trueup::agent::notify::{Teller, TellingTasks};
+use trueup::decide::telling::CommitState;
+use trueup::host::spawn::Shim;
+use trueup::model::agent::{Address, CommitStatus, Forge, Notification, Recipient};
+use trueup::model::app::{CommandLine, SecretSource};
+use trueup::model::names::AppName;
+use trueup::model::telling::{News, Severity, Telling};
+
+/// The longest that anything may take.
+const LONG: Duration = Duration::from_secs(30);
+
+/// One request that has arrived.
+struct Got {
+    line: String,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+/// Answers with these statuses one after the other, then with the last of them.
+fn receiver(answers: &'static [&'static str]) -> (SocketAddr, Receiver<Got>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (hand_over, received) = channel();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let answer = answers.get(number).or(answers.last()).unwrap();
+            if serve(stream.unwrap(), answer, &hand_over).is_none() {
+                return;
+            }
+        }
+    });
+    (address, received)
+}
+
+fn serve(mut stream: std::net::TcpStream, answer: &str, hand_over: &Sender<Got>) -> Option<()> {
+    let mut lines = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut header = String::new();
+        lines.read_line(&mut header).unwrap();
+        let Some((name, value)) = header.trim_end().split_once(": ") else { break };
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let mut body = vec![0; headers.get("content-length").map_or(0, |length| length.parse().unwrap())];
+    lines.read_exact(&mut body).unwrap();
+    let (status, text) = answer.split_once('\n').unwrap_or((answer, ""));
+    let length = text.len();
+    write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{text}").unwrap();
+    hand_over.send(Got { line: line.trim_end().to_owned(), headers, body }).ok()
+}
+
+fn secret(room: &Path, name: &str, text: &str) -> SecretSource {
+    std::fs::write(room.join(name), text).unwrap();
+    SecretSource::File(room.join(name))
+}
+
+fn telling(app: &str, news: News, message: &str) -> Telling {
+    let (app, message) = (AppName::new(app).ok(), message.to_owned());
+    Telling { app, news, message, release: None, revision: None, at: Timestamp::UNIX_EPOCH }
+}
+
+fn notification(name: &str, to: Recipient, severity: Severity) -> Notification {
+    Notification { name: name.to_owned(), to, severity, apps: Vec::new() }
+}
+
+fn start(all: Vec<Notification>) -> (Teller, TellingTasks) {
+    Teller::start(&Shim::new(env!("CARGO_BIN_EXE_trueup")), "web01", all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_is_told_what_concerns_them_in_order_and_once() {
+    let room = tempfile::tempdir().unwrap();
+    let (events, event) = receiver(&["503 Busy", "200 OK"]);
+    let (chat, line) = receiver(&["200 OK"]);
+    let out = room.path().join("out");
+    let run = CommandLine::Shell(format!("cat >>{0}; echo >>{0}", out.display()));
+    let url = |address: SocketAddr| format!("http://{address}/hook/path-secret");
+    let (teller, tasks) = start(vec![
+        notification(
+            "events",
+            Recipient::Webhook {
+                url: Address::Plain(url(events)),
+                secret: Some(secret(room.path(), "key", "s3cret\n")),
+            },
+            Severity::Info,
+        ),
+        notification(
+            "chat",
+            Recipient::Slack { url: Address::Secret(secret(room.path(), "url", &url(chat))) },
+            Severity::Error,
+        ),
+        notification("pager", Recipient::Command { command: run, timeout: LONG }, Severity::Error),
+    ]);
+    teller.tell(telling("shop", News::Deployed, "release `r2` is in force"));
+    teller.tell(telling("shop", News::Unhealthy, "no answer within 3s"));
+    teller.tell(telling("shop", News::Unhealthy, "no answer within 4s"));
+    teller.tell(telling("blog", News::Unhealthy, "no answer within 4s"));
+    drop(teller);
+    tasks.finish(LONG).await;
+
+    let got: Vec<Got> = event.try_iter().collect();
+    let told: Vec<String> = got
+        .iter()
+        .map(|got| format!("{} {}", got.json()["involvedObject"]["name"], got.json()["reason"]).replace('"', ""))
+        .collect();
+    // The first was refused for a moment, and came again.
+    assert_eq!(told, ["shop Deployed", "shop Deployed", "shop Unhealthy", "blog Unhealthy"]);
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"s3cret").unwrap();
+    mac.update(&got[0].body);
+    let made = trueup::host::hex::hexadecimal(&mac.finalize().into_bytes());
+    assert_eq!(got[0].header("x-signature"), format!("sha256={made}"));
+    assert_eq!(got[0].line, "POST /hook/path-secret HTTP/1.1");
+    assert_eq!(got[0].header("content-type"), "application/json");
+
+    let lines: Vec<Value> = line.try_iter().map(|got| got.json()["text"].clone()).collect();
+    assert_eq!(lines, ["Unhealthy: web01/shop", "Unhealthy: web01/blog"]);
+    let paged = std::fs::read_to_string(&out).unwrap();
+    let paged: Vec<Value> = paged.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(paged.len(), 2);
+    assert_eq!(
+        (&paged[0]["severity"], &paged[0]["message"]),
+        (&Value::from("error"), &Value::from("no answer within 3s"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_does_not_answer_holds_up_nobody() {
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (good, got) = receiver(&["200 OK"]);
+    let hook =
+        |address: SocketAddr| Recipient::Webhook { url: Address::Plain(format!("http://{address}")), secret: None };
+    let (teller, tasks) = start(vec![
+        notification("deaf", hook(deaf.local_addr().unwrap()), Severity::Info),
+        notification(
+            "unsafe",
+            Recipient::Slack { url: Address::Plain("http://192.0.2.1/x".to_owned()) },
+            Severity::Info,
+        ),
+        notification("good", hook(good), Severity::Info),
+    ]);
+    // More than any queue holds: handing over never waits.
+    for number in 0..1_000 {
+        let name = char::from(b'a' + u8::try_from(number % 26).unwrap());
+        teller.tell(telling(&format!("{name}{number}"), News::Deployed, "in force"));
+    }
+    let first = tokio::task::spawn_blocking(move || (got.recv_timeout(LONG).unwrap(), got)).await.unwrap();
+    assert_eq!(first.0.json()["involvedObject"]["name"], "a0");
+    drop(teller);
+    tasks.finish(Duration::from_millis(1)).await;
+}
+
+fn verdict(app: Option<&str>, state: CommitState, reason: &str) -> Verdict {
+    let app = app.map(|app| AppName::new(app).unwrap());
+    Verdict { commit: "c0ffee".repeat(6) + "c0ff", app, state, reason: reason.to_owned() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commit_statuses_have_the_shape_that_each_forge_wants() {
+    let room = tempfile::tempdir().unwrap();
+    let token = secret(room.path(), "token", "t0ken\n");
+    let commit = verdict(None, CommitState::Pending, "").commit;
+    for forge in [Forge::GitLab, Forge::GitHub] {
+        let (address, got) = receiver(&["500 Oh", "201 Created"]);
+        let api = format!("http://{address}/api");
+        let status = CommitStatus { forge, api, project: "ops/hosts".to_owned(), token: token.clone() };
+        let (poster, task) = StatusPoster::start(status, "web01");
+        let next = || got.recv_timeout(LONG).unwrap();
+        poster.report(verdict(Some("shop"), CommitState::Pending, "deploying"));
+        let (refused, pending) = (next(), next());
+        assert_eq!(refused.body, pending.body, "tried again");
+        poster.report(verdict(Some("shop"), CommitState::Failure, "took 3s\nand more"));
+        let failure = next();
+        poster.report(verdict(Some("shop"), CommitState::Failure, "took 4s"));
+        poster.report(verdict(None, CommitState::Failure, "web.yaml:3:1: wrong"));
+        let of_all = next();
+        poster.report(verdict(Some("shop"), CommitState::Success, "release r2 is in force"));
+        let success = next();
+        let (path, header, key, bad) = match forge {
+            Forge::GitLab => ("/api/projects/ops%2Fhosts/statuses/", ("private-token", "t0ken"), "name", "failed"),
+            Forge::GitHub => {
+                ("/api/repos/ops/hosts/statuses/", ("authorization", "Bearer t0ken"), "context", "failure")
+            }
+        };
+        assert_eq!(pending.line, format!("POST {path}{commit} HTTP/1.1"));
+        assert_eq!(pending.header(header.0), header.1);
+        let said = |got: &Got| {
+            let body = got.json();
+            ["state", key, "description"].map(|field| body[field].as_str().unwrap_or_default().to_owned())
+        };
+        assert_eq!(said(&pending), ["pending", "trueup/web01/shop", "deploying"]);
+        assert_eq!(said(&failure), [bad, "trueup/web01/shop", "took 3s"]);
+        assert_eq!(said(&of_all), [bad, "trueup/web01", "web.yaml:3:1: wrong"]);
+        assert_eq!(said(&success), ["success", "trueup/web01/shop", "release r2 is in force"]);
+        drop(poster);
+        tokio::time::timeout(LONG, task).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_forge_refuses_for_good_is_not_tried_again() {
+    let room = tempfile::tempdir().unwrap();
+    let token = secret(room.path(), "token", "t0ken");
+    let refusals: &[&str] =
+        &["404 Not Found\nno such project", "400 Bad Request\nCannot transition status via :run", "201 Created"];
+    let (address, got) = receiver(refusals);
+    let api = format!("http://{address}");
+    let status = CommitStatus { forge: Forge::GitLab, api, project: "7".to_owned(), token };
+    let (poster, _task) = StatusPoster::start(status, "web01");
+    for state in [CommitState::Pending, CommitState::Failure, CommitState::Success] {
+        poster.report(verdict(Some("shop"), state, "why"));
+        let body = got.recv_timeout(LONG).unwrap().json();
+        let expected = match state {
+            CommitState::Pending => "pending",
+            CommitState::Failure => "failed",
+            CommitState::Success => "success",
+        };
+        assert_eq!(body["state"], expected);
+    }
+}
