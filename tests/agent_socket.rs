@@ -14,7 +14,7 @@ use support::{Background, Host, require_host};
 const SOCKET: &str = "/run/trueup/agent.sock";
 const API: &str = "http://localhost/api/v1";
 /// No wait in here is meant to be this long.
-const GENEROUS: Duration = Duration::from_secs(60);
+const GENEROUS: Duration = Duration::from_mins(1);
 
 /// An App `app` with one worker, whose manifest is where the agent looks.
 fn manifest<'host>(host: &'host Host, site: &Site<'_>, release: &str) -> Manifest<'host> {

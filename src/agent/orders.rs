@@ -44,6 +44,8 @@ pub enum Operation {
     },
     /// Try the desired release again.
     Retry {
+        /// Whatever the App's windows say.
+        ignore_windows: bool,
         /// Who.
         by: String,
     },
@@ -66,7 +68,7 @@ impl Operation {
     #[must_use]
     pub fn by(&self) -> &str {
         match self {
-            Self::Rollback { by, .. } | Self::Retry { by } | Self::Suspend { by, .. } | Self::Resume { by } => by,
+            Self::Rollback { by, .. } | Self::Retry { by, .. } | Self::Suspend { by, .. } | Self::Resume { by } => by,
         }
     }
 

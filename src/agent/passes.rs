@@ -226,7 +226,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             self.ground.board.began(name, &Turn { wakes, may: May::Act }, now);
             self.ground.herald.began(name);
         }
-        let request = self.request(format!("{verb} by {by}"), &May::Act);
+        let ignore_windows = matches!(errand.what, Operation::Retry { ignore_windows: true, .. });
+        let request = Request { ignore_windows, ..self.request(format!("{verb} by {by}"), &May::Act) };
         let (host, listener, name) = (self.ground.host, self.ground.listener, name.clone());
         self.acting += 1;
         self.work.push(Box::pin(async move {

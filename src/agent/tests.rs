@@ -428,9 +428,9 @@ async fn what_people_ask_for_takes_its_turn() {
         let back = ask(Operation::Rollback { to: None, reason: Some("slow".to_owned()), by: by() }).await.unwrap();
         assert!(matches!(&back, Operated::Passed(report) if report.outcome == Outcome::RolledBack), "{back:?}");
         assert_eq!(stage.link(), Link::Release { id: id("r1") });
-        let again = ask(Operation::Retry { by: by() }).await.unwrap();
+        let again = ask(Operation::Retry { ignore_windows: false, by: by() }).await.unwrap();
         assert!(matches!(&again, Operated::Passed(report) if report.outcome == Outcome::Converged), "{again:?}");
-        assert!(matches!(ask(Operation::Retry { by: by() }).await, Ok(Operated::NotKeptOut)));
+        assert!(matches!(ask(Operation::Retry { ignore_windows: false, by: by() }).await, Ok(Operated::NotKeptOut)));
 
         let left = ask(Operation::Suspend { reason: Some("a fair".to_owned()), by: by() }).await.unwrap();
         assert!(matches!(&left, Operated::Suspension { before: None, now: Some(why) } if why.contains("a fair")));
@@ -443,7 +443,11 @@ async fn what_people_ask_for_takes_its_turn() {
 
         let (reply, answer) = oneshot::channel();
         let nobody = AppName::new("nobody").unwrap();
-        stage.orders.send(Order::Operate { app: nobody, what: Operation::Retry { by: by() }, reply }).await.unwrap();
+        stage
+            .orders
+            .send(Order::Operate { app: nobody, what: Operation::Retry { ignore_windows: false, by: by() }, reply })
+            .await
+            .unwrap();
         assert_eq!(answer.await.unwrap().unwrap_err().message, "the agent knows no App `nobody`");
     })
     .await;

@@ -40,7 +40,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
     let request = request("rollback", options.wait.wait, true);
     let listener = listener(global);
     let report = on_this_host("trueup rollback", Some(&options.one.paths), Some(&request.interrupt), async |host| {
-        operate::rollback(host, &app, &how, &request, &*listener).await
+        Box::pin(operate::rollback(host, &app, &how, &request, &*listener)).await
     })?
     .map_err(failure)?;
     show(&app, std::slice::from_ref(&report), output)?;
@@ -53,14 +53,15 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
 /// When the manifests are wrong, or no pass could begin.
 pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Failure> {
     refuse_markdown("retry", output)?;
-    if let Some(code) = by_agent("retry", &options.one, &options.agent, &json!({}), output)? {
+    let body = json!({ "ignoreWindows": options.ignore_windows });
+    if let Some(code) = by_agent("retry", &options.one, &options.agent, &body, output)? {
         return Ok(code);
     }
     let app = one(&options.one.app, &options.one.paths)?.app;
     let request = request("retry", options.wait.wait, options.ignore_windows);
     let listener = listener(global);
     let made = on_this_host("trueup retry", Some(&options.one.paths), Some(&request.interrupt), async |host| {
-        operate::retry(host, &app, &request, &*listener).await
+        Box::pin(operate::retry(host, &app, &request, &*listener)).await
     })?
     .map_err(failure)?;
     let reports: Vec<PassReport> = made.into_iter().collect();

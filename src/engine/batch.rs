@@ -63,12 +63,11 @@ pub async fn reconcile_each<H: Host, T>(
             async move {
                 let pass = Pass::new(host, app, request, listener, started);
                 // The lock is held until this App's pass has ended, and not longer.
-                let (_lock, _slot, seen) = match begin(host, app, request, slots, first).await {
-                    Ok((lock, slot, seen)) => (Some(lock), slot, seen),
+                let (lock, _slot, seen) = match begin(host, app, request, slots, first).await {
+                    Ok(began) => began,
                     Err(error) => (None, None, Err(error)),
                 };
-                let locked = matches!(_lock, Some(Some(_)));
-                done(pass.run(seen, locked).await)
+                done(pass.run(seen, lock.is_some()).await)
             }
             .instrument(span)
         })

@@ -71,6 +71,15 @@ struct Why {
     reason: Option<String>,
 }
 
+/// How a release is tried again.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Again {
+    /// False unless said.
+    #[serde(default)]
+    ignore_windows: bool,
+}
+
 /// Nothing is to be said.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -219,8 +228,8 @@ pub(super) async fn retry(
     body: Body,
 ) -> Result<Response, Refusal> {
     let caller = caller(&room, peer, hold, asked, &headers).await?;
-    let Nothing {} = said(body)?;
-    let what = Operation::Retry { by: caller.by.clone() };
+    let Again { ignore_windows } = said(body)?;
+    let what = Operation::Retry { ignore_windows, by: caller.by.clone() };
     operate(&room, &caller, &name, what).await
 }
 

@@ -456,7 +456,7 @@ async fn what_a_person_asks_for_is_ordered_in_their_name_and_its_end_is_told() {
         (
             "retry",
             "{}",
-            Operation::Retry { by: person.clone() },
+            Operation::Retry { ignore_windows: false, by: person.clone() },
             Ok(Operated::Passed(Box::new(rolled_back()))),
             200,
             Some("3"),
@@ -465,7 +465,7 @@ async fn what_a_person_asks_for_is_ordered_in_their_name_and_its_end_is_told() {
         (
             "retry",
             "",
-            Operation::Retry { by: person.clone() },
+            Operation::Retry { ignore_windows: false, by: person.clone() },
             Ok(Operated::NotKeptOut),
             200,
             Some("0"),
