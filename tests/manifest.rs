@@ -7,10 +7,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use trueup::manifest::schema::json_schema;
 use trueup::manifest::{LoadErrors, Loaded, load, to_string};
 use trueup::model::app::{CommandLine, ConnectTo, Manager, MaxUnavailable, SecretSource, StrayPolicy};
 use trueup::model::health::Probe;
+use trueup::model::sync::{SyncPolicy, Window, WindowKind};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new("tests/manifests").join(name)
@@ -40,7 +42,11 @@ fn the_least_manifest_gets_the_defaults() {
     assert_eq!(one.app.name.as_str(), "web");
     assert_eq!(one.app.release.id.as_str(), "20260111-150000");
     assert_eq!(one.app.strays, StrayPolicy::Report);
-    assert!(!one.app.sync.suspend && one.app.workers.is_empty() && one.app.health.is_none());
+    assert!(one.app.workers.is_empty() && one.app.health.is_none());
+    assert_eq!(one.app.sync, SyncPolicy::default());
+    let SyncPolicy { suspend, automatic, self_heal, interval, max_corrections, prune, .. } = one.app.sync;
+    assert_eq!((suspend, automatic, self_heal, prune), (false, true, true, false));
+    assert_eq!((interval, max_corrections), (Duration::from_mins(1), 30));
     assert_eq!(one.source.to_string(), "tests/manifests/good/minimal.yaml:2");
 
     let text = app(
@@ -69,7 +75,25 @@ fn every_key_arrives() {
     assert_eq!(app.release.id.as_str(), "1e3");
     assert_eq!(app.release.requires.len(), 2);
     assert_eq!(app.strays, StrayPolicy::Stop);
-    assert!(app.sync.suspend);
+    let berlin = TimeZone::get("Europe/Berlin").unwrap();
+    let window = |kind, schedule: &str, hours, time_zone| {
+        let (schedule, duration) = (schedule.to_owned(), Duration::from_hours(hours));
+        Window { kind, schedule, duration, time_zone }
+    };
+    let expected = SyncPolicy {
+        suspend: true,
+        reason: Some("moving the database".to_owned()),
+        automatic: false,
+        self_heal: false,
+        interval: Duration::from_mins(5),
+        windows: vec![
+            window(WindowKind::Allow, "0 22 * * *", 8, berlin),
+            window(WindowKind::Deny, "0 0 24 12 *", 72, TimeZone::UTC),
+        ],
+        max_corrections: 12,
+        prune: true,
+    };
+    assert_eq!(app.sync, expected);
 
     let [default, mail, import] = app.workers.as_slice() else { panic!("{:?}", app.workers) };
     let Manager::Supervisord(supervisord) = &default.manager else { panic!("{default:?}") };
@@ -89,6 +113,7 @@ fn every_key_arrives() {
         (health.timeout, health.attempts, health.interval),
         (Duration::from_secs(5), 7, Duration::from_millis(500))
     );
+    assert_eq!(health.watch, Some(Duration::from_secs(30)));
     let Probe::Http { headers, connect_to, .. } = &health.probe else { panic!("{health:?}") };
     assert_eq!(headers["x-probe"], "1");
     assert_eq!(*connect_to, Some(ConnectTo::Tcp("127.0.0.1:443".parse().unwrap())));
@@ -195,6 +220,63 @@ fn directories_are_read_whole_and_every_file_once() {
 
     let empty = path("deeper.yaml");
     assert!(load_files(&[empty]).unwrap_err().to_string().contains("no *.yaml"));
+}
+
+#[test]
+fn wrong_policies_are_told_at_their_place_with_a_remedy() {
+    let with = |sync: &str| app(&format!("  release: {{id: 1}}\n  sync: {{{sync}}}\n"));
+    let window = |schedule: &str, rest: &str| with(&format!("windows: [{{kind: deny, schedule: {schedule}, {rest}}}]"));
+    let health =
+        |watch: &str| app(&format!("  release: {{id: 1}}\n  health: {{http: {{url: 'http://x/'}}, watch: {watch}}}\n"));
+    let rows = [
+        ("zero interval", with("interval: 0s"), "`spec.sync.interval` is 0", "1s or more", "0s"),
+        ("short interval", with("interval: 999ms"), "`spec.sync.interval` is too short: 999 ms", "1s or more", "999ms"),
+        ("no unit", with("interval: 60"), "a number without a unit", "write `60s`", "60"),
+        ("watch", health("0s"), "`spec.health.watch` is 0", "1s or more", "0s"),
+        ("short watch", health("10ms"), "`spec.health.watch` is too short: 10 ms", "1s or more", "10ms"),
+        ("hour", window("'0 24 * * *'", "duration: 1h"), "must be in range 0..=23; found 24", "minute, hour", "24 *"),
+        ("fields", window("'0 24 * *'", "duration: 1h"), "it has 4 fields, not 5", "minute, hour", "'0 24"),
+        ("never", window("'0 0 31 2 *'", "duration: 1h"), "such a day never comes", "minute, hour", "'0 0"),
+        ("word", window("'@daily'", "duration: 1h"), "`@daily` is an abbreviation", "minute, hour", "'@daily"),
+        (
+            "zone in the schedule",
+            window("'0 2 * * * Europe/Berlin'", "duration: 1h"),
+            "it has 6 fields, not 5",
+            "`timeZone: Europe/Berlin`",
+            "'0 2",
+        ),
+        (
+            "short",
+            window("'0 2 * * *'", "duration: 59s"),
+            "`spec.sync.windows[0].duration` is too short",
+            "write 1m",
+            "59s",
+        ),
+        ("long", window("'0 2 * * *'", "duration: 400d"), "longer than a year", "365d", "400d"),
+        (
+            "zone",
+            window("'0 2 * * *'", "duration: 1h, timeZone: Europe/Belrin"),
+            "`spec.sync.windows[0].timeZone` is no time zone: `Europe/Belrin`",
+            "did you mean `Europe/Berlin`?",
+            "Europe/Belrin",
+        ),
+        (
+            "no zone",
+            window("'0 2 * * *'", "duration: 1h, timeZone: Middle-earth/Rivendell"),
+            "is no time zone",
+            "IANA",
+            "Middle-earth",
+        ),
+        ("limit", with("maxCorrectionsPerHour: 0"), "must be 1 or more", "1 or a larger", "0}"),
+    ];
+    for (name, text, message, help, place) in rows {
+        let errors = refused(&text);
+        let [mistake] = errors.mistakes.as_slice() else { panic!("{name}: {errors}") };
+        assert!(mistake.message.contains(message), "{name}: {mistake}");
+        assert!(mistake.help.as_ref().unwrap().contains(help), "{name}: {:?}", mistake.help);
+        let column = text.lines().nth(6).unwrap().find(place).unwrap() + 1;
+        assert_eq!((mistake.line, mistake.column), (Some(7), Some(column)), "{name}: {mistake}");
+    }
 }
 
 #[test]
@@ -407,6 +489,11 @@ fn the_schema_agrees_with_the_loader() {
         ("/spec/onFailure", serde_json::json!("retry")),
         ("/spec/strays", serde_json::json!("kill")),
         ("/spec/sync/suspend", serde_json::json!("yes")),
+        ("/spec/sync/interval", serde_json::json!(60)),
+        ("/spec/sync/maxCorrectionsPerHour", serde_json::json!(0)),
+        ("/spec/sync/windows/0/kind", serde_json::json!("maybe")),
+        ("/spec/sync/windows/0/duration", serde_json::json!("8")),
+        ("/spec/sync/windows/0", serde_json::json!({"kind": "allow", "schedule": "0 22 * * *"})),
     ];
     for (pointer, value) in refused {
         let mut changed = good.clone();

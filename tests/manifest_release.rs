@@ -289,6 +289,8 @@ fn a_fingerprint_changes_with_what_is_said_and_with_nothing_else() {
         loaded[0].app.fingerprint.clone()
     };
     let before = of(&text);
+    let after = of(&text.replacen("automatic: false", "automatic: true", 1).replacen("watch: 30s", "watch: 1m", 1));
+    assert_eq!(after, before, "when the host is looked at and changed is no wish");
     assert!([&before.trial, &before.recipe].iter().all(|digest| digest.len() == 64), "{before:?}");
     assert_ne!(before.trial, before.recipe);
     // What is replaced, by what, and whether that changes the trial and the recipe.
@@ -335,6 +337,7 @@ fn a_fingerprint_changes_with_what_is_said_and_with_nothing_else() {
         let after = of(&text.replacen(old, new, 1));
         assert_eq!(after.trial != before.trial, trial, "the trial: {new}");
         assert_eq!(after.recipe != before.recipe, recipe, "the recipe: {new}");
+        assert!(!trial || after.wish != before.wish, "the wish: {new}");
     }
     // Another file in another directory says the same.
     let directory = tempfile::tempdir().unwrap();

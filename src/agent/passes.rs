@@ -103,9 +103,14 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     }
 
     fn request(&self, trigger: String, may: &May) -> Request {
-        // What is withheld is looked at, and not touched.
-        let mode = if may.withheld().is_none() { Mode::Apply } else { Mode::DryRun };
-        Request { mode, wait: LOCK_WAIT, trigger, interrupt: self.ground.stop.clone() }
+        Request {
+            mode: Mode::Apply,
+            wait: LOCK_WAIT,
+            trigger,
+            interrupt: self.ground.stop.clone(),
+            withheld: may.withheld().cloned(),
+            ignore_windows: false,
+        }
     }
 
     /// Passes over these Apps, which share one look.

@@ -29,9 +29,11 @@ pub fn pass(
     apps: &[&App],
     mode: Mode,
     wait: std::time::Duration,
+    ignore_windows: bool,
     listener: &dyn Listener,
 ) -> Result<Vec<PassReport>, Failure> {
-    let request = Request { mode, wait, trigger: "command".to_owned(), interrupt: Interrupt::default() };
+    let (trigger, interrupt) = ("command".to_owned(), Interrupt::default());
+    let request = Request { mode, wait, trigger, interrupt, withheld: None, ignore_windows };
     let interrupt = (mode == Mode::Apply).then_some(&request.interrupt);
     on_this_host(HOLDER, interrupt, async |host| reconcile(host, apps, &request, listener).await)
 }

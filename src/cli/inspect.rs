@@ -98,7 +98,7 @@ fn tell_who_drains(loaded: &[Loaded], found: &mut [(AppStatus, u8)]) -> Result<(
 
 /// One pass that changes nothing.
 pub(super) fn look(loaded: &[Loaded]) -> Result<Vec<PassReport>, Failure> {
-    make_pass(&apps(loaded), Mode::DryRun, Duration::ZERO, &Silent)
+    make_pass(&apps(loaded), Mode::DryRun, Duration::ZERO, false, &Silent)
 }
 
 /// What would be done, App by App, as text or Markdown.
@@ -108,8 +108,13 @@ pub fn previews(loaded: &[Loaded], reports: &[PassReport], output: Output) -> St
     let one = |(one, report): (&Loaded, &PassReport)| match &report.before {
         None if markdown => markdown::unobserved(&report.app, &report.problems),
         None => report::unobserved(report),
-        Some(observed) if markdown => markdown::preview(&one.app, observed, &report.difference, &report.plan),
-        Some(observed) => preview::preview(&one.app, observed, &report.difference, &report.plan, output.width),
+        Some(observed) if markdown => {
+            markdown::preview(&one.app, observed, &report.difference, &report.plan, report.withheld.as_ref())
+        }
+        Some(observed) => {
+            let withheld = report.withheld.as_ref();
+            preview::preview(&one.app, observed, &report.difference, &report.plan, withheld, output.width)
+        }
     };
     let previews: Vec<String> = loaded.iter().zip(reports).map(one).collect();
     // Settled Apps are one line each and stand close together.

@@ -37,7 +37,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
     let app = one(&options.one.app, &options.one.paths)?.app;
     let reason = operate::reason_to_take_back(options.reason.as_deref(), &person());
     let how = TakeBack { to: options.to.clone(), reason };
-    let request = request("rollback", options.wait.wait);
+    let request = request("rollback", options.wait.wait, true);
     let listener = listener(global);
     let report = on_this_host("trueup rollback", Some(&request.interrupt), async |host| {
         operate::rollback(host, &app, &how, &request, &*listener).await
@@ -57,7 +57,7 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
         return Ok(code);
     }
     let app = one(&options.one.app, &options.one.paths)?.app;
-    let request = request("retry", options.wait.wait);
+    let request = request("retry", options.wait.wait, options.ignore_windows);
     let listener = listener(global);
     let made = on_this_host("trueup retry", Some(&request.interrupt), async |host| {
         operate::retry(host, &app, &request, &*listener).await
@@ -147,9 +147,9 @@ fn show(app: &App, reports: &[PassReport], output: Output) -> Result<(), Failure
     }
 }
 
-fn request(verb: &str, wait: std::time::Duration) -> Request {
+fn request(verb: &str, wait: std::time::Duration, ignore_windows: bool) -> Request {
     let trigger = format!("{verb} by {}", person());
-    Request { mode: Mode::Apply, wait, trigger, interrupt: Interrupt::default() }
+    Request { mode: Mode::Apply, wait, trigger, interrupt: Interrupt::default(), withheld: None, ignore_windows }
 }
 
 /// Who is at the keyboard, for the history; a courtesy and no proof.

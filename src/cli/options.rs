@@ -192,6 +192,9 @@ pub struct Reconcile {
     /// How long to wait for another pass over the same root to end; 0s: not at all
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
     pub wait: Duration,
+    /// Act now, whatever the Apps' windows (`sync.windows`) say
+    #[arg(long)]
+    pub ignore_windows: bool,
     /// Ask the running agent for passes, wait for their end and print what came of them
     #[arg(long, conflicts_with_all = ["dry_run", "paths"])]
     pub request: bool,
@@ -232,7 +235,8 @@ fn length(text: &str) -> Result<Duration, String> {
 
 const RECONCILE_HELP: &str = "\
 A pass looks at the host, names what differs, closes it, looks again, and asks for health. A settled host is left \
-alone. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
+alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken back \
+where it fails. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
 
 Examples:
   trueup reconcile                              all Apps
@@ -245,7 +249,7 @@ Exit codes; of several Apps the worst wins, in the order 1, 3, 4, 2:
   1   an error, or drift is left
   2   there is drift (only --dry-run --detailed-exitcode)
   3   as it should be, but not healthy
-  4   there is drift, but the App is suspended
+  4   there is drift, but the App is suspended or outside its windows
   64  wrong usage";
 
 const DIFF_HELP: &str = "\

@@ -32,7 +32,7 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
     }
     let loaded = select(&options.selection)?;
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Apply };
-    let reports = pass(&apps(&loaded), mode, options.wait, &*listener(global))?;
+    let reports = pass(&apps(&loaded), mode, options.wait, options.ignore_windows, &*listener(global))?;
     match output.format {
         Format::Json | Format::Yaml => output.document(&passes(&reports))?,
         Format::Text | Format::Markdown if options.dry_run => output.text(&previews(&loaded, &reports, output))?,

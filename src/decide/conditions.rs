@@ -4,10 +4,12 @@
 //! `Unknown` where something could not be read. What is certain is said before what is not.
 
 use crate::decide::explain;
+use crate::decide::withhold::words;
 use crate::model::app::App;
 use crate::model::drift::{Blocker, Difference, Drift, Stalled};
 use crate::model::observed::{Aim, Observed};
 use crate::model::status::{Condition, ConditionType, GroupStatus, Reason, Truth};
+use crate::model::sync::Withheld;
 
 /// Something that speaks against an App's being ready.
 struct Objection {
@@ -26,11 +28,14 @@ pub(super) fn conditions(
     observed: &Observed,
     difference: &Difference,
     workers: &[GroupStatus],
+    withheld: Option<&Withheld>,
 ) -> Vec<Condition> {
     let health = health(app, observed);
+    let withheld = withheld.filter(|_| !difference.drift.is_empty());
     let stalled: Vec<Objection> = (difference.blockers.iter().map(|one| blocked(app, one)))
         .chain(difference.stalled.iter().map(|one| stalled(app, one)))
         .collect();
+    let fought = withheld.filter(|one| matches!(one, Withheld::TooManyCorrections { .. })).map(standing_still);
     let mut drift = drift(app, difference, workers);
     drift.splice(0..0, kept_out(wish, observed));
     let against = |workers_only: bool| {
@@ -44,8 +49,12 @@ pub(super) fn conditions(
         message: health.message.clone(),
     };
     let sick = Some(&sick).filter(|_| app.health.is_some() && health.status != Truth::True);
-    let ready = verdict(ConditionType::Ready, against(false).chain(sick))
-        .unwrap_or_else(|| holds(ConditionType::Ready, Reason::ReconciliationSucceeded, "the host is as the App says"));
+    // What no pass would put right is said first.
+    let left = withheld.filter(|_| stalled.is_empty() && observed.aim == Aim::Desired);
+    let ready = match verdict(ConditionType::Ready, against(false).chain(sick)) {
+        Some(ready) => left.map_or_else(|| ready.clone(), |withheld| left_ready(withheld, &ready)),
+        None => holds(ConditionType::Ready, Reason::ReconciliationSucceeded, "the host is as the App says"),
+    };
     let current = verdict(ConditionType::WorkersCurrent, against(true)).unwrap_or_else(|| {
         let desired: u32 = workers.iter().map(|group| group.desired).sum();
         let message = match desired {
@@ -55,7 +64,8 @@ pub(super) fn conditions(
         };
         holds(ConditionType::WorkersCurrent, Reason::Succeeded, &message)
     });
-    vec![ready, health, current, reconciling(app, observed, difference), standstill(&stalled)]
+    let standstill = standstill(&stalled.into_iter().chain(fought).collect::<Vec<_>>());
+    vec![ready, health, current, reconciling(difference, withheld), standstill]
 }
 
 fn holds(of: ConditionType, reason: Reason, message: &str) -> Condition {
@@ -79,6 +89,27 @@ fn kept_out(wish: &App, observed: &Observed) -> Option<Objection> {
     let problem = explain::kept_out(wish, observed)?;
     let reason = if matches!(observed.aim, Aim::Back { .. }) { Reason::RolledBack } else { Reason::ReleaseQuarantined };
     Some(Objection { certain: true, workers: false, reason, message: problem.message })
+}
+
+/// What speaks against an App is drift that is only shown.
+fn left_ready(withheld: &Withheld, ready: &Condition) -> Condition {
+    let message = format!("{}: {}", words(withheld), ready.message);
+    Condition { of: ready.of, status: ready.status, reason: reason(withheld), message }
+}
+
+/// It is shown for so long that a person is called.
+fn standing_still(withheld: &Withheld) -> Objection {
+    Objection { certain: true, workers: false, reason: reason(withheld), message: words(withheld) }
+}
+
+fn reason(withheld: &Withheld) -> Reason {
+    match withheld {
+        Withheld::Suspended { .. } => Reason::Suspended,
+        Withheld::OutsideWindow { .. } => Reason::OutsideWindow,
+        Withheld::NotAutomatic => Reason::NotAutomatic,
+        Withheld::NoSelfHeal => Reason::NoSelfHeal,
+        Withheld::TooManyCorrections { .. } => Reason::TooManyCorrections,
+    }
 }
 
 fn blocked(app: &App, blocker: &Blocker) -> Objection {
@@ -209,15 +240,13 @@ fn health(app: &App, observed: &Observed) -> Condition {
     Condition { of: ConditionType::Healthy, status, reason, message }
 }
 
-fn reconciling(app: &App, observed: &Observed, difference: &Difference) -> Condition {
-    let (status, reason, message) = match (settling(difference), difference.drift.len()) {
-        (Some(message), _) => (Truth::True, Reason::Progressing, message),
-        (None, 0) => (Truth::False, Reason::Idle, "nothing is under way".to_owned()),
-        (None, _) if app.sync.suspend || observed.suspended.is_some() => {
-            (Truth::False, Reason::Suspended, "there is drift, and the App is suspended".to_owned())
-        }
-        (None, 1) => (Truth::False, Reason::DriftDetected, "1 difference waits for a pass".to_owned()),
-        (None, many) => (Truth::False, Reason::DriftDetected, format!("{many} differences wait for a pass")),
+fn reconciling(difference: &Difference, withheld: Option<&Withheld>) -> Condition {
+    let (status, reason, message) = match (settling(difference), difference.drift.len(), withheld) {
+        (Some(message), ..) => (Truth::True, Reason::Progressing, message),
+        (None, 0, _) => (Truth::False, Reason::Idle, "nothing is under way".to_owned()),
+        (None, _, Some(withheld)) => (Truth::False, reason(withheld), format!("there is drift: {}", words(withheld))),
+        (None, 1, None) => (Truth::False, Reason::DriftDetected, "1 difference waits for a pass".to_owned()),
+        (None, many, None) => (Truth::False, Reason::DriftDetected, format!("{many} differences wait for a pass")),
     };
     Condition { of: ConditionType::Reconciling, status, reason, message }
 }

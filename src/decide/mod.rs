@@ -25,6 +25,7 @@ mod services;
 pub mod standing;
 pub mod status;
 pub mod windows;
+pub mod withhold;
 
 #[cfg(test)]
 mod properties;

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::decide::aim::{aimed, quarantine};
 use crate::decide::conditions::conditions;
 use crate::decide::freshness::{Freshness, freshness};
+use crate::decide::withhold::{Permit, withheld};
 use crate::model::app::{App, WorkerGroup};
 use crate::model::drift::{Difference, Drift};
 use crate::model::observed::{Link, MemberState, Observed, ObservedGroup, Worker};
@@ -17,6 +18,7 @@ use crate::model::service::ObservedService;
 use crate::model::status::{
     AppStatus, Condition, ConditionType, GroupNumbers, GroupStatus, Reason, ServiceStatus, Truth, Verdict, WorkerStatus,
 };
+use crate::model::sync::Withheld;
 
 /// How many hexadecimal digits of the digest name a spec.
 const GENERATION_DIGITS: usize = 12;
@@ -32,9 +34,22 @@ pub fn generation(spec: &impl Serialize) -> Result<String, serde_json::Error> {
     Ok(digits.take(GENERATION_DIGITS).collect())
 }
 
-/// The status of an App on a host that was looked at.
+/// The status of an App on a host that was looked at, where nothing but the App itself says whether to act.
 #[must_use]
 pub fn status(app: &App, generation: String, observed: &Observed, difference: &Difference) -> AppStatus {
+    let withheld = withheld(app, observed, difference, Permit::default());
+    status_of(app, generation, observed, difference, withheld)
+}
+
+/// The same as a pass saw it that was told why not to act; its report's `withheld`.
+#[must_use]
+pub fn status_of(
+    app: &App,
+    generation: String,
+    observed: &Observed,
+    difference: &Difference,
+    withheld: Option<Withheld>,
+) -> AppStatus {
     let wish = app;
     let aimed = aimed(wish, &observed.aim);
     let app = &*aimed;
@@ -54,10 +69,11 @@ pub fn status(app: &App, generation: String, observed: &Observed, difference: &D
         last_applied_revision: revision,
         current: Some(layout.link.clone()),
         current_since: layout.link_changed,
-        conditions: conditions(wish, app, observed, difference, &workers),
+        conditions: conditions(wish, app, observed, difference, &workers, withheld.as_ref()),
         aim: Some(observed.aim.clone()),
         quarantine: quarantine(wish, &observed.records).cloned(),
-        suspended: observed.suspended.clone().or_else(|| wish.sync.suspend.then(|| "`spec.sync.suspend`".to_owned())),
+        suspended: observed.suspended.clone().or_else(|| suspended_by_manifest(wish)),
+        withheld,
         services: observed.services.iter().map(|seen| service_status(difference, seen)).collect(),
         workers,
         strays: observed.strays.clone(),
@@ -96,11 +112,17 @@ pub fn unobserved(app: &App, generation: String, why: &str) -> AppStatus {
         aim: None,
         quarantine: None,
         suspended: None,
+        withheld: None,
         services: Vec::new(),
         workers: workers.collect(),
         strays: Vec::new(),
         health: None,
     }
+}
+
+fn suspended_by_manifest(app: &App) -> Option<String> {
+    let why = app.sync.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    app.sync.suspend.then(|| format!("`spec.sync.suspend`{why}"))
 }
 
 /// Marks the members whose processes were asked to end.

@@ -57,7 +57,7 @@ pub fn group(name: &str, count: u32, manager: Manager) -> WorkerGroup {
 /// An App that wants `release` and these groups, in `/srv/app`.
 pub fn app(release: &str, workers: Vec<WorkerGroup>) -> App {
     let (name, root) = (AppName::new("web").unwrap(), Root::new("/srv/app").unwrap());
-    let fingerprint = Fingerprint { trial: "trial".to_owned(), recipe: "recipe".to_owned() };
+    let fingerprint = Fingerprint { trial: "trial".to_owned(), recipe: "recipe".to_owned(), wish: "wish".to_owned() };
     App { workers, fingerprint, ..App::new(name, root, Release::present(id(release))) }
 }
 

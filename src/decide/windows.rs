@@ -20,6 +20,8 @@ use crate::model::sync::{Window, WindowKind, Withheld};
 const HORIZON: Duration = Duration::from_hours(366 * 24);
 /// Most openings that are followed one into the next; windows that go on for longer have no end in sight.
 const STEPS: usize = 10_000;
+/// Parts of its length before a window's end in which another opening is looked for.
+const PARTS: [u32; 3] = [64, 8, 2];
 /// After so many years, days of the week fall on the same dates again; the library looks four years ahead.
 const CYCLE: [i16; 7] = [2000, 2004, 2008, 2012, 2016, 2020, 2024];
 /// Minute, hour, day of the month, month, day of the week.
@@ -76,7 +78,9 @@ pub fn opening(windows: &[Window], now: Timestamp) -> Opening {
     let mut until = None;
     for _ in 0..STEPS {
         let Some(at) = may_turn(&rules).filter(|at| end.is_some_and(|end| *at <= end)) else { break };
-        rules.iter_mut().for_each(|rule| rule.look(at));
+        for rule in &mut rules {
+            rule.look(at);
+        }
         if allowed(&rules) != is_allowed {
             until = Some(at);
             break;
@@ -222,8 +226,11 @@ impl<'a> Rule<'a> {
             if end > at.checked_add(HORIZON).ok()? {
                 return None;
             }
-            // A late opening saves many steps; else one after the other.
-            let late = self.next(end.checked_sub(duration / 2).ok()?).filter(|next| *next <= end && *next > begun);
+            // The later the opening, the fewer the steps; else one after the other.
+            let late = PARTS.iter().find_map(|part| {
+                let since = end.checked_sub(duration / *part).ok()?;
+                self.next(since).filter(|next| *next <= end && *next > begun)
+            });
             match late.or_else(|| self.next(begun)).filter(|next| *next <= end) {
                 Some(next) => begun = next,
                 None => return Some(end),

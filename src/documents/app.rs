@@ -39,7 +39,7 @@ pub fn document<'a>(one: &'a Loaded, status: &'a AppStatus) -> AppDocument<'a> {
 pub fn status(one: &Loaded, report: &PassReport) -> Result<AppStatus, serde_json::Error> {
     let generation = decide::generation(&one.document.spec)?;
     Ok(match &report.after {
-        Some(observed) => decide::status(&one.app, generation, observed, &report.remaining),
+        Some(observed) => decide::status_of(&one.app, generation, observed, &report.remaining, report.withheld.clone()),
         None => {
             let why: Vec<&str> = report.problems.iter().map(|problem| problem.message.as_str()).collect();
             decide::unobserved(&one.app, generation, &why.join("; "))

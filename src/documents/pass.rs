@@ -14,6 +14,7 @@ use crate::model::names::{AppName, ReleaseId, Root};
 use crate::model::observed::{Aim, Link, Stray};
 use crate::model::record::Quarantine;
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
+use crate::model::sync::Withheld;
 
 /// One pass over one App.
 #[derive(Debug, Serialize)]
@@ -39,6 +40,8 @@ pub struct PassDocument<'a> {
     pub mode: Mode,
     /// `converged`, `drift`, `withheld`, `unhealthy`, `rolledBack`, `quarantined`, `failed` or `interrupted`.
     pub outcome: Outcome,
+    /// Why drift is only shown; null where it may be closed.
+    pub withheld: Option<&'a Withheld>,
     /// The release that is converged to; null when the host could not be looked at.
     pub aim: Option<&'a Aim>,
     /// Why the desired release is kept out; null when it is not.
@@ -114,6 +117,7 @@ pub fn pass(report: &PassReport) -> PassDocument<'_> {
         took_ms: report.took.as_millis(),
         mode: report.mode,
         outcome: report.outcome,
+        withheld: report.withheld.as_ref(),
         aim: report.after.as_ref().map(|after| &after.aim),
         quarantine: report
             .after

@@ -63,11 +63,14 @@ pub async fn reconcile_each<H: Host, T>(
             async move {
                 let pass = Pass::new(host, app, request, listener, started);
                 // The lock is held until this App's pass has ended, and not longer.
-                let (_lock, _slot, seen) = match begin(host, app, request, slots, first).await {
+                let (lock, _slot, seen) = match begin(host, app, request, slots, first).await {
                     Ok((lock, slot, seen)) => (Some(lock), slot, seen),
                     Err(error) => (None, None, Err(error)),
                 };
-                done(pass.run(seen).await)
+                let locked = matches!(&lock, Some(Some(_)));
+                let report = pass.run(seen, locked).await;
+                drop(lock);
+                done(report)
             }
             .instrument(span)
         })

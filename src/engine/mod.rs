@@ -2,7 +2,7 @@
 //!
 //! [`pass`] turns an App into a report over any [`Host`](crate::ports::Host), [`batch`] several that share a look; [`execute`] does one plan's
 //! steps; [`making`] and [`prove`] hold those that take a release from its source to good, `quarantine` what is
-//! written down of one that failed; [`operate`] does what a person asks for before a pass. They know nothing of
+//! written down of one that failed; `withhold` is what a pass does that may not act; [`operate`] does what a person asks for before a pass. They know nothing of
 //! files, sockets or processes. A pass may be killed at any moment: the next one observes afresh and goes on.
 
 pub mod batch;
@@ -18,3 +18,4 @@ pub mod patience;
 pub mod probing;
 pub mod prove;
 mod quarantine;
+mod withhold;

@@ -61,7 +61,9 @@ pub async fn rollback<H: Host>(
     host.record(&app.root, &record).await?;
     let (release, reason) = (record.id, how.reason.clone());
     note(host, app, at, JournalEvent::Quarantined { release, reason, by: Judge::Operator }).await;
-    Ok(go_on(host, app, Begun { lock, at, taken_back: true }, request, listener).await)
+    // A way back is gone at any time.
+    let request = Request { withheld: None, ignore_windows: true, ..request.clone() };
+    Ok(go_on(host, app, Begun { lock, at, taken_back: true }, &request, listener).await)
 }
 
 /// Lets the desired release be tried again, and tries it; none when it is not kept out.
@@ -115,7 +117,8 @@ async fn acts<H: Host>(host: &H, app: &App) -> Result<(), HostError> {
     let (why, help) = match host.recall(&app.root).await.suspended {
         Some(why) => (why, format!("let it be acted on again first: `trueup resume {}`", app.name)),
         None if app.sync.suspend => {
-            ("`spec.sync.suspend`".to_owned(), "remove that from the manifest first".to_owned())
+            let why = app.sync.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            (format!("`spec.sync.suspend`{why}"), "remove that from the manifest first".to_owned())
         }
         None => return Ok(()),
     };

@@ -12,6 +12,7 @@ use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::gate;
 use crate::decide::plan::plan_for;
+use crate::decide::withhold::{Permit, beforehand};
 use crate::engine::events::{Event, Listener};
 use crate::engine::execute::{Executor, Round, elapsed, goes_on_unjournaled};
 use crate::engine::helpless::{helpless, living};
@@ -24,6 +25,7 @@ use crate::model::drift::{Difference, Stalled};
 use crate::model::observed::{Aim, Observed};
 use crate::model::record::JournalEvent;
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
+use crate::model::sync::Withheld;
 use crate::observe::{Probing, hear, observe};
 use crate::ports::{Host, HostError};
 
@@ -43,6 +45,16 @@ pub struct Request {
     pub trigger: String,
     /// Ends it early, between two steps.
     pub interrupt: Interrupt,
+    /// Why it may only look, by the App's schedule; none where it may act. What is half done goes on all the same.
+    pub withheld: Option<Withheld>,
+    /// A person wants it in spite of the App's windows.
+    pub ignore_windows: bool,
+}
+
+impl Request {
+    pub(super) fn permit(&self) -> Permit<'_> {
+        Permit { withheld: self.withheld.as_ref(), ignore_windows: self.ignore_windows }
+    }
 }
 
 /// What a person had done before a pass, under the same lock.
@@ -67,7 +79,7 @@ pub async fn go_on<H: Host>(
     async {
         let view = observe(host, app, Probing::Once).await;
         let pass = Pass { taken_back: begun.taken_back, ..Pass::new(host, app, request, listener, begun.at) };
-        let report = pass.run(view).await;
+        let report = pass.run(view, true).await;
         drop(begun.lock);
         report
     }
@@ -82,17 +94,22 @@ pub(super) fn name<H: Host>(host: &H, began: Timestamp) -> String {
 
 /// Takes the App's lock if the pass may act on it; looking needs none.
 pub(super) async fn lock<H: Host>(host: &H, app: &App, request: &Request) -> Result<Option<H::Lock>, HostError> {
-    if !acts(app, request) {
+    if !acts(app, request) || beforehand(app, host.now(), request.permit()).is_some() {
         return Ok(None);
     }
+    take_lock(host, app, request).await.map(Some)
+}
+
+async fn take_lock<H: Host>(host: &H, app: &App, request: &Request) -> Result<H::Lock, HostError> {
     // The lock has its place below the root.
     if app.release.source.is_some() {
         host.make_root(app).await?;
     }
-    host.lock(&app.root, request.wait).await.map(Some)
+    host.lock(&app.root, request.wait).await
 }
 
-fn acts(app: &App, request: &Request) -> bool {
+/// Whether such a pass over that App may ever act.
+pub(super) fn acts(app: &App, request: &Request) -> bool {
     request.mode == Mode::Apply && !app.sync.suspend
 }
 
@@ -102,8 +119,10 @@ pub(super) struct Pass<'a, H> {
     pub(super) host: &'a H,
     /// The App as it is wished for.
     pub(super) app: &'a App,
-    request: &'a Request,
-    listener: &'a dyn Listener,
+    /// Why it is made, and what it may do.
+    pub(super) request: &'a Request,
+    /// Who is told.
+    pub(super) listener: &'a dyn Listener,
     /// What is told of it in the end.
     pub(super) report: PassReport,
     /// The desired release was put into quarantine in this pass.
@@ -129,6 +148,7 @@ impl<'a, H: Host> Pass<'a, H> {
             took: Duration::ZERO,
             mode: request.mode,
             outcome: Outcome::Failed,
+            withheld: None,
             before: None,
             difference: Difference::default(),
             plan: Plan::default(),
@@ -141,8 +161,22 @@ impl<'a, H: Host> Pass<'a, H> {
         Self { host, app, request, listener, report, kept_out: false, taken_back: false }
     }
 
-    /// The whole pass, from its first look on.
-    pub(super) async fn run(mut self, look: Result<Observed, HostError>) -> PassReport {
+    /// The whole pass, from its first look on. `locked`: the App's lock was taken before that look.
+    pub(super) async fn run(mut self, look: Result<Observed, HostError>, locked: bool) -> PassReport {
+        let mut late = None;
+        let look = match look {
+            // Nothing was to be done, and yet something has to be: it is looked at again with everybody else kept out.
+            Ok(observed) if !locked && self.may_act(&observed) => {
+                match take_lock(self.host, self.app, self.request).await {
+                    Ok(lock) => {
+                        late = Some(lock);
+                        observe(self.host, self.app, Probing::Once).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            look => look,
+        };
         match look {
             Err(error) => self.problem(&error),
             Ok(observed) => {
@@ -151,15 +185,16 @@ impl<'a, H: Host> Pass<'a, H> {
                 self.report.plan = plan_for(&aimed, &self.report.difference);
                 self.report.health_attempts = u32::from(observed.health.is_some());
                 self.report.before = Some(observed.clone());
-                if acts(self.app, self.request) && observed.suspended.is_none() {
+                self.report.withheld = self.withheld(&observed, &self.report.difference);
+                if (locked || late.is_some()) && self.may_act(&observed) {
                     self.converge(observed).await;
                 } else {
-                    self.report.remaining = self.report.difference.clone();
-                    self.report.after = Some(observed);
+                    self.look_on(observed).await;
                 }
                 self.report.outcome = self.outcome();
             }
         }
+        drop(late);
         self.report.took = elapsed(self.report.began, self.host.now());
         debug!(outcome = ?self.report.outcome, took_ms = self.report.took.as_millis(), "pass ended");
         self.report
@@ -185,7 +220,7 @@ impl<'a, H: Host> Pass<'a, H> {
         {
             observed = asked;
         }
-        let mut journaled = false;
+        let (mut journaled, mut touched) = (false, false);
         let mut patience = Patience::new(wish, host.now());
         let mut rounds =
             SPARE_ROUNDS + wish.workers.iter().map(|g| g.count.div_ceil(g.unavailable_limit())).sum::<u32>();
@@ -225,6 +260,11 @@ impl<'a, H: Host> Pass<'a, H> {
                 warn!("the drift comes back as fast as it is closed");
                 break;
             }
+            // A window may have closed over the preparations: the next pass goes on from here.
+            if !touched && self.is_withheld(&observed, &difference) {
+                break;
+            }
+            touched |= !next.is_some_and(Phase::is_preparation);
             rounds -= 1;
             if !journaled {
                 match executor.journal(self.started()).await {
@@ -262,13 +302,16 @@ impl<'a, H: Host> Pass<'a, H> {
         self.prove(&mut observed, &executor).await;
         self.hold(&mut observed).await;
         self.report.after = Some(observed);
+        self.settle(&executor).await;
         if journaled {
-            let outcome = self.outcome();
-            let entry =
-                JournalEvent::PassEnded { outcome: format!("{outcome:?}").to_lowercase(), summary: self.summary() };
-            if let Err(error) = executor.journal(entry).await {
-                warn!(%error, "cannot write the journal");
-            }
+            self.note_end(&executor).await;
+        }
+    }
+
+    async fn note_end(&self, executor: &Executor<'_, H>) {
+        let outcome = format!("{:?}", self.outcome()).to_lowercase();
+        if let Err(error) = executor.journal(JournalEvent::PassEnded { outcome, summary: self.summary() }).await {
+            warn!(%error, "cannot write the journal");
         }
     }
 
@@ -319,7 +362,7 @@ impl<'a, H: Host> Pass<'a, H> {
     }
 
     /// Asks for health, as often as the contract allows, until it is met.
-    async fn prove(&mut self, observed: &mut Observed, executor: &Executor<'_, H>) {
+    pub(super) async fn prove(&mut self, observed: &mut Observed, executor: &Executor<'_, H>) {
         let Some(contract) = &self.app.health else { return };
         if observed.health.is_none() {
             // The answer of the first look was about another state of the host.
@@ -373,7 +416,6 @@ impl<'a, H: Host> Pass<'a, H> {
         let wrong = !report.problems.is_empty() || !remaining.blockers.is_empty() || !remaining.stalled.is_empty();
         let drift = !remaining.drift.is_empty() || !remaining.settling.is_empty();
         let sick = report.after.as_ref().is_some_and(|after| after.health.as_ref().is_some_and(|v| !v.healthy));
-        let suspended = self.app.sync.suspend || report.after.as_ref().is_some_and(|after| after.suspended.is_some());
         let kept_out = report.after.as_ref().is_some_and(|after| after.aim != Aim::Desired);
         // What failed of a release that was taken back is told, and is over.
         let stuck = remaining.stalled.iter().any(|one| !matches!(one, Stalled::NoWayBack { .. }));
@@ -381,7 +423,7 @@ impl<'a, H: Host> Pass<'a, H> {
         match () {
             () if wrong => Outcome::Failed,
             () if drift && report.mode == Mode::DryRun => Outcome::Drift,
-            () if drift && suspended => Outcome::Withheld,
+            () if !remaining.drift.is_empty() && report.withheld.is_some() => Outcome::Withheld,
             () if drift && self.request.interrupt.is_asked() => Outcome::Interrupted,
             () if drift => Outcome::Failed,
             () if self.kept_out || (self.taken_back && kept_out) => Outcome::RolledBack,

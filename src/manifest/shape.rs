@@ -6,6 +6,7 @@
 
 mod release;
 mod service;
+mod sync;
 mod words;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use release::{EnvValue, Hooks, Release, Shared, Source, SourceArchive, SourceDir, SourceGit, Step, StepMap};
 pub use service::{OnRelease, Service, ServiceCommand, ServiceManager, ServiceUnit};
+pub use sync::{Sync, SyncWindow, SyncWindowKind};
 pub use words::{DurationText, Run, Share, SizeText, Text};
 
 /// One application on one host: which release, how many workers, and what healthy means.
@@ -262,6 +264,10 @@ pub struct Health {
     /// The pause between two attempts; 3s unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<DurationText>,
+    /// How often the agent asks between its passes, so that it sees at once when health turns bad; 1s at least. Unless
+    /// said, passes alone ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<DurationText>,
     /// Rules in CEL, of which all must hold; unless said, an HTTP status of 2xx, an exit code of 0, or
     /// a file that can be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -339,13 +345,4 @@ pub enum Strays {
     Report,
     /// Stop them gently.
     Stop,
-}
-
-/// When changes may be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Sync {
-    /// Observe and report, but change nothing; false unless said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
 }

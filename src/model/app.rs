@@ -49,6 +49,8 @@ pub struct Fingerprint {
     pub trial: String,
     /// Of the release's source, links and build steps: what makes its files.
     pub recipe: String,
+    /// Of all that is desired of the host: everything but when it is looked at and changed.
+    pub wish: String,
 }
 
 /// What to do when a release fails its gate.

@@ -48,6 +48,8 @@ pub struct Observed {
     pub due: Option<DueHook>,
     /// Why a person on this host wants the App left alone; none: nobody does.
     pub suspended: Option<String>,
+    /// Names the manifest that the host was once found to be as it says, where that is of interest.
+    pub settled: Option<String>,
 }
 
 impl Observed {
@@ -71,6 +73,7 @@ impl Observed {
             renewed: Vec::new(),
             due: None,
             suspended: None,
+            settled: None,
         }
     }
 

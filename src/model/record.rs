@@ -174,6 +174,10 @@ pub struct Memory {
     /// A hook that is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due: Option<DueHook>,
+    /// [`crate::model::app::Fingerprint::wish`] of the manifest that the host was last found to be as it says; only
+    /// written where `selfHeal` is false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled: Option<String>,
     /// The App is not acted on, by a person's word on this host; why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<String>,

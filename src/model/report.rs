@@ -9,6 +9,7 @@ use super::action::{Action, Plan};
 use super::drift::Difference;
 use super::names::{AppName, ReleaseId, Root};
 use super::observed::Observed;
+use super::sync::Withheld;
 
 /// What a pass was allowed to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -28,7 +29,7 @@ pub enum Outcome {
     Converged,
     /// There is drift; a dry run leaves it.
     Drift,
-    /// There is drift, and the App says not to act on it now.
+    /// There is drift, and nobody may act on it now: [`PassReport::withheld`] says why.
     Withheld,
     /// The host is as the App says, but not healthy.
     Unhealthy,
@@ -101,6 +102,8 @@ pub struct PassReport {
     pub mode: Mode,
     /// How it ended.
     pub outcome: Outcome,
+    /// Why drift is only shown; none where it may be closed.
+    pub withheld: Option<Withheld>,
     /// The first look; none when the host could not be looked at.
     pub before: Option<Observed>,
     /// What differed at the first look.

@@ -9,6 +9,7 @@ use super::names::{GroupName, MemberName, ReleaseId};
 use super::observed::{Aim, Evidence, Link, MemberState, Stray, Unreadable};
 use super::process::ProcessId;
 use super::record::Quarantine;
+use super::sync::Withheld;
 
 /// The state of one App, as one snapshot shows it. What could not be read is unknown, never well.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,6 +41,9 @@ pub struct AppStatus {
     /// Why nobody acts on the App; absent when passes do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<String>,
+    /// Why drift is only shown; absent when passes close it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<Withheld>,
     /// One entry for each service, in the order of the manifest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceStatus>,
@@ -147,6 +151,14 @@ pub enum Reason {
     HealthCheckFailed,
     /// Flux: the App says not to act.
     Suspended,
+    /// No window is open, or one denies changes.
+    OutsideWindow,
+    /// Changes are made when a person asks.
+    NotAutomatic,
+    /// Changes are made when the manifest changes or a person asks.
+    NoSelfHeal,
+    /// Drift came back so often that a person is needed.
+    TooManyCorrections,
     /// The host could not be looked at.
     ObservationFailed,
     /// The desired release has not been brought from its source yet.
@@ -195,8 +207,6 @@ pub enum Reason {
     ManifestsRefused,
     /// The App has disappeared from the manifests, and is left running.
     Orphaned,
-    /// Drift comes back as fast as it is closed.
-    TooManyCorrections,
     /// Nothing is under way.
     Idle,
     /// Nothing stands in the way.

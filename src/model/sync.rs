@@ -9,6 +9,7 @@ use serde::Serialize;
 
 /// When changes may be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the manifest")]
 pub struct SyncPolicy {
     /// Observe and report, but do not act.
     pub suspend: bool,

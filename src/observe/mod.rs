@@ -206,6 +206,7 @@ async fn assemble<H: Host>(
         renewed: memory.renewed,
         due: memory.due,
         suspended: memory.suspended,
+        settled: memory.settled,
         ..Observed::new(host.now(), layout)
     })
 }

@@ -8,6 +8,7 @@
 pub mod faults;
 pub mod host;
 mod managers;
+mod policies;
 pub mod populate;
 pub mod random;
 mod releases;

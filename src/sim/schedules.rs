@@ -57,12 +57,19 @@ fn interfere(world: &mut World) {
     }
 }
 
-fn request(mode: Mode) -> Request {
-    Request { mode, wait: Duration::ZERO, trigger: "test".to_owned(), interrupt: Interrupt::default() }
+pub(super) fn request(mode: Mode) -> Request {
+    Request {
+        mode,
+        wait: Duration::ZERO,
+        trigger: "test".to_owned(),
+        interrupt: Interrupt::default(),
+        withheld: None,
+        ignore_windows: false,
+    }
 }
 
 /// One pass, unless trueup is killed in it.
-async fn pass(host: &SimHost, mode: Mode) -> Option<PassReport> {
+pub(super) async fn pass(host: &SimHost, mode: Mode) -> Option<PassReport> {
     host.world().journal_failed = false;
     let app = host.world().app.clone();
     let apps = [&app];
@@ -142,7 +149,7 @@ async fn run(seed: u64) -> Result<Coverage, String> {
 }
 
 /// Nobody can tell what some worker runs, or no restart helps: that need not be closed, only never be called fresh.
-fn hopeless(world: &World) -> bool {
+pub(super) fn hopeless(world: &World) -> bool {
     world.members.iter().any(|member| member.shows == Shows::Hidden || member.pinned.is_some())
 }
 

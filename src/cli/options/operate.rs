@@ -65,6 +65,9 @@ pub struct Retry {
     /// Which App
     #[command(flatten)]
     pub one: One,
+    /// Try it now, whatever the App's windows say
+    #[arg(long)]
+    pub ignore_windows: bool,
     /// How long to wait
     #[command(flatten)]
     pub wait: Wait,
@@ -173,7 +176,7 @@ Exit codes:
   0   converged, or the release is not kept out
   1   an error, or drift is left
   3   not healthy, or it failed again and was rolled back
-  4   there is drift, but the App is suspended
+  4   there is drift, but the App is suspended or outside its windows
   64  wrong usage";
 
 pub(super) const SUSPEND_HELP: &str = "\

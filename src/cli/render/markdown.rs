@@ -8,19 +8,30 @@ use super::unified::unified;
 use super::words::{count, safe};
 use crate::decide::aim::aimed;
 use crate::decide::explain;
+use crate::decide::withhold::words;
 use crate::model::action::Plan;
 use crate::model::app::App;
 use crate::model::drift::Difference;
 use crate::model::names::AppName;
 use crate::model::observed::Observed;
 use crate::model::report::Problem;
+use crate::model::sync::Withheld;
 
 /// What would be done to one App: a line that sums up, the difference folded away, a table of steps.
 #[must_use]
-pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
+pub fn preview(
+    app: &App,
+    observed: &Observed,
+    difference: &Difference,
+    plan: &Plan,
+    withheld: Option<&Withheld>,
+) -> String {
     let mut text = format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, summary(observed, difference, plan));
     // Writing to a string cannot fail.
     let _ = text.write_str(&problems(app, observed, difference));
+    if let Some(withheld) = withheld.filter(|_| !plan.steps.is_empty()) {
+        let _ = write!(text, "\n:hourglass: Withheld: {}.\n", cell(&words(withheld)));
+    }
     let aimed = aimed(app, &observed.aim);
     let app = &*aimed;
     if difference.is_empty() {

@@ -20,6 +20,7 @@ pub mod style;
 pub mod sudoers;
 pub mod table;
 pub mod unified;
+pub mod withheld;
 pub mod words;
 
 #[cfg(test)]

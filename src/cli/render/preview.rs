@@ -11,6 +11,7 @@ use super::problem::Complaint;
 use super::shape;
 use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
 use super::unified::unified;
+use super::withheld::{way_out, why};
 use super::words::{count, safe};
 use crate::decide::aim::aimed;
 use crate::decide::explain;
@@ -18,12 +19,20 @@ use crate::model::action::Plan;
 use crate::model::app::App;
 use crate::model::drift::Difference;
 use crate::model::observed::{Aim, Observed};
+use crate::model::sync::Withheld;
 
 /// What would be done, in colour, in at most `width` columns where that is possible.
 /// Nothing to do: one line.
 #[must_use]
-pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &Plan, width: Option<usize>) -> String {
-    let mut text = format!("{}\n", headline(app, observed, difference, plan));
+pub fn preview(
+    app: &App,
+    observed: &Observed,
+    difference: &Difference,
+    plan: &Plan,
+    withheld: Option<&Withheld>,
+    width: Option<usize>,
+) -> String {
+    let mut text = format!("{}\n", headline(app, observed, difference, plan, withheld));
     let wish = app;
     let aimed = aimed(wish, &observed.aim);
     let app = &*aimed;
@@ -58,25 +67,33 @@ pub fn preview(app: &App, observed: &Observed, difference: &Difference, plan: &P
     if let Some(complaint) = health::complaint(app, observed, None) {
         rest.push_str(&complaint.render_as_warning());
     }
+    if let Some(withheld) = withheld.filter(|_| !plan.steps.is_empty() && difference.blockers.is_empty()) {
+        rest.push_str(&way_out(wish, withheld));
+    }
     part(&rest);
     text
 }
 
 /// One line: the App, the desired release, what there is to do.
 #[must_use]
-pub fn headline(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
+pub fn headline(
+    app: &App,
+    observed: &Observed,
+    difference: &Difference,
+    plan: &Plan,
+    withheld: Option<&Withheld>,
+) -> String {
     format!(
         "{}  {}  {}",
         paint(STRONG, &app.name),
         safe(app.release.id.as_str()),
-        summary(app, observed, difference, plan)
+        summary(observed, difference, plan, withheld)
     )
 }
 
-fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
+fn summary(observed: &Observed, difference: &Difference, plan: &Plan, withheld: Option<&Withheld>) -> String {
     let healthy = observed.health.as_ref().is_none_or(|verdict| verdict.healthy);
-    let is_suspended = app.sync.suspend || observed.suspended.is_some();
-    let suspended = if is_suspended { ", but the App is suspended" } else { "" };
+    let but = withheld.map(|withheld| format!(", but {}", why(withheld, observed.at))).unwrap_or_default();
     if !difference.blockers.is_empty() {
         return paint(BAD, "blocked: nothing may be touched");
     }
@@ -90,11 +107,9 @@ fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan)
         0 if !healthy => format!("nothing to do, {}", paint(WARN, "but not healthy")),
         0 if observed.aim != Aim::Desired => paint(BAD, "kept out: nothing is tried again"),
         0 => paint(GOOD, "nothing to do"),
-        actions => format!(
-            "{}{}",
-            paint(WARN, format!("{} would close the drift", count(actions, "action"))),
-            paint(DIM, suspended)
-        ),
+        actions => {
+            format!("{}{}", paint(WARN, format!("{} would close the drift", count(actions, "action"))), paint(DIM, but))
+        }
     }
 }
 

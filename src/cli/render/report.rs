@@ -9,6 +9,7 @@ use super::preview::{kept_out, trouble};
 use super::problem::Complaint;
 use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN, paint};
 use super::table::{Cell, Table};
+use super::withheld;
 use super::words::{count, safe, took};
 use crate::decide::aim::aimed;
 use crate::decide::explain;
@@ -42,6 +43,9 @@ pub fn report(app: &App, report: &PassReport, width: Option<usize>) -> String {
         text.push_str(&kept_out(wish, after));
     }
     text.push_str(&problems(app, report));
+    if let Some(withheld) = report.withheld.as_ref().filter(|_| report.outcome == Outcome::Withheld) {
+        text.push_str(&withheld::way_out(wish, withheld));
+    }
     text
 }
 
@@ -56,7 +60,11 @@ fn result(app: &App, report: &PassReport) -> String {
             let actions = plan_for(app, &report.remaining).steps.len();
             paint(WARN, format!("{} would close the drift", count(actions, "action")))
         }
-        Outcome::Withheld => format!("{}: the App is suspended", paint(WARN, "drift withheld")),
+        Outcome::Withheld => {
+            let now = report.after.as_ref().map_or(report.began, |after| after.at);
+            let why = report.withheld.as_ref().map(|why| withheld::why(why, now)).unwrap_or_default();
+            format!("{}: {why}", paint(WARN, "drift withheld"))
+        }
         Outcome::Unhealthy => format!("{}{time}: the host is as it should be", paint(BAD, "not healthy")),
         Outcome::RolledBack => {
             format!("{}{time}: {} is kept out", paint(BAD, "rolled back"), safe(app.release.id.as_str()))

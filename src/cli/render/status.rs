@@ -8,11 +8,13 @@ use super::evidence::{pid, state, verdict};
 use super::problem::Complaint;
 use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
 use super::table::{Cell, Table};
+use super::withheld;
 use super::words::{age, count, runs, safe};
 use crate::model::app::App;
 use crate::model::observed::Link;
 use crate::model::report::Problem;
 use crate::model::status::{AppStatus, Condition, ConditionType, GroupStatus, Truth};
+use crate::model::sync::Withheld;
 
 /// An App, its status, and what stands in its way.
 pub struct Entry<'a> {
@@ -83,11 +85,22 @@ fn details(entry: &Entry<'_>, width: Option<usize>) -> String {
     let mut text = format!("{}  {}\n", paint(STRONG, &app.name), paint(DIM, safe(&app.root.to_string())));
     if app.sync.suspend {
         let suspended = paint(WARN, "suspended: no pass changes anything while `sync.suspend` is true");
+        let why = app.sync.reason.as_ref().map(|why| paint(DIM, format!("  {}", safe(why)))).unwrap_or_default();
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {suspended}");
+        let _ = writeln!(text, "  {suspended}{why}");
     }
     text.push_str(&conditions(status).render(width));
-    if let Some(why) = &status.suspended {
+    if let Some(now) = status.observed_at {
+        text.push_str(&withheld::windows(app, now));
+        match &status.withheld {
+            None | Some(Withheld::Suspended { .. } | Withheld::OutsideWindow { .. }) => {}
+            Some(other) => {
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "  {} {}", paint(WARN, "withheld"), paint(DIM, withheld::why(other, now)));
+            }
+        }
+    }
+    if let Some(why) = status.suspended.as_ref().filter(|_| !app.sync.suspend) {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {} {}", paint(WARN, "suspended"), paint(DIM, safe(why)));
     }

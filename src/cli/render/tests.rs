@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::status::Entry;
 use super::{markdown, preview, report, status as text};
 use crate::decide::diff::diff;
@@ -11,6 +13,7 @@ use crate::decide::testing::{
     app, builtin, evidence, group, id, in_state, member, noon, process, running, seconds_before, seen, supervisord,
     systemd,
 };
+use crate::decide::withhold::{Permit, withheld};
 use crate::decide::{explain, status as decide};
 use crate::documents::pass;
 use crate::model::action::Action;
@@ -24,6 +27,7 @@ use crate::model::record::{Judge, Quarantine};
 use crate::model::release::{CommandStep, Release, Revision, Shared, Source};
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
 use crate::model::service::{ObservedService, OnRelease, Service, ServiceManager, ServiceState};
+use crate::model::sync::{Window, WindowKind, Withheld};
 
 /// An App and what was seen of it.
 #[derive(Clone)]
@@ -252,7 +256,43 @@ fn scenes() -> Vec<(&'static str, Scene)> {
         ("unhealthy", unhealthy()),
         ("release", release()),
         ("kept_out", kept_out()),
+        ("outside", outside()),
+        ("denied", denied()),
+        ("window_open", window_open()),
+        ("suspended", suspended()),
     ]
+}
+
+fn in_windows(mut scene: Scene, windows: &[(WindowKind, &str, u64, &str)]) -> Scene {
+    let window = |(kind, schedule, hours, zone): &(WindowKind, &str, u64, &str)| Window {
+        kind: *kind,
+        schedule: (*schedule).to_owned(),
+        duration: Duration::from_hours(*hours),
+        time_zone: TimeZone::get(zone).unwrap(),
+    };
+    scene.app.sync.windows = windows.iter().map(window).collect();
+    scene
+}
+
+/// Changes are made at night, and it is noon.
+fn outside() -> Scene {
+    in_windows(deploy(), &[(WindowKind::Allow, "0 22 * * *", 8, "Europe/Berlin")])
+}
+
+/// Changes are forbidden at noon of a Friday.
+fn denied() -> Scene {
+    in_windows(deploy(), &[(WindowKind::Deny, "0 9 * * FRI", 87, "UTC")])
+}
+
+fn window_open() -> Scene {
+    in_windows(settled(), &[(WindowKind::Allow, "0 11 * * *", 4, "UTC")])
+}
+
+fn suspended() -> Scene {
+    let mut scene = deploy();
+    scene.app.sync.suspend = true;
+    scene.app.sync.reason = Some("moving the database".to_owned());
+    scene
 }
 
 fn plain(text: &str) -> String {
@@ -267,7 +307,15 @@ fn coloured(text: &str) -> String {
 
 fn previewed(scene: &Scene, width: Option<usize>) -> String {
     let difference = diff(&scene.app, &scene.observed);
-    preview::preview(&scene.app, &scene.observed, &difference, &plan_for(&scene.app, &difference), width)
+    let withheld = withheld(&scene.app, &scene.observed, &difference, Permit::default());
+    preview::preview(
+        &scene.app,
+        &scene.observed,
+        &difference,
+        &plan_for(&scene.app, &difference),
+        withheld.as_ref(),
+        width,
+    )
 }
 
 #[test]
@@ -292,7 +340,13 @@ fn previews_as_markdown() {
     for (name, scene) in scenes() {
         let difference = diff(&scene.app, &scene.observed);
         let plan = plan_for(&scene.app, &difference);
-        let text = markdown::preview(&scene.app, &scene.observed, &difference, &plan);
+        let text = markdown::preview(
+            &scene.app,
+            &scene.observed,
+            &difference,
+            &plan,
+            withheld(&scene.app, &scene.observed, &difference, Permit::default()).as_ref(),
+        );
         assert!(!text.contains('\u{1b}'), "no colours in Markdown");
         insta::assert_snapshot!(format!("markdown_{name}"), text);
     }
@@ -337,6 +391,17 @@ fn statuses_for_programs() {
     insta::assert_snapshot!("status_machine", serde_json::to_string_pretty(&status_of(&mess())).unwrap());
 }
 
+#[test]
+fn a_status_tells_programs_why_drift_is_left() {
+    let fought = Withheld::TooManyCorrections { limit: 30, until: noon() };
+    let scene = deploy();
+    let difference = diff(&scene.app, &scene.observed);
+    let fought = decide::status_of(&scene.app, "0123456789ab".to_owned(), &scene.observed, &difference, Some(fought));
+    let told = [status_of(&outside()), status_of(&suspended()), fought, status_of(&window_open())]
+        .map(|status| serde_json::json!({"withheld": status.withheld, "conditions": status.conditions}));
+    insta::assert_snapshot!("status_withheld", serde_json::to_string_pretty(&told).unwrap());
+}
+
 /// A report of a pass that began at `before` and ended at `after`.
 fn passed(before: &Scene, after: &Scene, outcome: Outcome, tried: Vec<Tried>) -> PassReport {
     let difference = diff(&before.app, &before.observed);
@@ -349,6 +414,7 @@ fn passed(before: &Scene, after: &Scene, outcome: Outcome, tried: Vec<Tried>) ->
         took: Duration::from_millis(2345),
         mode: Mode::Apply,
         outcome,
+        withheld: withheld(&before.app, &before.observed, &difference, Permit::default()),
         before: Some(before.observed.clone()),
         plan: plan_for(&before.app, &difference),
         difference,
@@ -403,15 +469,18 @@ fn reports() {
     stopped.observed.layout.link = Link::Release { id: id("r2") };
     let mut first = deployed();
     first.truncate(1);
-    let mut suspended = deploy();
-    suspended.app.sync.suspend = true;
+    let fought = Withheld::TooManyCorrections { limit: 30, until: noon() + jiff::SignedDuration::from_mins(42) };
+    let fought = PassReport { withheld: Some(fought), ..passed(&deploy(), &deploy(), Outcome::Withheld, vec![]) };
     let rows = vec![
         ("settled", settled(), passed(&settled(), &settled(), Outcome::Converged, vec![])),
         ("deployed", deploy(), passed(&deploy(), &settled(), Outcome::Converged, deployed())),
         ("failed", deploy(), failure),
         ("unhealthy", deploy(), sick),
         ("interrupted", deploy(), passed(&deploy(), &stopped, Outcome::Interrupted, first)),
-        ("withheld", suspended.clone(), passed(&suspended, &suspended, Outcome::Withheld, vec![])),
+        ("withheld", suspended(), passed(&suspended(), &suspended(), Outcome::Withheld, vec![])),
+        ("outside", outside(), passed(&outside(), &outside(), Outcome::Withheld, vec![])),
+        ("denied", denied(), passed(&denied(), &denied(), Outcome::Withheld, vec![])),
+        ("fought", deploy(), fought),
         ("blocked", blocked(), passed(&blocked(), &blocked(), Outcome::Failed, vec![])),
         ("stalled", stalled(), passed(&stalled(), &stalled(), Outcome::Failed, vec![])),
         ("rolled_back", kept_out(), passed(&deploy(), &kept_out(), Outcome::RolledBack, deployed())),

@@ -268,16 +268,13 @@ impl Schedule {
     /// How long a death waits for its pass.
     fn after_death(&mut self, group: &GroupName, member: &MemberName, now: Timestamp) -> Duration {
         self.forget(now);
-        let known = self.deaths.iter_mut().find(|known| known.group == *group && known.member == *member);
-        let times = match known {
-            Some(known) => {
-                (known.times, known.last) = (known.times.saturating_add(1), now);
-                known.times
-            }
-            None => {
-                self.deaths.push(Deaths { group: group.clone(), member: member.clone(), times: 1, last: now });
-                1
-            }
+        let same = |known: &&mut Deaths| known.group == *group && known.member == *member;
+        let times = if let Some(known) = self.deaths.iter_mut().find(same) {
+            (known.times, known.last) = (known.times.saturating_add(1), now);
+            known.times
+        } else {
+            self.deaths.push(Deaths { group: group.clone(), member: member.clone(), times: 1, last: now });
+            1
         };
         self.spread.pause(times.saturating_sub(DEATHS))
     }

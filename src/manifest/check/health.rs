@@ -41,6 +41,8 @@ impl Checker<'_> {
             timeouts.push(self.duration(timeout.as_ref(), &at.key(key).key("timeout"), LEAST, TIMEOUT));
         }
         let interval = self.duration(health.interval.as_ref(), &at.key("interval"), Duration::ZERO, INTERVAL);
+        let place = at.key("watch");
+        let watch = health.watch.as_ref().map(|watch| self.second_or_more(Some(watch), &place, INTERVAL));
         let list = at.key("expect");
         if health.expect.len() > RULES {
             let message = format!("`{}` has {} rules; at most {RULES} are allowed", list.path, health.expect.len());
@@ -54,7 +56,7 @@ impl Checker<'_> {
             timeout: timeouts.into_iter().next()??,
             attempts: health.attempts.unwrap_or(ATTEMPTS),
             interval: interval?,
-            watch: None,
+            watch: optional(watch)?,
             expect: if rules.is_empty() { kind.default_rules() } else { rules },
         })
     }

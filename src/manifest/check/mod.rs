@@ -10,6 +10,7 @@ mod release;
 mod services;
 mod source;
 mod steps;
+mod sync;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,6 @@ use super::shape::{self, Document, DurationText, Run, Strays, Text};
 use super::yaml::{FINDINGS, Finding, line_of};
 use crate::model::app::{App, CommandLine, OnFailure, RestartOn, SecretSource, StrayPolicy};
 use crate::model::names::{AppName, NameError, RelativePath, Root, UserName};
-use crate::model::sync::SyncPolicy;
 
 /// Something that only one place in all manifests may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +118,7 @@ impl Checker<'_> {
         let workers = self.workers(&spec.workers, &at.key("workers"));
         self.names_are_unique();
         let health = spec.health.as_ref().map(|health| self.health(health, root.as_ref(), &at.key("health")));
+        let sync = spec.sync.as_ref().map(|sync| self.sync(sync, &at.key("sync")));
         Some(App {
             name: name?,
             labels: metadata.map(|metadata| texts(&metadata.labels)).unwrap_or_default(),
@@ -135,10 +136,7 @@ impl Checker<'_> {
                 None | Some(Strays::Report) => StrayPolicy::Report,
                 Some(Strays::Stop) => StrayPolicy::Stop,
             },
-            sync: SyncPolicy {
-                suspend: spec.sync.as_ref().and_then(|sync| sync.suspend).unwrap_or_default(),
-                ..SyncPolicy::default()
-            },
+            sync: optional(sync)?.unwrap_or_default(),
             fingerprint: fingerprint::of(spec),
         })
     }

@@ -1,0 +1,56 @@
+//! Passes that may not act, or may not any longer: they look, ask for health, and say why nothing is done.
+
+use crate::decide::aim::aimed;
+use crate::decide::diff::diff;
+use crate::decide::withhold::withheld;
+use crate::engine::execute::{Executor, Round};
+use crate::engine::pass::{Pass, acts};
+use crate::model::drift::Difference;
+use crate::model::observed::Observed;
+use crate::model::report::Mode;
+use crate::model::sync::Withheld;
+use crate::ports::Host;
+
+impl<H: Host> Pass<'_, H> {
+    /// Why the pass may not act on what was seen.
+    pub(super) fn withheld(&self, observed: &Observed, difference: &Difference) -> Option<Withheld> {
+        withheld(self.app, observed, difference, self.request.permit())
+    }
+
+    /// The same, noted in the report.
+    pub(super) fn is_withheld(&mut self, observed: &Observed, difference: &Difference) -> bool {
+        self.report.withheld = self.withheld(observed, difference);
+        self.report.withheld.is_some()
+    }
+
+    /// The pass may close what was seen to differ.
+    pub(super) fn may_act(&self, observed: &Observed) -> bool {
+        let difference = diff(&aimed(self.app, &observed.aim), observed);
+        acts(self.app, self.request) && self.withheld(observed, &difference).is_none()
+    }
+
+    /// Changes nothing; whether the App is healthy is asked as often as by a pass that acts.
+    pub(super) async fn look_on(&mut self, mut observed: Observed) {
+        self.report.remaining = self.report.difference.clone();
+        if self.request.mode == Mode::Apply {
+            let (host, wish, pass) = (self.host, self.app, self.report.pass.clone());
+            let round = Round { pass: &pass, listener: self.listener, interrupt: &self.request.interrupt };
+            let aimed = aimed(wish, &observed.aim).into_owned();
+            self.prove(&mut observed, &Executor::new(host, wish, &aimed, round)).await;
+        }
+        self.report.after = Some(observed);
+    }
+
+    /// Notes that the host is as the manifest says, where later drift is to be told from a change of the manifest.
+    pub(super) async fn settle(&mut self, executor: &Executor<'_, H>) {
+        let wish = &self.app.fingerprint.wish;
+        let known = self.report.after.as_ref().is_some_and(|after| after.settled.as_ref() == Some(wish));
+        let is_there = self.report.remaining.is_empty() && self.report.problems.is_empty();
+        if self.app.sync.self_heal || known || !is_there {
+            return;
+        }
+        if let Err(error) = executor.remember(|memory| memory.settled = Some(wish.clone())).await {
+            self.problem(&error);
+        }
+    }
+}
