@@ -40,7 +40,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
     let request = request("rollback", options.wait.wait, true);
     let listener = listener(global);
     let report = on_this_host("trueup rollback", Some(&request.interrupt), async |host| {
-        operate::rollback(host, &app, &how, &request, &*listener).await
+        Box::pin(operate::rollback(host, &app, &how, &request, &*listener)).await
     })?
     .map_err(failure)?;
     show(&app, std::slice::from_ref(&report), output)?;
@@ -60,7 +60,7 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
     let request = request("retry", options.wait.wait, options.ignore_windows);
     let listener = listener(global);
     let made = on_this_host("trueup retry", Some(&request.interrupt), async |host| {
-        operate::retry(host, &app, &request, &*listener).await
+        Box::pin(operate::retry(host, &app, &request, &*listener)).await
     })?
     .map_err(failure)?;
     let reports: Vec<PassReport> = made.into_iter().collect();
