@@ -452,3 +452,27 @@ async fn what_people_ask_for_takes_its_turn() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn outside_its_window_an_app_is_shown_and_put_right_when_one_opens() {
+    use crate::model::sync::{Window, WindowKind};
+
+    let mut wish = wanted("r2");
+    // The scene begins at noon.
+    wish.sync.windows = vec![Window {
+        kind: WindowKind::Allow,
+        schedule: "0 14 * * *".to_owned(),
+        duration: Duration::from_hours(1),
+        time_zone: jiff::tz::TimeZone::UTC,
+    }];
+    play(wish, async |stage| {
+        stage.move_link("r1");
+        stage.until("it is seen", |stage| stage.outcome() == Some(Outcome::Withheld)).await;
+        assert_eq!(stage.link(), Link::Release { id: id("r1") });
+        tokio::time::sleep(Duration::from_hours(2)).await;
+        stage.until("it is put right", |stage| stage.link() == Link::Release { id: id("r2") }).await;
+        let opened = stage.host.world().link_changed.unwrap();
+        assert_eq!(opened.strftime("%H").to_string(), "14", "not before it opened");
+    })
+    .await;
+}

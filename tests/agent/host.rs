@@ -36,7 +36,8 @@ fn what_is_done_behind_its_back_is_put_right_at_once() {
     let host = require_host!("agent-drift", [Unit::Supervisor]);
     let site = Site::new(&host, "/srv/app").owner("deploy").release("r1").release("r2").current("r2");
     let workers = pair(&site);
-    let manifest = Manifest::new(&host, "app", &site, "r2").supervisord("app-worker", 2);
+    // No timer comes to anybody's help.
+    let manifest = Manifest::new(&host, "app", &site, "r2").supervisord("app-worker", 2).with("sync: {interval: 1h}");
     manifest.write();
     let mut agent = host.spawn(&AGENT);
     says(&host, &agent, 0, "pass ended");
