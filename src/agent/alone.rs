@@ -13,7 +13,7 @@ use crate::ports::{HostError, HostErrorKind};
 /// Keeps every other agent out for as long as it lives. The kernel lets go when its holder dies, however that is.
 #[derive(Debug)]
 pub struct Alone {
-    _lock: File,
+    lock: File,
 }
 
 impl Alone {
@@ -23,7 +23,14 @@ impl Alone {
     /// Another agent has it, or it cannot be made.
     pub fn claim(state: &Path) -> Result<Self, HostError> {
         directory(state)?;
-        Ok(Self { _lock: claim(&state.join("agent.lock"), state)? })
+        Ok(Self { lock: claim(&state.join("agent.lock"), state)? })
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // Closing would do, but for a child that was forked in this moment and has not come to its program yet.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

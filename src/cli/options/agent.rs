@@ -103,10 +103,10 @@ the manifests again and looks at every App. It logs what it does to the standard
 quieter.
 
 Examples:
-  trueup agent                                     manifests/, else /etc/trueup/manifests/
-  trueup agent /srv/manifests --listen 127.0.0.1:9180  with /metrics and /api/v1 on a port
-  trueup agent --git git@example.com:ops/hosts.git --path web01
-  systemctl reload trueup-agent                    read everything again
+  trueup agent                               manifests/, else /etc/trueup/manifests/
+  trueup agent --listen 127.0.0.1:9180       with /metrics and /api/v1 on a port
+  trueup agent --git git@host:ops.git        a commit is a deployment
+  systemctl reload trueup-agent              read everything again
 
 Exit codes:
   0   it was asked to end
