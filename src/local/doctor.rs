@@ -43,7 +43,7 @@ impl LocalHost {
             let supervisord = configured::supervisords(table);
             (supervisord, configured::nginx(table), configured::php_fpms(table), configured::default_stop_timeout())
         });
-        let units = self.aside(FILES, |_| configured::units_that_run(&["trueup", " reconcile"]));
+        let units = self.aside(FILES, |_| configured::units_that_run(&["trueup agent", "trueup reconcile"]));
         let (files, units, clock_synchronised) = tokio::join!(files, units, machine::clock_synchronised());
         let late = || "the configuration files could not be read in time".to_owned();
         let (supervisord, nginx, fpm, default_stop_timeout) = match files {

@@ -36,10 +36,10 @@ pub fn unit(name: &str) -> Option<Unit> {
     systemd::files::unit(name)
 }
 
-/// The units of this host's own making that run a command in which all of these words stand.
+/// The units of this host's own making that run a command in which one of these lines stands.
 #[must_use]
-pub fn units_that_run(words: &[&str]) -> Vec<Unit> {
-    systemd::files::that_run(words)
+pub fn units_that_run(lines: &[&str]) -> Vec<Unit> {
+    systemd::files::that_run(lines)
 }
 
 /// How long systemd waits before it kills, where a unit says nothing; none where nobody has set it.

@@ -42,9 +42,9 @@ pub(super) fn findings(facts: &HostFacts, apps: &[&App]) -> Vec<Finding> {
     };
     if units.is_empty() {
         return vec![
-            Finding::new("trueup.unit", Severity::Note, "no unit of systemd runs `trueup reconcile`")
+            Finding::new("trueup.unit", Severity::Note, "no unit of systemd runs `trueup agent` or `trueup reconcile`")
                 .why("the host is as the manifests say only as long as somebody calls it by hand")
-                .mend("systemctl enable --now trueup.timer  # README: Installing has both units"),
+                .mend("systemctl enable --now trueup-agent  # or trueup-reconcile.timer; README: Installing has the units"),
         ];
     }
     units.iter().flat_map(|unit| of_unit(unit, apps)).collect()

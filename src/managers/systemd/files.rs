@@ -39,8 +39,8 @@ fn among(places: &[PathBuf], name: &str) -> Option<Unit> {
     Some(Unit { name: name.to_owned(), configuration: read_all(files, Dialect::Systemd) })
 }
 
-/// Every service of this host's own making that runs a command in which all of these words stand. Blocks.
-pub(in crate::managers) fn that_run(words: &[&str]) -> Vec<Unit> {
+/// Every service of this host's own making that runs a command in which one of these lines stands. Blocks.
+pub(in crate::managers) fn that_run(lines: &[&str]) -> Vec<Unit> {
     let mut names: Vec<String> = Vec::new();
     // What a distribution ships runs no program of ours.
     for place in PLACES.iter().take(4) {
@@ -50,7 +50,7 @@ pub(in crate::managers) fn that_run(words: &[&str]) -> Vec<Unit> {
     names.sort();
     names.dedup();
     let runs = |unit: &Unit| {
-        unit.configuration.all("Service", "ExecStart").any(|start| words.iter().all(|word| start.value.contains(word)))
+        unit.configuration.all("Service", "ExecStart").any(|start| lines.iter().any(|line| start.value.contains(line)))
     };
     names.iter().filter_map(|name| unit(name)).filter(runs).collect()
 }
