@@ -2,7 +2,7 @@
 //!
 //! In: [`GitOptions`], and what was in force before. Out: the Apps of the branch's last commit, once it is trusted and
 //! loads. Each look asks the remote only what the branch leads to; a new commit is fetched without more history than
-//! it takes to see that it follows the one in force, judged by [`trust`], written into a directory of its own and
+//! it takes to see that it follows the one in force, judged by `trust`, written into a directory of its own and
 //! loaded; only then it is remembered, by a link that is swapped. Begin at [`GitSource::look`].
 
 mod store;

@@ -7,7 +7,7 @@
 //!
 //! Everything that takes time is a piece of work beside the loop; the loop itself never waits for one of them. What is
 //! told of the host is a reason to look and never a fact, and what a look shows is compared with what the last pass left
-//! behind: so our own deeds wake nobody. Begin at [`Agent::run`]; [`seat`] is one App's place, `manifests` and `passes`
+//! behind: so our own deeds wake nobody. Begin at [`Agent::run`]; `seat` is one App's place, `manifests` and `passes`
 //! hold what the loop does with either.
 
 pub mod alone;
