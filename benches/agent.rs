@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use measure::{Sample, row, timed};
+use measure::{Sample, row};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[path = "measure/mod.rs"]
@@ -31,7 +31,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_micros(200);
 
 fn main() {
-    println!("reactions, one App, its worker a shell of the builtin manager");
+    println!("reactions; ten Apps, each with a worker of the builtin manager");
     reactions();
     println!("\nfrom a commit to the release in force, one App");
     commits();
@@ -71,13 +71,16 @@ impl Stage {
         self.path("apps").join(app.to_string())
     }
 
-    /// Writes all manifests into a directory, each by a rename, as editors do.
     fn manifests(&self, place: &Path, release: &str, count: u32) {
         fs::create_dir_all(place).unwrap();
-        for app in 0..self.apps {
-            let root = self.root(app);
-            let text = format!(
-                "apiVersion: trueup/v1
+        (0..self.apps).for_each(|app| self.manifest(place, app, release, count));
+    }
+
+    /// Writes a manifest by a rename, as editors do.
+    fn manifest(&self, place: &Path, app: usize, release: &str, count: u32) {
+        let root = self.root(app);
+        let text = format!(
+            "apiVersion: trueup/v1
 kind: App
 metadata: {{name: app-{app}}}
 spec:
@@ -88,12 +91,11 @@ spec:
       count: {count}
       manager: {{builtin: {{run: 'echo $$ >>{root}/started; exec sleep 1000000'}}}}
 ",
-                root = root.display()
-            );
-            let (fresh, name) = (place.join(format!(".{app}.new")), place.join(format!("{app}.yaml")));
-            fs::write(&fresh, text).unwrap();
-            fs::rename(fresh, name).unwrap();
-        }
+            root = root.display()
+        );
+        let (fresh, name) = (place.join(format!(".{app}.new")), place.join(format!("{app}.yaml")));
+        fs::write(&fresh, text).unwrap();
+        fs::rename(fresh, name).unwrap();
     }
 
     /// Starts the agent; what it logs arrives line by line.
@@ -123,8 +125,8 @@ spec:
         Some((text.lines().last()?.parse().ok()?, text.lines().count()))
     }
 
-    fn is_current(&self, release: &str) -> bool {
-        fs::read_link(self.root(0).join("current")).is_ok_and(|to| to.ends_with(release))
+    fn is_current(&self, app: usize, release: &str) -> bool {
+        fs::read_link(self.root(app).join("current")).is_ok_and(|to| to.ends_with(release))
     }
 }
 
@@ -150,46 +152,48 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
 }
 
 fn reactions() {
-    let mut stage = Stage::new(1);
+    // Each is hurt twice at most: a worker that dies often is made to wait, and rightly so.
+    let mut stage = Stage::new(ROUNDS / 2);
     let place = stage.path("manifests");
     stage.manifests(&place, "r1", 1);
     let log = stage.start("trueup=debug", &[place.to_str().unwrap()]);
-    until("the first worker", || stage.worker(0).is_some());
+    until("the first workers", || (0..stage.apps).all(|app| stage.worker(app).is_some()));
+    let apps = || (0..stage.apps).chain(0..stage.apps);
 
     let (mut noticed, mut replaced) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for app in apps() {
         calm(&log);
-        let (pid, had) = stage.worker(0).unwrap();
+        let (pid, had) = stage.worker(app).unwrap();
         let killed = Instant::now();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
         noticed.push(begun(&log, killed));
-        until("a successor", || stage.worker(0).unwrap().1 > had);
+        until("a successor", || stage.worker(app).unwrap().1 > had);
         replaced.push(killed.elapsed());
     }
     row("a worker is killed, to the pass it wakes", &Sample::new(noticed), None);
     row("a worker is killed, to its successor", &Sample::new(replaced), None);
 
     let (mut noticed, mut repaired) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for app in apps() {
         calm(&log);
-        let by_hand = stage.root(0).join("by-hand");
+        let by_hand = stage.root(app).join("by-hand");
         symlink("releases/r2", &by_hand).unwrap();
         let swapped = Instant::now();
-        fs::rename(by_hand, stage.root(0).join("current")).unwrap();
+        fs::rename(by_hand, stage.root(app).join("current")).unwrap();
         noticed.push(begun(&log, swapped));
-        until("the link", || stage.is_current("r1"));
+        until("the link", || stage.is_current(app, "r1"));
         repaired.push(swapped.elapsed());
     }
     row("the link is swapped, to the pass that wakes", &Sample::new(noticed), None);
     row("the link is swapped, to its repair", &Sample::new(repaired), None);
 
     let mut followed = Vec::new();
-    for release in ["r2", "r1"].repeat(ROUNDS / 2) {
+    for app in 0..stage.apps {
         calm(&log);
-        let (wrote, ()) = timed(|| stage.manifests(&place, release, 1));
-        let written = Instant::now();
-        until("the new release", || stage.is_current(release));
-        followed.push(wrote + written.elapsed());
+        let saved = Instant::now();
+        stage.manifest(&place, app, "r2", 1);
+        until("the new release", || stage.is_current(app, "r2"));
+        followed.push(saved.elapsed());
     }
     row("a manifest is saved, to the switch", &Sample::new(followed), None);
 }
@@ -239,7 +243,7 @@ fn commits() {
             if hook {
                 push(&stage.path("socket"));
             }
-            until("the new release", || stage.is_current(release));
+            until("the new release", || stage.is_current(0, release));
             followed.push(made.elapsed());
         }
         row(name, &Sample::new(followed), None);
