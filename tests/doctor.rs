@@ -166,7 +166,7 @@ fn ruin(host: &Host) {
     host.add_user("deploy");
     host.sh("mkdir -p /srv/app/current/public && chmod o+w /srv/app/releases").ok();
     configure(host, &site, "$document_root");
-    host.sh("sed -i 's/root .*;/&\\nopen_file_cache max=100;/' /etc/nginx/sites-enabled/site").ok();
+    host.sh("sed -i 's/root .*;/&\\nopen_file_cache max=100;/' /etc/nginx/sites-enabled/site-80").ok();
     host.write(
         "/etc/supervisor/conf.d/app.conf",
         "; workers\n[program:app-worker]\ncommand=php /srv/app/current/artisan queue:work \
@@ -208,7 +208,7 @@ fn every_trap_is_found_where_it_lies() {
     let before = footprint(&host, "/srv/app");
     let said = Said::by(&host, "root");
     assert_eq!(said.code, 3);
-    let (supervisord, nginx) = ("/etc/supervisor/conf.d/app.conf", "/etc/nginx/sites-enabled/site");
+    let (supervisord, nginx) = ("/etc/supervisor/conf.d/app.conf", "/etc/nginx/sites-enabled/site-80");
     let (unit, reconciler) = ("/etc/systemd/system/w@.service", "/etc/systemd/system/reconciler.service");
     let line = |file: &str, word: &str| {
         let text = host.read(file);
