@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::try_join_all;
@@ -51,7 +51,7 @@ type Body = Result<Bytes, BytesRejection>;
 /// Which Apps.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Which {
+pub(super) struct Which {
     /// All of them unless said.
     apps: Option<Vec<String>>,
 }
@@ -59,7 +59,7 @@ struct Which {
 /// How a release is taken back.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Back {
+pub(super) struct Back {
     to: Option<String>,
     reason: Option<String>,
 }
@@ -67,14 +67,14 @@ struct Back {
 /// Why an App is left alone.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Why {
+pub(super) struct Why {
     reason: Option<String>,
 }
 
 /// How a release is tried again.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Again {
+pub(super) struct Again {
     /// False unless said.
     #[serde(default)]
     ignore_windows: bool,
@@ -83,10 +83,10 @@ struct Again {
 /// Nothing is to be said.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 /// Who asks, and how they want to be answered.
-pub(super) struct Caller {
+struct Caller {
     by: String,
     form: Form,
     wait: bool,
@@ -100,6 +100,29 @@ async fn caller(room: &Room, peer: Peer, hold: Hold, asked: Asked, headers: &Hea
         Refusal::new(StatusCode::BAD_REQUEST, error.body_text()).help("there are `wait=true|false` and `width=COLUMNS`")
     })?;
     Ok(Caller { by, form: Form::of(headers), wait: wait.unwrap_or(true), width, hold })
+}
+
+/// What somebody asks for who may change things.
+pub(super) struct Errand<T> {
+    caller: Caller,
+    /// What the body says.
+    said: T,
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<Room> for Errand<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, room: &Room) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let Extension(peer) =
+            Extension::from_request_parts(&mut parts, room).await.map_err(IntoResponse::into_response)?;
+        let Extension(hold) =
+            Extension::from_request_parts(&mut parts, room).await.map_err(IntoResponse::into_response)?;
+        let asked = Query::from_request_parts(&mut parts, room).await;
+        let caller = caller(room, peer, hold, asked, &parts.headers).await.map_err(IntoResponse::into_response)?;
+        let body = Bytes::from_request(Request::from_parts(parts, body), room).await;
+        Ok(Self { caller, said: said(body).map_err(IntoResponse::into_response)? })
+    }
 }
 
 /// What a body says; an empty one says nothing.
@@ -127,14 +150,8 @@ fn reason(reason: Option<String>) -> Result<Option<String>, Refusal> {
 /// `POST /api/v1/reconcile`: passes over some Apps, or over all of them.
 pub(super) async fn reconcile_all(
     State(room): State<Room>,
-    Extension(peer): Extension<Peer>,
-    Extension(hold): Extension<Hold>,
-    asked: Asked,
-    headers: HeaderMap,
-    body: Body,
+    Errand { caller, said: Which { apps } }: Errand<Which>,
 ) -> Result<Response, Refusal> {
-    let caller = caller(&room, peer, hold, asked, &headers).await?;
-    let Which { apps } = said(body)?;
     let view = room.web.board.view();
     let apps: Vec<AppView> = match apps {
         None => view.apps.iter().filter(|one| !one.orphaned).cloned().collect(),
@@ -146,15 +163,9 @@ pub(super) async fn reconcile_all(
 /// `POST /api/v1/apps/NAME/reconcile`: a pass over one App.
 pub(super) async fn reconcile(
     State(room): State<Room>,
-    Extension(peer): Extension<Peer>,
-    Extension(hold): Extension<Hold>,
     Path(name): Path<String>,
-    asked: Asked,
-    headers: HeaderMap,
-    body: Body,
+    Errand { caller, said: Nothing {} }: Errand<Nothing>,
 ) -> Result<Response, Refusal> {
-    let caller = caller(&room, peer, hold, asked, &headers).await?;
-    let Nothing {} = said(body)?;
     let one = find(&room.web.board.view(), &name)?.clone();
     request(&room, &caller, vec![one]).await
 }
@@ -202,15 +213,9 @@ async fn request(room: &Room, caller: &Caller, apps: Vec<AppView>) -> Result<Res
 /// `POST /api/v1/apps/NAME/rollback`: takes the desired release back.
 pub(super) async fn rollback(
     State(room): State<Room>,
-    Extension(peer): Extension<Peer>,
-    Extension(hold): Extension<Hold>,
     Path(name): Path<String>,
-    asked: Asked,
-    headers: HeaderMap,
-    body: Body,
+    Errand { caller, said: Back { to, reason: why } }: Errand<Back>,
 ) -> Result<Response, Refusal> {
-    let caller = caller(&room, peer, hold, asked, &headers).await?;
-    let Back { to, reason: why } = said(body)?;
     let to = to.map(ReleaseId::new).transpose();
     let to = to.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("a release's id is {error}")))?;
     let what = Operation::Rollback { to, reason: reason(why)?, by: caller.by.clone() };
@@ -220,15 +225,9 @@ pub(super) async fn rollback(
 /// `POST /api/v1/apps/NAME/retry`: tries the desired release again.
 pub(super) async fn retry(
     State(room): State<Room>,
-    Extension(peer): Extension<Peer>,
-    Extension(hold): Extension<Hold>,
     Path(name): Path<String>,
-    asked: Asked,
-    headers: HeaderMap,
-    body: Body,
+    Errand { caller, said: Again { ignore_windows } }: Errand<Again>,
 ) -> Result<Response, Refusal> {
-    let caller = caller(&room, peer, hold, asked, &headers).await?;
-    let Again { ignore_windows } = said(body)?;
     let what = Operation::Retry { ignore_windows, by: caller.by.clone() };
     operate(&room, &caller, &name, what).await
 }
@@ -236,15 +235,9 @@ pub(super) async fn retry(
 /// `POST /api/v1/apps/NAME/suspend`: leaves the App alone.
 pub(super) async fn suspend(
     State(room): State<Room>,
-    Extension(peer): Extension<Peer>,
-    Extension(hold): Extension<Hold>,
     Path(name): Path<String>,
-    asked: Asked,
-    headers: HeaderMap,
-    body: Body,
+    Errand { caller, said: Why { reason: why } }: Errand<Why>,
 ) -> Result<Response, Refusal> {
-    let caller = caller(&room, peer, hold, asked, &headers).await?;
-    let Why { reason: why } = said(body)?;
     let what = Operation::Suspend { reason: reason(why)?, by: caller.by.clone() };
     operate(&room, &caller, &name, what).await
 }
@@ -252,15 +245,9 @@ pub(super) async fn suspend(
 /// `POST /api/v1/apps/NAME/resume`: acts on the App again.
 pub(super) async fn resume(
     State(room): State<Room>,
-    Extension(peer): Extension<Peer>,
-    Extension(hold): Extension<Hold>,
     Path(name): Path<String>,
-    asked: Asked,
-    headers: HeaderMap,
-    body: Body,
+    Errand { caller, said: Nothing {} }: Errand<Nothing>,
 ) -> Result<Response, Refusal> {
-    let caller = caller(&room, peer, hold, asked, &headers).await?;
-    let Nothing {} = said(body)?;
     let what = Operation::Resume { by: caller.by.clone() };
     operate(&room, &caller, &name, what).await
 }
