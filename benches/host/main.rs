@@ -241,8 +241,8 @@ fn program() -> Fallible<()> {
     reconcile("r1")?;
     // In kilobytes, of whichever child took most; what this program itself held at the fork counts too.
     let most = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
-    println!("{:<44}{:9.1} MB", "resident memory of a pass, at most", most as f64 / 1024.0);
+    println!("{:<44}{:9.1} MiB", "resident memory of a pass, at most", most as f64 / 1024.0);
     let size = std::fs::metadata(Path::new("/usr/local/bin/trueup"))?.len();
-    println!("{:<44}{:9.1} MB", "size of the program", size as f64 / 1_048_576.0);
+    println!("{:<44}{:9.1} MiB", "size of the program", size as f64 / 1_048_576.0);
     Ok(())
 }

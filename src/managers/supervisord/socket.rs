@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD};
 
+use crate::host::config::sections::{Dialect, read};
 use crate::model::app::{SecretSource, Supervisord};
 use crate::ports::{HostError, HostErrorKind};
 
@@ -79,8 +80,7 @@ fn find(places: &[PathBuf], configuration: &Path) -> Result<PathBuf, HostError> 
     if let Some(place) = places.iter().find(there) {
         return Ok(place.clone());
     }
-    let configured = std::fs::read_to_string(configuration).ok().and_then(|text| configured(&text, configuration));
-    configured.ok_or_else(|| {
+    configured(configuration).ok_or_else(|| {
         let looked: Vec<String> = places.iter().map(|place| format!("`{}`", place.display())).collect();
         let message = format!("found no socket of supervisord (looked for {})", looked.join(", "));
         HostError::new(HostErrorKind::Unreachable, message).with_help(
@@ -89,26 +89,12 @@ fn find(places: &[PathBuf], configuration: &Path) -> Result<PathBuf, HostError> 
     })
 }
 
-/// `file` of `[unix_http_server]`.
-fn configured(text: &str, configuration: &Path) -> Option<PathBuf> {
-    let mut inside = false;
-    for line in text.lines() {
-        let line = line.trim_end();
-        if line.starts_with('[') {
-            inside = line.starts_with("[unix_http_server]");
-            continue;
-        }
-        let Some((key, value)) = line.split_once('=').filter(|_| inside) else { continue };
-        if key.trim() != "file" {
-            continue;
-        }
-        // A comment begins with a semicolon after a blank.
-        let value = value.split(" ;").next().unwrap_or_default().split("\t;").next().unwrap_or_default().trim();
-        let here = configuration.parent().unwrap_or(Path::new("/")).to_string_lossy();
-        let value = value.replace("%(here)s", &here);
-        return Path::new(&value).is_absolute().then(|| PathBuf::from(value));
-    }
-    None
+/// `file` of `[unix_http_server]`; a value that supervisord would have to expand is none to us.
+fn configured(configuration: &Path) -> Option<PathBuf> {
+    let configured = read(configuration, Dialect::Supervisord);
+    let here = configuration.parent().unwrap_or(Path::new("/")).to_string_lossy();
+    let file = configured.get("unix_http_server", "file")?.value.replace("%(here)s", &here);
+    Some(PathBuf::from(file)).filter(|file| file.is_absolute())
 }
 
 #[cfg(test)]
@@ -120,15 +106,20 @@ mod tests {
         let rows = [
             ("[unix_http_server]\nfile=/var/run/s.sock   ; (the path)\n", Some("/var/run/s.sock")),
             ("[inet_http_server]\nfile=/no\n[unix_http_server]\nchmod=0700\nfile = /a;b.sock\n", Some("/a;b.sock")),
-            ("[unix_http_server]\nfile=%(here)s/s.sock\n", Some("/etc/supervisor/s.sock")),
+            ("[unix_http_server]\nfile=%(here)s/s.sock\n", Some("HERE/s.sock")),
             ("[unix_http_server]\n;file=/commented\n", None),
             ("[unix_http_server]\n[supervisord]\nfile=/no\n", None),
             ("[unix_http_server]\nfile=%(ENV_HOME)s/s.sock\n", None),
             ("", None),
         ];
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("supervisord.conf");
+        let here = dir.path().to_str().unwrap();
         for (text, wanted) in rows {
-            assert_eq!(configured(text, Path::new(CONFIGURATION)), wanted.map(PathBuf::from), "{text}");
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(configured(&file), wanted.map(|path| path.replace("HERE", here).into()), "{text}");
         }
+        assert_eq!(configured(&dir.path().join("absent.conf")), None);
     }
 
     #[test]
