@@ -160,9 +160,11 @@ fn a_reload_by_somebody_else_is_seen() {
     // Not through systemd: its children tell.
     before = now();
     host.run(&["pkill", "-USR2", "--pidfile", "/run/php/php8.2-fpm.pid"]).ok();
-    host.wait_until("the children to be new", SOON, || moment(&fpm.look(), "renewed") > before - 20);
+    // php-fpm tells systemd of its reload, too: on a busy machine that comes after the children.
+    let quiet = || host.run(&["systemctl", "is-active", FPM]).ok() == "active";
+    host.wait_until("the children to be new", SOON, || moment(&fpm.look(), "oldest") > before - 20 && quiet());
     let last = fpm.look();
-    assert_eq!(last["renewed"], last["oldest"]);
+    assert!(moment(&last, "renewed") >= moment(&last, "oldest"), "{last}");
 
     // What is no reload does not count.
     host.run(&["systemctl", "daemon-reload"]).ok();
