@@ -63,6 +63,10 @@ fn plain<'a>(lines: &[&'a str]) -> Vec<Piece<'a>> {
 
 /// Word by word, what some lines and those in their place do not share.
 fn compared<'a>(before: &[&'a str], after: &[&'a str]) -> (Vec<Piece<'a>>, Vec<Piece<'a>>) {
+    // A line in the place of four is no change of one of them.
+    if before.len().min(after.len()) * 4 < before.len() + after.len() {
+        return (plain(before), plain(after));
+    }
     let words = |lines: &[&'a str]| -> Vec<&'a str> { lines.iter().flat_map(|l| l.tokenize_unicode_words()).collect() };
     let (old, new) = (words(before), words(after));
     let steps = steps(&old, &new);
@@ -112,6 +116,8 @@ mod tests {
         }
         let replaced = unified("one two three\n", "quite another line\nand more\n");
         assert!(!replaced.contains(&ADDED.bold().underline().to_string()), "{replaced:?}");
+        let shorter = unified("id: a-1\nb:\n- c\n- d\n", "id: a-2\n");
+        assert!(!shorter.contains(&REMOVED.bold().underline().to_string()), "{shorter:?}");
         let plain = anstream::adapter::strip_str(&replaced).to_string();
         assert!(plain.ends_with("-one two three\n+quite another line\n+and more\n"), "{plain}");
         assert_eq!(unified("same\n", "same\n"), "");
