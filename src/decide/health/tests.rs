@@ -183,6 +183,10 @@ fn every_rule_is_judged_and_says_what_it_saw() {
         ("latency < duration(\"2s\")", true, "latency = 1.25s", ""),
         ("headers[\"content-type\"] == \"text/html\"", false, "headers[\"content-type\"] = \"application/json\"", ""),
         ("size(headers) == 1", false, "headers = 2 headers", ""),
+        // Named time zones are ours to supply: in summer, in winter, and before there was summer time.
+        ("timestamp(\"2026-07-01T12:00:00Z\").getHours(\"Europe/Berlin\") == 14", true, "", ""),
+        ("timestamp(\"2026-10-25T01:00:00Z\").getHours(\"Europe/Berlin\") == 2", true, "", ""),
+        ("timestamp(\"1901-01-01T03:00:00Z\").getDate(\"America/New_York\") == 31", true, "", ""),
         ("has(body.error)", false, "", ""),
         ("has(body.ok)", true, "body.ok = true", ""),
         ("body.checks[1].ok", false, "body.checks[1].ok = false", ""),
