@@ -14,7 +14,7 @@ use crate::decide::schedule::ScheduleState;
 use crate::decide::telling::{CommitState, Told, ToldOfSource, commit_state};
 use crate::model::app::App;
 use crate::model::names::AppName;
-use crate::model::report::PassReport;
+use crate::model::report::{Outcome, PassReport};
 use crate::model::telling::{News, Telling};
 
 /// Tells of what happens.
@@ -135,3 +135,7 @@ impl Herald {
         }
     }
 }
+        } else if report.outcome == Outcome::Interrupted && self.revision.as_ref() != Some(&commit) {
+            // No pass will come back to it.
+            let reason = format!("a newer commit came before release {} was in force", report.release);
+            self.post(&commit, Some(&app.name), CommitState::Superseded, reason);
