@@ -13,6 +13,7 @@
 pub mod alone;
 pub mod board;
 pub mod deaths;
+mod edits;
 pub mod forge;
 pub mod git;
 pub mod herald;
@@ -126,6 +127,8 @@ enum Done<S> {
     Asked(AppName, Option<HealthVerdict>),
     /// What a person has asked for.
     Operated(AppName, u64, Errand, Result<Operated, HostError>),
+    /// A look at files that an App's workers read.
+    Files(AppName, u64, Vec<edits::Found>),
 }
 
 /// What the loop wakes up for.
@@ -253,6 +256,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                     self.wake(&app, Wake::Death { group: member.group, member: member.member });
                 }
             }
+            News::Files(app) => {
+                if let Some(seat) = self.seats.get_mut(&app) {
+                    seat.edits.stir(self.now);
+                }
+            }
         }
     }
 
@@ -308,6 +316,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn stop(&mut self) {
         info!("asked to end: the steps in hand are finished first");
         self.stopping = true;
+            Done::Files(app, turn, found) => self.read(&app, turn, &found),
         self.ground.board.ready(false);
         self.ground.service.stopping();
         for seat in self.seats.values_mut() {

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tracing::{debug, info, warn};
 
+use super::edits::Found;
 use super::orders::{Operated, Operation};
 use super::seat::{Errand, Seat};
 use super::senses::Senses;
@@ -15,6 +17,7 @@ use crate::decide::explain;
 use crate::decide::leaving::without_workers;
 use crate::decide::schedule::{May, Turn};
 use crate::engine::batch::reconcile_each;
+use crate::engine::interrupt::Interrupt;
 use crate::engine::operate::{self, TakeBack};
 use crate::engine::pass::Request;
 use crate::engine::probing::health_now;
@@ -64,6 +67,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 if alone { self.pass(begun.into_iter().collect()) } else { together.extend(begun) }
             } else if seat.look_at().is_some_and(|at| at <= now) {
                 self.look_at_root(&name);
+            } else if seat.edits.due().is_some_and(|at| at <= now) {
+                self.look_at_files(&name);
             } else if seat.ask_at.is_some_and(|at| at <= now) {
                 self.ask(&name);
             }
@@ -75,7 +80,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     }
 
     fn those_who_join(&mut self) -> Vec<Begun> {
-        let (now, stirs) = (self.now, |seat: &Seat| seat.look_at().is_some() || !seat.errands.is_empty());
+        let now = self.now;
+        let stirs = |seat: &Seat| seat.look_at().is_some() || seat.edits.due().is_some() || !seat.errands.is_empty();
         let joins =
             |seat: &Seat| seat.is_free() && seat.failures == 0 && !stirs(seat) && seat.schedule.joins(now, SLACK);
         let names: Vec<AppName> =
@@ -93,18 +99,20 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         };
         let turn = seat.schedule.begin(self.now);
         self.turns += 1;
-        seat.engage(self.turns, true);
+        let interrupt = self.ground.stop.of_one_pass();
+        seat.engage(self.turns, Some(interrupt.clone()));
         // The pass looks for itself.
         seat.stirred.settle();
+        seat.edits.settle();
         self.ground.board.began(name, &turn, self.now);
         self.ground.herald.began(name);
-        let request = self.request(words(&turn.wakes), &turn.may);
+        let request = self.request(words(&turn.wakes), &turn.may, interrupt);
         debug!(app = %name, trigger = request.trigger, "a pass begins");
         Some(Begun { app, turn: self.turns, request })
     }
 
-    fn request(&self, trigger: String, may: &May) -> Request {
-        let (interrupt, withheld) = (self.ground.stop.clone(), may.withheld().cloned());
+    fn request(&self, trigger: String, may: &May, interrupt: Interrupt) -> Request {
+        let withheld = may.withheld().cloned();
         Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows: false }
     }
 
@@ -160,12 +168,39 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.tell_status();
     }
 
+    /// Looks whether a file that workers read is other than what the last pass has seen.
+    fn look_at_files(&mut self, name: &AppName) {
+        let Some(seat) = self.seats.get_mut(name) else { return };
+        seat.edits.settle();
+        self.turns += 1;
+        seat.engage(self.turns, None);
+        let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
+        // First, so that what changes while it is looked at is told.
+        self.senses.app(&app.app);
+        self.work.push(Box::pin(async move {
+            let found = join_all(app.app.files().into_iter().map(async |path| {
+                let content = host.content(&app.app.root, path).await;
+                (path.clone(), content.map(|content| content.map(|(digest, _)| digest)))
+            }));
+            Done::Files(name, turn, found.await)
+        }));
+    }
+
+    pub(super) fn read(&mut self, name: &AppName, turn: u64, found: &[Found]) {
+        let now = self.now;
+        let Some(seat) = self.free(name, turn) else { return };
+        let seen = seat.seen.as_ref().map(|seen| &*seen.config);
+        if let Some(wake) = seat.edits.notice(found, seen, now) {
+            self.wake(name, wake);
+        }
+    }
+
     /// Looks whether something at the root is other than what the last pass left behind.
     fn look_at_root(&mut self, name: &AppName) {
         let Some(seat) = self.seats.get_mut(name) else { return };
         seat.stirred.settle();
         self.turns += 1;
-        seat.engage(self.turns, false);
+        seat.engage(self.turns, None);
         let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
         // First, so that what changes while it is looked at is told.
         self.senses.app(&app.app);
@@ -217,7 +252,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn operate(&mut self, name: &AppName, errand: Errand) {
         let Some(seat) = self.seats.get_mut(name) else { return };
         self.turns += 1;
-        seat.engage(self.turns, errand.what.makes_a_pass());
+        let interrupt = self.ground.stop.of_one_pass();
+        seat.engage(self.turns, errand.what.makes_a_pass().then(|| interrupt.clone()));
         let (app, turn, now) = (Arc::clone(&seat.loaded), self.turns, self.now);
         let (verb, by) = (errand.what.verb(), errand.what.by());
         info!(app = %name, by, "{verb}");
@@ -227,7 +263,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             self.ground.herald.began(name);
         }
         let ignore_windows = matches!(errand.what, Operation::Retry { ignore_windows: true, .. });
-        let request = Request { ignore_windows, ..self.request(format!("{verb} by {by}"), &May::Act) };
+        let request = Request { ignore_windows, ..self.request(format!("{verb} by {by}"), &May::Act, interrupt) };
         let (host, listener, name) = (self.ground.host, self.ground.listener, name.clone());
         self.acting += 1;
         self.work.push(Box::pin(async move {
@@ -262,9 +298,14 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         match &result {
             Ok(Operated::Passed(report)) => {
                 if let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_at(turn)) {
-                    // It has answered whatever was pending.
+                    let is_manifest = |wake: &Wake| matches!(wake, Wake::Manifest { .. });
+                    let newer = seat.schedule.state(now).pending.into_iter().find(is_manifest);
+                    // It has answered whatever was pending, except for a manifest that came after it began.
                     seat.schedule.wake(wake, now);
                     seat.schedule.begin(now);
+                    if let Some(newer) = newer {
+                        seat.schedule.wake(newer, now);
+                    }
                 }
                 self.reported(Reported { turn, report: report.clone() });
             }

@@ -19,9 +19,9 @@ use crate::decide::testing::{app, builtin, group, id, record};
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::manifest::{self, Loaded};
-use crate::model::app::App;
+use crate::model::app::{App, RestartOn};
 use crate::model::health::{HealthContract, Probe, Rule};
-use crate::model::names::{AppName, ReleaseId};
+use crate::model::names::{AppName, RelativePath, ReleaseId};
 use crate::model::observed::Link;
 use crate::model::record::JournalEvent;
 use crate::model::report::Outcome;
@@ -390,11 +390,9 @@ async fn a_link_that_is_made_anew_is_not_interfered_with() {
     .await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn health_that_turns_bad_between_two_passes_wakes_once() {
-    let mut wish = wanted("r2");
-    wish.sync.interval = Duration::from_hours(1);
-    wish.health = Some(HealthContract {
+/// Asked every half minute.
+fn contract() -> HealthContract {
+    HealthContract {
         probe: Probe::Http {
             url: "http://localhost/".to_owned(),
             headers: std::collections::BTreeMap::new(),
@@ -406,7 +404,14 @@ async fn health_that_turns_bad_between_two_passes_wakes_once() {
         interval: SECOND,
         expect: vec![Rule("status == 200".to_owned())],
         watch: Some(Duration::from_secs(30)),
-    });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_that_turns_bad_between_two_passes_wakes_once() {
+    let mut wish = wanted("r2");
+    wish.sync.interval = Duration::from_hours(1);
+    wish.health = Some(contract());
     play(wish, async |stage| {
         assert_eq!(stage.passes_within(Duration::from_mins(5)).await, 0, "all is well");
         stage.host.world().healthy = false;
