@@ -45,6 +45,11 @@ impl Herald {
         Self { teller, poster, ..Self::default() }
     }
 
+    /// Others are told from now on; what was said before counts as said.
+    pub(super) fn renew(&mut self, other: Self) {
+        (self.teller, self.poster) = (other.teller, other.poster);
+    }
+
     fn tell(&self, telling: Telling) {
         if let Some(teller) = &self.teller {
             teller.tell(telling);
@@ -130,12 +135,13 @@ impl Herald {
         for telling in tellings {
             self.tell(telling);
         }
-        if let (Some(commit), Some((state, reason))) = (commit, commit_state(app, report)) {
+        let Some(commit) = commit else { return };
+        if let Some((state, reason)) = commit_state(app, report) {
             self.post(&commit, Some(&app.name), state, reason);
-        }
-    }
-}
         } else if report.outcome == Outcome::Interrupted && self.revision.as_ref() != Some(&commit) {
             // No pass will come back to it.
             let reason = format!("a newer commit came before release {} was in force", report.release);
             self.post(&commit, Some(&app.name), CommitState::Superseded, reason);
+        }
+    }
+}

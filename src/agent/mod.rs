@@ -23,6 +23,7 @@ pub mod orders;
 mod passes;
 mod post;
 pub mod quiet;
+pub mod renewal;
 mod seat;
 pub mod senses;
 pub mod service;
@@ -51,6 +52,7 @@ use self::herald::Herald;
 use self::manifests::Manifests;
 use self::orders::{Operated, Order};
 use self::quiet::later;
+use self::renewal::{Configuration, Renewal};
 use self::seat::{Errand, Seat};
 use self::senses::{News, Senses};
 use self::service::Service;
@@ -104,6 +106,8 @@ pub struct Agent<'a, H, S, W> {
     /// The last time that was seen.
     now: Timestamp,
     beat_at: Option<Timestamp>,
+    /// The agent's own, as it was last read.
+    configuration: Configuration,
     stopping: bool,
 }
 
@@ -123,12 +127,12 @@ enum Done<S> {
     Remembered(S, Found),
     /// A look at an App's root.
     Layout(AppName, u64, Result<Layout, HostError>),
+    /// A look at files that an App's workers read.
+    Files(AppName, u64, Vec<edits::Found>),
     /// A question to an application.
     Asked(AppName, Option<HealthVerdict>),
     /// What a person has asked for.
     Operated(AppName, u64, Errand, Result<Operated, HostError>),
-    /// A look at files that an App's workers read.
-    Files(AppName, u64, Vec<edits::Found>),
 }
 
 /// What the loop wakes up for.
@@ -161,6 +165,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             turns: 0,
             now,
             beat_at,
+            configuration: Configuration::default(),
             stopping: false,
         }
     }
@@ -251,14 +256,14 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                     seat.stirred.stir(self.now);
                 }
             }
-            News::Death { app, member } => {
-                if self.seats.get(&app).is_some_and(|seat| seat.mourns(&member)) {
-                    self.wake(&app, Wake::Death { group: member.group, member: member.member });
-                }
-            }
             News::Files(app) => {
                 if let Some(seat) = self.seats.get_mut(&app) {
                     seat.edits.stir(self.now);
+                }
+            }
+            News::Death { app, member } => {
+                if self.seats.get(&app).is_some_and(|seat| seat.mourns(&member)) {
+                    self.wake(&app, Wake::Death { group: member.group, member: member.member });
                 }
             }
         }
@@ -273,9 +278,15 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.manifests.look_now(self.now);
                 self.wake_all(&wake);
             }
-            Order::Reload => {
+            Order::Reload(renewal) => {
+                let Renewal { herald, git, standing } = *renewal;
                 self.ground.service.reloading();
-                self.manifests.reload(self.now);
+                if let Some(herald) = herald {
+                    self.ground.herald.renew(herald);
+                }
+                self.manifests.reload(git, self.now);
+                self.ground.board.configured(standing.clone());
+                self.configuration = standing;
                 self.wake_all(&Wake::Hangup);
             }
             Order::Operate { app, what, reply } => match self.seats.get_mut(&app).filter(|_| !self.stopping) {
@@ -305,6 +316,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.found(source, Ok(found));
             }
             Done::Layout(app, turn, layout) => self.noticed(&app, turn, &layout),
+            Done::Files(app, turn, found) => self.read(&app, turn, &found),
             Done::Asked(app, verdict) => self.answered(&app, verdict.as_ref()),
             Done::Operated(app, turn, errand, result) => {
                 self.acting -= 1;
@@ -316,7 +328,6 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn stop(&mut self) {
         info!("asked to end: the steps in hand are finished first");
         self.stopping = true;
-            Done::Files(app, turn, found) => self.read(&app, turn, &found),
         self.ground.board.ready(false);
         self.ground.service.stopping();
         for seat in self.seats.values_mut() {

@@ -338,6 +338,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         if self.manifests.are_refused() {
             line.push_str("; the newest manifests cannot be used");
         }
+        if let Some(words) = self.configuration.words() {
+            let _ = write!(line, "; {words}");
+        }
         self.ground.service.status(&line);
     }
 }
