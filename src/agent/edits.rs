@@ -94,8 +94,8 @@ mod tests {
             vec![ObservedConfig { group, path: path(), content: content(text), modified: None, applied: None }]
         };
         // What the last pass saw, what looks find and when, and after which of them there is news.
-        let rows: [(&str, &[(&str, i64)], Option<usize>); 7] = [
-            ("one", &[("one", 0), ("one", 2_000)], None),
+        let rows = [
+            ("one", &[("one", 0), ("one", 2_000)][..], None),
             ("one", &[("two", 0)], Some(0)),
             ("one", &[("absent", 0), ("one", 1_000)], None),
             ("one", &[("absent", 0), ("two", 1_000)], Some(1)),

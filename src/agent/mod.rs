@@ -17,6 +17,7 @@ mod edits;
 pub mod forge;
 pub mod git;
 pub mod herald;
+mod looks;
 mod manifests;
 pub mod notify;
 pub mod orders;

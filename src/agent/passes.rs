@@ -4,10 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tracing::{debug, info, warn};
 
-use super::edits::Found;
 use super::orders::{Operated, Operation};
 use super::seat::{Errand, Seat};
 use super::senses::Senses;
@@ -20,11 +18,8 @@ use crate::engine::batch::reconcile_each;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::operate::{self, TakeBack};
 use crate::engine::pass::Request;
-use crate::engine::probing::health_now;
 use crate::model::app::App;
-use crate::model::health::HealthVerdict;
 use crate::model::names::AppName;
-use crate::model::observed::Layout;
 use crate::model::report::{Mode, Outcome, PassReport};
 use crate::model::wake::Wake;
 use crate::ports::{Host, HostError};
@@ -106,14 +101,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         seat.edits.settle();
         self.ground.board.began(name, &turn, self.now);
         self.ground.herald.began(name);
-        let request = self.request(words(&turn.wakes), &turn.may, interrupt);
+        let request = request(words(&turn.wakes), &turn.may, interrupt);
         debug!(app = %name, trigger = request.trigger, "a pass begins");
         Some(Begun { app, turn: self.turns, request })
-    }
-
-    fn request(&self, trigger: String, may: &May, interrupt: Interrupt) -> Request {
-        let withheld = may.withheld().cloned();
-        Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows: false }
     }
 
     /// Passes over these Apps, which share one look.
@@ -168,81 +158,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.tell_status();
     }
 
-    /// Looks whether a file that workers read is other than what the last pass has seen.
-    fn look_at_files(&mut self, name: &AppName) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        seat.edits.settle();
-        self.turns += 1;
-        seat.engage(self.turns, None);
-        let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
-        // First, so that what changes while it is looked at is told.
-        self.senses.app(&app.app);
-        self.work.push(Box::pin(async move {
-            let found = join_all(app.app.files().into_iter().map(async |path| {
-                let content = host.content(&app.app.root, path).await;
-                (path.clone(), content.map(|content| content.map(|(digest, _)| digest)))
-            }));
-            Done::Files(name, turn, found.await)
-        }));
-    }
-
-    pub(super) fn read(&mut self, name: &AppName, turn: u64, found: &[Found]) {
-        let now = self.now;
-        let Some(seat) = self.free(name, turn) else { return };
-        let seen = seat.seen.as_ref().map(|seen| &*seen.config);
-        if let Some(wake) = seat.edits.notice(found, seen, now) {
-            self.wake(name, wake);
-        }
-    }
-
-    /// Looks whether something at the root is other than what the last pass left behind.
-    fn look_at_root(&mut self, name: &AppName) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        seat.stirred.settle();
-        self.turns += 1;
-        seat.engage(self.turns, None);
-        let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
-        // First, so that what changes while it is looked at is told.
-        self.senses.app(&app.app);
-        self.work.push(Box::pin(async move {
-            let layout = host.layout(&app.app).await;
-            Done::Layout(name, turn, layout)
-        }));
-    }
-
-    pub(super) fn noticed(&mut self, name: &AppName, turn: u64, layout: &Result<Layout, HostError>) {
-        let now = self.now;
-        let Some(seat) = self.free(name, turn) else { return };
-        if let Some(wake) = seat.notice(layout.as_ref(), now) {
-            self.wake(name, wake);
-        }
-    }
-
-    /// Asks an application how it is, between two passes.
-    fn ask(&mut self, name: &AppName) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        seat.ask_at = None;
-        let Some(seen) = seat.seen.clone() else { return };
-        let (host, app, name) = (self.ground.host, Arc::clone(&seat.loaded), name.clone());
-        self.work.push(Box::pin(async move {
-            let verdict = health_now(host, &app.app, &seen).await;
-            Done::Asked(name, verdict)
-        }));
-    }
-
-    pub(super) fn answered(&mut self, name: &AppName, verdict: Option<&HealthVerdict>) {
-        let now = self.now;
-        // A pass that began meanwhile asks for itself.
-        let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_free() && seat.ask_at.is_none()) else {
-            return;
-        };
-        if seat.answered(verdict.map(|verdict| verdict.healthy), now) {
-            self.wake(name, Wake::Health);
-        }
-    }
-
     /// The App's turn is over; none when it was not its own.
-    fn free(&mut self, name: &AppName, turn: u64) -> Option<&mut Seat> {
+    pub(super) fn free(&mut self, name: &AppName, turn: u64) -> Option<&mut Seat> {
         let seat = self.seats.get_mut(name).filter(|seat| seat.is_at(turn))?;
         seat.release();
         Some(seat)
@@ -263,7 +180,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             self.ground.herald.began(name);
         }
         let ignore_windows = matches!(errand.what, Operation::Retry { ignore_windows: true, .. });
-        let request = Request { ignore_windows, ..self.request(format!("{verb} by {by}"), &May::Act, interrupt) };
+        let request = Request { ignore_windows, ..request(format!("{verb} by {by}"), &May::Act, interrupt) };
         let (host, listener, name) = (self.ground.host, self.ground.listener, name.clone());
         self.acting += 1;
         self.work.push(Box::pin(async move {
@@ -360,6 +277,11 @@ fn why(app: &App, report: &PassReport) -> Option<String> {
     let stalled = || left.stalled.first().map(|stalled| explain::stalled(app, stalled).message);
     let sick = || report.after.as_ref()?.health.as_ref()?.complaint();
     problem.or_else(blocker).or_else(stalled).or_else(sick)
+}
+
+fn request(trigger: String, may: &May, interrupt: Interrupt) -> Request {
+    let withheld = may.withheld().cloned();
+    Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows: false }
 }
 
 /// Why a pass is made, for the history.

@@ -283,7 +283,10 @@ impl<'a, H: Host> Pass<'a, H> {
             let tried = executor.execute(&plan, &observed).await;
             let failed = tried.iter().any(|one| one.problem.is_some());
             // Whoever asks for an end is told what was not finished, not that it went wrong.
-            let asked = executor.ends_before(next.unwrap_or(Phase::Prune), &observed);
+            let asked = match next {
+                Some(phase) if phase.is_preparation() => executor.ends_before(phase, &observed),
+                _ => self.request.interrupt.is_asked(),
+            };
             self.cut_short = asked;
             let problems = tried.iter().filter_map(|one| one.problem.clone());
             self.report.problems.extend(problems.filter(|problem| problem.lasting || !asked));

@@ -136,9 +136,10 @@ fn words(failure: &Failure) -> String {
     match failure {
         Failure::Manifests(errors) => errors.to_string(),
         Failure::Complaint(complaint) | Failure::Usage(complaint) => {
-            let causes = complaint.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+            let what: Vec<&str> =
+                std::iter::once(&complaint.message).chain(&complaint.causes).map(String::as_str).collect();
             let help = complaint.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-            format!("{}{causes}{help}", complaint.message)
+            what.join(": ") + &help
         }
     }
 }
@@ -165,8 +166,8 @@ mod tests {
         };
         let (dir, other) = (Place::Paths(vec!["/m".into()]), Place::Paths(vec!["/n".into()]));
         let (repo, quick) = (git("/r", "main", None, POLL), Duration::from_secs(5));
-        let rows: [(&Place, Place, bool, &[&str], Option<Duration>); 8] = [
-            (&repo, repo.clone(), false, &[], Some(POLL)),
+        let rows = [
+            (&repo, repo.clone(), false, &[][..], Some(POLL)),
             (&repo, git("/r", "main", None, quick), false, &[], Some(quick)),
             (&repo, git("/r", "main", Some("x"), quick), true, &["spec.source.git.path", "spec.listen"], Some(quick)),
             (&repo, git("/r", "next", None, quick), false, &["spec.source.git.branch"], None),
