@@ -258,7 +258,7 @@ fn a_long_build_of_what_is_not_wanted_any_more_holds_nothing_back() {
     let at = |name: &str| site.path(name).display().to_string();
     // The step in hand ends by itself, and not before it may.
     let long = format!("touch {}; until [ -e {} ]; do sleep 0.05; done", at("begun"), at("go"));
-    let making = format!(", source: {{dir: {{path: {}}}}}, build: ['{long}', 'touch {}']", at("source"), at("second"),);
+    let making = format!(", source: {{dir: {{path: {}}}}}, build: ['{long}', 'touch {}']", at("source"), at("second"));
     let slow = site.write("root", "r3", &making);
     site.wait("the build", || site.path("begun").exists());
     let two = site.commit("r2");

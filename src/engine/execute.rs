@@ -115,6 +115,14 @@ impl<'a, H: Host> Executor<'a, H> {
         self.interrupt.ends_before(phase, preparing)
     }
 
+    /// Whether the steps of this phase, which are over, may have been cut short.
+    pub(super) fn ended_in(&self, phase: Option<Phase>, observed: &Observed) -> bool {
+        match phase {
+            Some(phase) if phase.is_preparation() => self.ends_before(phase, observed),
+            _ => self.interrupt.is_asked(),
+        }
+    }
+
     /// Tells each group that is about to lose workers, in its own way, so that they finish by themselves.
     async fn drain(&self, steps: &[&Step]) {
         let leaving = |step: &&&Step| matches!(step.action, Action::RestartWorker { .. } | Action::StopWorker { .. });

@@ -283,13 +283,10 @@ impl<'a, H: Host> Pass<'a, H> {
             let tried = executor.execute(&plan, &observed).await;
             let failed = tried.iter().any(|one| one.problem.is_some());
             // Whoever asks for an end is told what was not finished, not that it went wrong.
-            let asked = match next {
-                Some(phase) if phase.is_preparation() => executor.ends_before(phase, &observed),
-                _ => self.request.interrupt.is_asked(),
-            };
-            self.cut_short = asked;
+            let cut_short = executor.ended_in(next, &observed);
+            self.cut_short = cut_short;
             let problems = tried.iter().filter_map(|one| one.problem.clone());
-            self.report.problems.extend(problems.filter(|problem| problem.lasting || !asked));
+            self.report.problems.extend(problems.filter(|problem| problem.lasting || !cut_short));
             let Some(mut next) = self.look_again(probing_after(&app, &observed), &observed).await else { break };
             self.note_helpless(&executor, &mut next, &tried).await;
             let blame = gate::blame(&app, &next, &tried);
