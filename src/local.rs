@@ -33,8 +33,8 @@ use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
 use crate::model::release::Stage;
 use crate::model::service::{ObservedService, Renewal, Service};
 use crate::ports::{
-    Clock, Commands, GroupOf, HostError, HostErrorKind, Inspection, Ledger, Listed, Managers, Prober, Processes,
-    Releases, Services,
+    Clock, Commands, GoesOn, GroupOf, HostError, HostErrorKind, Inspection, Ledger, Listed, Managers, Prober,
+    Processes, Releases, Services,
 };
 use crate::releases;
 
@@ -292,8 +292,14 @@ impl Commands for LocalHost {
         command::run(&self.shim, app, command, timeout, self.lock_for_steps(app)?).await
     }
 
-    async fn steps(&self, app: &App, stage: Stage, previous: Option<&ReleaseId>) -> Result<(), HostError> {
-        steps::steps(&self.shim, app, stage, previous, self.lock_for_steps(app)?).await
+    async fn steps(
+        &self,
+        app: &App,
+        stage: Stage,
+        previous: Option<&ReleaseId>,
+        goes_on: GoesOn<'_>,
+    ) -> Result<(), HostError> {
+        steps::steps(&self.shim, app, stage, previous, self.lock_for_steps(app)?, goes_on).await
     }
 }
 

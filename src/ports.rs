@@ -52,7 +52,7 @@ pub enum HostErrorKind {
     ReleaseFailed,
     /// It took too long.
     TimedOut,
-    /// A person asked for an end in the middle of it.
+    /// An end was asked for in the middle of it.
     Interrupted,
     /// Anything else.
     Other,
@@ -269,17 +269,22 @@ pub trait Services: Send + Sync {
     fn renew(&self, app: &App, service: &Service, how: Renewal) -> impl Future<Output = Result<(), HostError>> + Send;
 }
 
+/// Asked between two commands whether the next one may begin.
+pub type GoesOn<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
 /// Runs the App's own commands.
 pub trait Commands: Send + Sync {
     /// Runs the steps of one stage of the App's release, one after the other, each as its user, with
     /// `RELEASE_ID`, `RELEASE_PATH`, `ROOT`, `APP` and, where there is one, `PREVIOUS_RELEASE` in its environment;
     /// their output goes to the release's log. The first that fails or takes too long is the error, with
-    /// the last lines of its output.
+    /// the last lines of its output. `goes_on` is asked before each: where it says no, the rest is not begun, and that
+    /// is [`HostErrorKind::Interrupted`].
     fn steps(
         &self,
         app: &App,
         stage: Stage,
         previous: Option<&ReleaseId>,
+        goes_on: GoesOn<'_>,
     ) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Runs a command in the release's directory as the App's user, with `RELEASE_ID` and

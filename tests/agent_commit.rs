@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use support::git::git;
 use support::wait_until;
 
 /// The longest that anything may take.
@@ -22,6 +23,8 @@ const LONG: Duration = Duration::from_secs(30);
 struct Site {
     room: tempfile::TempDir,
     agent: Option<Child>,
+    /// Where the forge takes statuses.
+    api: String,
     /// Commit statuses as they were posted: `STATE CONTEXT COMMIT`.
     statuses: Arc<Mutex<Vec<String>>>,
 }
@@ -31,19 +34,27 @@ impl Site {
         let room = tempfile::tempdir().unwrap();
         let statuses = Arc::default();
         let api = forge(Arc::clone(&statuses));
-        let path = |name: &str| room.path().join(name).display().to_string();
         for release in ["r1", "r2"] {
             fs::create_dir_all(room.path().join("app/releases").join(release)).unwrap();
             fs::write(room.path().join("app/releases").join(release).join("index"), "").unwrap();
         }
         fs::create_dir(room.path().join("origin")).unwrap();
         fs::write(room.path().join("token"), "t0ken\n").unwrap();
+        let site = Self { room, agent: None, api, statuses };
+        site.configure("poll: 200ms");
+        site.git(&["init", "--quiet", "--initial-branch=main"]);
+        site
+    }
+
+    /// Writes the agent's own configuration, with these words on how it follows its branch.
+    fn configure(&self, git: &str) {
+        let path = |name: &str| self.path(name).display().to_string();
         let config = format!(
             "apiVersion: trueup/v1
 kind: Agent
 metadata: {{name: web01}}
 spec:
-  source: {{git: {{url: {origin}, path: hosts/web01, poll: 200ms}}}}
+  source: {{git: {{url: {origin}, path: hosts/web01, {git}}}}}
   notifications:
     - name: file
       to: {{command: {{run: 'cat >>{events}; echo >>{events}'}}}}
@@ -51,13 +62,11 @@ spec:
     github: {{api: '{api}', repository: ops/hosts, token: {{file: {token}}}}}
 ",
             origin = path("origin"),
+            api = self.api,
             events = path("events"),
             token = path("token"),
         );
-        fs::write(room.path().join("agent.yaml"), config).unwrap();
-        let site = Self { room, agent: None, statuses };
-        site.git(&["init", "--quiet", "--initial-branch=main"]);
-        site
+        fs::write(path("agent.yaml"), config).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -80,32 +89,33 @@ spec:
         self.agent = agent.ok();
     }
 
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(self.agent.as_ref().unwrap());
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// Asks the agent to end, and waits until it has.
     fn stop(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
         let mut agent = self.agent.take().unwrap();
-        let pid = rustix::process::Pid::from_child(&agent);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         wait_until("the end of the agent", LONG, || agent.try_wait().unwrap().is_some());
     }
 
     fn git(&self, arguments: &[&str]) -> String {
-        let output = Command::new("git")
-            .args(["-c", "user.name=Test", "-c", "user.email=test@example.org"])
-            .args(arguments)
-            .current_dir(self.path("origin"))
-            .env("HOME", self.room.path())
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        git(&self.path("origin"), self.room.path(), arguments)
     }
 
     fn manifest(&self, root: &str, release: &str) -> String {
+        self.write(root, release, "")
+    }
+
+    /// Commits a manifest; `more` are further lines of `spec`, or keys of its release where they begin with a comma.
+    fn write(&self, root: &str, release: &str, more: &str) -> String {
+        let (keys, lines) = if more.starts_with(',') { (more, "") } else { ("", more) };
         let app = self.path("app");
         fs::create_dir_all(self.path("origin/hosts/web01")).unwrap();
         let text = format!(
-            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  {root}: {}\n  release: {{id: {release}}}\n",
+            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  {root}: {}\n  release: {{id: {release}{keys}}}\n{lines}",
             app.display()
         );
         fs::write(self.path("origin/hosts/web01/shop.yaml"), text).unwrap();
@@ -121,11 +131,15 @@ spec:
     fn wait(&self, what: &str, condition: impl Fn() -> bool) {
         let began = std::time::Instant::now();
         while !condition() {
-            let log = || fs::read_to_string(self.path("log")).unwrap_or_default();
             let said = || self.statuses.lock().unwrap().join("\n");
+            let log = || self.log();
             assert!(began.elapsed() < LONG, "waited in vain for {what}\n{}\n{}\n{:?}", log(), said(), self.events());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
     fn current(&self) -> Option<String> {
@@ -214,6 +228,15 @@ fn a_commit_is_a_deployment_and_a_bad_one_is_not() {
     site.wait("its failure", || site.posted("failure", "trueup/web01", &rewritten));
     assert_eq!(site.current().as_deref(), Some("r2"), "what was in force stays");
 
+    // It is let in by a configuration that is read again, and no restart.
+    let rewritten = site.commit("r1");
+    site.configure("poll: 200ms, allowForce: true");
+    site.signal(rustix::process::Signal::HUP);
+    site.wait("it by force", || site.posted("success", "trueup/web01/shop", &rewritten));
+    assert_eq!(site.current().as_deref(), Some("r1"));
+    let two = site.commit("r2");
+    site.wait("the next one", || site.posted("success", "trueup/web01/shop", &two));
+
     // Without the repository the agent goes on from where it was.
     site.stop();
     fs::rename(site.path("origin"), site.path("away")).unwrap();
@@ -222,4 +245,56 @@ fn a_commit_is_a_deployment_and_a_bad_one_is_not() {
     site.start();
     site.wait("the drift to be corrected", || site.current().as_deref() == Some("r2"));
     site.stop();
+}
+
+#[test]
+fn a_long_build_of_what_is_not_wanted_any_more_holds_nothing_back() {
+    let mut site = Site::new();
+    let one = site.commit("r1");
+    site.start();
+    site.wait("the first release", || site.posted("success", "trueup/web01/shop", &one));
+    fs::create_dir(site.path("source")).unwrap();
+    fs::write(site.path("source/index"), "").unwrap();
+    let at = |name: &str| site.path(name).display().to_string();
+    // The step in hand ends by itself, and not before it may.
+    let long = format!("touch {}; until [ -e {} ]; do sleep 0.05; done", at("begun"), at("go"));
+    let making = format!(", source: {{dir: {{path: {}}}}}, build: ['{long}', 'touch {}']", at("source"), at("second"));
+    let slow = site.write("root", "r3", &making);
+    site.wait("the build", || site.path("begun").exists());
+    let two = site.commit("r2");
+    site.wait("the news", || site.log().contains("the pass in hand prepares no further"));
+    assert_eq!(site.current().as_deref(), Some("r1"), "the step in hand is not over");
+    fs::write(site.path("go"), "").unwrap();
+    site.wait("the other release", || site.posted("success", "trueup/web01/shop", &two));
+    site.wait("a word on the one before", || site.posted("error", "trueup/web01/shop", &slow));
+    assert_eq!(site.current().as_deref(), Some("r2"));
+    assert!(!site.path("second").exists(), "no further step was begun");
+    let journal = fs::read_to_string(site.path("app/.trueup/journal.jsonl")).unwrap();
+    assert!(!journal.lines().any(|line| line.contains("witch") && line.contains("\"r3\"")), "{journal}");
+}
+
+#[test]
+fn what_was_switched_to_is_judged_although_something_else_is_wanted() {
+    let mut site = Site::new();
+    let health = format!(
+        "  health: {{command: {{run: 'touch {}; test ! -e ill'}}, attempts: 4, interval: 500ms}}\n",
+        site.path("asked").display()
+    );
+    let one = site.write("root", "r1", &health);
+    site.start();
+    site.wait("the first release", || site.posted("success", "trueup/web01/shop", &one));
+    fs::create_dir_all(site.path("app/releases/r3")).unwrap();
+    fs::write(site.path("app/releases/r3/ill"), "").unwrap();
+    let bad = site.write("root", "r3", &health);
+    site.wait("the switch", || site.current().as_deref() == Some("r3"));
+    let two = site.write("root", "r2", &health);
+    site.wait("the news", || site.log().contains("the pass in hand prepares no further"));
+    site.wait("the verdict", || site.posted("failure", "trueup/web01/shop", &bad));
+    site.wait("the other release", || site.posted("success", "trueup/web01/shop", &two));
+    assert!(site.told("shop RolledBack"), "{:?}", site.events());
+    let journal = fs::read_to_string(site.path("app/.trueup/journal.jsonl")).unwrap();
+    let switches: Vec<&str> =
+        journal.lines().filter(|line| line.contains("\"done\"") && line.contains("switchCurrent")).collect();
+    let to: Vec<bool> = ["r1", "r3", "r1", "r2"].iter().zip(&switches).map(|(to, line)| line.contains(*to)).collect();
+    assert_eq!((to, switches.len()), (vec![true; 4], 4), "{switches:?}");
 }

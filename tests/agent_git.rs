@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use support::git::git;
 use support::{Unit, require_host};
 use trueup::agent::git::GitSource;
 use trueup::agent::source::{Found, Source, SourceProblem, SourceProblemKind};
@@ -69,16 +70,7 @@ impl Site {
     }
 
     fn git(&self, arguments: &[&str]) -> String {
-        let output = Command::new("git")
-            .args(["-c", "user.name=Test", "-c", "user.email=test@example.org"])
-            .args(arguments)
-            .current_dir(self.origin(""))
-            .env("HOME", self.room.path())
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        git(&self.origin(""), self.room.path(), arguments)
     }
 
     fn write(&self, release: &str) {

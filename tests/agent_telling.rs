@@ -202,10 +202,19 @@ async fn commit_statuses_have_the_shape_that_each_forge_wants() {
         let of_all = next();
         poster.report(verdict(Some("shop"), CommitState::Success, "release r2 is in force"));
         let success = next();
-        let (path, header, key, bad) = match forge {
-            Forge::GitLab => ("/api/projects/ops%2Fhosts/statuses/", ("private-token", "t0ken"), "name", "failed"),
+        // Right after each other: a newer commit leaves none pending.
+        let newer = Verdict { commit: "f00d".repeat(10), ..verdict(Some("shop"), CommitState::Pending, "deploying") };
+        poster.report(verdict(Some("shop"), CommitState::Superseded, "a newer commit came"));
+        poster.report(newer.clone());
+        let mut last = [next(), next()];
+        last.sort_by_key(|got| got.line.contains(&newer.commit));
+        let [superseded, of_newer] = last;
+        let (path, header, key, bad, cancelled) = match forge {
+            Forge::GitLab => {
+                ("/api/projects/ops%2Fhosts/statuses/", ("private-token", "t0ken"), "name", "failed", "canceled")
+            }
             Forge::GitHub => {
-                ("/api/repos/ops/hosts/statuses/", ("authorization", "Bearer t0ken"), "context", "failure")
+                ("/api/repos/ops/hosts/statuses/", ("authorization", "Bearer t0ken"), "context", "failure", "error")
             }
         };
         assert_eq!(pending.line, format!("POST {path}{commit} HTTP/1.1"));
@@ -218,6 +227,10 @@ async fn commit_statuses_have_the_shape_that_each_forge_wants() {
         assert_eq!(said(&failure), [bad, "trueup/web01/shop", "took 3s"]);
         assert_eq!(said(&of_all), [bad, "trueup/web01", "web.yaml:3:1: wrong"]);
         assert_eq!(said(&success), ["success", "trueup/web01/shop", "release r2 is in force"]);
+        assert_eq!(said(&superseded), [cancelled, "trueup/web01/shop", "a newer commit came"]);
+        assert_eq!(superseded.line, pending.line);
+        assert_eq!(said(&of_newer), ["pending", "trueup/web01/shop", "deploying"]);
+        assert_eq!(of_newer.line, format!("POST {path}{} HTTP/1.1", newer.commit));
         drop(poster);
         tokio::time::timeout(LONG, task).await.unwrap().unwrap();
     }
@@ -240,6 +253,7 @@ async fn what_a_forge_refuses_for_good_is_not_tried_again() {
             CommitState::Pending => "pending",
             CommitState::Failure => "failed",
             CommitState::Success => "success",
+            CommitState::Superseded => "canceled",
         };
         assert_eq!(body["state"], expected);
     }

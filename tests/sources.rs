@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
 
+mod support;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use support::git::git;
 use trueup::host::spawn::Shim;
 use trueup::model::app::App;
 use trueup::model::names::{AppName, ReleaseId, Root};
@@ -62,16 +64,7 @@ impl Site {
 
     /// Runs git in one of the repositories, untouched by anybody's configuration.
     fn git(&self, name: &str, arguments: &[&str]) -> String {
-        let output = Command::new("git")
-            .args(["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "protocol.file.allow=always"])
-            .args(arguments)
-            .current_dir(self.path(name))
-            .env("HOME", self.room.path())
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        git(&self.path(name), self.room.path(), arguments)
     }
 
     /// Commits everything and returns the hash.

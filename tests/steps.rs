@@ -40,7 +40,7 @@ fn building(steps: Vec<CommandStep>) -> Site {
 }
 
 async fn run(site: &Site) -> Result<(), HostError> {
-    steps::steps(&shim(), &site.app, Stage::Build, None, None).await
+    steps::steps(&shim(), &site.app, Stage::Build, None, None, &|| true).await
 }
 
 fn log(site: &Site) -> String {
@@ -60,14 +60,25 @@ async fn steps_run_one_after_the_other_with_what_they_need_to_know() {
     assert_eq!(seen("seen2"), format!("1|{root}/releases/1|{root}|app|none|{root}/releases/1"));
     assert_eq!(seen("greeting"), "a  b\n");
     let previous = ReleaseId::new("0").unwrap();
-    steps::steps(&shim(), &site.app, Stage::Build, Some(&previous), None).await.unwrap();
+    steps::steps(&shim(), &site.app, Stage::Build, Some(&previous), None, &|| true).await.unwrap();
     assert!(seen("seen").contains("|app|0|"));
-    steps::steps(&shim(), &site.app, Stage::Migrate, None, None).await.unwrap();
+    steps::steps(&shim(), &site.app, Stage::Migrate, None, None, &|| true).await.unwrap();
 
     let log = log(&site);
     assert!(log.lines().next().unwrap().ends_with("Z build 1/2: printf '%s|%s|%s|%s|%s|%s' $RELEASE_ID $RELEASE_PATH $ROOT $APP \"${PREVIOUS_RELEASE-none}\" $PWD > seen =="), "{log}");
     assert!(log.starts_with("== 20") && log.contains("== build 2/2: exit code 0 after 0 s =="), "{log}");
     assert_eq!(fs::metadata(site.state("log/releases/1.log")).unwrap().mode() & 0o777, 0o640);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_step_in_hand_ends_and_the_next_one_is_not_begun_when_asked_so() {
+    let site = building(vec![step("touch first"), step("touch second")]);
+    let first = site.root().join("releases/1/first");
+    let goes_on = || !first.exists();
+    let error = steps::steps(&shim(), &site.app, Stage::Build, None, None, &goes_on).await.unwrap_err();
+    assert_eq!((error.kind, error.message.contains("build 2/2")), (HostErrorKind::Interrupted, true), "{error}");
+    assert!(first.exists() && !site.root().join("releases/1/second").exists());
+    assert!(log(&site).contains("build 2/2: not begun"), "{}", log(&site));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,7 +197,8 @@ async fn every_step_holds_the_lock() {
     let lock = fs::File::create(&path).unwrap();
     flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
     let (app, root) = (site.app.clone(), site.root().to_owned());
-    let running = tokio::spawn(async move { steps::steps(&shim(), &app, Stage::Build, None, Some(lock.into())).await });
+    let running =
+        tokio::spawn(async move { steps::steps(&shim(), &app, Stage::Build, None, Some(lock.into()), &|| true).await });
     wait_for(|| root.join("releases/1/begun").exists().then_some(()));
     // What is left of a pass that is killed now is the step alone.
     running.abort();

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::renewal::Configuration;
 use super::source::Revision;
 use super::tally::Tally;
 use crate::decide::schedule::{ScheduleState, Turn};
@@ -41,6 +42,7 @@ struct State {
     ready: bool,
     revision: Option<Revision>,
     refused: Option<ManifestProblem>,
+    configuration: Configuration,
     /// In the order of the manifests, then what disappeared from them.
     apps: Vec<Entry>,
     /// Those that the manifests in force do not name; in `apps` again once they are said to be left running.
@@ -87,6 +89,8 @@ pub struct View {
     pub revision: Option<Revision>,
     /// Newer manifests that cannot be used.
     pub refused: Option<ManifestProblem>,
+    /// How the agent's own configuration stands.
+    pub configuration: Configuration,
     /// In the order of the manifests, then what disappeared from them and was left running.
     pub apps: Vec<AppView>,
 }
@@ -166,6 +170,11 @@ impl Board {
         self.write(|state| state.refused = Some(problem));
     }
 
+    /// The agent's own configuration was read again.
+    pub fn configured(&self, standing: Configuration) {
+        self.write(|state| state.configuration = standing);
+    }
+
     /// An App has disappeared from the manifests, and is left running.
     pub fn orphaned(&self, app: &AppName) {
         self.write(|state| {
@@ -243,6 +252,7 @@ impl Board {
             ready: state.ready,
             revision: state.revision.clone(),
             refused: state.refused.clone(),
+            configuration: state.configuration.clone(),
             apps: state.apps.iter().map(|entry| entry.view.clone()).collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! Posts how a commit of the manifests fares to the forge that it came from: GitLab, GitHub, Gitea, Forgejo.
 //!
 //! In: [`Verdict`]s, handed over without waiting. Out: one commit status for each App, `trueup/HOST/APP`. Only the last
-//! verdict of an App counts; one that is posted already is not posted again. Begin at [`StatusPoster::start`].
+//! verdict of an App on a commit counts; one that is posted already is not posted again. Begin at [`StatusPoster::start`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +22,9 @@ const QUEUE: usize = 256;
 
 /// More of a reason is cut off: GitHub takes 140 characters, GitLab 255.
 const LONGEST: usize = 140;
+
+/// Which status a verdict is: its context, and the commit. A newer commit does not leave the one before it pending.
+type Key = (String, String);
 
 /// How a commit fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,19 +70,20 @@ impl StatusPoster {
 
 async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<Verdict>) {
     let mut posted: BTreeMap<String, Verdict> = BTreeMap::new();
-    let mut waiting: BTreeMap<String, Verdict> = BTreeMap::new();
+    let mut waiting: BTreeMap<Key, Verdict> = BTreeMap::new();
     let mut tries = pauses();
     loop {
-        let Some((context, verdict)) = waiting.pop_first() else {
+        let Some((key, verdict)) = waiting.pop_first() else {
             let Some(verdict) = taken.recv().await else { return };
-            waiting.insert(context(&host, verdict.app.as_ref()), verdict);
+            keep(&mut waiting, &host, verdict);
             continue;
         };
         while let Ok(newer) = taken.try_recv() {
-            waiting.insert(self::context(&host, newer.app.as_ref()), newer);
+            keep(&mut waiting, &host, newer);
         }
-        // A newer one of the same App goes before.
-        if waiting.contains_key(&context) || posted.get(&context).is_some_and(|last| last.says(&verdict)) {
+        let context = key.0.clone();
+        // A newer one of the same status goes before.
+        if waiting.contains_key(&key) || posted.get(&context).is_some_and(|last| last.says(&verdict)) {
             continue;
         }
         match send(&status, &context, &verdict).await {
@@ -95,7 +99,7 @@ async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<Verdi
             Err(NotSent::Yet(why)) => {
                 if let Some(pause) = tries.next() {
                     tracing::debug!(context, why, ?pause, "a commit status is not posted yet");
-                    waiting.insert(context, verdict);
+                    waiting.insert(key, verdict);
                     pause_or_hear(pause, &host, &mut taken, &mut waiting).await;
                 } else {
                     tracing::warn!(context, commit = verdict.commit, why, "a commit status is not posted");
@@ -111,7 +115,7 @@ async fn pause_or_hear(
     pause: Duration,
     host: &str,
     taken: &mut mpsc::Receiver<Verdict>,
-    waiting: &mut BTreeMap<String, Verdict>,
+    waiting: &mut BTreeMap<Key, Verdict>,
 ) {
     let over = tokio::time::sleep(pause);
     tokio::pin!(over);
@@ -119,13 +123,20 @@ async fn pause_or_hear(
         tokio::select! {
             () = &mut over => return,
             newer = taken.recv() => match newer {
-                Some(newer) => {
-                    waiting.insert(context(host, newer.app.as_ref()), newer);
-                }
+                Some(newer) => keep(waiting, host, newer),
                 None => return over.await,
             },
         }
     }
+}
+
+/// Takes the place of what it makes old. What is to be told to a forge that is away for long is bounded.
+fn keep(waiting: &mut BTreeMap<Key, Verdict>, host: &str, verdict: Verdict) {
+    if waiting.len() >= QUEUE {
+        let lost = waiting.pop_first();
+        tracing::warn!(commit = lost.map(|(_, lost)| lost.commit), "too much waits: a commit status is not posted");
+    }
+    waiting.insert((context(host, verdict.app.as_ref()), verdict.commit.clone()), verdict);
 }
 
 fn context(host: &str, app: Option<&AppName>) -> String {
@@ -142,6 +153,7 @@ async fn send(status: &CommitStatus, context: &str, verdict: &Verdict) -> Result
                 CommitState::Pending => "pending",
                 CommitState::Success => "success",
                 CommitState::Failure => "failed",
+                CommitState::Superseded => "canceled",
             };
             let url = format!("{api}/projects/{}/statuses/{commit}", status.project.replace('/', "%2F"));
             let body = json!({"state": state, "name": context, "description": description});
@@ -156,6 +168,7 @@ async fn send(status: &CommitStatus, context: &str, verdict: &Verdict) -> Result
                 CommitState::Pending => "pending",
                 CommitState::Success => "success",
                 CommitState::Failure => "failure",
+                CommitState::Superseded => "error",
             };
             let url = format!("{api}/repos/{}/statuses/{commit}", status.project);
             let body = json!({"state": state, "context": context, "description": description});

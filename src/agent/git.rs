@@ -295,6 +295,12 @@ impl Source for GitSource {
         Wakes { paths: Vec::new(), every: Some(poll) }
     }
 
+    fn renew(&mut self, options: &GitOptions) {
+        // What was kept out may be let in by other keys, or by force.
+        self.kept_out = None;
+        self.options = options.clone();
+    }
+
     fn is_whole(&self) -> bool {
         true
     }

@@ -14,7 +14,7 @@ use crate::decide::schedule::ScheduleState;
 use crate::decide::telling::{CommitState, Told, ToldOfSource, commit_state};
 use crate::model::app::App;
 use crate::model::names::AppName;
-use crate::model::report::PassReport;
+use crate::model::report::{Outcome, PassReport};
 use crate::model::telling::{News, Telling};
 
 /// Tells of what happens.
@@ -43,6 +43,11 @@ impl Herald {
     #[must_use]
     pub fn new(teller: Option<Teller>, poster: Option<StatusPoster>) -> Self {
         Self { teller, poster, ..Self::default() }
+    }
+
+    /// Others are told from now on; what was said before counts as said.
+    pub(super) fn renew(&mut self, other: Self) {
+        (self.teller, self.poster) = (other.teller, other.poster);
     }
 
     fn tell(&self, telling: Telling) {
@@ -130,8 +135,13 @@ impl Herald {
         for telling in tellings {
             self.tell(telling);
         }
-        if let (Some(commit), Some((state, reason))) = (commit, commit_state(app, report)) {
+        let Some(commit) = commit else { return };
+        if let Some((state, reason)) = commit_state(app, report) {
             self.post(&commit, Some(&app.name), state, reason);
+        } else if report.outcome == Outcome::Interrupted && self.revision.as_ref() != Some(&commit) {
+            // No pass will come back to it.
+            let reason = format!("a newer commit came before release {} was in force", report.release);
+            self.post(&commit, Some(&app.name), CommitState::Superseded, reason);
         }
     }
 }

@@ -16,6 +16,7 @@ use super::seat::Seat;
 use super::senses::Senses;
 use super::source::{Found, Revision, Source, SourceProblem, SourceProblemKind};
 use super::{Agent, Done};
+use crate::model::agent::GitOptions;
 use crate::model::names::AppName;
 use crate::model::wake::Wake;
 use crate::ports::Host;
@@ -36,6 +37,8 @@ pub(super) struct Manifests<S> {
     look_at: Option<Timestamp>,
     /// Bad news was seen, and is to be seen again before it is believed.
     doubted: bool,
+    /// How the source looks from the next look on, where that has changed.
+    renewed: Option<GitOptions>,
     /// Somebody waits to be told that a look is over.
     reloading: bool,
     /// Where those in force are from, as far as that has a name.
@@ -64,6 +67,7 @@ impl<S> Manifests<S> {
             quiet: Quiet::new(CALM, CALM_AT_MOST),
             look_at: Some(now),
             doubted: false,
+            renewed: None,
             reloading: false,
             revision: None,
             stage: Stage::New,
@@ -79,8 +83,9 @@ impl<S> Manifests<S> {
         self.look_at = Some(now);
     }
 
-    pub(super) fn reload(&mut self, now: Timestamp) {
+    pub(super) fn reload(&mut self, git: Option<GitOptions>, now: Timestamp) {
         self.reloading = true;
+        self.renewed = git.or(self.renewed.take());
         self.look_now(now);
     }
 
@@ -113,6 +118,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             return;
         }
         let Some(mut source) = self.manifests.source.take() else { return };
+        if let Some(git) = self.manifests.renewed.take() {
+            source.renew(&git);
+        }
         self.manifests.quiet.settle();
         // A webhook or a timer that comes in from here on asks for another look.
         self.manifests.look_at = None;

@@ -13,15 +13,18 @@
 pub mod alone;
 pub mod board;
 pub mod deaths;
+mod edits;
 pub mod forge;
 pub mod git;
 pub mod herald;
+mod looks;
 mod manifests;
 pub mod notify;
 pub mod orders;
 mod passes;
 mod post;
 pub mod quiet;
+pub mod renewal;
 mod seat;
 pub mod senses;
 pub mod service;
@@ -50,6 +53,7 @@ use self::herald::Herald;
 use self::manifests::Manifests;
 use self::orders::{Operated, Order};
 use self::quiet::later;
+use self::renewal::{Configuration, Renewal};
 use self::seat::{Errand, Seat};
 use self::senses::{News, Senses};
 use self::service::Service;
@@ -103,6 +107,8 @@ pub struct Agent<'a, H, S, W> {
     /// The last time that was seen.
     now: Timestamp,
     beat_at: Option<Timestamp>,
+    /// The agent's own, as it was last read.
+    configuration: Configuration,
     stopping: bool,
 }
 
@@ -122,6 +128,8 @@ enum Done<S> {
     Remembered(S, Found),
     /// A look at an App's root.
     Layout(AppName, u64, Result<Layout, HostError>),
+    /// A look at files that an App's workers read.
+    Files(AppName, u64, Vec<edits::Found>),
     /// A question to an application.
     Asked(AppName, Option<HealthVerdict>),
     /// What a person has asked for.
@@ -158,6 +166,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             turns: 0,
             now,
             beat_at,
+            configuration: Configuration::default(),
             stopping: false,
         }
     }
@@ -248,6 +257,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                     seat.stirred.stir(self.now);
                 }
             }
+            News::Files(app) => {
+                if let Some(seat) = self.seats.get_mut(&app) {
+                    seat.edits.stir(self.now);
+                }
+            }
             News::Death { app, member } => {
                 if self.seats.get(&app).is_some_and(|seat| seat.mourns(&member)) {
                     self.wake(&app, Wake::Death { group: member.group, member: member.member });
@@ -265,9 +279,15 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.manifests.look_now(self.now);
                 self.wake_all(&wake);
             }
-            Order::Reload => {
+            Order::Reload(renewal) => {
+                let Renewal { herald, git, standing } = *renewal;
                 self.ground.service.reloading();
-                self.manifests.reload(self.now);
+                if let Some(herald) = herald {
+                    self.ground.herald.renew(herald);
+                }
+                self.manifests.reload(git, self.now);
+                self.ground.board.configured(standing.clone());
+                self.configuration = standing;
                 self.wake_all(&Wake::Hangup);
             }
             Order::Operate { app, what, reply } => match self.seats.get_mut(&app).filter(|_| !self.stopping) {
@@ -297,6 +317,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.found(source, Ok(found));
             }
             Done::Layout(app, turn, layout) => self.noticed(&app, turn, &layout),
+            Done::Files(app, turn, found) => self.read(&app, turn, &found),
             Done::Asked(app, verdict) => self.answered(&app, verdict.as_ref()),
             Done::Operated(app, turn, errand, result) => {
                 self.acting -= 1;

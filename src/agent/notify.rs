@@ -77,6 +77,12 @@ impl Teller {
 }
 
 impl TellingTasks {
+    /// Nothing is left to be told.
+    #[must_use]
+    pub fn are_finished(&self) -> bool {
+        self.all.iter().all(JoinHandle::is_finished)
+    }
+
     /// Waits until all is told that was handed over, once the last [`Teller`] is gone, but no longer than `limit`.
     pub async fn finish(self, limit: Duration) {
         let aborts: Vec<_> = self.all.iter().map(JoinHandle::abort_handle).collect();

@@ -2,6 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::renewal::Renewal;
 use crate::model::names::{AppName, ReleaseId};
 use crate::model::report::PassReport;
 use crate::model::wake::Wake;
@@ -17,8 +18,8 @@ pub enum Order {
         /// Why.
         wake: Wake,
     },
-    /// Read everything again.
-    Reload,
+    /// Look at manifests and Apps again; the agent's own configuration was read again before.
+    Reload(Box<Renewal>),
     /// Do what a person asks for.
     Operate {
         /// Over this App.

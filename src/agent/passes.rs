@@ -15,13 +15,11 @@ use crate::decide::explain;
 use crate::decide::leaving::without_workers;
 use crate::decide::schedule::{May, Turn};
 use crate::engine::batch::reconcile_each;
+use crate::engine::interrupt::Interrupt;
 use crate::engine::operate::{self, TakeBack};
 use crate::engine::pass::Request;
-use crate::engine::probing::health_now;
 use crate::model::app::App;
-use crate::model::health::HealthVerdict;
 use crate::model::names::AppName;
-use crate::model::observed::Layout;
 use crate::model::report::{Mode, Outcome, PassReport};
 use crate::model::wake::Wake;
 use crate::ports::{Host, HostError};
@@ -64,6 +62,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 if alone { self.pass(begun.into_iter().collect()) } else { together.extend(begun) }
             } else if seat.look_at().is_some_and(|at| at <= now) {
                 self.look_at_root(&name);
+            } else if seat.edits.due().is_some_and(|at| at <= now) {
+                self.look_at_files(&name);
             } else if seat.ask_at.is_some_and(|at| at <= now) {
                 self.ask(&name);
             }
@@ -75,7 +75,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     }
 
     fn those_who_join(&mut self) -> Vec<Begun> {
-        let (now, stirs) = (self.now, |seat: &Seat| seat.look_at().is_some() || !seat.errands.is_empty());
+        let now = self.now;
+        let stirs = |seat: &Seat| seat.look_at().is_some() || seat.edits.due().is_some() || !seat.errands.is_empty();
         let joins =
             |seat: &Seat| seat.is_free() && seat.failures == 0 && !stirs(seat) && seat.schedule.joins(now, SLACK);
         let names: Vec<AppName> =
@@ -93,19 +94,16 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         };
         let turn = seat.schedule.begin(self.now);
         self.turns += 1;
-        seat.engage(self.turns, true);
+        let interrupt = self.ground.stop.of_one_pass();
+        seat.engage(self.turns, Some(interrupt.clone()));
         // The pass looks for itself.
         seat.stirred.settle();
+        seat.edits.settle();
         self.ground.board.began(name, &turn, self.now);
         self.ground.herald.began(name);
-        let request = self.request(words(&turn.wakes), &turn.may);
+        let request = request(words(&turn.wakes), &turn.may, interrupt);
         debug!(app = %name, trigger = request.trigger, "a pass begins");
         Some(Begun { app, turn: self.turns, request })
-    }
-
-    fn request(&self, trigger: String, may: &May) -> Request {
-        let (interrupt, withheld) = (self.ground.stop.clone(), may.withheld().cloned());
-        Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows: false }
     }
 
     /// Passes over these Apps, which share one look.
@@ -160,54 +158,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.tell_status();
     }
 
-    /// Looks whether something at the root is other than what the last pass left behind.
-    fn look_at_root(&mut self, name: &AppName) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        seat.stirred.settle();
-        self.turns += 1;
-        seat.engage(self.turns, false);
-        let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
-        // First, so that what changes while it is looked at is told.
-        self.senses.app(&app.app);
-        self.work.push(Box::pin(async move {
-            let layout = host.layout(&app.app).await;
-            Done::Layout(name, turn, layout)
-        }));
-    }
-
-    pub(super) fn noticed(&mut self, name: &AppName, turn: u64, layout: &Result<Layout, HostError>) {
-        let now = self.now;
-        let Some(seat) = self.free(name, turn) else { return };
-        if let Some(wake) = seat.notice(layout.as_ref(), now) {
-            self.wake(name, wake);
-        }
-    }
-
-    /// Asks an application how it is, between two passes.
-    fn ask(&mut self, name: &AppName) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        seat.ask_at = None;
-        let Some(seen) = seat.seen.clone() else { return };
-        let (host, app, name) = (self.ground.host, Arc::clone(&seat.loaded), name.clone());
-        self.work.push(Box::pin(async move {
-            let verdict = health_now(host, &app.app, &seen).await;
-            Done::Asked(name, verdict)
-        }));
-    }
-
-    pub(super) fn answered(&mut self, name: &AppName, verdict: Option<&HealthVerdict>) {
-        let now = self.now;
-        // A pass that began meanwhile asks for itself.
-        let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_free() && seat.ask_at.is_none()) else {
-            return;
-        };
-        if seat.answered(verdict.map(|verdict| verdict.healthy), now) {
-            self.wake(name, Wake::Health);
-        }
-    }
-
     /// The App's turn is over; none when it was not its own.
-    fn free(&mut self, name: &AppName, turn: u64) -> Option<&mut Seat> {
+    pub(super) fn free(&mut self, name: &AppName, turn: u64) -> Option<&mut Seat> {
         let seat = self.seats.get_mut(name).filter(|seat| seat.is_at(turn))?;
         seat.release();
         Some(seat)
@@ -217,7 +169,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn operate(&mut self, name: &AppName, errand: Errand) {
         let Some(seat) = self.seats.get_mut(name) else { return };
         self.turns += 1;
-        seat.engage(self.turns, errand.what.makes_a_pass());
+        let interrupt = self.ground.stop.of_one_pass();
+        seat.engage(self.turns, errand.what.makes_a_pass().then(|| interrupt.clone()));
         let (app, turn, now) = (Arc::clone(&seat.loaded), self.turns, self.now);
         let (verb, by) = (errand.what.verb(), errand.what.by());
         info!(app = %name, by, "{verb}");
@@ -227,7 +180,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             self.ground.herald.began(name);
         }
         let ignore_windows = matches!(errand.what, Operation::Retry { ignore_windows: true, .. });
-        let request = Request { ignore_windows, ..self.request(format!("{verb} by {by}"), &May::Act) };
+        let request = Request { ignore_windows, ..request(format!("{verb} by {by}"), &May::Act, interrupt) };
         let (host, listener, name) = (self.ground.host, self.ground.listener, name.clone());
         self.acting += 1;
         self.work.push(Box::pin(async move {
@@ -262,9 +215,14 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         match &result {
             Ok(Operated::Passed(report)) => {
                 if let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_at(turn)) {
-                    // It has answered whatever was pending.
+                    let is_manifest = |wake: &Wake| matches!(wake, Wake::Manifest { .. });
+                    let newer = seat.schedule.state(now).pending.into_iter().find(is_manifest);
+                    // It has answered whatever was pending, except for a manifest that came after it began.
                     seat.schedule.wake(wake, now);
                     seat.schedule.begin(now);
+                    if let Some(newer) = newer {
+                        seat.schedule.wake(newer, now);
+                    }
                 }
                 self.reported(Reported { turn, report: report.clone() });
             }
@@ -297,6 +255,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         if self.manifests.are_refused() {
             line.push_str("; the newest manifests cannot be used");
         }
+        if let Some(words) = self.configuration.words() {
+            let _ = write!(line, "; {words}");
+        }
         self.ground.service.status(&line);
     }
 }
@@ -316,6 +277,11 @@ fn why(app: &App, report: &PassReport) -> Option<String> {
     let stalled = || left.stalled.first().map(|stalled| explain::stalled(app, stalled).message);
     let sick = || report.after.as_ref()?.health.as_ref()?.complaint();
     problem.or_else(blocker).or_else(stalled).or_else(sick)
+}
+
+fn request(trigger: String, may: &May, interrupt: Interrupt) -> Request {
+    let withheld = may.withheld().cloned();
+    Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows: false }
 }
 
 /// Why a pass is made, for the history.

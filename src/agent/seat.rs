@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
+use tracing::info;
 
+use super::edits::Edits;
 use super::orders::{Operated, Operation};
 use super::quiet::{Quiet, later};
 use super::senses::Member;
 use crate::decide::schedule::{Ended, Schedule, ScheduleState};
+use crate::engine::interrupt::Interrupt;
 use crate::manifest::Loaded;
+use crate::model::app::App;
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Layout, Link, Observed};
 use crate::model::process::Inode;
@@ -49,6 +53,8 @@ pub(super) struct Seat {
     pub(super) stirred: Quiet,
     /// The link was not there at the last look between two passes: since then.
     gap: Option<Timestamp>,
+    /// Changes of its files that nobody has looked at.
+    pub(super) edits: Edits,
     /// When its application is asked next, between two passes.
     pub(super) ask_at: Option<Timestamp>,
     /// What its application last said was well.
@@ -58,11 +64,11 @@ pub(super) struct Seat {
 }
 
 /// Something that is done for an App, nothing else meanwhile.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Busy {
     turn: u64,
-    /// It looks at everything in the end.
-    pass: bool,
+    /// Of a pass, which looks at everything in the end: ends it early.
+    pass: Option<Interrupt>,
 }
 
 /// What a person has asked for, and where the answer goes.
@@ -86,6 +92,7 @@ impl Seat {
             layout: None,
             stirred: Quiet::new(CALM, CALM_AT_MOST),
             gap: None,
+            edits: Edits::new(),
             ask_at: None,
             well: true,
             errands: VecDeque::new(),
@@ -95,6 +102,9 @@ impl Seat {
     /// Another manifest is in force for it. Tells whether that means anything.
     pub(super) fn renew(&mut self, loaded: Loaded) -> bool {
         let changed = self.leaving || loaded.app != self.loaded.app || loaded.document != self.loaded.document;
+        if changed && supersedes(&loaded.app, &self.loaded.app) {
+            self.cut_short();
+        }
         if changed {
             self.schedule.renew(loaded.app.sync.clone());
             self.leaving = false;
@@ -108,8 +118,16 @@ impl Seat {
         changed
     }
 
-    /// This turn is its own from now on.
-    pub(super) fn engage(&mut self, turn: u64, pass: bool) {
+    /// A pass in hand may prepare what is not wanted any more: a long build of it need not be waited for.
+    fn cut_short(&self) {
+        if let Some(Busy { pass: Some(pass), .. }) = &self.busy {
+            info!(app = %self.loaded.app.name, "something else is wanted: the pass in hand prepares no further");
+            pass.supersede();
+        }
+    }
+
+    /// This turn is its own from now on; a pass can be ended early.
+    pub(super) fn engage(&mut self, turn: u64, pass: Option<Interrupt>) {
         self.busy = Some(Busy { turn, pass });
     }
 
@@ -125,7 +143,7 @@ impl Seat {
 
     /// That turn is under way.
     pub(super) fn is_at(&self, turn: u64) -> bool {
-        self.busy.is_some_and(|busy| busy.turn == turn)
+        self.busy.as_ref().is_some_and(|busy| busy.turn == turn)
     }
 
     /// When something is to be done for it; none while something is.
@@ -134,7 +152,7 @@ impl Seat {
             return None;
         }
         let errand = (!self.errands.is_empty()).then_some(Timestamp::MIN);
-        [errand, self.schedule.due(), self.look_at(), self.ask_at].into_iter().flatten().min()
+        [errand, self.schedule.due(), self.look_at(), self.edits.due(), self.ask_at].into_iter().flatten().min()
     }
 
     /// When its root is looked at, between two passes.
@@ -149,6 +167,7 @@ impl Seat {
         self.release();
         self.passed = true;
         self.gap = None;
+        self.edits.forget();
         self.schedule.end(&Ended { outcome: report.outcome, corrections, drift }, now);
         self.seen = report.after.clone().map(Arc::new);
         if let Some(seen) = &self.seen {
@@ -176,7 +195,8 @@ impl Seat {
 
     /// Whether a death is news: of a worker that was last seen alive. A pass looks for itself.
     pub(super) fn mourns(&self, dead: &Member) -> bool {
-        !self.busy.is_some_and(|busy| busy.pass) && self.members().contains(dead)
+        let passes = self.busy.as_ref().is_some_and(|busy| busy.pass.is_some());
+        !passes && self.members().contains(dead)
     }
 
     /// What a look at the root, between two passes, gives reason for. Our own last pass gives none: what it left behind
@@ -214,6 +234,11 @@ impl Seat {
     fn health(&self) -> Option<bool> {
         Some(self.seen.as_ref()?.health.as_ref()?.healthy)
     }
+}
+
+/// Whether a pass over the App as it `was` would only hold up what is wanted `now`.
+fn supersedes(now: &App, was: &App) -> bool {
+    now.release != was.release || now.root != was.root || (now.sync.suspend && !was.sync.suspend)
 }
 
 fn names(layout: &Layout) -> impl Iterator<Item = (&ReleaseId, Inode)> {

@@ -23,6 +23,8 @@ pub enum News {
     Manifests,
     /// At `current`, or in `releases/`, of this App.
     Layout(AppName),
+    /// At a file of `restartOn` of this App.
+    Files(AppName),
     /// A worker's process has ended.
     Death {
         /// The App.
@@ -49,7 +51,7 @@ pub trait Senses {
     /// elsewhere by now.
     fn manifests(&mut self, paths: &[PathBuf]);
 
-    /// This App is in force, with its root. Said again when something has happened there.
+    /// This App is in force, with its root and its files of `restartOn`. Said again when something has happened there.
     fn app(&mut self, app: &App);
 
     /// These are all the workers of the App that live; the death of one that does not is told at once.
@@ -104,6 +106,9 @@ impl Senses for Kernel {
     fn app(&mut self, app: &App) {
         let what = [What::Entry(app.root.current()), What::Content(app.root.releases())];
         self.arm(Topic::App(app.name.clone()), &what);
+        let root = app.root.path();
+        let files: Vec<What> = app.files().into_iter().map(|path| What::Content(root.join(path.as_path()))).collect();
+        self.arm(Topic::Files(app.name.clone()), &files);
     }
 
     fn workers(&mut self, app: &AppName, workers: &[Member]) {
@@ -112,6 +117,7 @@ impl Senses for Kernel {
 
     fn forget(&mut self, app: &AppName) {
         self.watch.disarm(&Topic::App(app.clone()));
+        self.watch.disarm(&Topic::Files(app.clone()));
         self.deaths.forget(app);
     }
 
@@ -120,6 +126,7 @@ impl Senses for Kernel {
             topic = self.watch.changed() => match topic {
                 Topic::Manifests => News::Manifests,
                 Topic::App(app) => News::Layout(app),
+                Topic::Files(app) => News::Files(app),
             },
             news = self.told.recv() => match news {
                 Some(news) => news,

@@ -36,6 +36,13 @@ pub fn herald(config: &AgentConfig) -> (Herald, Behind) {
 }
 
 impl Behind {
+    /// Nothing is left to be told.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.poster.as_ref().is_none_or(JoinHandle::is_finished)
+            && self.tellers.as_ref().is_none_or(TellingTasks::are_finished)
+    }
+
     /// Waits a moment for the last words, once the herald is gone.
     pub async fn finish(self) {
         let poster = async {

@@ -12,6 +12,7 @@ use rustix::fs::{CWD, Stat, statat};
 use serde::Serialize;
 
 use crate::manifest::{self, LoadErrors, Loaded, Mistake};
+use crate::model::agent::GitOptions;
 
 /// How often a directory is looked at although nobody said that it has changed.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
@@ -109,6 +110,11 @@ pub trait Source {
 
     /// When to look again.
     fn wakes(&self) -> Wakes;
+
+    /// A branch is followed in this way from now on; the same branch. Nothing to a source that is none.
+    fn renew(&mut self, options: &GitOptions) {
+        let _ = options;
+    }
 
     /// What is found is never half-written: a commit is there, or it is not.
     fn is_whole(&self) -> bool;

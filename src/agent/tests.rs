@@ -19,9 +19,9 @@ use crate::decide::testing::{app, builtin, group, id, record};
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::manifest::{self, Loaded};
-use crate::model::app::App;
+use crate::model::app::{App, RestartOn};
 use crate::model::health::{HealthContract, Probe, Rule};
-use crate::model::names::{AppName, ReleaseId};
+use crate::model::names::{AppName, RelativePath, ReleaseId};
 use crate::model::observed::Link;
 use crate::model::record::JournalEvent;
 use crate::model::report::Outcome;
@@ -262,7 +262,7 @@ async fn everything_that_happens_leads_to_a_pass_that_says_why() {
         for order in [
             Order::Wake { app: Some(shop()), wake: request.clone() },
             Order::Wake { app: None, wake: request },
-            Order::Reload,
+            Order::Reload(Box::default()),
         ] {
             before = stage.passes();
             stage.orders.send(order).await.unwrap();
@@ -390,11 +390,9 @@ async fn a_link_that_is_made_anew_is_not_interfered_with() {
     .await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn health_that_turns_bad_between_two_passes_wakes_once() {
-    let mut wish = wanted("r2");
-    wish.sync.interval = Duration::from_hours(1);
-    wish.health = Some(HealthContract {
+/// Asked every half minute.
+fn contract() -> HealthContract {
+    HealthContract {
         probe: Probe::Http {
             url: "http://localhost/".to_owned(),
             headers: std::collections::BTreeMap::new(),
@@ -406,12 +404,72 @@ async fn health_that_turns_bad_between_two_passes_wakes_once() {
         interval: SECOND,
         expect: vec![Rule("status == 200".to_owned())],
         watch: Some(Duration::from_secs(30)),
-    });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_that_turns_bad_between_two_passes_wakes_once() {
+    let mut wish = wanted("r2");
+    wish.sync.interval = Duration::from_hours(1);
+    wish.health = Some(contract());
     play(wish, async |stage| {
         assert_eq!(stage.passes_within(Duration::from_mins(5)).await, 0, "all is well");
         stage.host.world().healthy = false;
         stage.until("a pass", |stage| stage.passes() == 2 && stage.is_idle()).await;
         assert_eq!(stage.outcome(), Some(Outcome::Unhealthy));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_workers_read_wakes_when_its_content_is_another() {
+    let mut wish = wanted("r2");
+    wish.sync.interval = Duration::from_hours(1);
+    let path = RelativePath::new("shared/.env").unwrap();
+    wish.workers[0].restart_on.push(RestartOn { path, run: None });
+    play(wish, async |stage| {
+        tokio::time::sleep(5 * SECOND).await;
+        let passes = stage.passes();
+        let old = stage.workers.lock().unwrap().clone();
+        for _ in 0..100 {
+            stage.tell(News::Files(shop()));
+        }
+        assert_eq!(stage.passes_within(5 * SECOND).await, 0, "touched, and the same");
+        for round in 1..=3 {
+            {
+                let mut world = stage.host.world();
+                world.config_version += 1;
+                world.config_written = world.now;
+            }
+            stage.tell(News::Files(shop()));
+            stage.until("a pass", |stage| stage.passes() == passes + round && stage.is_idle()).await;
+            assert_eq!(stage.outcome(), Some(Outcome::Converged));
+        }
+        let new = stage.workers.lock().unwrap().clone();
+        assert!(new.len() == 2 && new.iter().all(|member| !old.contains(member)), "they read it anew");
+        assert!(stage.triggers().iter().any(|trigger| trigger == "shared/.env has changed"), "{:?}", stage.triggers());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_comes_while_a_person_is_served_is_not_forgotten() {
+    let mut wish = wanted("r2");
+    wish.sync.interval = Duration::from_hours(10);
+    wish.health = Some(HealthContract { watch: None, attempts: 10, ..contract() });
+    play(wish.clone(), async move |stage| {
+        stage.host.world().healthy = false;
+        let (reply, answer) = oneshot::channel();
+        let what = Operation::Rollback { to: None, reason: None, by: "anna".to_owned() };
+        stage.orders.send(Order::Operate { app: shop(), what, reply }).await.unwrap();
+        stage.until("it begins", |stage| stage.link() == Link::Release { id: id("r1") }).await;
+        wish.workers[0].count = 3;
+        stage.hold(Ok(vec![wish]));
+        tokio::time::sleep(SECOND).await;
+        assert!(!stage.is_idle(), "health is still asked for");
+        answer.await.unwrap().unwrap();
+        // Sooner than any timer.
+        stage.until("what the manifest asks for", |stage| stage.workers.lock().unwrap().len() == 3).await;
     })
     .await;
 }

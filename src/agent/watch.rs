@@ -29,6 +29,8 @@ pub enum Topic {
     Manifests,
     /// The root of an App.
     App(AppName),
+    /// Files that workers and services of an App read.
+    Files(AppName),
 }
 
 /// What is watched of a path.

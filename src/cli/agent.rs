@@ -1,14 +1,17 @@
 //! `agent`: stays, and makes passes when something changes.
 
 mod place;
+mod reload;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::place::{Place, configuration, place};
+use self::reload::Reloader;
 use super::Failure;
 use super::host::on_this_host;
 use super::operate::failure;
@@ -19,10 +22,10 @@ use super::render::{operate as text, report};
 use crate::agent::alone::Alone;
 use crate::agent::board::Board;
 use crate::agent::git::GitSource;
-use crate::agent::orders::{Order, Orders};
+use crate::agent::orders::Orders;
 use crate::agent::senses::Kernel;
 use crate::agent::service::Service;
-use crate::agent::setup;
+use crate::agent::setup::{self, Behind};
 use crate::agent::source::Directory;
 use crate::agent::web::{Door, Operators, Port, Reach, Socket, Texts, Web, Webhooks, serve};
 use crate::agent::{Agent, Ground};
@@ -42,7 +45,7 @@ const ORDERS: usize = 256;
 /// # Errors
 /// When it cannot begin.
 pub fn run(options: &Options, global: &Global) -> Result<u8, Failure> {
-    let config = configuration(options)?;
+    let config = configuration(options.config.as_deref())?;
     let place = place(options, &config)?;
     let webhooks = setup::webhooks(&config.webhooks, place.watched()).map_err(failure)?;
     let operators = Operators::named(options.operator_group.as_deref()).map_err(failure)?;
@@ -84,11 +87,13 @@ async fn follow(
     }
     let (orders, ordered) = mpsc::channel(ORDERS);
     let senses = Kernel::new().map_err(failure)?;
-    hear_hangups(orders.clone()).map_err(|error| failure(HostError::io("cannot listen for SIGHUP", &error)))?;
+    let hangups = signal(SignalKind::hangup());
+    let hangups = hangups.map_err(|error| failure(HostError::io("cannot listen for SIGHUP", &error)))?;
+    let (webhooks, believed) = watch::channel(told.webhooks);
     let board = Board::new(env!("CARGO_PKG_VERSION"));
     let (ending, ended) = oneshot::channel::<()>();
     // Questions are answered until the last step in hand has ended.
-    let serving = tokio::spawn(serve(doors, web(board.clone(), orders, told.operators, told.webhooks), async {
+    let serving = tokio::spawn(serve(doors, web(board.clone(), orders.clone(), told.operators, believed), async {
         let _ = ended.await;
     }));
     let (herald, behind) = setup::herald(&told.config);
@@ -101,19 +106,27 @@ async fn follow(
         stop: stop.clone(),
         concurrency: options.concurrency.get(),
     };
-    match told.place {
-        Place::Paths(paths) => Agent::new(ground, Directory::new(paths), senses, ordered).run().await,
-        Place::Git(git) => {
-            Agent::new(ground, GitSource::new(git, &options.state_dir), senses, ordered).run().await;
+    let (over, is_over) = oneshot::channel();
+    let Told { config, place, .. } = told;
+    let behind = vec![behind];
+    let reloader = Reloader { options, config, place: place.clone(), webhooks, orders, behind };
+    let following = async {
+        match place {
+            Place::Paths(paths) => Agent::new(ground, Directory::new(paths), senses, ordered).run().await,
+            Place::Git(git) => {
+                Agent::new(ground, GitSource::new(git, &options.state_dir), senses, ordered).run().await;
+            }
         }
-    }
+        let _ = over.send(());
+    };
+    let ((), behind) = tokio::join!(following, reloader.run(hangups, is_over));
     drop(ending);
     let _ = serving.await;
-    behind.finish().await;
+    join_all(behind.into_iter().map(Behind::finish)).await;
     Ok(())
 }
 
-fn web(board: Board, orders: Orders, operators: Operators, webhooks: Webhooks) -> Web {
+fn web(board: Board, orders: Orders, operators: Operators, webhooks: watch::Receiver<Webhooks>) -> Web {
     Web {
         board,
         orders,
@@ -122,16 +135,4 @@ fn web(board: Board, orders: Orders, operators: Operators, webhooks: Webhooks) -
         operators,
         texts: Texts { pass: report::report, suspension: text::suspension, not_kept_out: text::not_kept_out },
     }
-}
-
-fn hear_hangups(orders: Orders) -> std::io::Result<()> {
-    let mut hangups = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangups.recv().await.is_some() {
-            if orders.send(Order::Reload).await.is_err() {
-                break;
-            }
-        }
-    });
-    Ok(())
 }

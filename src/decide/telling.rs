@@ -193,6 +193,8 @@ pub enum CommitState {
     Success,
     /// It is not, and will not be by itself.
     Failure,
+    /// A newer one came before it was in force.
+    Superseded,
 }
 
 /// How the commit fares that a report is about, and why in a sentence; none: nothing can be said of it.

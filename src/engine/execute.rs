@@ -83,7 +83,7 @@ impl<'a, H: Host> Executor<'a, H> {
             let (mut steps, rest): (Vec<&Step>, Vec<&Step>) = now.into_iter().partition(|step| step.phase == phase);
             now = rest;
             steps.retain(|step| renewed(&step.action).is_none_or(|group| !without_config.contains(group)));
-            if self.interrupt.is_asked() {
+            if self.ends_before(phase, observed) {
                 break;
             }
             if phase == Phase::Replace {
@@ -106,6 +106,21 @@ impl<'a, H: Host> Executor<'a, H> {
             }
         }
         tried
+    }
+
+    /// Whether the pass ends before this phase. A way back is gone to its end, and what is in force is judged, whatever
+    /// is wanted by then.
+    pub(super) fn ends_before(&self, phase: Phase, observed: &Observed) -> bool {
+        let preparing = observed.aim == Aim::Desired && !is_on_trial(self.app, observed);
+        self.interrupt.ends_before(phase, preparing)
+    }
+
+    /// Whether the steps of this phase, which are over, may have been cut short.
+    pub(super) fn ended_in(&self, phase: Option<Phase>, observed: &Observed) -> bool {
+        match phase {
+            Some(phase) if phase.is_preparation() => self.ends_before(phase, observed),
+            _ => self.interrupt.is_asked(),
+        }
     }
 
     /// Tells each group that is about to lose workers, in its own way, so that they finish by themselves.

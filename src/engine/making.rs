@@ -7,6 +7,7 @@ use tracing::warn;
 
 use crate::decide::gate;
 use crate::engine::execute::Executor;
+use crate::model::action::Phase;
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Aim, Link, Observed};
 use crate::model::record::{DueHook, Making as Made, ReleaseRecord};
@@ -59,7 +60,14 @@ impl<H: Host> Making<'_, '_, H> {
             record = ReleaseRecord { made: Made::Building, since: host.now(), ..record };
             host.record(&app.root, &record).await?;
         }
-        host.steps(app, stage, self.previous()).await.map_err(of_release)?;
+        // A build begins anew and a verification has no after-effects; everything else is not left half done.
+        let phase = match stage {
+            Stage::Build => Some(Phase::Build),
+            Stage::Verify => Some(Phase::Verify),
+            Stage::Migrate | Stage::BeforeSwitch | Stage::AfterSwitch | Stage::AfterRollback => None,
+        };
+        let goes_on = || !phase.is_some_and(|phase| self.executor.ends_before(phase, self.observed));
+        host.steps(app, stage, self.previous(), &goes_on).await.map_err(of_release)?;
         match stage {
             Stage::Build => self.finish(record).await,
             Stage::Verify | Stage::Migrate => {
@@ -78,7 +86,7 @@ impl<H: Host> Making<'_, '_, H> {
     pub async fn switch(&self, to: &ReleaseId) -> Result<(), HostError> {
         let Executor { host, app, .. } = self.executor;
         if !app.release.hooks.before_switch.is_empty() {
-            host.steps(app, Stage::BeforeSwitch, self.previous()).await.map_err(of_release)?;
+            host.steps(app, Stage::BeforeSwitch, self.previous(), &|| true).await.map_err(of_release)?;
         }
         let back = matches!(self.observed.aim, Aim::Back { .. });
         let stage = if back { Stage::AfterRollback } else { Stage::AfterSwitch };
@@ -135,9 +143,12 @@ impl<H: Host> Making<'_, '_, H> {
     }
 }
 
-/// A failure of the release itself, whatever its form.
+/// A failure of the release itself, whatever its form; an end that was asked for is none.
 pub fn of_release(error: HostError) -> HostError {
-    HostError { kind: HostErrorKind::ReleaseFailed, ..error }
+    match error.kind {
+        HostErrorKind::Interrupted => error,
+        _ => HostError { kind: HostErrorKind::ReleaseFailed, ..error },
+    }
 }
 
 /// A source that cannot be reached now is no fault of the release.

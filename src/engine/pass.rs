@@ -129,6 +129,8 @@ pub(super) struct Pass<'a, H> {
     pub(super) kept_out: bool,
     /// A person took it back right before.
     taken_back: bool,
+    /// It ended before its time, as it was asked to.
+    cut_short: bool,
 }
 
 impl<'a, H: Host> Pass<'a, H> {
@@ -158,7 +160,7 @@ impl<'a, H: Host> Pass<'a, H> {
             health_attempts: 0,
             problems: Vec::new(),
         };
-        Self { host, app, request, listener, report, kept_out: false, taken_back: false }
+        Self { host, app, request, listener, report, kept_out: false, taken_back: false, cut_short: false }
     }
 
     /// The whole pass, from its first look on. `locked`: the App's lock was taken before that.
@@ -229,10 +231,11 @@ impl<'a, H: Host> Pass<'a, H> {
             let executor = Executor::new(host, wish, &app, round);
             let difference = diff(&app, &observed);
             let plan = plan_for(&app, &difference);
-            if !plan.blockers.is_empty() || self.request.interrupt.is_asked() {
+            let next = plan.next();
+            self.cut_short = executor.ends_before(next.unwrap_or(Phase::Prune), &observed);
+            if !plan.blockers.is_empty() || self.cut_short {
                 break;
             }
-            let next = plan.next();
             // A release is judged, and old ones go, when nothing moves any more and nothing stands in the way.
             let at_rest = next.is_none_or(|phase| phase >= Phase::Prove);
             if let Some(waiting) = difference.settling.first().filter(|_| at_rest) {
@@ -280,9 +283,10 @@ impl<'a, H: Host> Pass<'a, H> {
             let tried = executor.execute(&plan, &observed).await;
             let failed = tried.iter().any(|one| one.problem.is_some());
             // Whoever asks for an end is told what was not finished, not that it went wrong.
-            let asked = self.request.interrupt.is_asked();
+            let cut_short = executor.ended_in(next, &observed);
+            self.cut_short = cut_short;
             let problems = tried.iter().filter_map(|one| one.problem.clone());
-            self.report.problems.extend(problems.filter(|problem| problem.lasting || !asked));
+            self.report.problems.extend(problems.filter(|problem| problem.lasting || !cut_short));
             let Some(mut next) = self.look_again(probing_after(&app, &observed), &observed).await else { break };
             self.note_helpless(&executor, &mut next, &tried).await;
             let blame = gate::blame(&app, &next, &tried);
@@ -424,7 +428,7 @@ impl<'a, H: Host> Pass<'a, H> {
             () if wrong => Outcome::Failed,
             () if drift && report.mode == Mode::DryRun => Outcome::Drift,
             () if !remaining.drift.is_empty() && report.withheld.is_some() => Outcome::Withheld,
-            () if drift && self.request.interrupt.is_asked() => Outcome::Interrupted,
+            () if drift && (self.cut_short || self.request.interrupt.is_asked()) => Outcome::Interrupted,
             () if drift => Outcome::Failed,
             () if self.kept_out || (self.taken_back && kept_out) => Outcome::RolledBack,
             () if kept_out => Outcome::Quarantined,

@@ -17,7 +17,7 @@ use super::users::User;
 use crate::model::app::App;
 use crate::model::names::{RelativePath, ReleaseId};
 use crate::model::release::{CommandStep, EnvValue, Stage};
-use crate::ports::{HostError, HostErrorKind};
+use crate::ports::{GoesOn, HostError, HostErrorKind};
 
 /// Runs the steps of one stage of the App's release, one after the other, each as its user, with `RELEASE_ID`,
 /// `RELEASE_PATH`, `ROOT`, `APP` and, where there is one, `PREVIOUS_RELEASE` in its environment. `lock` is handed
@@ -27,13 +27,14 @@ use crate::ports::{HostError, HostErrorKind};
 ///
 /// # Errors
 /// The first that cannot be run, fails, or takes too long and was ended with all that it had started; the last lines
-/// of its output stand in the error, without secrets, too.
+/// of its output stand in the error, without secrets, too. [`HostErrorKind::Interrupted`] where `goes_on` says no.
 pub async fn steps(
     shim: &Shim,
     app: &App,
     stage: Stage,
     previous: Option<&ReleaseId>,
     lock: Option<OwnedFd>,
+    goes_on: GoesOn<'_>,
 ) -> Result<(), HostError> {
     let steps = stage.steps(&app.release);
     if steps.is_empty() {
@@ -45,6 +46,11 @@ pub async fn steps(
     let mut transcript = blocking(move || Transcript::open(&root, &id, &for_log)).await?;
     for (at, step) in steps.iter().enumerate() {
         let name = format!("{} {}/{}", stage.word(), at + 1, steps.len());
+        if at > 0 && !goes_on() {
+            let message = format!("{name}: not begun, for an end was asked for");
+            transcript.line(&message);
+            return Err(HostError::new(HostErrorKind::Interrupted, message));
+        }
         let prepared = prepare(app, step, &user, previous, lock.as_ref()).await;
         let done = match prepared {
             Ok((job, secrets)) => {

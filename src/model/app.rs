@@ -1,6 +1,6 @@
 //! One App: what a checked manifest document desires of one application.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,6 +90,14 @@ impl App {
         let group = self.workers.iter().find(|group| group.name == *name).map(|group| &group.restart_on);
         let service = || self.services.iter().find(|service| service.name == *name).map(|service| &service.restart_on);
         group.or_else(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// All files whose change somebody must be told of, each once.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<&RelativePath> {
+        let of_workers = self.workers.iter().flat_map(|group| &group.restart_on);
+        let of_services = self.services.iter().flat_map(|service| &service.restart_on);
+        of_workers.chain(of_services).map(|file| &file.path).collect()
     }
 
     /// The group of that name.

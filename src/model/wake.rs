@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::names::{GroupName, MemberName};
+use super::names::{GroupName, MemberName, RelativePath};
 
 /// Why a pass is made. Its `Display` gives the words of logs and of the history: `timer`, `manifest 3fa9c1d`,
 /// `worker default/yujix-worker_00 died`.
@@ -32,6 +32,11 @@ pub enum Wake {
     Link,
     /// Something has come or gone in `releases/`.
     Releases,
+    /// A file of `restartOn` has another content.
+    File {
+        /// The file, relative to the root.
+        path: RelativePath,
+    },
     /// Health, asked for between two passes, has turned bad.
     Health,
     /// A person asks for it.
@@ -65,6 +70,7 @@ impl Wake {
             | Self::Manifest { .. }
             | Self::Link
             | Self::Releases
+            | Self::File { .. }
             | Self::Request { .. }
             | Self::Webhook { .. }
             | Self::Hangup
@@ -89,6 +95,7 @@ impl Wake {
             Self::Death { .. } => "death",
             Self::Link => "link",
             Self::Releases => "releases",
+            Self::File { .. } => "file",
             Self::Health => "health",
             Self::Request { .. } => "request",
             Self::Webhook { .. } => "webhook",
@@ -112,6 +119,7 @@ impl fmt::Display for Wake {
             Self::Death { group, member } => write!(f, "worker {group}/{member} died"),
             Self::Link => f.write_str("current was changed"),
             Self::Releases => f.write_str("releases/ has changed"),
+            Self::File { path } => write!(f, "{path} has changed"),
             Self::Health => f.write_str("health has turned bad"),
             Self::Request { by } => write!(f, "request by {by}"),
             Self::Webhook { from } => write!(f, "webhook from {from}"),
@@ -138,6 +146,7 @@ mod tests {
             (Wake::Timer, "timer", false),
             (Wake::Death { group, member }, "worker default/yujix-worker_00 died", false),
             (Wake::Request { by: "anna".to_owned() }, "request by anna", true),
+            (Wake::File { path: RelativePath::new("shared/.env").unwrap() }, "shared/.env has changed", true),
             (Wake::Health, "health has turned bad", false),
             (Wake::Backoff, "another try after a failure", false),
             (Wake::Window, "a window has opened", true),

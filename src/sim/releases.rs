@@ -15,7 +15,7 @@ use crate::model::process::{Inode, Known, ProcessTable};
 use crate::model::record::Making;
 use crate::model::release::Stage;
 use crate::model::service::{ObservedService, Renewal, Service, ServiceState};
-use crate::ports::{Commands, HostError, HostErrorKind, Inspection, Releases, Services};
+use crate::ports::{Commands, GoesOn, HostError, HostErrorKind, Inspection, Releases, Services};
 
 fn inode(id: &ReleaseId) -> Inode {
     Inode { device: 1, number: u64::from(id.as_str().as_bytes()[1]) }
@@ -168,7 +168,7 @@ impl Commands for SimHost {
         self.after(Call::ApplyConfig, fault).await
     }
 
-    async fn steps(&self, app: &App, stage: Stage, _: Option<&ReleaseId>) -> Result<(), HostError> {
+    async fn steps(&self, app: &App, stage: Stage, _: Option<&ReleaseId>, _: GoesOn<'_>) -> Result<(), HostError> {
         let fault = self.before(Call::Steps).await?;
         let id = &app.release.id;
         {

@@ -22,6 +22,8 @@ use crate::model::report::{Mode, Outcome, PassReport};
 
 /// Schedules in a normal test run: a hundred thousand, and some more for what is met most seldom.
 const SCHEDULES: u64 = 120_000;
+/// Schedules in which something else is wanted in the middle of each pass.
+const SUPERSEDED: u64 = 3_000;
 /// How often each fault must have met each call it fits.
 const COVERED: u64 = 100;
 
@@ -70,19 +72,37 @@ pub(super) fn request(mode: Mode) -> Request {
 
 /// One pass, unless trueup is killed in it.
 pub(super) async fn pass(host: &SimHost, mode: Mode) -> Option<PassReport> {
+    pass_by(host, &request(mode)).await
+}
+
+async fn pass_by(host: &SimHost, request: &Request) -> Option<PassReport> {
     host.world().journal_failed = false;
     let app = host.world().app.clone();
     let apps = [&app];
-    let request = request(mode);
     tokio::select! {
         biased;
         () = host.crashed() => None,
-        mut reports = reconcile(host, &apps, &request, &Silent) => reports.pop(),
+        mut reports = reconcile(host, &apps, request, &Silent) => reports.pop(),
+    }
+}
+
+/// The same, and at some moment something else is wanted.
+async fn superseded_pass(host: &SimHost) -> Option<PassReport> {
+    let after = host.world().random.below(500);
+    let request = request(Mode::Apply);
+    let superseded = async {
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        request.interrupt.supersede();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        report = pass_by(host, &request) => report,
+        () = superseded => None,
     }
 }
 
 /// Runs one schedule. The error tells what must not have happened.
-async fn run(seed: u64) -> Result<Coverage, String> {
+async fn run(seed: u64, superseded: bool) -> Result<Coverage, String> {
     let host = SimHost::new(world(seed));
     // A guard of the world that lives on into an await would stop it for ever.
     let passes = host.world().random.below(3);
@@ -90,7 +110,7 @@ async fn run(seed: u64) -> Result<Coverage, String> {
         let dry = host.world().random.percent(10);
         let changes = host.world().changes;
         let mode = if dry { Mode::DryRun } else { Mode::Apply };
-        let report = pass(&host, mode).await;
+        let report = if superseded && !dry { superseded_pass(&host).await } else { pass(&host, mode).await };
         if dry && host.world().changes != changes {
             host.world().violation("a dry run has changed something");
         }
@@ -234,21 +254,33 @@ fn story(world: &World) -> String {
     life.chain(records).chain(groups).chain(members).chain(journal).collect::<Vec<_>>().join("\n")
 }
 
-fn one(seed: u64) -> Result<Coverage, String> {
+fn one(seed: u64, superseded: bool) -> Result<Coverage, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         // In simulated time: whoever waits this long waits for ever.
         let limit = Duration::from_hours(1);
-        tokio::time::timeout(limit, run(seed)).await.unwrap_or_else(|_| Err(format!("seed {seed}: never ends")))
+        tokio::time::timeout(limit, run(seed, superseded))
+            .await
+            .unwrap_or_else(|_| Err(format!("seed {seed}: never ends")))
     })
+}
+
+#[test]
+fn passes_that_are_superseded_do_nothing_forbidden_and_the_next_ones_converge() {
+    for seed in 0..SUPERSEDED {
+        one(seed, true).unwrap_or_else(|story| panic!("{story}"));
+    }
 }
 
 #[test]
 fn a_hundred_thousand_schedules_do_nothing_forbidden_and_converge() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     if let Some(seed) = number("TRUEUP_SIM_SEED") {
-        println!("seed {seed}: {:?}", one(seed).map(|_| "nothing forbidden").map_err(|story| println!("{story}")));
-        one(seed).unwrap();
+        println!(
+            "seed {seed}: {:?}",
+            one(seed, false).map(|_| "nothing forbidden").map_err(|story| println!("{story}"))
+        );
+        one(seed, false).unwrap();
         return;
     }
     let schedules = number("TRUEUP_SIM_SCHEDULES").unwrap_or(SCHEDULES);
@@ -264,7 +296,7 @@ fn a_hundred_thousand_schedules_do_nothing_forbidden_and_converge() {
                         if failed.load(Ordering::Relaxed) {
                             break;
                         }
-                        coverage.add(&one(seed).inspect_err(|_| failed.store(true, Ordering::Relaxed))?);
+                        coverage.add(&one(seed, false).inspect_err(|_| failed.store(true, Ordering::Relaxed))?);
                     }
                     Ok(coverage)
                 })

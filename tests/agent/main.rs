@@ -1,14 +1,19 @@
 //! `trueup agent` as a real program: real inotify and pidfds, supervisord, systemd.
 //!
-//! Nothing in here depends on how fast something is: conditions are waited for, generously. Begin with [`saves`] for the
-//! manifests, [`host`] for what happens on a host, [`unit`] for the agent as a systemd unit.
+//! Nothing in here depends on how fast something is: conditions are waited for, generously. Begin with [`saves`] and
+//! [`rounds`] for the manifests, [`host`] and [`drift`] for what happens on a host, [`unit`] for the agent as a systemd
+//! unit, [`reload`] for its own configuration, [`commit`] for all of it together.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that fails should fail its test on the spot")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commit;
+mod drift;
 mod host;
+mod reload;
+mod rounds;
 mod saves;
 mod unit;
 

@@ -1,10 +1,13 @@
 //! Manifests are saved in every way that editors, checkouts and tools do: each is noticed once it is whole.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::SOON;
 use crate::support::wait_until;
@@ -13,7 +16,7 @@ use crate::support::wait_until;
 const NOTICED: Duration = Duration::from_secs(30);
 
 /// An agent over a directory of manifests, and a root without workers whose `current` follows.
-struct Desk {
+pub struct Desk {
     room: tempfile::TempDir,
     agent: Child,
     log: Arc<Mutex<String>>,
@@ -21,7 +24,16 @@ struct Desk {
 
 impl Desk {
     /// `manifests` is what the agent is told to follow, below the room; `prepare` makes it.
-    fn new(manifests: &str, prepare: impl FnOnce(&Path)) -> Self {
+    pub fn new(manifests: &str, prepare: impl FnOnce(&Path)) -> Self {
+        Self::with(|room| vec![room.join(manifests)], prepare)
+    }
+
+    /// It is told by `agent.yaml` in the room what to follow.
+    pub fn configured(prepare: impl FnOnce(&Path)) -> Self {
+        Self::with(|room| vec!["--config".into(), room.join("agent.yaml")], prepare)
+    }
+
+    fn with(arguments: impl FnOnce(&Path) -> Vec<PathBuf>, prepare: impl FnOnce(&Path)) -> Self {
         let room = tempfile::tempdir().unwrap();
         for release in ["r1", "r2"] {
             let directory = room.path().join("site/releases").join(release);
@@ -31,7 +43,7 @@ impl Desk {
         prepare(room.path());
         let mut agent = Command::new(env!("CARGO_BIN_EXE_trueup"))
             .arg("agent")
-            .arg(room.path().join(manifests))
+            .args(arguments(room.path()))
             .arg("--state-dir")
             .arg(room.path().join("state"))
             .arg("--socket")
@@ -55,17 +67,66 @@ impl Desk {
         Self { room, agent, log }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn room(&self) -> &Path {
+        self.room.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
         self.room.path().join(name)
     }
 
-    fn sh(&self, script: &str) {
-        let done = Command::new("bash").args(["-euc", script]).current_dir(self.room.path()).output().unwrap();
-        assert!(done.status.success(), "{script}: {done:?}");
+    pub fn sh(&self, script: &str) {
+        sh(self.room.path(), script);
+    }
+
+    /// What it has logged.
+    pub fn said(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Has it read everything again.
+    pub fn hang_up(&self) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.agent), rustix::process::Signal::HUP)
+            .unwrap();
+    }
+
+    /// Asks through its socket, with further headers: the code, and the answer as far as it is JSON.
+    pub fn ask(&self, what: &str, headers: &str) -> (u16, Value) {
+        let text = self.answer(what, headers);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+        (code, serde_json::from_str(body).unwrap_or_default())
+    }
+
+    fn answer(&self, what: &str, headers: &str) -> String {
+        let mut text = String::new();
+        let Ok(mut stream) = UnixStream::connect(self.path("agent.sock")) else { return text };
+        let length = if what.starts_with("POST") { "Content-Length: 0\r\n" } else { "" };
+        let request = format!("{what} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    fn metrics(&self, matching: impl Fn(&str) -> bool) -> u64 {
+        let all = self.answer("GET /metrics", "");
+        let lines = all.lines().filter(|line| matching(line));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+    }
+
+    /// Passes that have ended.
+    pub fn passes(&self) -> u64 {
+        self.metrics(|line| line.starts_with("trueup_passes_total{"))
+    }
+
+    /// Reasons of that kind for a pass.
+    pub fn wakes(&self, cause: &str) -> u64 {
+        let cause = format!("cause=\"{cause}\"");
+        self.metrics(|line| line.starts_with("trueup_wakes_total{") && line.contains(&cause))
     }
 
     #[track_caller]
-    fn follows(&self, release: &str, how: &str) {
+    pub fn follows(&self, release: &str, how: &str) {
         let current = || std::fs::read_link(self.path("site/current")).unwrap_or_default();
         let target = Path::new("releases").join(release);
         let begun = std::time::Instant::now();
@@ -88,15 +149,22 @@ impl Drop for Desk {
     }
 }
 
-/// A manifest of one App without workers.
-fn manifest(room: &Path, release: &str) -> String {
+/// Runs a script in that directory.
+pub fn sh(room: &Path, script: &str) {
+    let done = Command::new("bash").args(["-euc", script]).current_dir(room).output().unwrap();
+    assert!(done.status.success(), "{script}: {done:?}");
+}
+
+/// A manifest of one App without workers, which no timer looks after.
+pub fn manifest(room: &Path, release: &str) -> String {
     format!(
-        "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: app}}\nspec:\n  root: {}\n  release: {{id: {release}}}\n",
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: app}}\nspec:\n  root: {}\n  release: {{id: {release}}}\n  \
+         sync: {{interval: 1h}}\n",
         room.join("site").display()
     )
 }
 
-fn save(room: &Path, file: &str, release: &str) {
+pub fn save(room: &Path, file: &str, release: &str) {
     let file = room.join(file);
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(file, manifest(room, release)).unwrap();
@@ -169,8 +237,7 @@ fn a_checkout_is_followed() {
             git checkout --quiet -b next; sed -i 's/id: r1/id: r2/' manifests/app.yaml
             for i in $(seq 50); do echo x >manifests/note-$i.txt; done; git add .; git commit --quiet -m two
             git checkout --quiet main";
-        let done = Command::new("bash").args(["-euc", script]).current_dir(room).output().unwrap();
-        assert!(done.status.success(), "{done:?}");
+        sh(room, script);
     });
     desk.follows("r1", "main");
     for (branch, release) in [("next", "r2"), ("main", "r1"), ("next", "r2")] {

@@ -10,10 +10,10 @@ const UNITS: [(&str, &str); 3] = [
     ("trueup-reconcile.service", include_str!("../../packaging/systemd/trueup-reconcile.service")),
     ("trueup-reconcile.timer", include_str!("../../packaging/systemd/trueup-reconcile.timer")),
 ];
-const AGENT: &str = "trueup-agent.service";
+pub const AGENT: &str = "trueup-agent.service";
 const BUILTIN: &str = r#"{builtin: {run: [php, artisan, "queue:work"]}}"#;
 
-fn install(host: &Host) {
+pub fn install(host: &Host) {
     for (name, text) in UNITS {
         host.write(&format!("/etc/systemd/system/{name}"), text);
     }
@@ -61,8 +61,18 @@ fn workers_outlive_restarts_hangs_and_ends_of_the_agent() {
     let workers = two_workers(&host);
     host.wait_until("the status", SOON, || property(&host, AGENT, "StatusText") == "1 App");
 
-    host.run(&["systemctl", "reload", AGENT]).ok();
     let agent = main_pid(&host, AGENT);
+    let configurations = [
+        ("spec: {lisen: 127.0.0.1:9180}", "1 App; its own configuration cannot be used"),
+        ("spec: {listen: 127.0.0.1:9180}", "1 App; `spec.listen` takes a restart"),
+        ("spec: {}", "1 App"),
+    ];
+    for (spec, status) in configurations {
+        host.write("/etc/trueup/agent.yaml", &format!("apiVersion: trueup/v1\nkind: Agent\n{spec}\n"));
+        host.run(&["systemctl", "reload", AGENT]).ok();
+        host.wait_until(status, SOON, || property(&host, AGENT, "StatusText") == status);
+    }
+    assert_eq!((main_pid(&host, AGENT), property(&host, AGENT, "ActiveState").as_str()), (agent, "active"));
     host.run(&["systemctl", "restart", AGENT]).ok();
     assert_ne!(main_pid(&host, AGENT), agent);
     assert_eq!(host.pids_of("queue:work"), workers, "a restart touches none");

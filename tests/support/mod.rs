@@ -34,6 +34,7 @@
 
 pub mod door;
 pub mod fixtures;
+pub mod git;
 mod host;
 pub mod local;
 pub mod manifest;

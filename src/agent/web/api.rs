@@ -12,6 +12,7 @@ use super::answer::{Form, Refusal, document};
 use super::peer::Peer;
 use super::{Journals, Room};
 use crate::agent::board::{AppView, ManifestProblem, View};
+use crate::agent::renewal::Configuration;
 use crate::agent::source::Revision;
 use crate::decide::history::{asked_to_end, history as passes};
 use crate::decide::schedule::ScheduleState;
@@ -116,6 +117,8 @@ struct Agent<'a> {
     revision: Option<&'a Revision>,
     /// Newer manifests that cannot be used; null: there are none.
     refused: Option<&'a ManifestProblem>,
+    /// The agent's own configuration, as it was last read.
+    configuration: &'a Configuration,
     apps: Vec<Overview<'a>>,
 }
 
@@ -167,6 +170,7 @@ pub(super) async fn agent(State(room): State<Room>, headers: HeaderMap) -> Resul
         ready: view.ready,
         revision: view.revision.as_ref(),
         refused: view.refused.as_ref(),
+        configuration: &view.configuration,
         apps: view.apps.iter().map(overview).collect(),
     };
     document(&agent, Form::of(&headers))

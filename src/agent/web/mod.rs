@@ -79,8 +79,8 @@ pub struct Web {
     pub orders: Orders,
     /// Where history comes from.
     pub journals: Journals,
-    /// The forges that are believed.
-    pub webhooks: Webhooks,
+    /// The forges that are believed; others, once the agent's own configuration was read again.
+    pub webhooks: watch::Receiver<Webhooks>,
     /// Who may change things, besides root and the agent's own user.
     pub operators: Operators,
     /// For terminals.

@@ -175,7 +175,7 @@ impl Stage {
             board: board.clone(),
             orders,
             journals: Arc::new(|_| Box::pin(async { Ok(journal()) })),
-            webhooks,
+            webhooks: watch::channel(webhooks).1,
             operators: Operators::default(),
             texts: Texts {
                 pass: |app, report, width| format!("{} {:?} {width:?}\n", app.name, report.outcome),

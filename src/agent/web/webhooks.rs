@@ -101,7 +101,7 @@ fn deliver(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> (&'static str, Response) {
-    let webhooks = &room.web.webhooks;
+    let webhooks = room.web.webhooks.borrow();
     let Some(secret) = webhooks.secret(forge) else {
         let refusal = Refusal::new(StatusCode::NOT_FOUND, format!("webhooks of {} have no secret here", forge.name()));
         return ("unknown", refusal.help("set one in the agent's own configuration").into_response());

@@ -39,9 +39,9 @@ impl Place {
 }
 
 /// The agent's own configuration; nothing is said where there is none.
-pub(super) fn configuration(options: &Options) -> Result<AgentConfig, Failure> {
+pub(super) fn configuration(named: Option<&Path>) -> Result<AgentConfig, Failure> {
     let usual = Path::new(CONFIG);
-    let path = options.config.as_deref().or_else(|| usual.exists().then_some(usual));
+    let path = named.or_else(|| usual.exists().then_some(usual));
     path.map_or_else(|| Ok(AgentConfig::default()), |path| load_agent(path).map_err(Failure::Manifests))
 }
 

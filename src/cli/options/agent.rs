@@ -91,15 +91,15 @@ fn inside(text: &str) -> Result<RelativePath, String> {
 
 /// What stands below the options.
 pub const HELP: &str = "\
-Makes a pass over an App as soon as something has changed: its manifest, `current`, releases/, or a worker that died; \
-and each `sync.interval` in any case. Manifests that do not load leave the last good ones in force. An App that \
+Makes a pass over an App as soon as something has changed: its manifest, `current`, releases/, a file of \
+`restartOn`, or a worker that died; and each `sync.interval` in any case. Manifests that do not load leave the last good ones in force. An App that \
 disappears is left running, or loses its workers with `sync: {prune: true}`.
 
 With --git a commit is a deployment. A commit comes into force only when it follows the one that is, when it is signed \
 where that is asked for, and when its manifests load. What the command line says goes before the configuration.
 
 SIGTERM and Ctrl-C finish the steps in hand, a second one leaves at once; no worker is touched by that. SIGHUP reads \
-the manifests again and looks at every App. It logs what it does to the standard error; `TRUEUP_LOG=warn` makes it \
+the configuration and the manifests again and looks at every App. It logs what it does to the standard error; `TRUEUP_LOG=warn` makes it \
 quieter.
 
 Examples:

@@ -1,0 +1,93 @@
+//! What the loop looks at between two passes, and what it makes of it: an App's root, its files, its health.
+//!
+//! None of this changes the host. What a look shows is compared with what the last pass has seen; only a difference wakes.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::edits::Found;
+use super::senses::Senses;
+use super::source::Source;
+use super::{Agent, Done};
+use crate::engine::probing::health_now;
+use crate::model::health::HealthVerdict;
+use crate::model::names::AppName;
+use crate::model::observed::Layout;
+use crate::model::wake::Wake;
+use crate::ports::{Host, HostError};
+
+impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
+    /// Looks whether a file that workers read is other than what the last pass has seen.
+    pub(super) fn look_at_files(&mut self, name: &AppName) {
+        let Some(seat) = self.seats.get_mut(name) else { return };
+        seat.edits.settle();
+        self.turns += 1;
+        seat.engage(self.turns, None);
+        let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
+        // First, so that what changes while it is looked at is told.
+        self.senses.app(&app.app);
+        self.work.push(Box::pin(async move {
+            let found = join_all(app.app.files().into_iter().map(async |path| {
+                let content = host.content(&app.app.root, path).await;
+                (path.clone(), content.map(|content| content.map(|(digest, _)| digest)))
+            }));
+            Done::Files(name, turn, found.await)
+        }));
+    }
+
+    pub(super) fn read(&mut self, name: &AppName, turn: u64, found: &[Found]) {
+        let now = self.now;
+        let Some(seat) = self.free(name, turn) else { return };
+        let seen = seat.seen.as_ref().map(|seen| &*seen.config);
+        if let Some(wake) = seat.edits.notice(found, seen, now) {
+            self.wake(name, wake);
+        }
+    }
+
+    /// Looks whether something at the root is other than what the last pass left behind.
+    pub(super) fn look_at_root(&mut self, name: &AppName) {
+        let Some(seat) = self.seats.get_mut(name) else { return };
+        seat.stirred.settle();
+        self.turns += 1;
+        seat.engage(self.turns, None);
+        let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
+        // First, so that what changes while it is looked at is told.
+        self.senses.app(&app.app);
+        self.work.push(Box::pin(async move {
+            let layout = host.layout(&app.app).await;
+            Done::Layout(name, turn, layout)
+        }));
+    }
+
+    pub(super) fn noticed(&mut self, name: &AppName, turn: u64, layout: &Result<Layout, HostError>) {
+        let now = self.now;
+        let Some(seat) = self.free(name, turn) else { return };
+        if let Some(wake) = seat.notice(layout.as_ref(), now) {
+            self.wake(name, wake);
+        }
+    }
+
+    /// Asks an application how it is, between two passes.
+    pub(super) fn ask(&mut self, name: &AppName) {
+        let Some(seat) = self.seats.get_mut(name) else { return };
+        seat.ask_at = None;
+        let Some(seen) = seat.seen.clone() else { return };
+        let (host, app, name) = (self.ground.host, Arc::clone(&seat.loaded), name.clone());
+        self.work.push(Box::pin(async move {
+            let verdict = health_now(host, &app.app, &seen).await;
+            Done::Asked(name, verdict)
+        }));
+    }
+
+    pub(super) fn answered(&mut self, name: &AppName, verdict: Option<&HealthVerdict>) {
+        let now = self.now;
+        // A pass that began meanwhile asks for itself.
+        let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_free() && seat.ask_at.is_none()) else {
+            return;
+        };
+        if seat.answered(verdict.map(|verdict| verdict.healthy), now) {
+            self.wake(name, Wake::Health);
+        }
+    }
+}

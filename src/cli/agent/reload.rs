@@ -1,0 +1,186 @@
+//! SIGHUP: the agent's own configuration is read again, then the manifests.
+//!
+//! What can change while the agent runs comes into force; what cannot is said. A configuration that cannot be used
+//! changes nothing, and is told with its file and line.
+
+use tokio::signal::unix::Signal;
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
+
+use super::super::Failure;
+use super::super::operate::failure;
+use super::super::options::agent::Agent as Options;
+use super::place::{Place, configuration, place};
+use crate::agent::herald::Herald;
+use crate::agent::orders::{Order, Orders};
+use crate::agent::renewal::{Configuration, Renewal};
+use crate::agent::setup::{self, Behind};
+use crate::agent::web::Webhooks;
+use crate::model::agent::{AgentConfig, GitOptions};
+use crate::ports::{HostError, HostErrorKind};
+
+/// Reads the configuration again, as often as it is asked to.
+pub(super) struct Reloader<'a> {
+    /// What the command line says, which goes before.
+    pub(super) options: &'a Options,
+    /// What is in force.
+    pub(super) config: AgentConfig,
+    /// Where manifests came from when the agent began.
+    pub(super) place: Place,
+    /// What the senders of webhooks prove themselves with.
+    pub(super) webhooks: watch::Sender<Webhooks>,
+    /// The way to the loop.
+    pub(super) orders: Orders,
+    /// What goes on behind those who tell others, and told them before.
+    pub(super) behind: Vec<Behind>,
+}
+
+impl Reloader<'_> {
+    /// Reads it at each of these signals, until the agent has ended; returns what is still to be waited for.
+    pub(super) async fn run(mut self, mut hangups: Signal, mut ended: oneshot::Receiver<()>) -> Vec<Behind> {
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut ended => return self.behind,
+                heard = hangups.recv() => if heard.is_none() {
+                    let _ = ended.await;
+                    return self.behind;
+                },
+            }
+            let renewal = self.renewal().await;
+            if self.orders.send(Order::Reload(Box::new(renewal))).await.is_err() {
+                return self.behind;
+            }
+        }
+    }
+
+    async fn renewal(&mut self) -> Renewal {
+        match self.read().await {
+            Ok(read) => self.take_over(read),
+            Err(failure) => {
+                let problem = words(&failure);
+                warn!(problem, "the agent's own configuration cannot be used; what was in force stays");
+                let standing = Configuration { problem: Some(problem), needs_restart: Vec::new() };
+                Renewal { standing, ..Renewal::default() }
+            }
+        }
+    }
+
+    /// The configuration, where it would have manifests come from, and the secrets that it names.
+    async fn read(&self) -> Result<(AgentConfig, Place, Webhooks), Failure> {
+        let path = self.options.config.clone();
+        let config = blocking(move || configuration(path.as_deref())).await??;
+        let place = place(self.options, &config)?;
+        let (secrets, watched) = (config.webhooks.clone(), self.place.watched());
+        let webhooks = blocking(move || setup::webhooks(&secrets, watched).map_err(failure)).await??;
+        Ok((config, place, webhooks))
+    }
+
+    fn take_over(&mut self, (config, place, webhooks): (AgentConfig, Place, Webhooks)) -> Renewal {
+        self.webhooks.send_replace(webhooks);
+        let needs_restart = needs_restart(&self.place, &place, self.listens_elsewhere(&config));
+        let herald = self.herald(&config);
+        let git = followed(&self.place, &place);
+        // Compared with what the agent began with, however often it is read.
+        self.config = AgentConfig { listen: self.config.listen, ..config };
+        if needs_restart.is_empty() {
+            info!("the agent's own configuration is in force");
+        } else {
+            warn!(needs_restart = needs_restart.join(", "), "what else the agent's own configuration says is in force");
+        }
+        Renewal { herald, git, standing: Configuration { problem: None, needs_restart } }
+    }
+
+    fn listens_elsewhere(&self, config: &AgentConfig) -> bool {
+        self.options.listen.is_none() && config.listen != self.config.listen
+    }
+
+    /// Those who tell others, where that has changed. Who told before says first what was handed over.
+    fn herald(&mut self, config: &AgentConfig) -> Option<Herald> {
+        let told =
+            |config: &AgentConfig| (config.name.clone(), config.notifications.clone(), config.commit_status.clone());
+        if told(config) == told(&self.config) {
+            return None;
+        }
+        let (herald, behind) = setup::herald(config);
+        self.behind.retain(|earlier| !earlier.is_over());
+        self.behind.push(behind);
+        Some(herald)
+    }
+}
+
+/// What of this only a restart brings into force.
+fn needs_restart(was: &Place, is: &Place, listens_elsewhere: bool) -> Vec<String> {
+    let differs = match (was, is) {
+        (Place::Git(was), Place::Git(is)) => vec![
+            ("spec.source.git.url", was.url != is.url),
+            ("spec.source.git.branch", was.branch != is.branch),
+            ("spec.source.git.path", was.path != is.path),
+        ],
+        (Place::Paths(was), Place::Paths(is)) => vec![("spec.source", was != is)],
+        (Place::Git(_), Place::Paths(_)) | (Place::Paths(_), Place::Git(_)) => vec![("spec.source", true)],
+    };
+    let all = differs.into_iter().chain([("spec.listen", listens_elsewhere)]);
+    all.filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// How the branch is followed from now on.
+fn followed(was: &Place, is: &Place) -> Option<GitOptions> {
+    let (Place::Git(was), Place::Git(is)) = (was, is) else { return None };
+    // Of another repository the rest means nothing.
+    let same = (&was.url, &was.branch) == (&is.url, &is.branch);
+    same.then(|| GitOptions { path: was.path.clone(), ..is.clone() })
+}
+
+fn words(failure: &Failure) -> String {
+    match failure {
+        Failure::Manifests(errors) => errors.to_string(),
+        Failure::Complaint(complaint) | Failure::Usage(complaint) => {
+            let what: Vec<&str> =
+                std::iter::once(&complaint.message).chain(&complaint.causes).map(String::as_str).collect();
+            let help = complaint.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+            what.join(": ") + &help
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| failure(HostError::new(HostErrorKind::Other, format!("it was not read to its end: {error}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::agent::POLL;
+    use crate::model::names::RelativePath;
+
+    #[test]
+    fn what_cannot_change_is_named_and_the_rest_is_in_force() {
+        let git = |url: &str, branch: &str, path: Option<&str>, poll: Duration| {
+            let path = path.map(|path| RelativePath::new(path).unwrap());
+            let (url, branch) = (url.to_owned(), branch.to_owned());
+            Place::Git(GitOptions { url, branch, path, poll, allow_force: false, allowed_signers: None })
+        };
+        let (dir, other) = (Place::Paths(vec!["/m".into()]), Place::Paths(vec!["/n".into()]));
+        let (repo, quick) = (git("/r", "main", None, POLL), Duration::from_secs(5));
+        let rows = [
+            (&repo, repo.clone(), false, &[][..], Some(POLL)),
+            (&repo, git("/r", "main", None, quick), false, &[], Some(quick)),
+            (&repo, git("/r", "main", Some("x"), quick), true, &["spec.source.git.path", "spec.listen"], Some(quick)),
+            (&repo, git("/r", "next", None, quick), false, &["spec.source.git.branch"], None),
+            (&repo, git("/s", "main", None, quick), false, &["spec.source.git.url"], None),
+            (&repo, dir.clone(), false, &["spec.source"], None),
+            (&dir, other, false, &["spec.source"], None),
+            (&dir, dir.clone(), true, &["spec.listen"], None),
+        ];
+        for (was, is, listens_elsewhere, restart, poll) in rows {
+            assert_eq!(needs_restart(was, &is, listens_elsewhere), restart, "{is:?}");
+            let followed = followed(was, &is);
+            assert_eq!(followed.as_ref().map(|git| git.poll), poll, "{is:?}");
+            assert_eq!(followed.and_then(|git| git.path), None, "the path that it began with");
+        }
+    }
+}
