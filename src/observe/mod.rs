@@ -94,8 +94,7 @@ pub async fn view<H: Host>(host: &H, apps: &[&App]) -> Vec<Result<Observed, Host
     };
     let groups: Vec<GroupOf<'_>> =
         apps.iter().flat_map(|app| app.workers.iter().map(move |group| GroupOf { app, group })).collect();
-    let services = join_all(apps.iter().map(|app| host.services(app, &table)));
-    let (listings, services) = tokio::join!(host.list(&groups, &table), services);
+    let (listings, services) = tokio::join!(host.list(&groups, &table), host.services(apps, &table));
     let mut listings = listings.into_iter();
     let facts = layouts.into_iter().zip(records).zip(memories).zip(services);
     let glances = apps.iter().zip(facts).map(|(app, (((layout, records), memory), services))| {
