@@ -272,8 +272,8 @@ impl Managers for LocalHost {
 }
 
 impl Services for LocalHost {
-    async fn services(&self, app: &App, table: &ProcessTable) -> Vec<ObservedService> {
-        self.doors.services(app, table).await
+    async fn services(&self, apps: &[&App], table: &ProcessTable) -> Vec<Vec<ObservedService>> {
+        self.doors.services(apps, table).await
     }
 
     async fn renew(&self, app: &App, service: &Service, how: Renewal) -> Result<(), HostError> {

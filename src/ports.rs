@@ -262,8 +262,8 @@ pub struct Inspection {
 
 /// The daemons that serve the release.
 pub trait Services: Send + Sync {
-    /// Looks at each of the App's services; the answers are in their order.
-    fn services(&self, app: &App, table: &ProcessTable) -> impl Future<Output = Vec<ObservedService>> + Send;
+    /// Looks at the services of these Apps, at each once; the answers are in their order.
+    fn services(&self, apps: &[&App], table: &ProcessTable) -> impl Future<Output = Vec<Vec<ObservedService>>> + Send;
 
     /// Reloads or restarts a service and returns when that has really happened: when its processes are new.
     fn renew(&self, app: &App, service: &Service, how: Renewal) -> impl Future<Output = Result<(), HostError>> + Send;

@@ -7,10 +7,12 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, Url};
 use tokio::time::timeout_at;
@@ -38,13 +40,31 @@ pub(super) struct Clients {
     made: Mutex<Vec<(Kind, Client)>>,
 }
 
-/// Requests of one kind share a client.
+/// Requests of one kind share a client: a hundred Apps behind one web server need one, however many names they have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Kind {
     trust: Trust,
-    connect: Option<ConnectTo>,
-    /// The name that leads to the address of `connect`.
-    name: Option<String>,
+    way: Option<Way>,
+}
+
+/// Where a client goes instead of where the URL leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Way {
+    /// Every name means this address; the port is the URL's.
+    Address(IpAddr),
+    /// A socket.
+    Unix(PathBuf),
+}
+
+/// Resolves every name to the same address.
+#[derive(Debug)]
+struct Always(IpAddr);
+
+impl Resolve for Always {
+    fn resolve(&self, _: Name) -> Resolving {
+        let addresses: Addrs = Box::new(std::iter::once(SocketAddr::new(self.0, 0)));
+        Box::pin(std::future::ready(Ok(addresses)))
+    }
 }
 
 /// A request, ready to be sent.
@@ -105,10 +125,10 @@ fn build(kind: &Kind) -> Result<Client, ProbeFailure> {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .pool_max_idle_per_host(0);
-    builder = match (&kind.connect, &kind.name) {
-        (Some(ConnectTo::Tcp(address)), Some(name)) => builder.resolve(name, *address),
-        (Some(ConnectTo::Unix(path)), _) => builder.unix_socket(path.as_path()),
-        _ => builder,
+    builder = match &kind.way {
+        Some(Way::Address(address)) => builder.dns_resolver(Always(*address)),
+        Some(Way::Unix(path)) => builder.unix_socket(path.as_path()),
+        None => builder,
     };
     kind.trust.apply(builder)?.build().map_err(|error| {
         let causes = causes(&error).join(": ");
@@ -131,10 +151,13 @@ fn prepare(request: &Request<'_>) -> Result<Prepared, ProbeFailure> {
     let mut headers = given(request.headers)?;
     let host = url.host_str().unwrap_or_default().to_owned();
     let authority = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-    let mut name = None;
+    let mut way = None;
     let place = match request.connect_to {
         None => format!("{host}:{}", url.port_or_known_default().unwrap_or_default()),
-        Some(ConnectTo::Unix(path)) => path.display().to_string(),
+        Some(ConnectTo::Unix(path)) => {
+            way = Some(Way::Unix(path.clone()));
+            path.display().to_string()
+        }
         Some(ConnectTo::Tcp(address)) => {
             // The client takes the port from the URL and looks up names only, so the URL is bent
             // to the address, and the header keeps what the manifest says.
@@ -153,12 +176,12 @@ fn prepare(request: &Request<'_>) -> Result<Prepared, ProbeFailure> {
             if !headers.contains_key(HOST) {
                 headers.insert(HOST, value("host", &authority)?);
             }
-            name = is_name.then_some(host);
+            way = is_name.then_some(Way::Address(address.ip()));
             address.to_string()
         }
     };
     let trust = Trust::of(https, request.ca_file);
-    Ok(Prepared { kind: Kind { trust, connect: request.connect_to.cloned(), name }, url, headers, place })
+    Ok(Prepared { kind: Kind { trust, way }, url, headers, place })
 }
 
 fn given(headers: &BTreeMap<String, String>) -> Result<HeaderMap, ProbeFailure> {

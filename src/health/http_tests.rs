@@ -252,6 +252,21 @@ async fn clients_are_kept_and_connections_are_not() {
     assert_eq!(clients.made.lock().unwrap().len(), 1);
 }
 
+#[tokio::test]
+async fn apps_behind_one_server_share_a_client_whatever_they_are_called() {
+    let mut server = Server::start(reply("200 OK", "", "")).await;
+    let (clients, headers) = (Clients::default(), BTreeMap::new());
+    let connect = ConnectTo::Tcp(server.address);
+    for name in ["one.example", "two.example:81", "192.0.2.1"] {
+        let url = format!("http://{name}/");
+        let request = Request { url: &url, headers: &headers, connect_to: Some(&connect), ca_file: None };
+        clients.probe(&request, TIMEOUT).await.unwrap();
+        assert!(server.asked.recv().await.unwrap().contains(&format!("\r\nhost: {name}\r\n")));
+    }
+    // An address is no name that would have to be led elsewhere.
+    assert_eq!(clients.made.lock().unwrap().len(), 2);
+}
+
 /// A certificate authority and a certificate of it for `yujix.example`.
 struct Certificates {
     directory: tempfile::TempDir,

@@ -1,5 +1,6 @@
 //! Users of the machine: whom an App's commands, workers and files belong to.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,52 @@ pub struct User {
     pub home: PathBuf,
     /// His shell; `/bin/sh` where the machine knows none.
     pub shell: PathBuf,
+}
+
+/// Users, each looked up once: for one look at many Apps. Not to be kept longer, for users change.
+#[derive(Debug, Default)]
+pub struct Users(BTreeMap<Whose, Result<User, HostError>>);
+
+impl Users {
+    /// As [`User::of`].
+    ///
+    /// # Errors
+    /// As [`User::of`].
+    pub fn of(&mut self, app: &App) -> Result<User, HostError> {
+        self.0.entry(Whose::of(app)?).or_insert_with_key(Whose::user).clone()
+    }
+}
+
+/// By what a user is looked up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Whose {
+    Name(String),
+    /// With the group that stands for one without a name.
+    Number(u32, u32),
+}
+
+impl Whose {
+    fn of(app: &App) -> Result<Self, HostError> {
+        if let Some(name) = &app.user {
+            return Ok(Self::Name(name.as_str().to_owned()));
+        }
+        let ourselves = || Self::Number(nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        if !nix::unistd::geteuid().is_root() {
+            return Ok(ourselves());
+        }
+        match std::fs::metadata(app.root.path()) {
+            Ok(root) => Ok(Self::Number(root.uid(), root.gid())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ourselves()),
+            Err(error) => Err(HostError::io(format!("cannot look at `{}`", app.root), &error)),
+        }
+    }
+
+    fn user(&self) -> Result<User, HostError> {
+        match self {
+            Self::Name(name) => User::named(name),
+            Self::Number(uid, gid) => User::numbered(*uid, *gid),
+        }
+    }
 }
 
 /// The number of a group.
@@ -86,17 +133,7 @@ impl User {
     /// # Errors
     /// There is no such user, or the root cannot be looked at.
     pub fn of(app: &App) -> Result<Self, HostError> {
-        if let Some(name) = &app.user {
-            return Self::named(name.as_str());
-        }
-        if !nix::unistd::geteuid().is_root() {
-            return Self::who_runs();
-        }
-        match std::fs::metadata(app.root.path()) {
-            Ok(root) => Self::numbered(root.uid(), root.gid()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::who_runs(),
-            Err(error) => Err(HostError::io(format!("cannot look at `{}`", app.root), &error)),
-        }
+        Whose::of(app)?.user()
     }
 
     /// The part of a path, itself or a directory above it, that this user could put something else in place of;

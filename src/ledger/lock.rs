@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -17,6 +18,8 @@ use crate::model::names::Root;
 use crate::ports::{HostError, HostErrorKind};
 
 const NAME: &str = "lock";
+/// No more is read of what the holder says.
+const READ: usize = 4096;
 /// How often a held lock is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -97,17 +100,23 @@ pub async fn lock(root: &Root, wait: Duration, command: &str) -> Result<Lock, Ho
     Ok(lock)
 }
 
-fn introduce(mut file: &File, holder: &Holder) -> io::Result<()> {
+/// Writes over what the last holder left, blanks to its end: cutting the file off first would make the file system
+/// write both at once, and every pass takes a lock.
+fn introduce(file: &File, holder: &Holder) -> io::Result<()> {
     let mut text = serde_json::to_vec(holder)?;
+    let left = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    if left > READ {
+        file.set_len(0)?;
+    } else if left > text.len() {
+        text.resize(left - 1, b' ');
+    }
     text.push(b'\n');
-    file.set_len(0)?;
-    file.rewind()?;
-    file.write_all(&text)
+    file.write_all_at(&text, 0)
 }
 
 fn held(root: &Root, file: &mut File) -> HostError {
     let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text));
+    let read = file.rewind().and_then(|()| file.take(READ as u64).read_to_string(&mut text));
     let holder: Option<Holder> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
     let mut message = format!("`{root}` is locked: ");
     match holder {

@@ -18,14 +18,25 @@ use crate::model::service::{ObservedService, Renewal, Service, ServiceManager, S
 use crate::ports::HostError;
 
 impl Doors {
-    /// Looks at each of the App's services; the answers are in their order.
-    pub async fn services(&self, app: &App, table: &ProcessTable) -> Vec<ObservedService> {
-        join_all(app.services.iter().map(async |service| {
-            let seen = self.state(service, table).await;
-            let seen = seen.map_err(|error| Unreadable { message: error.message, help: error.help });
-            ObservedService { service: service.name.clone(), seen }
-        }))
-        .await
+    /// Looks at the services of these Apps; the answers are in their order. One that many Apps share is asked about
+    /// once.
+    pub async fn services(&self, apps: &[&App], table: &ProcessTable) -> Vec<Vec<ObservedService>> {
+        let mut asked: Vec<&ServiceManager> = Vec::new();
+        for service in apps.iter().flat_map(|app| &app.services) {
+            if !asked.contains(&&service.manager) {
+                asked.push(&service.manager);
+            }
+        }
+        let states = join_all(asked.iter().map(async |manager| {
+            let seen = self.state(manager, table).await;
+            seen.map_err(|error| Unreadable { message: error.message, help: error.help })
+        }));
+        let states = states.await;
+        let seen = |service: &Service| {
+            let (_, state) = asked.iter().zip(&states).find(|(manager, _)| **manager == &service.manager)?;
+            Some(ObservedService { service: service.name.clone(), seen: state.clone() })
+        };
+        apps.iter().map(|app| app.services.iter().filter_map(seen).collect()).collect()
     }
 
     /// Reloads or restarts a service and returns when that has really happened: when no process is left that
@@ -51,8 +62,8 @@ impl Doors {
         }
     }
 
-    async fn state(&self, service: &Service, table: &ProcessTable) -> Result<ServiceState, HostError> {
-        match &service.manager {
+    async fn state(&self, manager: &ServiceManager, table: &ProcessTable) -> Result<ServiceState, HostError> {
+        match manager {
             ServiceManager::Systemd { unit } => self.systemd.serving(unit, table).await,
             ServiceManager::Supervisord(manager) => self.supervisord.serving(manager, table).await,
             ServiceManager::Command { reload, .. } => Ok(command::state(reload.as_ref())),

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
+use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 
 use crate::decide::aim::{aim, aimed};
@@ -23,15 +24,20 @@ use crate::model::record::{AppliedConfig, Memory, ReleaseRecord};
 use crate::model::release::Release;
 use crate::model::service::ObservedService;
 use crate::observe::evidence::Started;
+use crate::observe::suspects::Suspects;
 use crate::observe::witnesses::{Witnesses, of_process};
 use crate::ports::{GroupOf, Host, HostError, HostErrorKind, Listed};
 
 pub mod evidence;
 pub mod strays;
+pub mod suspects;
 pub mod witnesses;
 
 /// The kernel's start times are whole ticks of this length.
 const TICK: Duration = Duration::from_millis(10);
+
+/// The files of so many Apps are read at the same time. Each takes a few threads: more of them would only take memory.
+const AT_ONCE: usize = 4;
 
 /// Whether a look asks the applications how they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,27 +90,35 @@ pub async fn hear<H: Host>(host: &H, app: &App, observed: &mut Observed, answers
 pub async fn view<H: Host>(host: &H, apps: &[&App]) -> Vec<Result<Observed, HostError>> {
     // Lets the questions to the applications leave first: they are what takes longest.
     tokio::task::yield_now().await;
-    let layouts = join_all(apps.iter().map(|app| host.layout(app)));
-    let records = join_all(apps.iter().map(|app| host.records(&app.root)));
-    let memories = join_all(apps.iter().map(|app| host.recall(&app.root)));
-    let (layouts, records, memories, table, boot) = tokio::join!(layouts, records, memories, host.walk(), host.boot());
+    let files = apps
+        .iter()
+        .map(|app| async move { tokio::join!(host.layout(app), host.records(&app.root), host.recall(&app.root)) });
+    let files = stream::iter(files).buffered(AT_ONCE).collect::<Vec<_>>();
+    let (files, table, boot) = tokio::join!(files, host.walk(), host.boot());
     let table = match table {
         Ok(table) => table,
         Err(error) => return apps.iter().map(|_| Err(error.clone())).collect(),
     };
     let groups: Vec<GroupOf<'_>> =
         apps.iter().flat_map(|app| app.workers.iter().map(move |group| GroupOf { app, group })).collect();
-    let services = join_all(apps.iter().map(|app| host.services(app, &table)));
-    let (listings, services) = tokio::join!(host.list(&groups, &table), services);
+    let (listings, services) = tokio::join!(host.list(&groups, &table), host.services(apps, &table));
     let mut listings = listings.into_iter();
-    let facts = layouts.into_iter().zip(records).zip(memories).zip(services);
-    let glances = apps.iter().zip(facts).map(|(app, (((layout, records), memory), services))| {
+    let glances = apps.iter().zip(files).zip(services).map(|((app, (layout, records, memory)), services)| {
         let listed: Vec<_> = listings.by_ref().take(app.workers.len()).collect();
         Glance { app, layout, records, memory, listed, services }
     });
     let glances: Vec<Glance<'_>> = glances.collect();
-    let witnesses = Witnesses::new(host, apps);
-    join_all(glances.into_iter().map(|glance| assemble(host, glance, &table, &boot, &witnesses))).await
+    let shared = Shared { suspects: Suspects::new(&table), table: &table, boot, witnesses: Witnesses::new(host, apps) };
+    let views = glances.into_iter().map(|glance| assemble(host, glance, &shared));
+    stream::iter(views).buffered(AT_ONCE).collect().await
+}
+
+/// What all Apps of one look share.
+struct Shared<'a, H> {
+    table: &'a ProcessTable,
+    suspects: Suspects<'a>,
+    boot: String,
+    witnesses: Witnesses<'a, H>,
 }
 
 /// Nobody has looked; a safe answer for what cannot happen.
@@ -158,13 +172,8 @@ fn serving(answers: &[Answer]) -> Option<BTreeSet<String>> {
     (!named.is_empty()).then_some(named)
 }
 
-async fn assemble<H: Host>(
-    host: &H,
-    glance: Glance<'_>,
-    table: &ProcessTable,
-    boot: &str,
-    witnesses: &Witnesses<'_, H>,
-) -> Result<Observed, HostError> {
+async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>) -> Result<Observed, HostError> {
+    let Shared { table, suspects, boot, witnesses } = shared;
     let Glance { app, layout, records, mut memory, listed, services } = glance;
     let (mut layout, records) = (layout?, records?);
     let aim = aim(app, &layout, &records);
@@ -174,7 +183,7 @@ async fn assemble<H: Host>(
         (release.empty, release.missing, release.unlinked) = (found.empty, found.missing, found.unlinked);
     }
     // Processes of another boot are other processes, whatever their numbers.
-    if memory.boot != boot {
+    if memory.boot != *boot {
         memory.helpless.clear();
     }
     let mut groups = Vec::new();
@@ -201,7 +210,7 @@ async fn assemble<H: Host>(
     }
     // Whoever had to be asked for a worker's sake knows the strays of other users, too.
     let told = if asked { witnesses.of(app).await.unwrap_or_default() } else { &[] };
-    let strays = strays::find(host, app, &layout, table, &owned, told).await;
+    let strays = strays::find(host, app, &layout, table, suspects, &owned, told).await;
     let config = config(host, &aimed, &memory).await;
     Ok(Observed {
         groups,

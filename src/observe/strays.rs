@@ -5,12 +5,13 @@ use std::path::Path;
 
 use crate::model::app::{App, Manager};
 use crate::model::inventory::Witness;
-use crate::model::names::GroupName;
+use crate::model::names::{GroupName, Root};
 use crate::model::observed::{Layout, Rung, Stray};
 use crate::model::process::{
     APP_VARIABLE, Known, Look, Pid, ProcessFacts, ProcessSummary, ProcessTable, ROOT_VARIABLE, WORKER_VARIABLE,
 };
 use crate::observe::evidence::{names_release, summary_names_release};
+use crate::observe::suspects::Suspects;
 use crate::observe::witnesses::of_process;
 use crate::ports::Host;
 
@@ -24,12 +25,13 @@ pub async fn find<H: Host>(
     app: &App,
     layout: &Layout,
     table: &ProcessTable,
+    suspects: &Suspects<'_>,
     owned: &BTreeSet<Pid>,
     told: &[Witness],
 ) -> Vec<Stray> {
     let ourselves = with_ancestors(table, host.own());
     let mut strays = Vec::new();
-    for process in &table.processes {
+    for process in suspects.of(&app.root, layout, told) {
         let pid = process.id.pid;
         if process.zombie || process.command.is_empty() || owned.contains(&pid) || ourselves.contains(&pid) {
             continue;
@@ -39,7 +41,7 @@ pub async fn find<H: Host>(
         let at_home = told.filter(|evidence| evidence.rung == Some(Rung::WorkingDirectory));
         let candidate = summary_names_release(&app.root, layout, process).or_else(|| at_home.cloned());
         // A script under `current` is held open by its interpreter; that takes a second, closer look.
-        if candidate.is_none() && !mentions(app, layout, process) {
+        if candidate.is_none() && !mentions(&app.root, layout, process) {
             continue;
         }
         let facts = match host.facts(pid).await {
@@ -76,8 +78,9 @@ pub async fn find<H: Host>(
     strays
 }
 
-fn mentions(app: &App, layout: &Layout, process: &ProcessSummary) -> bool {
-    let written = app.root.path().to_string_lossy();
+/// Whether an argument speaks of this root.
+pub(super) fn mentions(root: &Root, layout: &Layout, process: &ProcessSummary) -> bool {
+    let written = root.path().to_string_lossy();
     let real = layout.releases_path.parent().map(|path| path.to_string_lossy()).unwrap_or_default();
     process
         .command

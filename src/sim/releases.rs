@@ -129,7 +129,7 @@ impl Releases for SimHost {
 }
 
 impl Services for SimHost {
-    async fn services(&self, app: &App, _: &ProcessTable) -> Vec<ObservedService> {
+    async fn services(&self, apps: &[&App], _: &ProcessTable) -> Vec<Vec<ObservedService>> {
         let world = self.world();
         let seen = |service: &Service| {
             let (oldest, renewed) = (Some(world.service_renewed), Some(world.service_renewed));
@@ -137,7 +137,7 @@ impl Services for SimHost {
                 ServiceState { up: true, oldest, renewed, children: 3, can_reload: true, ..ServiceState::default() };
             ObservedService { service: service.name.clone(), seen: Ok(state) }
         };
-        app.services.iter().map(seen).collect()
+        apps.iter().map(|app| app.services.iter().map(seen).collect()).collect()
     }
 
     async fn renew(&self, _: &App, service: &Service, _: Renewal) -> Result<(), HostError> {

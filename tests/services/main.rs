@@ -48,10 +48,10 @@ async fn act(request: &Value) -> Value {
         "look" => {
             let table = proc::walk().unwrap();
             let began = Instant::now();
-            let seen = doors.services(&app, &table).await.remove(0);
+            let seen = doors.services(&[&app], &table).await.remove(0).remove(0);
             let took = u64::try_from(began.elapsed().as_micros()).unwrap();
             let again = Instant::now();
-            doors.services(&app, &table).await;
+            doors.services(&[&app], &table).await;
             let again = u64::try_from(again.elapsed().as_micros()).unwrap();
             assert_eq!(seen.service, app.services[0].name);
             let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);

@@ -5,7 +5,7 @@
 //! inherits it and is told from the first process by that last part. Only processes of users that could
 //! have been started here are believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::host::proc;
@@ -32,25 +32,27 @@ pub(super) struct Place {
     pub(super) uids: Vec<u32>,
 }
 
-/// What a process's environment says.
+/// What a process's environment says to one App. One that says nothing of this App has no mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mark {
     /// It was started as a member of this App, or by one.
-    Ours {
-        /// The member's name as it stands there.
-        worker: String,
-        /// The process that was started as the member.
-        first: String,
-        /// Digest of what it was started with; none where an older trueup started it.
-        recipe: Option<String>,
-    },
-    /// It has an environment, and that is another one.
-    Foreign,
+    Ours(Label),
     /// It may not be read, or the process has written over it.
     Silent,
 }
 
-/// What was read of a number of processes.
+/// What trueup writes into the environment of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Label {
+    /// The member's name as it stands there.
+    pub(super) worker: String,
+    /// The process that was started as the member.
+    pub(super) first: String,
+    /// Digest of what it was started with; none where an older trueup started it.
+    pub(super) recipe: Option<String>,
+}
+
+/// What was read of a number of processes, as far as it means anything to one App.
 pub(super) type Marks = BTreeMap<ProcessId, Mark>;
 
 /// What belongs to a member.
@@ -62,45 +64,85 @@ pub(super) struct Family {
     pub(super) others: Vec<ProcessId>,
 }
 
-/// Processes whose environment is worth reading: leaders of sessions, and those whose leader is gone. Others are
-/// reached through their session.
-pub(super) fn candidates(table: &ProcessTable, place: &Place) -> Vec<ProcessId> {
+/// Processes whose environment is worth reading: leaders of sessions, and those whose leader is gone, of these users.
+/// Others are reached through their session.
+pub(super) fn candidates<'t>(table: &'t ProcessTable, uids: &'t [u32]) -> impl Iterator<Item = ProcessId> + 't {
+    table.processes.iter().filter(|process| is_candidate(table, process, uids)).map(|process| process.id)
+}
+
+fn is_candidate(table: &ProcessTable, process: &ProcessSummary, uids: &[u32]) -> bool {
     let alive = |pid: Pid| table.get(pid).is_some_and(|process| !process.zombie);
-    table
-        .processes
-        .iter()
-        // Session 0 is the kernel's.
-        .filter(|process| !process.zombie && process.session.0 != 0 && place.uids.contains(&process.uid))
-        .filter(|process| process.session == process.id.pid || !alive(process.session))
-        .map(|process| process.id)
-        .collect()
+    // Session 0 is the kernel's.
+    let theirs = !process.zombie && process.session.0 != 0 && uids.contains(&process.uid);
+    theirs && (process.session == process.id.pid || !alive(process.session))
 }
 
-/// Reads what the environments of these processes say; blocks.
-///
-/// # Errors
-/// One of them cannot be looked at, and nobody knows whether it is a worker.
-pub(super) fn read_marks(processes: impl IntoIterator<Item = ProcessId>, place: &Place) -> Result<Marks, HostError> {
-    let mut marks = Marks::new();
-    for process in processes {
-        let environment = proc::environment(process)?;
-        marks.extend(environment.map(|environment| (process, mark(&environment, place))));
-    }
-    Ok(marks)
+/// What the environments of processes say. Each is read once, however many Apps there are.
+#[derive(Debug, Default)]
+pub(super) struct Labels {
+    /// By the root and the App that they name.
+    told: BTreeMap<(String, String), Vec<(ProcessId, Label)>>,
+    silent: BTreeSet<ProcessId>,
+    /// Those of which nobody knows whose they are.
+    failed: Vec<(ProcessId, HostError)>,
 }
 
-fn mark(environment: &Known<Vec<(String, String)>>, place: &Place) -> Mark {
-    let Known::Known(environment) = environment else { return Mark::Silent };
-    let value = |name: &str| environment.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
-    match (value(ROOT_VARIABLE), value(APP_VARIABLE), value(WORKER_VARIABLE), value(PROCESS_VARIABLE)) {
-        (Some(root), Some(app), Some(worker), Some(first)) if place.real.as_os_str() == root && app == place.app => {
-            let recipe = value(RECIPE_VARIABLE).map(str::to_owned);
-            Mark::Ours { worker: worker.to_owned(), first: first.to_owned(), recipe }
+impl Labels {
+    /// Reads them; blocks.
+    pub(super) fn read(processes: impl IntoIterator<Item = ProcessId>) -> Self {
+        let mut read = Self::default();
+        for process in processes {
+            match proc::environment(process) {
+                Ok(Some(environment)) => read.add(process, environment),
+                Ok(None) => {}
+                Err(error) => read.failed.push((process, error)),
+            }
         }
-        // Programs that write their title over their environment begin at its front, where PATH is;
-        // one with PATH and without a mark never had one.
-        (None, _, _, _) if value("PATH").is_none() => Mark::Silent,
-        _ => Mark::Foreign,
+        read
+    }
+
+    fn add(&mut self, process: ProcessId, environment: Known<Vec<(String, String)>>) {
+        let Known::Known(environment) = environment else {
+            self.silent.insert(process);
+            return;
+        };
+        let value = |name: &str| environment.iter().find(|(found, _)| found == name).map(|(_, value)| value.to_owned());
+        match (value(ROOT_VARIABLE), value(APP_VARIABLE), value(WORKER_VARIABLE), value(PROCESS_VARIABLE)) {
+            (Some(root), Some(app), Some(worker), Some(first)) => {
+                let label = Label { worker, first, recipe: value(RECIPE_VARIABLE) };
+                self.told.entry((root, app)).or_default().push((process, label));
+            }
+            // Programs that write their title over their environment begin at its front, where PATH is;
+            // one with PATH and without a mark never had one.
+            (None, _, _, _) if value("PATH").is_none() => {
+                self.silent.insert(process);
+            }
+            _ => {}
+        }
+    }
+
+    /// What they are to this App: those that it could have started, and those that it is said to have `recorded`.
+    ///
+    /// # Errors
+    /// One of them could not be looked at, and nobody knows whether it is a worker.
+    pub(super) fn marks(
+        &self,
+        table: &ProcessTable,
+        place: &Place,
+        recorded: &[ProcessId],
+    ) -> Result<Marks, HostError> {
+        let concerns = |id: &ProcessId| {
+            let there = table.get(id.pid).filter(|process| process.id == *id);
+            recorded.contains(id) || there.is_some_and(|process| is_candidate(table, process, &place.uids))
+        };
+        if let Some((_, error)) = self.failed.iter().find(|(id, _)| concerns(id)) {
+            return Err(error.clone());
+        }
+        let silent = recorded.iter().filter(|id| self.silent.contains(id)).map(|id| (*id, Mark::Silent));
+        let key = place.real.to_str().map(|root| (root.to_owned(), place.app.clone()));
+        let ours = key.and_then(|key| self.told.get(&key)).into_iter().flatten();
+        let ours = ours.filter(|(id, _)| concerns(id)).map(|(id, label)| (*id, Mark::Ours(label.clone())));
+        Ok(silent.chain(ours).collect())
     }
 }
 
@@ -119,13 +161,13 @@ pub(super) fn family(
 ) -> Family {
     let living = |id: ProcessId| table.get(id.pid).filter(|process| process.id == id && !process.zombie);
     let marked = |id: &ProcessId| match marks.get(id) {
-        Some(Mark::Ours { worker, first, .. }) if worker == member.as_str() => Some(first.as_str()),
+        Some(Mark::Ours(label)) if label.worker == member.as_str() => Some(label.first.as_str()),
         _ => None,
     };
     let believed = |process: &&ProcessSummary| match marks.get(&process.id) {
-        Some(Mark::Ours { worker, .. }) => worker == member.as_str(),
+        Some(Mark::Ours(label)) => label.worker == member.as_str(),
         Some(Mark::Silent) => process.uid == place.user.uid,
-        Some(Mark::Foreign) | None => false,
+        None => false,
     };
     let ours = || marks.keys().filter_map(|id| marked(id).map(|first| (*id, first)));
     let leader =
@@ -164,6 +206,7 @@ mod tests {
 
     use super::*;
     use crate::model::process::StartTicks;
+    use crate::ports::HostErrorKind;
 
     fn id(pid: u32) -> ProcessId {
         ProcessId { pid: Pid(pid), start_ticks: StartTicks(u64::from(pid) * 10) }
@@ -196,7 +239,7 @@ mod tests {
     }
 
     fn ours(first: u32) -> Mark {
-        Mark::Ours { worker: "g/1".to_owned(), first: process_mark(id(first)), recipe: None }
+        Mark::Ours(Label { worker: "g/1".to_owned(), first: process_mark(id(first)), recipe: None })
     }
 
     /// `(leader, others)` by pid.
@@ -216,7 +259,7 @@ mod tests {
     #[test]
     fn a_member_is_found_by_the_file_or_by_its_mark() {
         let table = [process(10, 1, 10, 7), process(11, 10, 10, 7), process(12, 11, 12, 7), process(20, 1, 20, 7)];
-        let marks = [(10, ours(10)), (12, ours(10)), (20, Mark::Foreign)];
+        let marks = [(10, ours(10)), (12, ours(10))];
         let whole = (Some(10), vec![11, 12]);
         assert_eq!(seen(&table, &marks, Some(10), None), whole, "by the file");
         assert_eq!(seen(&table, &marks, None, None), whole, "by the mark, though 12 leads a session and is marked too");
@@ -262,28 +305,67 @@ mod tests {
                 process(31, 30, 30, 7),
             ],
         };
-        assert_eq!(candidates(&table, &place()), [id(10), id(31)]);
+        assert_eq!(candidates(&table, &place().uids).collect::<Vec<_>>(), [id(10), id(31)]);
     }
+
+    fn set(names: &[(&str, &str)]) -> Known<Vec<(String, String)>> {
+        Known::Known(names.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    const FULL: [(&str, &str); 5] = [
+        ("PATH", "/bin"),
+        ("TRUEUP_APP", "app"),
+        ("TRUEUP_PROCESS", "10@100"),
+        ("TRUEUP_ROOT", "/srv/app"),
+        ("TRUEUP_WORKER", "g/1"),
+    ];
 
     #[test]
     fn a_mark_is_read_from_the_environment() {
-        let set = |names: &[(&str, &str)]| {
-            Known::Known(names.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
-        };
-        let full = [
-            ("PATH", "/bin"),
-            ("TRUEUP_APP", "app"),
-            ("TRUEUP_PROCESS", "10@100"),
-            ("TRUEUP_ROOT", "/srv/app"),
-            ("TRUEUP_WORKER", "g/1"),
-        ];
-        assert_eq!(mark(&set(&full), &place()), ours(10));
-        assert_eq!(mark(&set(&full[1..]), &place()), ours(10), "the front was written over");
-        assert_eq!(mark(&set(&full[..4]), &place()), Mark::Foreign);
-        assert_eq!(mark(&set(&[("PATH", "/bin")]), &place()), Mark::Foreign);
-        assert_eq!(mark(&set(&[]), &place()), Mark::Silent);
-        assert_eq!(mark(&Known::Unknown("not permitted".into()), &place()), Mark::Silent);
         let elsewhere = Place { real: "/srv/other".into(), ..place() };
-        assert_eq!(mark(&set(&full), &elsewhere), Mark::Foreign);
+        let renamed = Place { app: "other".to_owned(), ..place() };
+        let rows = [
+            ("whole", set(&FULL), place(), Some(ours(10))),
+            ("the front was written over", set(&FULL[1..]), place(), Some(ours(10))),
+            ("it names no worker", set(&FULL[..4]), place(), None),
+            ("it never had a mark", set(&[("PATH", "/bin")]), place(), None),
+            ("nothing is left", set(&[]), place(), Some(Mark::Silent)),
+            ("it may not be read", Known::Unknown("not permitted".into()), place(), Some(Mark::Silent)),
+            ("of another root", set(&FULL), elsewhere, None),
+            ("of another App", set(&FULL), renamed, None),
+        ];
+        let table = ProcessTable { processes: vec![process(10, 1, 10, 7)] };
+        for (name, environment, place, expected) in rows {
+            let mut labels = Labels::default();
+            labels.add(id(10), environment);
+            let marks = labels.marks(&table, &place, &[id(10)]).unwrap();
+            assert_eq!(marks.get(&id(10)).cloned(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_app_believes_what_it_could_have_started_or_has_recorded() {
+        let table = ProcessTable { processes: vec![process(10, 1, 10, 7), process(20, 1, 20, 33)] };
+        let mut labels = Labels::default();
+        for pid in [10, 20] {
+            labels.add(id(pid), set(&FULL));
+        }
+        let believed = |recorded: &[ProcessId]| -> Vec<u32> {
+            labels.marks(&table, &place(), recorded).unwrap().keys().map(|id| id.pid.0).collect()
+        };
+        assert_eq!(believed(&[]), [10], "no worker of ours would run as that user");
+        assert_eq!(believed(&[id(20)]), [10, 20]);
+    }
+
+    #[test]
+    fn one_that_cannot_be_looked_at_is_an_error_only_where_it_could_be_a_worker() {
+        let table = ProcessTable { processes: vec![process(10, 1, 10, 7), process(20, 1, 20, 33)] };
+        let failed = |pid| Labels {
+            failed: vec![(id(pid), HostError::new(HostErrorKind::Other, "no descriptors"))],
+            ..Labels::default()
+        };
+        assert!(failed(10).marks(&table, &place(), &[]).is_err());
+        assert!(failed(20).marks(&table, &place(), &[]).is_ok());
+        assert!(failed(20).marks(&table, &place(), &[id(20)]).is_err());
     }
 }

@@ -18,15 +18,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::host::command::{describe, quote, tail, user_of};
+use crate::host::command::{describe, quote, tail};
 use crate::host::spawn::Shim;
+use crate::host::users::Users;
 use crate::host::{proc, signal};
 use crate::model::app::{App, Builtin as Settings, Manager, WorkerGroup};
 use crate::model::names::{MemberName, Root};
 use crate::model::observed::MemberState;
 use crate::model::process::{Pid, ProcessId, ProcessTable};
 use crate::ports::{GroupOf, HostError, HostErrorKind, Listed, Managers};
-use family::{Family, Marks, Place};
+use family::{Family, Label, Labels, Mark, Marks, Place};
 use roster::Roster;
 
 /// A worker that ends within this time of its start has failed to start.
@@ -74,6 +75,39 @@ impl Builtin {
             if change(&mut roster) { roster.write(&root) } else { Ok(()) }
         })
         .await
+    }
+
+    /// Reads what all groups of these Apps need. What processes carry is read once for all of them: each App by itself
+    /// would read nearly the same, and a hundred Apps a hundred times as much.
+    async fn views(&self, apps: impl Iterator<Item = &App>, table: &ProcessTable) -> Vec<Result<View, HostError>> {
+        let apps: Vec<App> = apps.cloned().collect();
+        let count = apps.len();
+        let nobody = |error: HostError| (0..count).map(|_| Err(error.clone())).collect();
+        let sites = blocking(move || {
+            let mut users = Users::default();
+            let site = |app: &App| Ok((find(app, &mut users)?, Roster::read(&app.root)?));
+            Ok(apps.iter().map(site).collect::<Vec<Result<(Place, Roster), HostError>>>())
+        });
+        let sites = match sites.await {
+            Ok(sites) => sites,
+            Err(error) => return nobody(error),
+        };
+        let found = || sites.iter().flatten();
+        let recorded =
+            |roster: &Roster| roster.members(&self.boot).filter_map(|(_, process)| process).collect::<Vec<_>>();
+        let uids: BTreeSet<u32> = found().flat_map(|(place, _)| place.uids.iter().copied()).collect();
+        let mut processes: BTreeSet<ProcessId> = family::candidates(table, &Vec::from_iter(uids)).collect();
+        processes.extend(found().flat_map(|(_, roster)| recorded(roster)));
+        let labels = match blocking(move || Ok(Labels::read(processes))).await {
+            Ok(labels) => labels,
+            Err(error) => return nobody(error),
+        };
+        let view = |site: Result<(Place, Roster), HostError>| {
+            let (place, roster) = site?;
+            let marks = labels.marks(table, &place, &recorded(&roster))?;
+            Ok(View { place, roster, marks })
+        };
+        sites.into_iter().map(view).collect()
     }
 
     /// Looks at one member now.
@@ -169,23 +203,19 @@ impl Builtin {
 
 impl Managers for Builtin {
     async fn list(&self, groups: &[GroupOf<'_>], table: &ProcessTable) -> Vec<Result<Vec<Listed>, HostError>> {
-        let mut views: BTreeMap<Root, Result<View, HostError>> = BTreeMap::new();
-        let mut lists = Vec::with_capacity(groups.len());
-        for of in groups {
-            if let Err(error) = settings(of.group) {
-                lists.push(Err(error));
-                continue;
-            }
-            if !views.contains_key(&of.app.root) {
-                views.insert(of.app.root.clone(), View::take(of.app, table, &self.boot).await);
-            }
-            lists.push(match views.get(&of.app.root) {
+        let valid = |of: &&GroupOf<'_>| settings(of.group).is_ok();
+        let apps: BTreeMap<&Root, &App> = groups.iter().rev().filter(valid).map(|of| (&of.app.root, of.app)).collect();
+        let views = self.views(apps.values().copied(), table).await;
+        let views: BTreeMap<&Root, Result<View, HostError>> = apps.into_keys().zip(views).collect();
+        let list = |of: &GroupOf<'_>| {
+            settings(of.group)?;
+            match views.get(&of.app.root) {
                 Some(Ok(view)) => Ok(view.members(of.group, table, &self.boot)),
                 Some(Err(error)) => Err(error.clone()),
                 None => Ok(Vec::new()),
-            });
-        }
-        lists
+            }
+        };
+        groups.iter().map(list).collect()
     }
 
     async fn start(&self, of: GroupOf<'_>, member: &MemberName) -> Result<(), HostError> {
@@ -237,24 +267,10 @@ struct View {
 }
 
 impl View {
-    async fn take(app: &App, table: &ProcessTable, boot: &str) -> Result<Self, HostError> {
-        let place = place(app).await?;
-        let candidates = family::candidates(table, &place);
-        let boot = boot.to_owned();
-        blocking(move || {
-            let roster = Roster::read(&place.root)?;
-            let recorded = roster.members(&boot).filter_map(|(_, process)| process);
-            let all: BTreeSet<ProcessId> = candidates.into_iter().chain(recorded).collect();
-            let marks = family::read_marks(all, &place)?;
-            Ok(Self { place, roster, marks })
-        })
-        .await
-    }
-
     fn members(&self, group: &WorkerGroup, table: &ProcessTable, boot: &str) -> Vec<Listed> {
         let marked = self.marks.values().filter_map(|mark| match mark {
-            family::Mark::Ours { worker, .. } => Some(worker.as_str()),
-            family::Mark::Foreign | family::Mark::Silent => None,
+            Mark::Ours(label) => Some(label.worker.as_str()),
+            Mark::Silent => None,
         });
         let known = self.roster.members(boot).map(|(member, _)| member.as_str());
         let ordinals: BTreeSet<u32> = marked.chain(known).filter_map(|name| ordinal(group, name)).collect();
@@ -284,7 +300,7 @@ impl View {
     /// Whether it was started with another command, environment or user than the manifest has now. One that has
     /// written over its environment is believed to be as it should.
     fn is_outdated(&self, group: &WorkerGroup, leader: ProcessId) -> bool {
-        let Some(family::Mark::Ours { recipe: Some(recipe), .. }) = self.marks.get(&leader) else { return false };
+        let Some(Mark::Ours(Label { recipe: Some(recipe), .. })) = self.marks.get(&leader) else { return false };
         settings(group).is_ok_and(|settings| launch::recipe(&self.place, settings) != *recipe)
     }
 }
@@ -296,28 +312,31 @@ fn members_family(
     recorded: Option<ProcessId>,
     proven: Option<ProcessId>,
 ) -> Result<Family, HostError> {
-    let all = family::candidates(table, place).into_iter().chain(recorded);
-    let marks = family::read_marks(all, place)?;
+    let labels = Labels::read(family::candidates(table, &place.uids).chain(recorded).collect::<BTreeSet<_>>());
+    let marks = labels.marks(table, place, recorded.as_slice())?;
     Ok(family::family(table, &marks, place, member, recorded, proven))
 }
 
 async fn place(app: &App) -> Result<Place, HostError> {
+    let app = app.clone();
+    blocking(move || find(&app, &mut Users::default())).await
+}
+
+/// Finds an App's place; blocks.
+fn find(app: &App, users: &mut Users) -> Result<Place, HostError> {
     use std::os::unix::fs::MetadataExt;
-    let user = user_of(app).await?;
-    let (root, name) = (app.root.clone(), app.name.as_str().to_owned());
-    blocking(move || {
-        let failed = |error: std::io::Error| HostError::io(format!("cannot look at `{root}`"), &error);
-        let real = real(root.path()).map_err(failed)?;
-        let mut uids = vec![user.uid, 0, nix::unistd::geteuid().as_raw()];
-        match std::fs::metadata(&real) {
-            Ok(found) => uids.push(found.uid()),
-            // Not made yet, or removed under its workers: what they carry still names it.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-        }
-        Ok(Place { root, real, app: name, user, uids })
-    })
-    .await
+    let user = users.of(app)?;
+    let root = app.root.clone();
+    let failed = |error: std::io::Error| HostError::io(format!("cannot look at `{root}`"), &error);
+    let real = real(root.path()).map_err(failed)?;
+    let mut uids = vec![user.uid, 0, nix::unistd::geteuid().as_raw()];
+    match std::fs::metadata(&real) {
+        Ok(found) => uids.push(found.uid()),
+        // Not made yet, or removed under its workers: what they carry still names it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    Ok(Place { root, real, app: app.name.as_str().to_owned(), user, uids })
 }
 
 /// The path without links in it; parts that are not there stay as they are.

@@ -1,159 +1,65 @@
 //! The agent: how soon it reacts, and what it costs while nothing happens: `cargo bench --bench agent`.
 //!
 //! Needs neither root nor a host of its own: workers of the builtin manager, releases and a repository in a temporary
-//! directory. `TRUEUP_BENCH_IDLE` says for how many seconds it is watched doing nothing (60 unless said; 300 for figures
-//! that are to be quoted).
+//! directory. Parts of it by name: `-- reactions`, `commits`, `passes`, `idle`. `TRUEUP_BENCH_IDLE` says for how many
+//! seconds it is watched doing nothing (60 unless said; 300 for figures that are to be quoted).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may fail on the spot")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people, rounded anyway")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use measure::{Sample, row};
 use rustix::process::{Pid, Signal, kill_process};
+use stage::{LIMIT, Stage, healthy, until};
 
-#[path = "measure/mod.rs"]
+#[path = "../measure/mod.rs"]
 mod measure;
+mod stage;
 
 const ROUNDS: usize = 20;
 const COMMITS: usize = 8;
-/// Nobody waits longer for anything.
-const LIMIT: Duration = Duration::from_mins(1);
-/// How often something is looked at that is waited for.
-const LOOK: Duration = Duration::from_micros(200);
+/// Passes over all Apps that are asked for.
+const PASSES: usize = 20;
 
 fn main() {
-    println!("reactions; ten Apps, each with a worker of the builtin manager");
-    reactions();
-    println!("\nfrom a commit to the release in force, one App");
-    commits();
-    let seconds = std::env::var("TRUEUP_BENCH_IDLE").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
-    println!("\nidle for {seconds} s, drift timers of 60 s");
-    for apps in [1, 10, 100] {
-        idle(apps, Duration::from_secs(seconds));
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);
+    if is_wanted("reactions") {
+        println!("reactions; ten Apps, each with a worker of the builtin manager");
+        reactions();
     }
-}
-
-/// Apps, their manifests and their agent.
-struct Stage {
-    room: tempfile::TempDir,
-    apps: usize,
-    agent: Option<Child>,
-}
-
-impl Stage {
-    fn new(apps: usize) -> Self {
-        let stage = Self { room: tempfile::tempdir().unwrap(), apps, agent: None };
-        for app in 0..apps {
-            for release in ["r1", "r2"] {
-                let directory = stage.root(app).join("releases").join(release);
-                fs::create_dir_all(&directory).unwrap();
-                fs::write(directory.join("index"), release).unwrap();
-            }
-            symlink("releases/r1", stage.root(app).join("current")).unwrap();
+    if is_wanted("commits") {
+        println!("\nfrom a commit to the release in force, one App");
+        commits();
+    }
+    if is_wanted("passes") {
+        println!("\na pass over 100 Apps that need nothing");
+        passes("without health contracts", None);
+        passes("with health contracts", Some(healthy()));
+    }
+    if is_wanted("idle") {
+        let seconds = std::env::var("TRUEUP_BENCH_IDLE").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+        println!("\nidle for {seconds} s, drift timers of 60 s");
+        for apps in [1, 10, 100] {
+            idle(apps, None, Duration::from_secs(seconds));
         }
-        stage
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.room.path().join(name)
-    }
-
-    fn root(&self, app: usize) -> PathBuf {
-        self.path("apps").join(app.to_string())
-    }
-
-    fn manifests(&self, place: &Path, release: &str, count: u32) {
-        fs::create_dir_all(place).unwrap();
-        (0..self.apps).for_each(|app| self.manifest(place, app, release, count));
-    }
-
-    /// Writes a manifest by a rename, as editors do.
-    fn manifest(&self, place: &Path, app: usize, release: &str, count: u32) {
-        let root = self.root(app);
-        let text = format!(
-            "apiVersion: trueup/v1
-kind: App
-metadata: {{name: app-{app}}}
-spec:
-  root: {root}
-  release: {{id: {release}}}
-  workers:
-    - name: w
-      count: {count}
-      manager: {{builtin: {{run: 'echo $$ >>{root}/started; exec sleep 1000000'}}}}
-",
-            root = root.display()
-        );
-        let (fresh, name) = (place.join(format!(".{app}.new")), place.join(format!("{app}.yaml")));
-        fs::write(&fresh, text).unwrap();
-        fs::rename(fresh, name).unwrap();
-    }
-
-    /// Starts the agent; what it logs arrives line by line.
-    fn start(&mut self, log: &str, arguments: &[&str]) -> Receiver<String> {
-        let mut agent = Command::new(env!("CARGO_BIN_EXE_trueup"))
-            .args(["agent", "--state-dir"])
-            .arg(self.path("state"))
-            .arg("--socket")
-            .arg(self.path("socket"))
-            .args(arguments)
-            .env("TRUEUP_LOG", log)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(agent.stderr.take().unwrap());
-        self.agent = Some(agent);
-        let (tell, told) = channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
-        told
-    }
-
-    /// The newest worker of an App, and how many it has had.
-    fn worker(&self, app: usize) -> Option<(i32, usize)> {
-        let text = fs::read_to_string(self.root(app).join("started")).ok()?;
-        Some((text.lines().last()?.parse().ok()?, text.lines().count()))
-    }
-
-    fn is_current(&self, app: usize, release: &str) -> bool {
-        fs::read_link(self.root(app).join("current")).is_ok_and(|to| to.ends_with(release))
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Some(mut agent) = self.agent.take() {
-            let _ = kill_process(Pid::from_child(&agent), Signal::TERM);
-            let _ = agent.wait();
-        }
-        // Its workers outlive it.
-        let none = self.path("none");
-        self.manifests(&none, "r1", 0);
-        let _ = Command::new(env!("CARGO_BIN_EXE_trueup")).arg("reconcile").arg(&none).output();
-    }
-}
-
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < LIMIT, "waited in vain for {what}");
-        thread::sleep(LOOK);
+        idle(100, Some(healthy()), Duration::from_secs(seconds));
     }
 }
 
 fn reactions() {
     // Each is hurt twice at most: a worker that dies often is made to wait, and rightly so.
-    let mut stage = Stage::new(ROUNDS / 2);
+    let mut stage = Stage::new(ROUNDS / 2, None);
     let place = stage.path("manifests");
     stage.manifests(&place, "r1", 1);
     let log = stage.start("trueup=debug", &[place.to_str().unwrap()]);
@@ -209,7 +115,7 @@ fn begun(log: &Receiver<String>, since: Instant) -> Duration {
 }
 
 fn commits() {
-    let mut stage = Stage::new(1);
+    let mut stage = Stage::new(1, None);
     let origin = stage.path("origin");
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
@@ -280,9 +186,34 @@ fn push(socket: &Path) {
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
 }
 
+/// From the wish for it to the end of the last App's pass, and what each costs.
+fn passes(name: &str, health: Option<SocketAddr>) {
+    let mut stage = Stage::new(100, health);
+    let place = stage.path("manifests");
+    stage.manifests(&place, "r1", 1);
+    let log = stage.start("trueup=debug", &[place.to_str().unwrap()]);
+    until("all workers", || (0..stage.apps).all(|app| stage.worker(app).is_some()));
+    let pid = stage.agent.as_ref().unwrap().id();
+    let (mut took, mut used) = (Vec::new(), 0);
+    for _ in 0..PASSES {
+        calm(&log);
+        let before = ticks(pid);
+        let asked = Instant::now();
+        kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::HUP).unwrap();
+        for _ in 0..stage.apps {
+            while !log.recv_timeout(LIMIT).expect("the end of a pass").contains("pass ended") {}
+        }
+        took.push(asked.elapsed());
+        used += ticks(pid) - before;
+    }
+    row(name, &Sample::new(took), None);
+    let each = time(used).as_secs_f64() * 1e6 / (PASSES * stage.apps) as f64;
+    println!("{:<44}{each:9.0} us of a core for each App", "");
+}
+
 /// What the agent costs while nothing happens.
-fn idle(apps: usize, watched: Duration) {
-    let mut stage = Stage::new(apps);
+fn idle(apps: usize, health: Option<SocketAddr>, watched: Duration) {
+    let mut stage = Stage::new(apps, health);
     let place = stage.path("manifests");
     stage.manifests(&place, "r1", 1);
     let _log = stage.start("warn", &[place.to_str().unwrap()]);
@@ -291,10 +222,18 @@ fn idle(apps: usize, watched: Duration) {
     let pid = stage.agent.as_ref().unwrap().id();
     let before = ticks(pid);
     thread::sleep(watched);
-    let used = Duration::from_secs_f64((ticks(pid) - before) as f64 / rustix::param::clock_ticks_per_second() as f64);
-    let (resident, own) = (memory(pid, "VmRSS:"), memory(pid, "RssAnon:"));
+    let used = time(ticks(pid) - before);
+    let (resident, own, most) = (memory(pid, "VmRSS:"), memory(pid, "RssAnon:"), memory(pid, "VmHWM:"));
     let share = 100.0 * used.as_secs_f64() / watched.as_secs_f64();
-    println!("{apps:>4} Apps: {share:.2} % of a core, {resident:.1} MB resident ({own:.1} MB of its own)");
+    let contract = if health.is_some() { ", asked for their health" } else { "" };
+    println!(
+        "{apps:>4} Apps: {share:.2} % of a core, {resident:.1} MB resident ({own:.1} MB of its own, at most {most:.1} MB){contract}"
+    );
+}
+
+/// As long as so many clock ticks.
+fn time(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// User and system time of a process, in clock ticks.
