@@ -176,11 +176,13 @@ fn every_mistake_is_told_at_its_place() {
         ),
         // What is wrong elsewhere is told once, and also where the hosts are wrong.
         (
-            shop(&format!("{}  health: {{attempts: 2}}\n  hosts: [{{name: a}}, {{name: a}}]\n", group("${vars.n}"))),
+            shop(&format!(
+                "{}  health: {{attempts: 2}}\n  hosts: [{{name: a}}, {{name: b, ssh: -x}}]\n",
+                group("${vars.n}")
+            )),
             &[
                 "8: `spec.health` lacks a probe",
-                "9: a host named `a` is there already",
-                "9: a host at `a` is there already",
+                "9: `spec.hosts[1].ssh` is not allowed to begin with `-`, which ssh would take for an option",
             ],
         ),
     ];
