@@ -21,6 +21,7 @@ mod looks;
 mod manifests;
 pub mod notify;
 pub mod orders;
+pub mod own;
 mod passes;
 mod post;
 pub mod quiet;

@@ -1,0 +1,121 @@
+//! Of manifests for many hosts, what is for this one.
+//!
+//! One repository may hold the manifests of all hosts. The agent of each picks itself by name, and what names other
+//! hosts only is not its business: to it, such an App is one that is not there.
+
+use tracing::debug;
+
+use super::setup::hostname;
+use super::source::{Found, Source, SourceProblem, Wakes};
+use crate::manifest::{LoadErrors, Loaded, of_this_host};
+use crate::model::agent::{AgentConfig, GitOptions};
+
+/// What this host is called among `spec.hosts`: as the agent's configuration says; else its hostname, or the part of it
+/// before the first dot.
+#[must_use]
+pub fn names(config: &AgentConfig) -> Vec<String> {
+    if let Some(name) = &config.name {
+        return vec![name.clone()];
+    }
+    let full = hostname();
+    let short = full.split('.').next().filter(|short| **short != *full).map(str::to_owned);
+    std::iter::once(full.clone()).chain(short).collect()
+}
+
+/// A source, without what is for other hosts only.
+#[derive(Debug)]
+pub struct Own<S> {
+    source: S,
+    names: Vec<String>,
+}
+
+impl<S: Source> Own<S> {
+    /// What `source` holds for the host of one of these names.
+    #[must_use]
+    pub fn new(source: S, names: Vec<String>) -> Self {
+        Self { source, names }
+    }
+
+    fn own(&self, apps: Vec<Loaded>) -> Result<Vec<Loaded>, LoadErrors> {
+        let all = apps.len();
+        let own = of_this_host(apps, &self.names)?;
+        if own.len() < all {
+            debug!(names = ?self.names, others = all - own.len(), "some Apps are for other hosts");
+        }
+        Ok(own)
+    }
+}
+
+impl<S: Source> Source for Own<S> {
+    async fn resume(&mut self) -> Option<Found> {
+        let Found { revision, apps } = self.source.resume().await?;
+        self.own(apps).ok().map(|apps| Found { revision, apps })
+    }
+
+    async fn look(&mut self) -> Result<Found, SourceProblem> {
+        let Found { revision, apps } = self.source.look().await?;
+        match self.own(apps) {
+            Ok(apps) => Ok(Found { revision, apps }),
+            Err(errors) => Err(SourceProblem { revision, ..SourceProblem::from(errors) }),
+        }
+    }
+
+    fn wakes(&self) -> Wakes {
+        self.source.wakes()
+    }
+
+    fn renew(&mut self, options: &GitOptions) {
+        self.source.renew(options);
+    }
+
+    fn is_whole(&self) -> bool {
+        self.source.is_whole()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::source::Directory;
+
+    const SHOP: &str = "apiVersion: trueup/v1\nkind: App\nmetadata: {name: shop}\nspec:\n  root: /srv/shop\n  release: {id: r1}\n  workers: [{name: q, count: '${vars.n}', manager: {builtin: {run: x}}}]\n  hosts: {file: ../hosts.list}\n";
+    const LOCAL: &str =
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {name: local}\nspec: {root: /srv/local, release: {id: r1}}\n";
+
+    async fn found(own: &mut Own<Directory>) -> Vec<(String, u32)> {
+        let apps = own.look().await.unwrap().apps;
+        assert!(apps.iter().all(|one| one.fleet.is_none()));
+        apps.iter()
+            .map(|one| (one.app.name.to_string(), one.app.workers.iter().map(|group| group.count).sum()))
+            .collect()
+    }
+
+    /// One directory for all hosts. A host that is taken out of the list, in whatever file, is one whose App is gone.
+    #[tokio::test]
+    async fn an_agent_takes_what_names_its_host_and_hears_of_its_list() {
+        let room = tempfile::tempdir().unwrap();
+        let (manifests, list) = (room.path().join("m"), room.path().join("hosts.list"));
+        std::fs::create_dir(&manifests).unwrap();
+        std::fs::write(manifests.join("shop.yaml"), SHOP).unwrap();
+        std::fs::write(manifests.join("local.yaml"), LOCAL).unwrap();
+        std::fs::write(&list, "- {name: web1, vars: {n: 1}}\n- {name: web2, vars: {n: 7}}\n").unwrap();
+        let mut own = Own::new(Directory::new(vec![manifests.clone()]), vec!["web2".to_owned()]);
+        let row = |name: &str, count| (name.to_owned(), count);
+        assert_eq!(found(&mut own).await, [row("local", 0), row("shop", 7)]);
+        let paths = own.wakes().paths;
+        let real = |path: &std::path::Path| path.canonicalize().unwrap();
+        assert!(paths.iter().any(|path| real(path) == real(&list)), "{paths:?}");
+        std::fs::write(&list, "- {name: web1, vars: {n: 1}}\n").unwrap();
+        assert_eq!(found(&mut own).await, [row("local", 0)]);
+        std::fs::write(&list, "- {name: web2}\n").unwrap();
+        assert!(own.look().await.unwrap_err().message.contains("names the var `n`"));
+    }
+
+    #[test]
+    fn the_configuration_says_what_the_host_is_called() {
+        let config = AgentConfig { name: Some("web1".to_owned()), ..AgentConfig::default() };
+        assert_eq!(names(&config), ["web1"]);
+        let full = hostname();
+        assert_eq!(names(&AgentConfig::default()).first(), Some(&full));
+    }
+}
