@@ -61,6 +61,7 @@ pub fn runner(faces: &Faces) -> ExitCode {
         }
     };
     say(&spool, What::End(ended));
+    spool.lock().unwrap_or_else(PoisonError::into_inner).give_back();
     ExitCode::SUCCESS
 }
 

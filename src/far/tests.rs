@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -165,6 +165,22 @@ fn events_are_bounded_and_the_report_is_not_lost_among_them() {
     assert_eq!(lines[told].what, What::Omitted(2000 - told as u64));
     assert_eq!(lines[told + 1].what, What::Stopping(true));
     assert!(fs::metadata(&path).unwrap().len() < 512 * 1024);
+}
+
+#[test]
+fn what_was_reserved_and_not_used_is_given_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.jsonl");
+    let State::Free(file) = Spool::open(&path, true).unwrap() else { panic!("it is taken") };
+    Spool::reserve(&file).unwrap();
+    let held = || fs::metadata(&path).unwrap().blocks() * 512;
+    let reserved = held();
+    let mut spool = Spool::new(file);
+    spool.say(What::End(Ended::Done));
+    spool.give_back();
+    // A file system that reserves nothing has nothing to give back.
+    assert!(reserved == 0 || held() < reserved, "{reserved} bytes, then {}", held());
+    assert_eq!(followed(&path, 1), (Followed::Ended, vec![followed(&path, 1).1[0].clone()]));
 }
 
 #[test]
