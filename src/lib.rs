@@ -9,6 +9,7 @@ pub mod cli;
 pub mod decide;
 pub mod documents;
 pub mod engine;
+pub mod fleet;
 pub mod health;
 pub mod host;
 pub mod ledger;
