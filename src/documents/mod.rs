@@ -12,6 +12,7 @@ pub mod app;
 pub mod history;
 pub mod pass;
 pub mod suspension;
+pub mod wire;
 
 /// The version of every document that is made for programs.
 pub const API_VERSION: &str = "trueup/v1";

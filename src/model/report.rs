@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Plan};
 use super::drift::Difference;
+use super::millis;
 use super::names::{AppName, ReleaseId, Root};
 use super::observed::Observed;
 use super::sync::Withheld;
@@ -22,7 +23,7 @@ pub enum Mode {
 }
 
 /// How a pass ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
     /// The host is as the App says, and healthy.
@@ -44,13 +45,13 @@ pub enum Outcome {
 }
 
 /// Something that went wrong, in words for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// What happened, as a lower-case fragment.
     pub message: String,
     /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
     /// Trying again as things are would fail again.
     #[serde(skip)]
@@ -69,7 +70,7 @@ pub struct Tried {
     /// When it began.
     pub began: Timestamp,
     /// How long it took.
-    #[serde(serialize_with = "milliseconds", rename = "tookMs")]
+    #[serde(serialize_with = "millis::serialize", rename = "tookMs")]
     pub took: Duration,
     /// Why it failed; none when it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,10 +78,6 @@ pub struct Tried {
     /// What else is worth telling: that a job was killed, say.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-}
-
-fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// What a pass over one App found, did, and left behind.
