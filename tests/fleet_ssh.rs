@@ -76,7 +76,7 @@ fn request(operation: Operation) -> Request {
         id: RunId::new(format!("test-{}", uuid())).unwrap(),
         from: wire::FIRST,
         who: "a person".to_owned(),
-        host: wire::HostName::new("web1"),
+        host: HostName::new("web1").unwrap(),
         migrate: true,
         operation,
         manifest: app("\"release\": {\"id\": \"r1\"}"),
