@@ -10,6 +10,7 @@ pub mod decide;
 pub mod documents;
 pub mod engine;
 pub mod far;
+pub mod fleet;
 pub mod health;
 pub mod host;
 pub mod ledger;
