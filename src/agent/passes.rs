@@ -130,6 +130,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let Reported { turn, report } = reported;
         let name = report.app.clone();
         let Some(seat) = self.seats.get_mut(&name).filter(|seat| seat.is_at(turn)) else {
+            self.abandoned(&name);
             return debug!(app = %name, "a pass has ended over an App that is not ours any more");
         };
         let state = seat.ended(&report, self.now);
@@ -158,6 +159,13 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             self.ground.board.ready(true);
         }
         self.tell_status();
+    }
+
+    /// Nothing more is done for an App that has left; one that has come back has its own turns.
+    fn abandoned(&self, name: &AppName) {
+        if self.seats.get(name).is_none_or(Seat::is_free) {
+            self.ground.board.abandoned(name);
+        }
     }
 
     /// Looks whether something at the root is other than what the last pass left behind.
@@ -270,7 +278,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             }
             // An ordinary pass shows what has changed, and what was asked for in vain.
             Ok(_) | Err(_) => {
-                if self.free(name, turn).is_some() {
+                let ours = self.free(name, turn).is_some();
+                self.abandoned(name);
+                if ours {
                     self.wake(name, wake);
                 }
             }

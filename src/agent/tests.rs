@@ -375,6 +375,24 @@ async fn an_app_that_disappears_is_left_running_unless_it_says_otherwise() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pass_over_an_app_that_disappears_meanwhile_does_not_run_for_ever() {
+    let mut wish = wanted("r2");
+    wish.health = Some(HealthContract { attempts: 10, interval: 10 * SECOND, ..contract() });
+    play(wish, async |stage| {
+        stage.host.world().healthy = false;
+        let wake = Wake::Request { by: "anna".to_owned() };
+        stage.orders.send(Order::Wake { app: Some(shop()), wake }).await.unwrap();
+        let runs = |stage: &Stage| stage.app().is_some_and(|app| app.running.is_some());
+        stage.until("a long pass", runs).await;
+        stage.hold(Ok(vec![]));
+        stage.until("it is an orphan", |stage| stage.app().is_some_and(|app| app.orphaned)).await;
+        assert!(runs(&stage), "the pass goes on to its end");
+        stage.until("its end", |stage| !runs(stage)).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_that_is_made_anew_is_not_interfered_with() {
     play(wanted("r2"), async |stage| {
         stage.host.world().link = Link::Absent;
@@ -390,11 +408,8 @@ async fn a_link_that_is_made_anew_is_not_interfered_with() {
     .await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn health_that_turns_bad_between_two_passes_wakes_once() {
-    let mut wish = wanted("r2");
-    wish.sync.interval = Duration::from_hours(1);
-    wish.health = Some(HealthContract {
+fn contract() -> HealthContract {
+    HealthContract {
         probe: Probe::Http {
             url: "http://localhost/".to_owned(),
             headers: std::collections::BTreeMap::new(),
@@ -405,8 +420,15 @@ async fn health_that_turns_bad_between_two_passes_wakes_once() {
         attempts: 1,
         interval: SECOND,
         expect: vec![Rule("status == 200".to_owned())],
-        watch: Some(Duration::from_secs(30)),
-    });
+        watch: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_that_turns_bad_between_two_passes_wakes_once() {
+    let mut wish = wanted("r2");
+    wish.sync.interval = Duration::from_hours(1);
+    wish.health = Some(HealthContract { watch: Some(Duration::from_secs(30)), ..contract() });
     play(wish, async |stage| {
         assert_eq!(stage.passes_within(Duration::from_mins(5)).await, 0, "all is well");
         stage.host.world().healthy = false;
