@@ -59,6 +59,7 @@ use crate::engine::interrupt::Interrupt;
 use crate::model::health::HealthVerdict;
 use crate::model::names::AppName;
 use crate::model::observed::Layout;
+use crate::model::record::Memory;
 use crate::model::report::PassReport;
 use crate::model::wake::Wake;
 use crate::ports::{Host, HostError, HostErrorKind};
@@ -120,6 +121,8 @@ enum Done<S> {
     Manifests(S, Result<Found, SourceProblem>),
     /// What the source remembers of before the agent began.
     Remembered(S, Found),
+    /// What is written down of each App from before the agent began.
+    Recalled(Vec<(AppName, Memory)>),
     /// A look at an App's root.
     Layout(AppName, u64, Result<Layout, HostError>),
     /// A question to an application.
@@ -296,6 +299,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.manifests.look_now(self.now);
                 self.found(source, Ok(found));
             }
+            Done::Recalled(memories) => self.recalled(&memories),
             Done::Layout(app, turn, layout) => self.noticed(&app, turn, &layout),
             Done::Asked(app, verdict) => self.answered(&app, verdict.as_ref()),
             Done::Operated(app, turn, errand, result) => {

@@ -23,6 +23,7 @@ use crate::model::health::HealthVerdict;
 use crate::model::names::AppName;
 use crate::model::observed::Layout;
 use crate::model::report::{Mode, Outcome, PassReport};
+use crate::model::sync::Counting;
 use crate::model::wake::Wake;
 use crate::ports::{Host, HostError};
 
@@ -98,14 +99,14 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         seat.stirred.settle();
         self.ground.board.began(name, &turn, self.now);
         self.ground.herald.began(name);
-        let request = self.request(words(&turn.wakes), &turn.may);
+        let request = self.request(words(&turn.wakes), &turn.may, turn.counting);
         debug!(app = %name, trigger = request.trigger, "a pass begins");
         Some(Begun { app, turn: self.turns, request })
     }
 
-    fn request(&self, trigger: String, may: &May) -> Request {
+    fn request(&self, trigger: String, may: &May, counting: Counting) -> Request {
         let (interrupt, withheld) = (self.ground.stop.clone(), may.withheld().cloned());
-        Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows: false }
+        Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows: false, counting }
     }
 
     /// Passes over these Apps, which share one look.
@@ -231,11 +232,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         info!(app = %name, by, "{verb}");
         if errand.what.makes_a_pass() {
             let wakes = vec![Wake::Request { by: by.to_owned() }];
-            self.ground.board.began(name, &Turn { wakes, may: May::Act }, now);
+            self.ground.board.began(name, &Turn { wakes, may: May::Act, counting: Counting::Anew }, now);
             self.ground.herald.began(name);
         }
         let ignore_windows = matches!(errand.what, Operation::Retry { ignore_windows: true, .. });
-        let request = Request { ignore_windows, ..self.request(format!("{verb} by {by}"), &May::Act) };
+        let request = Request { ignore_windows, ..self.request(format!("{verb} by {by}"), &May::Act, Counting::Anew) };
         let (host, listener, name) = (self.ground.host, self.ground.listener, name.clone());
         self.acting += 1;
         self.work.push(Box::pin(async move {

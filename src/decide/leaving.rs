@@ -27,8 +27,8 @@ pub fn without_workers(app: &App, layout: &Layout) -> Option<App> {
 mod tests {
     use super::*;
     use crate::decide::diff::diff;
-    use crate::decide::plan::plan_for;
     use crate::decide::gate::adoption;
+    use crate::decide::plan::plan_for;
     use crate::decide::testing::{app, group, id, noon, record, running, seen, supervisord};
     use crate::model::action::Action;
     use crate::model::drift::Drift;
