@@ -268,22 +268,19 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     pub(super) fn operated(&mut self, name: &AppName, turn: u64, errand: Errand, result: Result<Operated, HostError>) {
         let (wake, now) = (Wake::Request { by: errand.what.by().to_owned() }, self.now);
-        match &result {
-            Ok(Operated::Passed(report)) => {
-                if let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_at(turn)) {
-                    // It has answered whatever was pending.
-                    seat.schedule.wake(wake, now);
-                    seat.schedule.begin(now);
-                }
-                self.reported(Reported { turn, report: report.clone() });
+        if let Ok(Operated::Passed(report)) = &result {
+            if let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_at(turn)) {
+                // It has answered whatever was pending.
+                seat.schedule.wake(wake, now);
+                seat.schedule.begin(now);
             }
-            // An ordinary pass shows what has changed, and what was asked for in vain.
-            Ok(_) | Err(_) => {
-                let ours = self.free(name, turn).is_some();
-                self.abandoned(name);
-                if ours {
-                    self.wake(name, wake);
-                }
+            self.reported(Reported { turn, report: report.clone() });
+        } else {
+            let ours = self.free(name, turn).is_some();
+            self.abandoned(name);
+            if ours {
+                // An ordinary pass shows what has changed, and what was asked for in vain.
+                self.wake(name, wake);
             }
         }
         // Whoever asked may have gone.

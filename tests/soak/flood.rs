@@ -33,7 +33,13 @@ fn ten_thousand_wrong_webhooks_are_refused_and_the_agent_goes_on_deploying() {
         (0..8).for_each(|number| drop(talk(connect().unwrap(), &wrong(number, &mut Chance(number)))));
     });
     once.join().unwrap();
-    let before = Holds::of(&host, pid);
+    // One hold on each worker, and another one on each as its child.
+    let pidfds = 2 * estate.wishes.iter().map(|wish| wish.count as usize).sum::<usize>();
+    let mut before = Holds::of(&host, pid);
+    host.wait_until("the agent to hold its workers", SOON, || {
+        before = Holds::of(&host, pid);
+        before.pidfds == pidfds
+    });
 
     let (over, worst) = (AtomicBool::new(false), std::sync::Mutex::new(Duration::ZERO));
     let began = Instant::now();
@@ -70,10 +76,12 @@ fn ten_thousand_wrong_webhooks_are_refused_and_the_agent_goes_on_deploying() {
     assert!(worst < BOUND, "a question took {worst:?}");
 
     let mut after = Holds::of(&host, pid);
-    host.wait_until("what is held to be let go", SOON, || {
+    let began = Instant::now();
+    while let Some(why) = after.beyond(&before) {
+        assert!(began.elapsed() < SOON, "{why}\nbefore {before:?}\nafter {after:?}");
+        std::thread::sleep(Duration::from_millis(200));
         after = Holds::of(&host, pid);
-        after.beyond(&before).is_none()
-    });
+    }
     let metrics = get(&host, "/metrics").unwrap();
     let counted = metrics.lines().filter(|line| line.starts_with("trueup_webhooks_total{") && line.contains("refused"));
     let counted: u64 = counted.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
