@@ -19,6 +19,7 @@ use trueup::manifest;
 use trueup::model::app::App;
 use trueup::model::names::AppName;
 use trueup::model::report::{Mode, Outcome, PassReport};
+use trueup::model::sync::Counting;
 
 /// Nobody waits longer for anything.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -46,6 +47,7 @@ fn request() -> Request {
         interrupt: Interrupt::default(),
         withheld: None,
         ignore_windows: false,
+        counting: Counting::Off,
     }
 }
 

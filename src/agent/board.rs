@@ -237,6 +237,15 @@ impl Board {
         }
     }
 
+    /// The pass that has begun over an App ended without a report that anybody could use.
+    pub fn abandoned(&self, app: &AppName) {
+        self.write(|state| {
+            if let Some(entry) = state.entry(app) {
+                entry.view.running = None;
+            }
+        });
+    }
+
     /// Whether the loop is at work.
     pub fn ready(&self, yes: bool) {
         self.write(|state| state.ready = yes);

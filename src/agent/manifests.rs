@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
@@ -18,6 +19,7 @@ use super::source::{Found, Revision, Source, SourceProblem, SourceProblemKind};
 use super::{Agent, Done};
 use crate::model::agent::GitOptions;
 use crate::model::names::AppName;
+use crate::model::record::Memory;
 use crate::model::wake::Wake;
 use crate::ports::Host;
 
@@ -27,6 +29,8 @@ const CALM: Duration = Duration::from_millis(150);
 const CALM_AT_MOST: Duration = Duration::from_secs(3);
 /// Bad news is believed when it still holds after this.
 const DOUBT: Duration = Duration::from_secs(1);
+/// What is written down of an App is waited for so long.
+const RECALL: Duration = Duration::from_secs(5);
 
 /// The source, and when it is looked at.
 pub(super) struct Manifests<S> {
@@ -221,12 +225,43 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         for name in &gone {
             self.disappeared(name);
         }
-        for name in woken {
-            if let Some(seat) = self.seats.get(&name) {
+        for name in &woken {
+            if let Some(seat) = self.seats.get(name) {
                 self.senses.app(&seat.loaded.app);
             }
-            let wake = if first { Wake::Started } else { Wake::Manifest { revision: commit.clone() } };
-            self.wake(&name, wake);
+            if !first {
+                self.wake(name, Wake::Manifest { revision: commit.clone() });
+            }
+        }
+        if first {
+            self.recall(woken);
+        }
+    }
+
+    /// Reads what is written down of these Apps, all of which are then woken together.
+    fn recall(&mut self, names: Vec<AppName>) {
+        let host = self.ground.host;
+        let seats = names.into_iter().filter_map(|name| Some((self.seats.get(&name)?.loaded.app.root.clone(), name)));
+        let each = seats.map(|(root, name)| async move {
+            let memory = tokio::select! {
+                memory = host.recall(&root) => memory,
+                // A root that does not answer holds nobody up.
+                () = host.sleep(RECALL) => Memory::default(),
+            };
+            (name, memory)
+        });
+        let all = join_all(each.collect::<Vec<_>>());
+        self.work.push(Box::pin(async move { Done::Recalled(all.await) }));
+    }
+
+    /// What was counted before the agent began counts on.
+    pub(super) fn recalled(&mut self, memories: &[(AppName, Memory)]) {
+        for (name, memory) in memories {
+            if let Some(seat) = self.seats.get_mut(name) {
+                let settled = memory.settled.as_ref() == Some(&seat.loaded.app.fingerprint.wish);
+                seat.schedule.recall(settled, &memory.corrections, self.now);
+            }
+            self.wake(name, Wake::Started);
         }
     }
 

@@ -64,6 +64,7 @@ use crate::engine::interrupt::Interrupt;
 use crate::model::health::HealthVerdict;
 use crate::model::names::AppName;
 use crate::model::observed::Layout;
+use crate::model::record::Memory;
 use crate::model::report::PassReport;
 use crate::model::wake::Wake;
 use crate::ports::{Host, HostError, HostErrorKind};
@@ -127,6 +128,8 @@ enum Done<S> {
     Manifests(S, Result<Found, SourceProblem>),
     /// What the source remembers of before the agent began.
     Remembered(S, Found),
+    /// What is written down of each App from before the agent began.
+    Recalled(Vec<(AppName, Memory)>),
     /// A look at an App's root.
     Layout(AppName, u64, Result<Layout, HostError>),
     /// A look at files that an App's workers read.
@@ -317,6 +320,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.manifests.look_now(self.now);
                 self.found(source, Ok(found));
             }
+            Done::Recalled(memories) => self.recalled(&memories),
             Done::Layout(app, turn, layout) => self.noticed(&app, turn, &layout),
             Done::Files(app, turn, found) => self.read(&app, turn, &found),
             Done::Asked(app, verdict) => self.answered(&app, verdict.as_ref()),

@@ -21,6 +21,7 @@ use crate::engine::pass::Request;
 use crate::model::app::App;
 use crate::model::names::AppName;
 use crate::model::report::{Mode, Outcome, PassReport};
+use crate::model::sync::Counting;
 use crate::model::wake::Wake;
 use crate::ports::{Host, HostError};
 
@@ -101,7 +102,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         seat.edits.settle();
         self.ground.board.began(name, &turn, self.now);
         self.ground.herald.began(name);
-        let request = request(words(&turn.wakes), &turn.may, interrupt);
+        let request = request(words(&turn.wakes), &turn.may, turn.counting, interrupt);
         debug!(app = %name, trigger = request.trigger, "a pass begins");
         Some(Begun { app, turn: self.turns, request })
     }
@@ -128,6 +129,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let Reported { turn, report } = reported;
         let name = report.app.clone();
         let Some(seat) = self.seats.get_mut(&name).filter(|seat| seat.is_at(turn)) else {
+            self.abandoned(&name);
             return debug!(app = %name, "a pass has ended over an App that is not ours any more");
         };
         let state = seat.ended(&report, self.now);
@@ -158,6 +160,13 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.tell_status();
     }
 
+    /// Nothing more is done for an App that has left; one that has come back has its own turns.
+    fn abandoned(&self, name: &AppName) {
+        if self.seats.get(name).is_none_or(Seat::is_free) {
+            self.ground.board.abandoned(name);
+        }
+    }
+
     /// The App's turn is over; none when it was not its own.
     pub(super) fn free(&mut self, name: &AppName, turn: u64) -> Option<&mut Seat> {
         let seat = self.seats.get_mut(name).filter(|seat| seat.is_at(turn))?;
@@ -176,11 +185,12 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         info!(app = %name, by, "{verb}");
         if errand.what.makes_a_pass() {
             let wakes = vec![Wake::Request { by: by.to_owned() }];
-            self.ground.board.began(name, &Turn { wakes, may: May::Act }, now);
+            self.ground.board.began(name, &Turn { wakes, may: May::Act, counting: Counting::Anew }, now);
             self.ground.herald.began(name);
         }
         let ignore_windows = matches!(errand.what, Operation::Retry { ignore_windows: true, .. });
-        let request = Request { ignore_windows, ..request(format!("{verb} by {by}"), &May::Act, interrupt) };
+        let by_hand = request(format!("{verb} by {by}"), &May::Act, Counting::Anew, interrupt);
+        let request = Request { ignore_windows, ..by_hand };
         let (host, listener, name) = (self.ground.host, self.ground.listener, name.clone());
         self.acting += 1;
         self.work.push(Box::pin(async move {
@@ -212,25 +222,24 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     pub(super) fn operated(&mut self, name: &AppName, turn: u64, errand: Errand, result: Result<Operated, HostError>) {
         let (wake, now) = (Wake::Request { by: errand.what.by().to_owned() }, self.now);
-        match &result {
-            Ok(Operated::Passed(report)) => {
-                if let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_at(turn)) {
-                    let is_manifest = |wake: &Wake| matches!(wake, Wake::Manifest { .. });
-                    let newer = seat.schedule.state(now).pending.into_iter().find(is_manifest);
-                    // It has answered whatever was pending, except for a manifest that came after it began.
-                    seat.schedule.wake(wake, now);
-                    seat.schedule.begin(now);
-                    if let Some(newer) = newer {
-                        seat.schedule.wake(newer, now);
-                    }
+        if let Ok(Operated::Passed(report)) = &result {
+            if let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_at(turn)) {
+                let is_manifest = |wake: &Wake| matches!(wake, Wake::Manifest { .. });
+                let newer = seat.schedule.state(now).pending.into_iter().find(is_manifest);
+                // It has answered whatever was pending, except for a manifest that came after it began.
+                seat.schedule.wake(wake, now);
+                seat.schedule.begin(now);
+                if let Some(newer) = newer {
+                    seat.schedule.wake(newer, now);
                 }
-                self.reported(Reported { turn, report: report.clone() });
             }
-            // An ordinary pass shows what has changed, and what was asked for in vain.
-            Ok(_) | Err(_) => {
-                if self.free(name, turn).is_some() {
-                    self.wake(name, wake);
-                }
+            self.reported(Reported { turn, report: report.clone() });
+        } else {
+            let ours = self.free(name, turn).is_some();
+            self.abandoned(name);
+            if ours {
+                // An ordinary pass shows what has changed, and what was asked for in vain.
+                self.wake(name, wake);
             }
         }
         // Whoever asked may have gone.
@@ -279,9 +288,9 @@ fn why(app: &App, report: &PassReport) -> Option<String> {
     problem.or_else(blocker).or_else(stalled).or_else(sick)
 }
 
-fn request(trigger: String, may: &May, interrupt: Interrupt) -> Request {
+fn request(trigger: String, may: &May, counting: Counting, interrupt: Interrupt) -> Request {
     let withheld = may.withheld().cloned();
-    Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows: false }
+    Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows: false, counting }
 }
 
 /// Why a pass is made, for the history.

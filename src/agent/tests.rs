@@ -115,6 +115,11 @@ fn shop() -> AppName {
 /// Plays on a host with releases r1 and r2, where `current` leads to r2 and two workers run.
 async fn play<F: Future<Output = ()>>(wish: App, scene: impl FnOnce(Arc<Stage>) -> F) {
     let host = SimHost::new(settled(wish.clone(), vec![record("r1", 50), record("r2", 10)]));
+    play_on(&host, wish, scene).await;
+}
+
+/// Plays with an agent that begins on that host.
+async fn play_on<F: Future<Output = ()>>(host: &SimHost, wish: App, scene: impl FnOnce(Arc<Stage>) -> F) {
     let (news, heard) = mpsc::unbounded_channel();
     let (orders, ordered) = mpsc::channel(64);
     let shelf = Shelf { holds: Arc::new(Mutex::new(Ok(vec![loaded(wish)]))), looks: Arc::default() };
@@ -129,7 +134,7 @@ async fn play<F: Future<Output = ()>>(wish: App, scene: impl FnOnce(Arc<Stage>) 
     });
     let ground = Ground {
         herald: Herald::default(),
-        host: &host,
+        host,
         listener: &Silent,
         board: stage.board.clone(),
         service: Service::none(),
@@ -375,6 +380,69 @@ async fn an_app_that_disappears_is_left_running_unless_it_says_otherwise() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pass_over_an_app_that_disappears_meanwhile_does_not_run_for_ever() {
+    let mut wish = wanted("r2");
+    wish.health = Some(HealthContract { attempts: 10, interval: 10 * SECOND, ..contract() });
+    play(wish, async |stage| {
+        stage.host.world().healthy = false;
+        let wake = Wake::Request { by: "anna".to_owned() };
+        stage.orders.send(Order::Wake { app: Some(shop()), wake }).await.unwrap();
+        let runs = |stage: &Stage| stage.app().is_some_and(|app| app.running.is_some());
+        stage.until("a long pass", runs).await;
+        stage.hold(Ok(vec![]));
+        stage.until("it is an orphan", |stage| stage.app().is_some_and(|app| app.orphaned)).await;
+        assert!(runs(&stage), "the pass goes on to its end");
+        stage.until("its end", |stage| !runs(stage)).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_works_against_it_is_not_helped_by_a_restart() {
+    let mut wish = wanted("r2");
+    wish.fingerprint.wish = "web".to_owned();
+    (wish.sync.max_corrections, wish.sync.interval) = (4, Duration::from_secs(10));
+    let host = SimHost::new(settled(wish.clone(), vec![record("r1", 50), record("r2", 10)]));
+    let right = |stage: &Stage| stage.link() == Link::Release { id: id("r2") } && stage.is_idle();
+    // Whether the agent restarts in between or not: four times, and no fifth.
+    for corrections in [1, 1, 2] {
+        play_on(&host, wish.clone(), async |stage| {
+            for _ in 0..corrections {
+                stage.move_link("r1");
+                stage.until("it is put right", right).await;
+            }
+        })
+        .await;
+    }
+    for _ in 0..2 {
+        let moved = |link: &str| {
+            let mut world = host.world();
+            (world.link, world.link_changed) = (Link::Release { id: id(link) }, Some(world.now));
+        };
+        moved("r1");
+        play_on(&host, wish.clone(), async |stage| {
+            tokio::time::sleep(Duration::from_mins(5)).await;
+            let state = stage.app().unwrap().schedule.unwrap();
+            assert!(state.stalled && state.corrections == 4, "{state:?}");
+            assert_eq!(stage.link(), Link::Release { id: id("r1") }, "a person is called");
+        })
+        .await;
+    }
+    play_on(&host, wish.clone(), async |stage| {
+        let wake = Wake::Request { by: "anna".to_owned() };
+        stage.orders.send(Order::Wake { app: Some(shop()), wake }).await.unwrap();
+        stage.until("a person's word", right).await;
+    })
+    .await;
+    play_on(&host, wish.clone(), async |stage| {
+        assert!(!stage.app().unwrap().schedule.unwrap().stalled, "it counts anew from there");
+        stage.move_link("r1");
+        stage.until("it is put right", right).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_that_is_made_anew_is_not_interfered_with() {
     play(wanted("r2"), async |stage| {
         stage.host.world().link = Link::Absent;
@@ -390,7 +458,7 @@ async fn a_link_that_is_made_anew_is_not_interfered_with() {
     .await;
 }
 
-/// Asked every half minute.
+/// Asked once, and not between two passes.
 fn contract() -> HealthContract {
     HealthContract {
         probe: Probe::Http {
@@ -403,7 +471,7 @@ fn contract() -> HealthContract {
         attempts: 1,
         interval: SECOND,
         expect: vec![Rule("status == 200".to_owned())],
-        watch: Some(Duration::from_secs(30)),
+        watch: None,
     }
 }
 
@@ -411,7 +479,7 @@ fn contract() -> HealthContract {
 async fn health_that_turns_bad_between_two_passes_wakes_once() {
     let mut wish = wanted("r2");
     wish.sync.interval = Duration::from_hours(1);
-    wish.health = Some(contract());
+    wish.health = Some(HealthContract { watch: Some(Duration::from_secs(30)), ..contract() });
     play(wish, async |stage| {
         assert_eq!(stage.passes_within(Duration::from_mins(5)).await, 0, "all is well");
         stage.host.world().healthy = false;
@@ -456,7 +524,7 @@ async fn a_file_that_workers_read_wakes_when_its_content_is_another() {
 async fn a_manifest_that_comes_while_a_person_is_served_is_not_forgotten() {
     let mut wish = wanted("r2");
     wish.sync.interval = Duration::from_hours(10);
-    wish.health = Some(HealthContract { watch: None, attempts: 10, ..contract() });
+    wish.health = Some(HealthContract { attempts: 10, ..contract() });
     play(wish.clone(), async move |stage| {
         stage.host.world().healthy = false;
         let (reply, answer) = oneshot::channel();

@@ -16,6 +16,7 @@ use crate::local::LocalHost;
 use crate::local::runtime::runtime;
 use crate::model::app::App;
 use crate::model::report::{Mode, PassReport};
+use crate::model::sync::Counting;
 
 /// What others read about who holds a lock; a pass that only looks takes none.
 const HOLDER: &str = "trueup reconcile";
@@ -35,7 +36,7 @@ pub fn pass(
     listener: &dyn Listener,
 ) -> Result<Vec<PassReport>, Failure> {
     let (trigger, interrupt) = ("command".to_owned(), Interrupt::default());
-    let request = Request { mode, wait, trigger, interrupt, withheld: None, ignore_windows };
+    let request = Request { mode, wait, trigger, interrupt, withheld: None, ignore_windows, counting: Counting::Off };
     let interrupt = (mode == Mode::Apply).then_some(&request.interrupt);
     on_this_host(HOLDER, Some(manifests), interrupt, async |host| reconcile(host, apps, &request, listener).await)
 }

@@ -22,6 +22,7 @@ use crate::engine::pass::Request;
 use crate::model::app::App;
 use crate::model::names::ReleaseId;
 use crate::model::report::{Mode, PassReport};
+use crate::model::sync::Counting;
 use crate::ports::HostError;
 
 /// Takes the desired release back; 0: an earlier one is in force, and healthy where that can be told.
@@ -151,7 +152,8 @@ fn show(app: &App, reports: &[PassReport], output: Output) -> Result<(), Failure
 
 fn request(verb: &str, wait: std::time::Duration, ignore_windows: bool) -> Request {
     let trigger = format!("{verb} by {}", person());
-    Request { mode: Mode::Apply, wait, trigger, interrupt: Interrupt::default(), withheld: None, ignore_windows }
+    let (mode, interrupt, counting) = (Mode::Apply, Interrupt::default(), Counting::Off);
+    Request { mode, wait, trigger, interrupt, withheld: None, ignore_windows, counting }
 }
 
 /// Who is at the keyboard, for the history; a courtesy and no proof.

@@ -45,7 +45,8 @@ pub fn is_judged(app: &App, observed: &Observed) -> bool {
 pub fn is_on_trial(app: &App, observed: &Observed) -> bool {
     let record = observed.record(&app.release.id);
     let unproven = record.is_some_and(|record| record.switched.is_some() && record.proven.is_none());
-    unproven && leads_to_desired(app, &observed.layout.link)
+    // Without its workers, any release would pass.
+    !app.leaving && unproven && leads_to_desired(app, &observed.layout.link)
 }
 
 /// The record of the release in force, if it was put there by somebody else and is healthy: there is a way back to
@@ -56,7 +57,7 @@ pub fn adoption(app: &App, observed: &Observed) -> Option<ReleaseRecord> {
     let known = observed.record(id);
     let judged = |record: &ReleaseRecord| record.proven.or(record.switched).is_some() || record.quarantine.is_some();
     let well = app.health.is_none() || observed.well == Some(true);
-    if !well || known.is_some_and(|record| judged(record) || record.made != Making::Built) {
+    if app.leaving || !well || known.is_some_and(|record| judged(record) || record.made != Making::Built) {
         return None;
     }
     let known = known.cloned().unwrap_or_else(|| ReleaseRecord::adopted(id.clone(), observed.at));

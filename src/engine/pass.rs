@@ -25,7 +25,7 @@ use crate::model::drift::{Difference, Stalled};
 use crate::model::observed::{Aim, Observed};
 use crate::model::record::JournalEvent;
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
-use crate::model::sync::Withheld;
+use crate::model::sync::{Counting, Withheld};
 use crate::observe::{Probing, hear, observe};
 use crate::ports::{Host, HostError};
 
@@ -49,6 +49,8 @@ pub struct Request {
     pub withheld: Option<Withheld>,
     /// A person wants it in spite of the App's windows.
     pub ignore_windows: bool,
+    /// What it means for the count of corrections.
+    pub counting: Counting,
 }
 
 impl Request {
@@ -279,6 +281,7 @@ impl<'a, H: Host> Pass<'a, H> {
                     }
                 }
                 journaled = true;
+                self.count(&executor).await;
             }
             let tried = executor.execute(&plan, &observed).await;
             let failed = tried.iter().any(|one| one.problem.is_some());

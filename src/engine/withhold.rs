@@ -1,5 +1,8 @@
 //! Passes that may not act, or may not any longer: they look, ask for health, and say why nothing is done.
 
+use jiff::{SignedDuration, Timestamp};
+use tracing::warn;
+
 use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::withhold::withheld;
@@ -8,8 +11,11 @@ use crate::engine::pass::{Pass, acts};
 use crate::model::drift::Difference;
 use crate::model::observed::Observed;
 use crate::model::report::Mode;
-use crate::model::sync::Withheld;
+use crate::model::sync::{Counting, Withheld};
 use crate::ports::Host;
+
+/// Corrections are counted over this.
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 impl<H: Host> Pass<'_, H> {
     /// Why the pass may not act on what was seen.
@@ -41,16 +47,38 @@ impl<H: Host> Pass<'_, H> {
         self.report.after = Some(observed);
     }
 
+    /// Writes down that something is put right now which nobody has asked for, before it is: an agent that is killed over it
+    /// must not forget.
+    pub(super) async fn count(&mut self, executor: &Executor<'_, H>) {
+        let now = self.host.now();
+        let noted = match self.request.counting {
+            Counting::Off | Counting::Deployment => return,
+            Counting::Anew if self.host.recall(&self.app.root).await.corrections.is_empty() => return,
+            Counting::Anew => executor.remember(|memory| memory.corrections.clear()).await,
+            Counting::Correction => executor.remember(|memory| note(&mut memory.corrections, now)).await,
+        };
+        // The count is a guard, and no reason to leave the host as it is.
+        if let Err(error) = noted {
+            warn!(%error, "cannot write down that drift is corrected");
+        }
+    }
+
     /// Notes that the host is as the manifest says, where later drift is to be told from a change of the manifest.
     pub(super) async fn settle(&mut self, executor: &Executor<'_, H>) {
         let wish = &self.app.fingerprint.wish;
         let known = self.report.after.as_ref().is_some_and(|after| after.settled.as_ref() == Some(wish));
         let is_there = self.report.remaining.is_empty() && self.report.problems.is_empty();
-        if self.app.sync.self_heal || known || !is_there {
+        let needed = !self.app.sync.self_heal || self.request.counting != Counting::Off;
+        if !needed || known || !is_there {
             return;
         }
         if let Err(error) = executor.remember(|memory| memory.settled = Some(wish.clone())).await {
             self.problem(&error);
         }
     }
+}
+
+fn note(corrections: &mut Vec<Timestamp>, now: Timestamp) {
+    corrections.retain(|at| now.duration_since(*at).abs() < HOUR);
+    corrections.push(now);
 }

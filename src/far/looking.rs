@@ -16,6 +16,7 @@ use crate::local::LocalHost;
 use crate::manifest::Loaded;
 use crate::model::report::{Mode, PassReport};
 use crate::model::status::{AppStatus, Verdict};
+use crate::model::sync::Counting;
 
 /// Looks once, and says what was asked for.
 pub(super) async fn look(request: &Request, one: &Loaded, faces: &Faces) -> Result<What, Failed> {
@@ -28,6 +29,7 @@ pub(super) async fn look(request: &Request, one: &Loaded, faces: &Faces) -> Resu
         interrupt: Interrupt::default(),
         withheld: None,
         ignore_windows,
+        counting: Counting::Off,
     };
     let reports = reconcile(&host, &[&one.app], &wish, &Silent).await;
     let report = reports.into_iter().next().ok_or_else(|| Failed::new(Fault::Other, "there is no report"))?;

@@ -31,6 +31,7 @@ use crate::model::names::AppName;
 use crate::model::observed::Link;
 use crate::model::process::Pid;
 use crate::model::report::{Mode, PassReport};
+use crate::model::sync::Counting;
 use crate::ports::{HostError, Ledger, Releases};
 
 /// Descriptors below this one are used by whatever expects them.
@@ -118,6 +119,7 @@ async fn pass(request: &Request, one: &Loaded, interrupt: Interrupt, spool: &Sha
         interrupt: interrupt.clone(),
         withheld: None,
         ignore_windows,
+        counting: Counting::Off,
     };
     let wish = match &request.operation {
         Operation::Apply { wait, ignore_windows } => wish("reconcile", *wait, *ignore_windows),

@@ -38,6 +38,8 @@ pub struct App {
     pub strays: StrayPolicy,
     /// When changes may be made.
     pub sync: SyncPolicy,
+    /// It is taken from the host: what becomes of it from now on says nothing of its release.
+    pub leaving: bool,
     /// Digests of what the manifest says, made by the loader.
     pub fingerprint: Fingerprint,
 }
@@ -80,6 +82,7 @@ impl App {
             on_failure: OnFailure::default(),
             strays: StrayPolicy::default(),
             sync: SyncPolicy::default(),
+            leaving: false,
             fingerprint: Fingerprint::default(),
         }
     }

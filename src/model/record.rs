@@ -175,9 +175,12 @@ pub struct Memory {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due: Option<DueHook>,
     /// [`crate::model::app::Fingerprint::wish`] of the manifest that the host was last found to be as it says; only
-    /// written where `selfHeal` is false.
+    /// written by the agent, and where `selfHeal` is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<String>,
+    /// When passes put right what nobody had asked for, as long as the agent counts them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub corrections: Vec<Timestamp>,
     /// The App is not acted on, by a person's word on this host; why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<String>,

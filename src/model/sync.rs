@@ -116,6 +116,20 @@ pub enum Withheld {
     },
 }
 
+/// What a pass means for the count of corrections, once it does something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counting {
+    /// Whoever makes the pass counts nothing.
+    #[default]
+    Off,
+    /// A person's word: the count begins anew.
+    Anew,
+    /// It brings about what the manifest says for the first time.
+    Deployment,
+    /// It puts right what nobody has asked for.
+    Correction,
+}
+
 fn zone<S: serde::Serializer>(zone: &TimeZone, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(zone.iana_name().unwrap_or("UTC"))
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::names::{GroupName, MemberName, RelativePath};
 
 /// Why a pass is made. Its `Display` gives the words of logs and of the history: `timer`, `manifest 3fa9c1d`,
-/// `worker default/yujix-worker_00 died`.
+/// `worker default/1 died`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "wake", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Wake {
@@ -116,7 +116,8 @@ impl fmt::Display for Wake {
             }
             Self::Manifest { revision: None } => f.write_str("manifest"),
             Self::Timer => f.write_str("timer"),
-            Self::Death { group, member } => write!(f, "worker {group}/{member} died"),
+            // A member is named as its manager names it, in which its group is there already.
+            Self::Death { group: _, member } => write!(f, "worker {member} died"),
             Self::Link => f.write_str("current was changed"),
             Self::Releases => f.write_str("releases/ has changed"),
             Self::File { path } => write!(f, "{path} has changed"),
@@ -137,14 +138,18 @@ mod tests {
     #[test]
     fn each_has_words_for_the_history() {
         let revision = |text: &str| Wake::Manifest { revision: Some(text.to_owned()) };
-        let (group, member) = (GroupName::new("default").unwrap(), MemberName::new("yujix-worker_00").unwrap());
+        let death = |member: &str| Wake::Death {
+            group: GroupName::new("default").unwrap(),
+            member: MemberName::new(member).unwrap(),
+        };
         let rows = [
             (revision("3fa9c1d2b7"), "manifest 3fa9c1d", true),
             (revision("3fa"), "manifest 3fa", true),
             (revision("äöüäöüäöü"), "manifest äöüäöüä", true),
             (Wake::Manifest { revision: None }, "manifest", true),
             (Wake::Timer, "timer", false),
-            (Wake::Death { group, member }, "worker default/yujix-worker_00 died", false),
+            (death("default/1"), "worker default/1 died", false),
+            (death("yujix-worker:yujix-worker_00"), "worker yujix-worker:yujix-worker_00 died", false),
             (Wake::Request { by: "anna".to_owned() }, "request by anna", true),
             (Wake::File { path: RelativePath::new("shared/.env").unwrap() }, "shared/.env has changed", true),
             (Wake::Health, "health has turned bad", false),

@@ -19,6 +19,7 @@ use crate::model::observed::Link;
 use crate::model::process::Pid;
 use crate::model::record::JournalEvent;
 use crate::model::report::{Mode, Outcome, PassReport};
+use crate::model::sync::Counting;
 
 /// Schedules in a normal test run: a hundred thousand, and some more for what is met most seldom.
 const SCHEDULES: u64 = 120_000;
@@ -67,6 +68,7 @@ pub(super) fn request(mode: Mode) -> Request {
         interrupt: Interrupt::default(),
         withheld: None,
         ignore_windows: false,
+        counting: Counting::Off,
     }
 }
 

@@ -29,6 +29,7 @@ use crate::model::names::GroupName;
 use crate::model::observed::Observed;
 use crate::model::record::{JournalEntry, JournalEvent};
 use crate::model::report::{Mode, Outcome, PassReport, Tried};
+use crate::model::sync::Counting;
 use crate::model::wake::Wake;
 use crate::ports::{HostError, HostErrorKind};
 
@@ -160,7 +161,7 @@ fn report(loaded: &Loaded, before: Observed, after: Observed, outcome: Outcome) 
 }
 
 fn turn(wake: Wake) -> Turn {
-    Turn { wakes: vec![wake], may: May::Act }
+    Turn { wakes: vec![wake], may: May::Act, counting: Counting::Off }
 }
 
 impl Stage {

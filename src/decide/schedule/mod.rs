@@ -21,7 +21,7 @@ use self::pace::Spread;
 use crate::decide::windows;
 use crate::model::names::{GroupName, MemberName};
 use crate::model::report::Outcome;
-use crate::model::sync::{SyncPolicy, Withheld};
+use crate::model::sync::{Counting, SyncPolicy, Withheld};
 use crate::model::wake::Wake;
 
 pub use self::types::{Ended, May, ScheduleState, Turn};
@@ -67,8 +67,7 @@ struct Pending {
 
 #[derive(Debug, Clone, Copy)]
 struct Running {
-    /// What it puts right, nobody has asked for.
-    heals: bool,
+    counting: Counting,
 }
 
 /// How often a member has died lately.
@@ -100,6 +99,17 @@ impl Schedule {
             stalled: None,
             deaths: Vec::new(),
         }
+    }
+
+    /// What was written down before the agent began: whether the App has been as its manifest says since that changed, and
+    /// when corrections were made. A restart is nobody's leave to begin counting anew.
+    pub fn recall(&mut self, settled: bool, corrections: &[Timestamp], now: Timestamp) {
+        self.settled |= settled;
+        // A clock that was set back must not keep them for ever.
+        self.corrections.extend(corrections.iter().map(|at| (*at).min(now)));
+        self.corrections.make_contiguous().sort_unstable();
+        self.forget(now);
+        self.judge_corrections();
     }
 
     /// The manifest says something else now; that it has changed is told by a wake.
@@ -178,15 +188,19 @@ impl Schedule {
         if told || self.stalled.is_some_and(|until| until <= now) {
             self.start_counting_anew();
         }
-        let heals = self.settled && !told;
-        (self.running, self.timer, self.backoff) = (Some(Running { heals }), None, None);
+        let counting = match (told, self.settled) {
+            (true, _) => Counting::Anew,
+            (false, true) => Counting::Correction,
+            (false, false) => Counting::Deployment,
+        };
+        (self.running, self.timer, self.backoff) = (Some(Running { counting }), None, None);
         let may = self.withheld(&wakes, now).map_or(May::Act, May::Observe);
-        Turn { wakes, may }
+        Turn { wakes, may, counting }
     }
 
     /// The pass has ended.
     pub fn end(&mut self, ended: &Ended, now: Timestamp) {
-        let heals = self.running.take().is_some_and(|running| running.heals);
+        let heals = self.running.take().is_some_and(|running| running.counting == Counting::Correction);
         self.ended = Some(now);
         self.settled |= matches!(
             ended.outcome,
@@ -195,9 +209,7 @@ impl Schedule {
         self.forget(now);
         if heals && ended.corrections > 0 {
             self.corrections.push_back(now);
-            if self.corrections.len() >= limit(&self.policy) {
-                self.stalled = Some(later(now, HOUR));
-            }
+            self.judge_corrections();
         }
         // Something that is new since may be what was missing.
         let try_now = self.pending.iter().any(|waiting| waiting.news);
@@ -252,6 +264,13 @@ impl Schedule {
     fn take_heart(&mut self) {
         (self.failures, self.backoff) = (0, None);
         self.deaths.clear();
+    }
+
+    /// After so many of them, none for an hour.
+    fn judge_corrections(&mut self) {
+        if self.corrections.len() >= limit(&self.policy) {
+            self.stalled = self.corrections.back().map(|last| later(*last, HOUR));
+        }
     }
 
     fn start_counting_anew(&mut self) {

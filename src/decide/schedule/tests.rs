@@ -81,7 +81,14 @@ fn what_comes_before_a_pass_goes_into_it_once_and_what_comes_meanwhile_into_the_
     }
     assert_eq!(due(&schedule), 10);
     let turn = schedule.begin(at(11));
-    assert_eq!(turn, Turn { wakes: vec![Wake::Link, manifest("b"), Wake::Timer, death("w1")], may: May::Act });
+    assert_eq!(
+        turn,
+        Turn {
+            wakes: vec![Wake::Link, manifest("b"), Wake::Timer, death("w1")],
+            may: May::Act,
+            counting: Counting::Anew
+        }
+    );
     assert_eq!(schedule.due(), None, "one pass at a time");
     schedule.wake(Wake::Releases, at(12));
     assert_eq!(schedule.due(), None);
@@ -286,7 +293,7 @@ fn outside_its_windows_an_app_is_shown_and_the_opening_wakes_it() {
         assert!(pass(&mut schedule, now, Outcome::Withheld, 0).may.withheld().is_some());
     }
     assert_eq!(now, at(3600), "not a moment later");
-    assert_eq!(schedule.begin(now), Turn { wakes: vec![Wake::Window], may: May::Act });
+    assert_eq!(schedule.begin(now), Turn { wakes: vec![Wake::Window], may: May::Act, counting: Counting::Deployment });
     schedule.end(&ended(Outcome::Converged, 3), at(3610));
     let turn = schedule.begin(at(7200));
     assert!(turn.may.withheld().is_some(), "it has closed again");
@@ -535,5 +542,35 @@ proptest! {
             let of_the_hour = acted.iter().filter(|at| later(**at, HOUR) > now).count();
             prop_assert!(of_the_hour <= limit(&schedule.policy), "{} corrections in an hour", of_the_hour);
         }
+    }
+}
+
+#[test]
+fn a_restart_is_no_leave_to_begin_counting_anew() {
+    let limited = SyncPolicy { max_corrections: 3, ..policy() };
+    let rows: [(&str, bool, &[i64], bool); 6] = [
+        ("nothing is known", false, &[], false),
+        ("the limit was reached", true, &[-600, -500, -400], true),
+        ("it is reached by the next", true, &[-600, -500], false),
+        ("it was, and that was an hour ago", true, &[-3900, -3800, -3700], false),
+        ("some of them are too old", true, &[-3700, -500, -400], false),
+        ("a clock was set back", true, &[900, 900, 900], true),
+    ];
+    for (name, was_settled, before, stalled) in rows {
+        let mut schedule = Schedule::new(limited.clone(), 7);
+        let before: Vec<Timestamp> = before.iter().map(|seconds| at(*seconds)).collect();
+        schedule.recall(was_settled, &before, noon());
+        schedule.wake(Wake::Started, noon());
+        let turn = pass(&mut schedule, noon(), Outcome::Converged, 1);
+        assert_eq!(turn.may == May::Act, !stalled, "{name}: {turn:?}");
+        let counted =
+            before.iter().filter(|before| **before > at(-3600)).count() + usize::from(was_settled && !stalled);
+        let state = schedule.state(noon());
+        if !stalled {
+            assert_eq!(usize::try_from(state.corrections).unwrap(), counted, "{name}");
+            assert_eq!(state.stalled, counted >= 3, "{name}");
+        }
+        schedule.wake(request(), at(1));
+        assert_eq!(schedule.begin(at(1)).may, May::Act, "{name}: a person asks");
     }
 }

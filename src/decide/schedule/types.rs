@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::report::Outcome;
-use crate::model::sync::Withheld;
+use crate::model::sync::{Counting, Withheld};
 use crate::model::wake::Wake;
 
 /// One pass that is to begin now.
@@ -14,6 +14,8 @@ pub struct Turn {
     pub wakes: Vec<Wake>,
     /// What it may do.
     pub may: May,
+    /// What it means for the count of corrections.
+    pub counting: Counting,
 }
 
 /// What a pass may do.

@@ -173,6 +173,7 @@ impl Checker<'_> {
                 Some(Strays::Stop) => StrayPolicy::Stop,
             },
             sync: optional(sync)?.unwrap_or_default(),
+            leaving: false,
             fingerprint: fingerprint::of(spec),
         })
     }
