@@ -84,6 +84,14 @@ impl App {
         }
     }
 
+    /// The same where another host has run the migrations. Nothing else tells the two apart: what is kept out here stays
+    /// out, whichever host ran them.
+    #[must_use]
+    pub fn without_migrations(mut self) -> Self {
+        self.release.migrate.clear();
+        self
+    }
+
     /// The files whose change the group or service of that name must be told of.
     #[must_use]
     pub fn restart_on(&self, name: &GroupName) -> &[RestartOn] {
@@ -148,14 +156,7 @@ impl WorkerGroup {
     /// How many workers may be down at once: rounded up, at least 1.
     #[must_use]
     pub fn unavailable_limit(&self) -> u32 {
-        let limit = match self.max_unavailable {
-            MaxUnavailable::Count(count) => count,
-            // u64, so that no count overflows; a percentage is at most 100, so the result fits again.
-            MaxUnavailable::Percent(percent) => {
-                u32::try_from((u64::from(self.count) * u64::from(percent)).div_ceil(100)).unwrap_or(u32::MAX)
-            }
-        };
-        limit.max(1)
+        self.max_unavailable.of(self.count).max(1)
     }
 
     /// The manager's name for the member with this number, where trueup may make new members;
@@ -177,6 +178,20 @@ pub enum MaxUnavailable {
     Count(u32),
     /// That share of `count`, 0 to 100, rounded up.
     Percent(u8),
+}
+
+impl MaxUnavailable {
+    /// How many of `whole` that are.
+    #[must_use]
+    pub fn of(self, whole: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            // u64, so that no count overflows; a percentage is at most 100, so the result fits again.
+            Self::Percent(percent) => {
+                u32::try_from((u64::from(whole) * u64::from(percent)).div_ceil(100)).unwrap_or(u32::MAX)
+            }
+        }
+    }
 }
 
 /// A file whose content workers read once, at their start.

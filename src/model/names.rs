@@ -155,6 +155,11 @@ name!(
     UserName,
     label
 );
+name!(
+    /// What one host of a fleet is called in its manifest.
+    HostName,
+    label
+);
 
 fn nonempty(text: &str) -> Result<(), NameError> {
     if text.is_empty() { Err(NameError::Empty) } else { Ok(()) }

@@ -1,0 +1,276 @@
+//! A rollout: how far each host of a fleet is, what is to be done next, and how it ended.
+
+use std::time::Duration;
+
+use super::app::{App, OnFailure};
+use super::fleet::{Amount, HostName, Rollout};
+use super::report::{Outcome, worst};
+
+/// What is agreed for all hosts of one rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// How many hosts go first, of all.
+    pub canary: Amount,
+    /// How many change together after them, of all.
+    pub batch: Amount,
+    /// How many hosts may fail; one more stops it.
+    pub max_failures: usize,
+    /// Between two waves.
+    pub pause: Duration,
+    /// How long the hosts of a wave must stay healthy before the next one.
+    pub healthy_for: Duration,
+    /// The release has migrations, which one host alone runs.
+    pub migrates: bool,
+    /// Whether hosts can be asked how they are; else `healthy_for` means nothing.
+    pub has_health: bool,
+    /// What becomes of changed hosts when it is stopped.
+    pub on_failure: OnFailure,
+}
+
+impl Terms {
+    /// What a manifest says.
+    #[must_use]
+    pub fn new(app: &App, rollout: &Rollout) -> Self {
+        Self {
+            canary: rollout.canary,
+            batch: rollout.batch,
+            max_failures: rollout.max_failures,
+            pause: rollout.pause,
+            healthy_for: rollout.healthy_for,
+            migrates: !app.release.migrate.is_empty(),
+            has_health: app.health.is_some(),
+            on_failure: app.on_failure,
+        }
+    }
+}
+
+/// How far a rollout is: all that is decided by.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// In the order in which they change.
+    pub hosts: Vec<HostState>,
+    /// Behind so many waves the pause is over.
+    pub pauses: usize,
+    /// A person wants no more of it.
+    pub interrupted: bool,
+}
+
+/// How far one host is. Whoever carries an order out writes it down as it begins and when it has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostState {
+    /// Which one.
+    pub name: HostName,
+    /// What is in hand there.
+    pub doing: Option<Doing>,
+    /// What it was like before anything was done; none: not looked at yet.
+    pub found: Option<Found>,
+    /// What came of changing it; none: it was not.
+    pub applied: Option<Applied>,
+    /// Whether it stayed healthy afterwards; none: that is not known.
+    pub held: Option<bool>,
+    /// What came of taking it back; none: it was not.
+    pub taken_back: Option<TakenBack>,
+}
+
+impl HostState {
+    /// A host of which nothing is known yet.
+    #[must_use]
+    pub fn new(name: HostName) -> Self {
+        Self { name, doing: None, found: None, applied: None, held: None, taken_back: None }
+    }
+}
+
+/// What is in hand at a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Doing {
+    /// It is looked at.
+    Observe,
+    /// A pass.
+    Apply,
+    /// It is seen whether it stays healthy.
+    Hold,
+    /// A pass that takes it back.
+    TakeBack,
+}
+
+/// What a host was like before anything was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nobody knows.
+    Unreachable,
+    /// A pass there would come to this: a dry run of it.
+    Seen {
+        /// `Converged`: nothing is to be done. `Drift`: something is. Others: it could not be done, and why.
+        outcome: Outcome,
+        /// The release is recorded as migrated there.
+        migrated: bool,
+    },
+}
+
+/// What came of changing a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// The pass has ended.
+    Ended {
+        /// How.
+        outcome: Outcome,
+        /// Whether it did anything to the host.
+        changed: bool,
+    },
+    /// It could not be reached, and nothing was begun there.
+    NotBegun,
+    /// It was lost: the pass there may have ended in any way, and may still run.
+    Lost,
+}
+
+/// What came of taking a host back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenBack {
+    /// The pass has ended.
+    Ended {
+        /// How; [`Outcome::RolledBack`] or [`Outcome::Converged`] is what was wanted.
+        outcome: Outcome,
+    },
+    /// It could not be reached, or was lost.
+    Lost,
+}
+
+/// What may be begun now. It is said again until it has been begun, so that whoever carries it out takes as many hosts
+/// at a time as it can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Look at these; nothing is changed.
+    Observe {
+        /// Who.
+        hosts: Vec<HostName>,
+    },
+    /// Make a pass on these.
+    Apply {
+        /// Which wave it is, from 0.
+        wave: usize,
+        /// Who.
+        hosts: Vec<HostName>,
+        /// Whether it runs the migrations; then it is one host.
+        migrate: bool,
+    },
+    /// See whether these stay healthy so long.
+    Hold {
+        /// Which wave it is, from 0.
+        wave: usize,
+        /// Who.
+        hosts: Vec<HostName>,
+        /// How long.
+        healthy_for: Duration,
+    },
+    /// Wait, and then count [`Progress::pauses`] up to `after`.
+    Pause {
+        /// Behind how many waves that is.
+        after: usize,
+        /// How long.
+        length: Duration,
+    },
+    /// Have these keep the release out and go to their own last proven one.
+    TakeBack {
+        /// Who.
+        hosts: Vec<HostName>,
+        /// Why, for their records.
+        reason: String,
+    },
+}
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// This may be begun.
+    Do(Order),
+    /// Something is in hand, and nothing else may be begun until it has ended.
+    Wait,
+    /// That was all.
+    Done(Ending),
+}
+
+/// How a rollout ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// As a whole.
+    pub how: How,
+    /// Every host, in the order in which they change.
+    pub hosts: Vec<(HostName, Verdict)>,
+}
+
+/// How a rollout ended as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum How {
+    /// All waves have been gone through; failures, if any, were within what is allowed.
+    Complete,
+    /// So many hosts could not be looked at or changed that nothing was begun anywhere.
+    NotBegun,
+    /// Too many hosts failed.
+    Stopped,
+    /// The hours for changes were over on a host that was to change.
+    Withheld,
+    /// A person wanted no more of it.
+    Interrupted,
+}
+
+/// What became of one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// It was as the App says, and nobody touched it.
+    Settled,
+    /// It was brought to what the App says.
+    Changed,
+    /// It has drift, and its turn did not come.
+    NotReached,
+    /// It has drift, and nobody may act on it there now.
+    Withheld,
+    /// Its turn did not come, nor would anything be done there: unhealthy or kept out already.
+    Refused(Outcome),
+    /// Its own pass ended like that.
+    Failed(Outcome),
+    /// It was changed, and did not stay healthy.
+    NotHealthy,
+    /// Its own gate failed, and it went back by itself.
+    RolledBack,
+    /// It was changed, and was taken back because others failed.
+    TakenBack,
+    /// It was to be taken back, and that has not come to its end.
+    NotTakenBack,
+    /// It could not be reached, and nothing was begun there.
+    Unreachable,
+    /// It was lost in the middle of a pass, which may still run.
+    Lost,
+    /// It was not looked at.
+    Unseen,
+}
+
+impl Verdict {
+    /// Its exit code; none where that depends on how the rollout ended.
+    #[must_use]
+    fn code(self) -> Option<u8> {
+        match self {
+            Self::Settled | Self::Changed => Some(0),
+            Self::NotReached | Self::Unseen => None,
+            Self::Withheld | Self::Refused(Outcome::Withheld) | Self::Failed(Outcome::Withheld) => Some(4),
+            Self::Refused(Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined)
+            | Self::Failed(Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined)
+            | Self::NotHealthy
+            | Self::RolledBack
+            | Self::TakenBack => Some(3),
+            Self::Refused(_) | Self::Failed(_) | Self::NotTakenBack | Self::Unreachable | Self::Lost => Some(1),
+        }
+    }
+}
+
+impl Ending {
+    /// The exit code: that of the worst host. A rollout that was cut short is an error in itself.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let whole = match self.how {
+            How::Complete | How::NotBegun | How::Stopped => 0,
+            How::Withheld => 4,
+            How::Interrupted => 1,
+        };
+        worst(self.hosts.iter().filter_map(|(_, verdict)| verdict.code()).chain([whole]))
+    }
+}
