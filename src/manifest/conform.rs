@@ -219,8 +219,14 @@ fn has_type(schema: &Value, wanted: &str) -> bool {
     }
 }
 
+/// A bounded number, or the name of a var that has it; a share, which is any number or a percentage, stays a text.
+fn is_count(schema: &Value) -> bool {
+    has_type(schema, "integer") && has_type(schema, "string") && schema.get("maximum").is_some()
+}
+
 fn wanted(schema: &Value) -> &'static str {
     match schema {
+        schema if is_count(schema) => "a whole number",
         schema if has_type(schema, "string") && has_type(schema, "array") && has_type(schema, "object") => {
             "a text, a list of texts or a map"
         }
@@ -229,6 +235,7 @@ fn wanted(schema: &Value) -> &'static str {
         schema if has_type(schema, "string") || !texts(schema).is_empty() => "a text",
         schema if has_type(schema, "integer") => "a whole number",
         schema if has_type(schema, "boolean") => "true or false",
+        schema if has_type(schema, "array") && has_type(schema, "object") => "a list or a map",
         schema if has_type(schema, "array") => "a list",
         _ => "a map",
     }
@@ -252,7 +259,7 @@ fn scalar(text: &str, plain: bool, schema: &Value) -> Result<Value, (String, Opt
         let allowed = allowed.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
         return Err((format!("must be {allowed}"), help));
     }
-    if has_type(schema, "string") {
+    if has_type(schema, "string") && !(is_count(schema) && !text.starts_with("${")) {
         return Ok(Value::from(text));
     }
     if has_type(schema, "integer") {

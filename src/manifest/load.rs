@@ -1,18 +1,19 @@
 //! Files and directories in, checked Apps or all mistakes out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::check::{Base, Checked, Claim, check};
+use super::check::{Base, Checked, Claim, check, check_hosts};
 use super::conform::conform;
-use super::node::Node;
+use super::node::{Node, Place};
 use super::report::{LoadErrors, Mistake, Text};
-use super::schema::SCHEMA;
-use super::shape::Document;
+use super::schema::{HOSTS, SCHEMA};
+use super::shape::{Document, HostList, Hosts};
 use super::yaml::{FINDINGS, Finding, parse};
 use crate::model::app::App;
+use crate::model::fleet::{Fleet, FleetHost};
 
 /// Most bytes of one file.
 const FILE_LIMIT: u64 = 1024 * 1024;
@@ -23,8 +24,13 @@ const STDIN: &str = "<stdin>";
 /// One document, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// What it desires.
+    /// What it desires. With [`Self::fleet`], it is what is desired of the first host: what names no var is the same for
+    /// all, and nothing of it is meant for this host.
     pub app: App,
+    /// The hosts that it is for; none: the host that reads it.
+    pub fleet: Option<Fleet>,
+    /// The file that its hosts stand in, where that is another one.
+    pub hosts_file: Option<PathBuf>,
     /// The document as it was written, to be printed again.
     pub document: Document,
     /// Where it stands.
@@ -63,7 +69,7 @@ pub fn load(paths: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Loaded>, Load
     for path in paths {
         loader.path(path, stdin);
     }
-    if loader.mistakes.is_empty() { Ok(loader.loaded) } else { Err(LoadErrors { mistakes: loader.mistakes }) }
+    loader.done()
 }
 
 /// Loads the manifests of a commit, which was written into `tree`: those at `inside`, or at its top. They are called
@@ -83,7 +89,7 @@ pub fn load_commit(tree: &Path, inside: Option<&Path>) -> Result<Vec<Loaded>, Lo
     let path = inside.map_or_else(|| top.clone(), |inside| top.join(inside));
     let mut loader = Loader { top: Some(top), ..Loader::default() };
     loader.path(&path, &mut io::empty());
-    if loader.mistakes.is_empty() { Ok(loader.loaded) } else { Err(LoadErrors { mistakes: loader.mistakes }) }
+    loader.done()
 }
 
 /// A claim and where it stands, in words.
@@ -100,10 +106,27 @@ struct Loader {
     mistakes: Vec<Mistake>,
     /// Real paths of the files that were read.
     seen: HashSet<PathBuf>,
-    claimed: std::collections::HashMap<String, Vec<Claimed>>,
+    claimed: HashMap<String, Vec<Claimed>>,
+    /// Files of hosts by their real paths; none where something is wrong with one.
+    hosts: HashMap<PathBuf, Option<Vec<FleetHost>>>,
+    /// What is wrong with them.
+    host_mistakes: Vec<Mistake>,
+    /// Files that nobody named, but the directory that they are in.
+    listed: Vec<(PathBuf, String)>,
 }
 
 impl Loader {
+    fn done(mut self) -> Result<Vec<Loaded>, LoadErrors> {
+        // A file of hosts may stand among the manifests; it is none of them.
+        for (real, name) in &self.listed {
+            if self.hosts.contains_key(real) {
+                self.mistakes.retain(|mistake| mistake.file != *name);
+            }
+        }
+        self.mistakes.append(&mut self.host_mistakes);
+        if self.mistakes.is_empty() { Ok(self.loaded) } else { Err(LoadErrors { mistakes: self.mistakes }) }
+    }
+
     fn path(&mut self, path: &Path, stdin: &mut dyn Read) {
         if path == Path::new("-") {
             if self.seen.insert(path.to_owned()) {
@@ -169,6 +192,9 @@ impl Loader {
             self.mistakes.push(Mistake::unreadable(name, message, help));
         }
         for file in files {
+            if let Ok(real) = self.real(&file) {
+                self.listed.push((real, self.name(&file).to_string_lossy().into_owned()));
+            }
             self.file(&file);
         }
     }
@@ -199,7 +225,6 @@ impl Loader {
             Some(_) if self.top.is_some() => Err("a commit"),
             _ => Err("the standard input"),
         };
-        let path = path.map(|path| self.name(path));
         self.documents(&text, path, base);
     }
 
@@ -213,15 +238,16 @@ impl Loader {
         let mut checked = Vec::new();
         for tree in parsed.documents {
             if findings.len() < FINDINGS {
-                checked.extend(document(tree, text.text(), base, &mut findings));
+                checked.extend(self.document(tree, text.text(), path, base, &mut findings));
             }
         }
-        for (document, Checked { app, claims }, start) in checked {
-            let source = Source { path: path.map(Path::to_owned), line: text.position(start).0 };
+        for Made { document, checked: Checked { app, claims, fleet }, start, hosts_file } in checked {
+            let name = path.map(|path| self.name(path).to_owned());
+            let source = Source { path: name, line: text.position(start).0 };
             for claim in claims {
                 self.claim(claim, text, &mut findings);
             }
-            self.loaded.extend(app.map(|app| Loaded { app, document, source }));
+            self.loaded.extend(app.map(|app| Loaded { app, fleet, hosts_file, document, source }));
         }
         findings.sort_by_key(|finding| finding.span.start);
         let full = findings.len() >= FINDINGS;
@@ -244,31 +270,127 @@ impl Loader {
     }
 }
 
-/// Makes what can be made of one document; with its place in the text.
-fn document(
-    mut tree: Node,
-    text: &str,
-    base: Base<'_>,
-    findings: &mut Vec<Finding>,
-) -> Option<(Document, Checked, usize)> {
-    let start = tree.span.start;
-    if let Some(finding) = foreign(&tree, "App") {
-        findings.push(finding);
-        return None;
-    }
-    let before = findings.len();
-    let value = conform(&mut tree, &SCHEMA, findings)?;
-    let document: Document = match serde_json::from_value(value) {
-        Ok(document) => document,
-        Err(error) => {
-            findings.push(Finding::new(tree.span, format!("this is no manifest: {error}")));
+/// What came of one document.
+struct Made {
+    document: Document,
+    checked: Checked,
+    /// Where it begins in the text.
+    start: usize,
+    hosts_file: Option<PathBuf>,
+}
+
+impl Loader {
+    /// Makes what can be made of one document.
+    fn document(
+        &mut self,
+        mut tree: Node,
+        text: &str,
+        path: Option<&Path>,
+        base: Base<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Made> {
+        let start = tree.span.start;
+        if let Some(finding) = foreign(&tree, "App") {
+            findings.push(finding);
             return None;
         }
-    };
-    let sound = findings.len() == before;
-    let mut checked = check(&document, &tree, text, base, findings);
-    checked.app = checked.app.filter(|_| sound);
-    Some((document, checked, start))
+        let before = findings.len();
+        let value = conform(&mut tree, &SCHEMA, findings)?;
+        let document: Document = match serde_json::from_value(value) {
+            Ok(document) => document,
+            Err(error) => {
+                findings.push(Finding::new(tree.span, format!("this is no manifest: {error}")));
+                return None;
+            }
+        };
+        let sound = findings.len() == before;
+        let mut hosts_file = None;
+        let mut listed = None;
+        if let Some(Hosts::File(written)) = document.spec.as_ref().and_then(|spec| spec.hosts.as_ref()) {
+            match self.place_of_hosts(written, path).and_then(|file| self.hosts(&file).map(|hosts| (file, hosts))) {
+                Ok((file, hosts)) => (hosts_file, listed) = (Some(file), hosts),
+                Err((message, help)) => {
+                    let at = Place::root(&tree).key("spec").key("hosts").key("file");
+                    findings.push(Finding::new(at.span, format!("`{}` {message}", at.path)).help(help));
+                }
+            }
+        }
+        let sound = sound && (hosts_file.is_none() || listed.is_some());
+        let mut checked = check(&document, &tree, text, base, listed.as_deref(), findings);
+        checked.app = checked.app.filter(|_| sound);
+        Some(Made { document, checked, start, hosts_file })
+    }
+
+    /// Where a file of hosts is; else what is wrong with saying so, and what to do.
+    fn place_of_hosts(&self, written: &str, path: Option<&Path>) -> Result<PathBuf, (String, String)> {
+        let wrong = |message: &str, help: &str| Err((message.to_owned(), help.to_owned()));
+        let file = Path::new(written);
+        match path {
+            _ if written.is_empty() => wrong("is empty", "write the path of a file with a list of hosts"),
+            Some(_) if file.is_absolute() && self.top.is_some() => {
+                wrong("is absolute, and a commit has only its own files", "write it relative to the manifest")
+            }
+            _ if file.is_absolute() => Ok(file.to_owned()),
+            Some(path) => Ok(path.parent().unwrap_or(Path::new("")).join(file)),
+            None => wrong("is relative, and the standard input has no directory", "write an absolute path"),
+        }
+    }
+
+    /// The hosts of a file; none where they are wrong, of which the file itself is told.
+    fn hosts(&mut self, path: &Path) -> Result<Option<Vec<FleetHost>>, (String, String)> {
+        let unreadable = |error: &io::Error| {
+            let help = match error.kind() {
+                io::ErrorKind::PermissionDenied => "make it readable for this user, or run as another one",
+                _ => "write the path of a file with a list of hosts, relative to the manifest's own directory",
+            };
+            (format!("cannot be read: {}: {error}", path.display()), help.to_owned())
+        };
+        let real = self.real(path).map_err(|error| unreadable(&error))?;
+        if let Some(known) = self.hosts.get(&real) {
+            return Ok(known.clone());
+        }
+        let name = self.name(path).to_string_lossy().into_owned();
+        let read = File::open(&real).map_err(Unreadable::File).and_then(|mut file| text(&name, &mut file));
+        let found = match read {
+            Ok(text) => self.listed_hosts(&text),
+            Err(Unreadable::File(error)) => return Err(unreadable(&error)),
+            Err(Unreadable::Content(mistake)) => {
+                self.host_mistakes.push(*mistake);
+                None
+            }
+        };
+        self.hosts.insert(real, found.clone());
+        Ok(found)
+    }
+
+    fn listed_hosts(&mut self, text: &Text) -> Option<Vec<FleetHost>> {
+        let parsed = parse(text.text());
+        let mut findings = parsed.findings;
+        let mut documents = parsed.documents.into_iter();
+        let first = documents.next();
+        if first.is_none() && findings.is_empty() {
+            let message = "there is no list of hosts in it";
+            self.host_mistakes.push(Mistake::unreadable(&text.name, message, "write one: `- name: web1`"));
+        }
+        if let Some(second) = documents.next() {
+            let finding = Finding::new(second.span, "a second document: a file of hosts is one list");
+            findings.push(finding.help("join the two"));
+        }
+        let found = first.and_then(|mut tree| {
+            let value = conform(&mut tree, &HOSTS, &mut findings)?;
+            match serde_json::from_value::<HostList>(value) {
+                Ok(HostList(hosts)) => check_hosts(&hosts, &tree, text.text(), &mut findings),
+                Err(error) => {
+                    findings.push(Finding::new(tree.span, format!("this is no list of hosts: {error}")));
+                    None
+                }
+            }
+        });
+        findings.sort_by_key(|finding| finding.span.start);
+        let found = found.filter(|_| findings.is_empty());
+        self.host_mistakes.extend(findings.into_iter().take(FINDINGS).map(|finding| text.mistake(finding)));
+        found
+    }
 }
 
 /// Another kind of document: what else is in it is not ours to judge.

@@ -6,13 +6,15 @@
 //!
 //! The steps: `yaml` makes a tree that knows where everything stands; `conform` holds it against the
 //! schema of [`shape`] (unknown, missing and duplicate keys, wrong types); `check` makes the App of what
-//! is left (names, paths, durations, rules). A mistake in one place hides none in another. Start with
-//! [`load`]; [`load_agent`] does the same for the agent's own configuration.
+//! is left (names, paths, durations, rules). A mistake in one place hides none in another. A document with hosts
+//! is checked as it is on each of them: `fill` makes it. Start with [`load`]; [`load_agent`] does the same for the agent's own configuration.
 
 mod agent;
 mod check;
 mod conform;
 pub mod duration;
+mod fill;
+mod fleet;
 mod load;
 mod node;
 mod report;
@@ -24,6 +26,7 @@ mod snippet;
 mod yaml;
 
 pub use agent::load_agent;
+pub use fleet::of_this_host;
 pub use load::{Loaded, Source, load, load_commit};
 pub use report::{LoadErrors, Mistake};
 pub use secrets::mask;

@@ -7,13 +7,16 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
-use super::shape::{AgentDocument, Document};
+use super::shape::{AgentDocument, Document, HostList};
 
 /// Made once; the loader asks for it at every document.
 pub(super) static SCHEMA: LazyLock<Value> = LazyLock::new(json_schema);
 
 /// The same of the agent's own configuration.
 pub(super) static AGENT: LazyLock<Value> = LazyLock::new(agent_schema);
+
+/// The same of a file of hosts.
+pub(super) static HOSTS: LazyLock<Value> = LazyLock::new(of::<HostList>);
 
 /// The schema of one document, draft 2020-12, made from the types that manifests are read into.
 #[must_use]

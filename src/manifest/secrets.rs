@@ -1,7 +1,7 @@
 //! Where secrets stand in the text of a manifest, so that no message shows them.
 //!
 //! Found by a plain walk over the text, because what has mistakes in it may be no YAML at all. In doubt something is
-//! a secret: values of keys with telling names, everything under `headers` and `env`, and `//user:password@`.
+//! a secret: values of keys with telling names, everything under `headers`, `env` and `vars`, and `//user:password@`.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ const TELLING: [&str; 9] =
     ["authorization", "password", "passwd", "passphrase", "token", "secret", "apikey", "cookie", "credential"];
 
 /// Keys under which every value is a secret.
-const CONTAINERS: [&str; 2] = ["headers", "env"];
+const CONTAINERS: [&str; 3] = ["headers", "env", "vars"];
 
 /// What stands in a secret's place.
 const MASK: &str = "***";
@@ -27,8 +27,8 @@ pub(super) fn secrets(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Puts stars in place of what may be secret in a document that was read: plain values under `headers` and `env`,
-/// and `user:password@` in any text. Where a secret is read from is none.
+/// Puts stars in place of what may be secret in a document that was read: plain values under `headers`, `env` and
+/// `vars`, and `user:password@` in any text. Where a secret is read from is none.
 pub fn mask(document: &mut Value) {
     match document {
         Value::Object(map) => {

@@ -5,6 +5,7 @@
 //! are the descriptions in that schema: editors show them to the people who write manifests.
 
 mod agent;
+mod fleet;
 mod release;
 mod service;
 mod sync;
@@ -19,10 +20,11 @@ pub use agent::{
     AgentDocument, AgentKind, AgentMetadata, AgentSource, AgentSourceDir, AgentSourceGit, AgentSpec, CommitStatus,
     GitHub, GitLab, Hook, Notification, NotifyCommand, NotifySlack, NotifyWebhook, Recipient, Severity, Webhooks,
 };
+pub use fleet::{FleetRollout, Host, HostList, Hosts};
 pub use release::{EnvValue, Hooks, Release, Shared, Source, SourceArchive, SourceDir, SourceGit, Step, StepMap};
 pub use service::{OnRelease, Service, ServiceCommand, ServiceManager, ServiceUnit};
 pub use sync::{Sync, SyncWindow, SyncWindowKind};
-pub use words::{DurationText, Run, Share, SizeText, Text};
+pub use words::{Count, DurationText, Run, Share, SizeText, Text};
 
 /// One application on one host: which release, how many workers, and what healthy means.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -110,6 +112,12 @@ pub struct Spec {
     /// When changes may be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sync: Option<Sync>,
+    /// The hosts that the manifest is for, reached by SSH, or each by its own agent. Without it: the host that reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Hosts>,
+    /// How a change goes through the hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<FleetRollout>,
 }
 
 /// A group of interchangeable long-running processes.
@@ -120,10 +128,9 @@ pub struct Worker {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub name: Option<String>,
-    /// How many should run; 1 unless said, 10000 at most, 0 keeps the group stopped.
+    /// How many should run; 1 unless said, 10000 at most, 0 keeps the group stopped. With `hosts`, `${vars.NAME}` too.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10_000_u32))]
-    pub count: Option<u32>,
+    pub count: Option<Count>,
     /// Who runs them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]

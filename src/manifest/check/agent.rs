@@ -29,7 +29,7 @@ pub(in crate::manifest) fn check(
     base: Base<'_>,
     findings: &mut Vec<Finding>,
 ) -> Option<AgentConfig> {
-    let mut checker = Checker { source, base, findings, claims: Vec::new(), named: Vec::new() };
+    let mut checker = Checker::new(source, base, findings);
     checker.agent(document, &Place::root(tree))
 }
 

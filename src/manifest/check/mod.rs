@@ -5,6 +5,7 @@
 
 mod agent;
 mod fingerprint;
+mod fleet;
 mod health;
 mod links;
 mod release;
@@ -17,16 +18,19 @@ mod workers;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use agent::check as check_agent;
+pub(super) use fleet::check_hosts;
 
 use super::duration;
 use super::node::{Node, Place, Span, cut};
 use super::shape::{self, Document, DurationText, Run, Strays, Text};
 use super::yaml::{FINDINGS, Finding, line_of};
 use crate::model::app::{App, CommandLine, OnFailure, RestartOn, SecretSource, StrayPolicy};
-use crate::model::names::{AppName, NameError, RelativePath, Root, UserName};
+use crate::model::fleet::{Fleet, FleetHost};
+use crate::model::names::{AppName, HostName, NameError, RelativePath, Root, UserName};
 
 /// Something that only one place in all manifests may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,20 +43,28 @@ pub(super) struct Claim {
     pub span: Span,
     /// What to do about a clash.
     pub help: &'static str,
+    /// On which hosts; none: wherever the manifest is reconciled.
+    pub hosts: Option<Arc<[HostName]>>,
 }
 
 impl Claim {
     /// Whether the two cannot both stand.
     pub(super) fn clashes(&self, other: &Self) -> bool {
-        self.what == other.what && (self.part.is_none() || other.part.is_none() || self.part == other.part)
+        let meet = match (&self.hosts, &other.hosts) {
+            (Some(ours), Some(theirs)) => ours.iter().any(|host| theirs.contains(host)),
+            _ => true,
+        };
+        self.what == other.what && meet && (self.part.is_none() || other.part.is_none() || self.part == other.part)
     }
 }
 
 /// What came of one document.
 #[derive(Debug)]
 pub(super) struct Checked {
-    /// None when something is missing or wrong.
+    /// None when something is missing or wrong. Of a document with hosts, it is that of the first one.
     pub app: Option<App>,
+    /// The hosts; none without any, or when something is wrong with them.
+    pub fleet: Option<Fleet>,
     /// Also of an App that has other mistakes.
     pub claims: Vec<Claim>,
 }
@@ -60,19 +72,23 @@ pub(super) struct Checked {
 /// What paths that start with `./` or `../` are relative to; or who it is that has no directory.
 pub(super) type Base<'a> = Result<&'a Path, &'static str>;
 
-/// Checks one document.
+/// Checks one document. `listed` are the hosts of the file that it names, where nothing is wrong with them.
 pub(super) fn check(
     document: &Document,
     tree: &Node,
     source: &str,
     base: Base<'_>,
+    listed: Option<&[FleetHost]>,
     findings: &mut Vec<Finding>,
 ) -> Checked {
+    if let Some(spec) = document.spec.as_ref().filter(|spec| spec.hosts.is_some()) {
+        return fleet::check(document, spec, tree, source, listed, findings);
+    }
     let before = findings.len();
-    let mut checker = Checker { source, base, findings, claims: Vec::new(), named: Vec::new() };
+    let mut checker = Checker::new(source, base, findings);
     let app = checker.app(document, &Place::root(tree));
     let claims = checker.claims;
-    Checked { app: app.filter(|_| findings.len() == before), claims }
+    Checked { app: app.filter(|_| findings.len() == before), claims, fleet: None }
 }
 
 struct Checker<'a> {
@@ -80,8 +96,16 @@ struct Checker<'a> {
     base: Base<'a>,
     findings: &'a mut Vec<Finding>,
     claims: Vec<Claim>,
+    /// Where what is claimed is; none: wherever the manifest is reconciled.
+    hosts: Option<Arc<[HostName]>>,
     /// What the App's groups and services are called, where, and which of the two it is.
     named: Vec<(&'static str, String, Span)>,
+}
+
+impl<'a> Checker<'a> {
+    fn new(source: &'a str, base: Base<'a>, findings: &'a mut Vec<Finding>) -> Self {
+        Self { source, base, findings, claims: Vec::new(), hosts: None, named: Vec::new() }
+    }
 }
 
 impl Checker<'_> {
@@ -92,7 +116,7 @@ impl Checker<'_> {
     }
 
     fn claim(&mut self, at: &Place<'_>, what: String, part: Option<String>, help: &'static str) {
-        self.claims.push(Claim { what, part, span: at.span.clone(), help });
+        self.claims.push(Claim { what, part, span: at.span.clone(), help, hosts: self.hosts.clone() });
     }
 
     /// What a constructor of the model accepts; else its reason and the remedy.
@@ -111,7 +135,9 @@ impl Checker<'_> {
         let name = metadata.and_then(|metadata| metadata.name.as_ref());
         let name = name.and_then(|name| {
             let at = meta.key("name");
-            self.claim(&at, format!("an App named `{}`", cut(name)), None, "every App needs a name of its own");
+            let (what, help) = (format!("an App named `{}`", cut(name)), "every App needs a name of its own");
+            // People name an App without saying where.
+            self.claims.push(Claim { what, part: None, span: at.span.clone(), help, hosts: None });
             self.accept(&at, AppName::new(name), LABEL)
         });
         let spec = document.spec.as_ref()?;
@@ -124,6 +150,11 @@ impl Checker<'_> {
         self.names_are_unique();
         let health = spec.health.as_ref().map(|health| self.health(health, root.as_ref(), &at.key("health")));
         let sync = spec.sync.as_ref().map(|sync| self.sync(sync, &at.key("sync")));
+        if spec.rollout.is_some() {
+            let message = format!("`{}.rollout` is for manifests with `hosts`", at.path);
+            let help = "add `hosts`, or remove it; how workers are replaced stands in `workers[].rollout`";
+            self.find(at.name_of("rollout"), message, help);
+        }
         Some(App {
             name: name?,
             labels: metadata.map(|metadata| texts(&metadata.labels)).unwrap_or_default(),

@@ -12,6 +12,8 @@ use crate::model::names::GroupName;
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the command before that may take, unless said.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Help for `maxUnavailable`.
+const SHARE: &str = "write how many workers may be down at a time, such as `1` or `50%`; at most `100%`";
 /// How long a worker must have run before it is trusted, unless said.
 const MIN_HEALTHY: Duration = Duration::from_secs(3);
 
@@ -30,7 +32,18 @@ impl Checker<'_> {
         let timeout = at.key("stopTimeout");
         let stop_timeout = self.duration(group.stop_timeout.as_ref(), &timeout, Duration::ZERO, STOP_TIMEOUT);
         let share = group.rollout.as_ref().and_then(|rollout| rollout.max_unavailable.as_ref());
-        let max_unavailable = self.share(share, &at.key("rollout").key("maxUnavailable"));
+        let place = at.key("rollout").key("maxUnavailable");
+        let max_unavailable = self.amount(share, &place, MaxUnavailable::Percent(100), SHARE);
+        let count = match &group.count {
+            None => Some(1),
+            Some(shape::Count::Number(count)) => Some(*count),
+            Some(shape::Count::Named(text)) => {
+                let at = at.key("count");
+                let message = format!("`{}` names a var, and the manifest has no hosts: `{}`", at.path, cut(text));
+                self.find(at.span, message, "write a whole number, or add `hosts` with `vars`");
+                None
+            }
+        };
         let restart_on = self.restart_on(&group.restart_on, &at.key("restartOn"));
         let drain = group.drain.as_ref().map(|drain| self.drain(drain, &at.key("drain")));
         let healthy = group.rollout.as_ref().and_then(|rollout| rollout.min_healthy.as_ref());
@@ -38,7 +51,7 @@ impl Checker<'_> {
         let min_healthy = self.duration(healthy, &place, Duration::ZERO, MIN_HEALTHY);
         Some(WorkerGroup {
             name: name?,
-            count: group.count.unwrap_or(1),
+            count: count?,
             manager: manager?,
             stop_timeout: stop_timeout?,
             max_unavailable: max_unavailable?,
@@ -124,8 +137,15 @@ impl Checker<'_> {
         Some(Systemd { unit })
     }
 
-    fn share(&mut self, share: Option<&shape::Share>, at: &Place<'_>) -> Option<MaxUnavailable> {
-        let Some(shape::Share(text)) = share else { return Some(MaxUnavailable::Percent(100)) };
+    /// A number, or a share of something; or what stands for it when nothing is written.
+    pub(super) fn amount(
+        &mut self,
+        share: Option<&shape::Share>,
+        at: &Place<'_>,
+        unless: MaxUnavailable,
+        help: &str,
+    ) -> Option<MaxUnavailable> {
+        let Some(shape::Share(text)) = share else { return Some(unless) };
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let made = match text.strip_suffix('%') {
             Some(percent) if digits(percent) => {
@@ -136,11 +156,7 @@ impl Checker<'_> {
         };
         if made.is_none() {
             let message = format!("`{}` is neither a number nor a percentage: `{}`", at.path, cut(text));
-            self.find(
-                at.span.clone(),
-                message,
-                "write how many workers may be down at a time, such as `1` or `50%`; at most `100%`",
-            );
+            self.find(at.span.clone(), message, help);
         }
         made
     }

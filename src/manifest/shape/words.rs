@@ -84,6 +84,72 @@ impl JsonSchema for Share {
     }
 }
 
+/// A whole number, or the var of a host that has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Count {
+    /// The number.
+    Number(u32),
+    /// `${vars.NAME}`.
+    Named(String),
+}
+
+impl Serialize for Count {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Number(number) => number.serialize(serializer),
+            Self::Named(text) => text.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl de::Visitor<'_> for Either {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number or `${vars.NAME}`")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Count, E> {
+                u32::try_from(number).map(Count::Number).map_err(|_| E::custom("too large"))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Count, E> {
+                u32::try_from(number).map(Count::Number).map_err(|_| E::custom("out of range"))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Count, E> {
+                Ok(Count::Named(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Count {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Count".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // Bounds hold for numbers only, the pattern for texts only.
+        json_schema!({
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "maximum": 10_000,
+            "pattern": r"^\$\{vars\.[A-Za-z_][A-Za-z0-9_-]*\}$",
+        })
+    }
+}
+
 /// A command: one line for `sh -c`, or an argument list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Run {

@@ -1,0 +1,63 @@
+//! A manifest with hosts, as it is on one of them.
+
+use super::fill::fill;
+use super::load::{Loaded, load};
+use super::node::{Node, Place, Tree};
+use super::report::LoadErrors;
+use crate::model::fleet::FleetHost;
+
+impl Loaded {
+    /// The document as one line of text that [`load`] takes from the standard input, wherever it is read: how a manifest
+    /// travels to a host. It is JSON, which is YAML as well.
+    ///
+    /// Only a document without hosts, or one of [`Self::on_host`], means the same elsewhere as here.
+    #[must_use]
+    pub fn wire(&self) -> String {
+        // A shape is made of texts, numbers, lists and maps of texts: it always has a JSON form.
+        let text = serde_json::to_string(&self.document).unwrap_or_default();
+        // Of what JSON leaves as it is, YAML wants some as escapes.
+        let odd =
+            |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+        if !text.contains(odd) {
+            return text;
+        }
+        text.chars().map(|c| if odd(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
+    }
+
+    /// What is desired of one of its hosts: its vars filled in, without hosts and rollout. Every step finds the host's
+    /// name in `TRUEUP_HOST`.
+    ///
+    /// # Errors
+    /// What would be wrong with it there. The loader has checked it for all of its own hosts; then only its size can be.
+    pub fn on_host(&self, host: &FleetHost) -> Result<Self, LoadErrors> {
+        let nowhere = Node { span: 0..0, tree: Tree::Map(Vec::new()) };
+        let filled = fill(&self.document, Some(host), &Place::root(&nowhere), "", &mut Vec::new());
+        let written = Self { document: filled.document, ..self.clone() }.wire();
+        // The same way as on the host itself, so that both mean the same.
+        let mut loaded = load(&["-".into()], &mut written.as_bytes())?;
+        match loaded.pop() {
+            Some(one) => Ok(Self { source: self.source.clone(), ..one }),
+            None => Err(LoadErrors { mistakes: Vec::new() }),
+        }
+    }
+}
+
+/// What these manifests desire of the host of one of these names: those without hosts, and those that name it, as they
+/// are there. The others are not its business.
+///
+/// # Errors
+/// As [`Loaded::on_host`].
+pub fn of_this_host(loaded: Vec<Loaded>, names: &[String]) -> Result<Vec<Loaded>, LoadErrors> {
+    let mut own = Vec::with_capacity(loaded.len());
+    for one in loaded {
+        match &one.fleet {
+            None => own.push(one),
+            Some(fleet) => {
+                if let Some(host) = names.iter().find_map(|name| fleet.host(name)) {
+                    own.push(one.on_host(host)?);
+                }
+            }
+        }
+    }
+    Ok(own)
+}
