@@ -9,6 +9,7 @@ pub mod cli;
 pub mod decide;
 pub mod documents;
 pub mod engine;
+pub mod far;
 pub mod fleet;
 pub mod health;
 pub mod host;

@@ -3,6 +3,7 @@
 //! No decision is made here, and nothing is done that a room does not do.
 
 mod doctor;
+pub mod runtime;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -61,9 +62,18 @@ pub struct LocalHost {
     /// Who sees what we may not; none: nobody, or we see everything.
     informant: Option<Informant>,
     /// Is told, in words, when a lock is waited for.
-    waiting: fn(&str),
+    waiting: Waiting,
     /// Copies of the locks that are held, for steps to inherit.
     locks: Arc<Mutex<BTreeMap<Root, OwnedFd>>>,
+}
+
+/// Somebody to be told that a lock is waited for.
+struct Waiting(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waiting")
+    }
 }
 
 impl LocalHost {
@@ -82,7 +92,7 @@ impl LocalHost {
             shim,
             command: command.into(),
             informant: None,
-            waiting: |_| {},
+            waiting: Waiting(Arc::new(|_| {})),
             locks: Arc::default(),
         }
     }
@@ -141,8 +151,8 @@ impl LocalHost {
 
     /// The same, which tells `waiting` when a lock is waited for.
     #[must_use]
-    pub fn telling(self, waiting: fn(&str)) -> Self {
-        Self { waiting, ..self }
+    pub fn telling(self, waiting: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { waiting: Waiting(Arc::new(waiting)), ..self }
     }
 }
 
@@ -318,7 +328,7 @@ impl Ledger for LocalHost {
         let silent = wait.min(SILENT_WAIT);
         let lock = match ledger::lock(root, silent, &self.command).await {
             Err(held) if held.kind == HostErrorKind::TimedOut && wait > silent => {
-                (self.waiting)(&held.message);
+                (self.waiting.0)(&held.message);
                 ledger::lock(root, wait.saturating_sub(silent), &self.command).await?
             }
             lock => lock?,

@@ -11,11 +11,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may use.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("main", &["cli", "host"]),
     ("lib", &[]),
-    ("cli", &["agent", "local", "engine", "documents", "ports", "manifest", "decide", "model"]),
+    ("cli", &["agent", "far", "local", "engine", "documents", "ports", "manifest", "decide", "model"]),
     ("agent", &["engine", "documents", "host", "ports", "manifest", "decide", "model"]),
+    ("far", &["local", "engine", "documents", "host", "ports", "manifest", "decide", "model"]),
     ("local", &["managers", "releases", "health", "ledger", "host", "ports", "model"]),
     ("engine", &["observe", "ports", "decide", "model"]),
     ("observe", &["ports", "decide", "model"]),

@@ -13,13 +13,12 @@ use crate::engine::events::Listener;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::Request;
 use crate::local::LocalHost;
+use crate::local::runtime::runtime;
 use crate::model::app::App;
 use crate::model::report::{Mode, PassReport};
 
 /// What others read about who holds a lock; a pass that only looks takes none.
 const HOLDER: &str = "trueup reconcile";
-/// More descriptors than the runtime opens as it begins.
-const RUNTIME_DESCRIPTORS: usize = 6;
 /// The exit code after a second wish to stop, as shells count SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -53,9 +52,7 @@ pub fn on_this_host<T>(
     work: impl AsyncFnOnce(&LocalHost) -> T,
 ) -> Result<T, Failure> {
     let manifests = manifests.map(full_places).transpose()?.flatten();
-    spare_descriptors().map_err(|error| cannot_begin(&error))?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| cannot_begin(&error))?;
+    let runtime = runtime().map_err(|error| cannot_begin(&error))?;
     let done = runtime.block_on(async {
         if let Some(interrupt) = interrupt {
             listen_for_signals(interrupt).map_err(|error| cannot_begin(&error))?;
@@ -77,9 +74,7 @@ pub fn on_this_host<T>(
 /// # Errors
 /// When it could not begin at all.
 pub fn waiting<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    spare_descriptors().map_err(|error| cannot_begin(&error))?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| cannot_begin(&error))?;
+    let runtime = runtime().map_err(|error| cannot_begin(&error))?;
     Ok(runtime.block_on(work))
 }
 
@@ -90,12 +85,6 @@ fn waits_for_lock(why: &str) {
 fn cannot_begin(error: &std::io::Error) -> Failure {
     let complaint = Complaint::new("a pass cannot begin").cause(error.to_string());
     Failure::Complaint(complaint.help("is the limit of open files (`ulimit -n`) very low? A thousand are plenty"))
-}
-
-/// The runtime panics where its signals find no descriptors.
-fn spare_descriptors() -> std::io::Result<()> {
-    let spare = (0..RUNTIME_DESCRIPTORS).map(|_| std::fs::File::open("/dev/null"));
-    spare.collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 /// The first signal asks for an end between two steps, the second one ends everything at once.

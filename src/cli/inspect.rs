@@ -13,14 +13,12 @@ use super::render::problem::Complaint;
 use super::render::status::Entry;
 use super::render::{markdown, preview, report, status as text};
 use crate::decide::history::asked_to_end;
-use crate::decide::{explain, status as decide};
-use crate::documents::app::{self, document};
+use crate::decide::status as decide;
+use crate::documents::app::{self, document, problems, unreadable};
 use crate::documents::{List, pass};
 use crate::engine::events::Silent;
 use crate::manifest::Loaded;
-use crate::model::drift::{Blocker, Difference};
-use crate::model::observed::Aim;
-use crate::model::report::{Mode, PassReport, Problem, worst};
+use crate::model::report::{Mode, PassReport, worst};
 use crate::model::status::{AppStatus, Verdict};
 
 /// Shows what differs; 0: nothing, 1: something, 2: it could not be told.
@@ -128,29 +126,9 @@ pub fn previews(loaded: &[Loaded], reports: &[PassReport], output: Output) -> St
     text
 }
 
-fn unreadable(difference: &Difference) -> bool {
-    difference.blockers.iter().any(|blocker| matches!(blocker, Blocker::GroupUnreadable { .. }))
-}
-
 /// The status of one App, and its exit code.
 fn judged(one: &Loaded, report: &PassReport) -> Result<(AppStatus, u8), Failure> {
     let status = app::status(one, report)
         .map_err(|error| Failure::Complaint(Complaint::new("cannot name the spec").cause(error.to_string())))?;
-    let Some(observed) = &report.before else { return Ok((status, 1)) };
-    let sick = observed.health.as_ref().is_some_and(|verdict| !verdict.healthy);
-    let code = match () {
-        () if unreadable(&report.difference) => 1,
-        () if sick || observed.aim != Aim::Desired => 3,
-        () if !report.difference.is_empty() => 2,
-        () => 0,
-    };
-    Ok((status, code))
-}
-
-fn problems(one: &Loaded, report: &PassReport) -> Vec<Problem> {
-    let kept_out = report.before.as_ref().and_then(|observed| explain::kept_out(&one.app, observed));
-    let blockers = report.difference.blockers.iter().map(|blocker| explain::blocker(&one.app, blocker));
-    let blockers = kept_out.into_iter().chain(blockers);
-    let stalled = report.difference.stalled.iter().map(|stalled| explain::stalled(&one.app, stalled));
-    report.problems.iter().cloned().chain(blockers).chain(stalled).collect()
+    Ok((status, app::exit_code(report)))
 }

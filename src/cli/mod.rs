@@ -2,7 +2,7 @@
 //!
 //! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
 //! error. Each verb is in a file: [`reconcile`], [`agent`], [`inspect`], [`history`], [`releases`],
-//! [`operate`], [`rights`], [`doctor`], [`authoring`]; [`render`] turns values into
+//! [`operate`], [`rights`], [`doctor`], [`authoring`], and the hidden [`far`]; [`render`] turns values into
 //! text and is pure. Begin at [`main`].
 
 use std::process::ExitCode;
@@ -19,6 +19,7 @@ pub mod agent;
 pub mod agent_client;
 pub mod authoring;
 pub mod doctor;
+pub mod far;
 pub mod history;
 pub mod host;
 pub mod inspect;
@@ -52,6 +53,9 @@ pub enum Failure {
 /// Runs the program with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = far::main(std::env::args_os().skip(1)) {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

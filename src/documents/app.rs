@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
-use crate::decide::status as decide;
+use crate::decide::{explain, status as decide};
 use crate::manifest::Loaded;
 use crate::manifest::shape::{ApiVersion, Kind, Metadata, Spec};
-use crate::model::report::PassReport;
+use crate::model::drift::{Blocker, Difference};
+use crate::model::observed::Aim;
+use crate::model::report::{PassReport, Problem};
 use crate::model::status::AppStatus;
 
 /// The manifest's document with its status.
@@ -52,4 +54,34 @@ pub fn status(one: &Loaded, report: &PassReport) -> Result<AppStatus, serde_json
 /// When the spec has no JSON form.
 pub fn unobserved(one: &Loaded, why: &str) -> Result<AppStatus, serde_json::Error> {
     Ok(decide::unobserved(&one.app, decide::generation(&one.document.spec)?, why))
+}
+
+/// The exit code of `status` for a pass that only looked; 0: all is well, 1: it could not be told, 2: something
+/// differs, 3: not healthy.
+#[must_use]
+pub fn exit_code(report: &PassReport) -> u8 {
+    let Some(observed) = &report.before else { return 1 };
+    let sick = observed.health.as_ref().is_some_and(|verdict| !verdict.healthy);
+    match () {
+        () if unreadable(&report.difference) => 1,
+        () if sick || observed.aim != Aim::Desired => 3,
+        () if !report.difference.is_empty() => 2,
+        () => 0,
+    }
+}
+
+/// Whether it could not be told what differs.
+#[must_use]
+pub fn unreadable(difference: &Difference) -> bool {
+    difference.blockers.iter().any(|blocker| matches!(blocker, Blocker::GroupUnreadable { .. }))
+}
+
+/// What went wrong in a pass, and what stands in the way after it.
+#[must_use]
+pub fn problems(one: &Loaded, report: &PassReport) -> Vec<Problem> {
+    let kept_out = report.after.as_ref().and_then(|observed| explain::kept_out(&one.app, observed));
+    let blockers = report.remaining.blockers.iter().map(|blocker| explain::blocker(&one.app, blocker));
+    let blockers = kept_out.into_iter().chain(blockers);
+    let stalled = report.remaining.stalled.iter().map(|stalled| explain::stalled(&one.app, stalled));
+    report.problems.iter().cloned().chain(blockers).chain(stalled).collect()
 }

@@ -20,11 +20,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::names::{HostName, RunId};
+pub use self::names::{NoRunId, RunId};
 use crate::model::event::Event;
 use crate::model::health::HealthVerdict;
 use crate::model::millis;
-use crate::model::names::ReleaseId;
+use crate::model::names::{HostName, ReleaseId};
 use crate::model::process::ProcessId;
 use crate::model::report::{Outcome, Problem};
 

@@ -1,24 +1,6 @@
-//! What hosts and runs are called on the wire.
+//! What runs are called on the wire.
 
 use serde::{Deserialize, Serialize};
-
-/// How the control side calls a host.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct HostName(String);
-
-impl HostName {
-    /// As it was typed.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// As it was typed.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// Names one run on one host: 8 to 64 letters, digits and `-`. The far side has files of that name, so two
 /// different runs must never share one: make it of chance.

@@ -10,7 +10,7 @@ fn request() -> Request {
         id: RunId::new("0190a5b2-web1").unwrap(),
         from: FIRST,
         who: "alice@laptop".to_owned(),
-        host: HostName::new("web1"),
+        host: HostName::new("web1").unwrap(),
         migrate: true,
         operation: Operation::Observe,
         manifest: "{}".to_owned(),

@@ -1,0 +1,186 @@
+//! Reading a spool along while it is written, until its end.
+//!
+//! Woken by the kernel when something is written, when the runner's last descriptor is closed (however it ended), and
+//! when nobody listens any more; and each second in any case.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, inotify};
+use rustix::io::Errno;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::spool::{Spool, lock, unlock};
+use crate::documents::wire::{Ended, FIRST, Failed, Fault, Line, What};
+
+/// How long nothing is looked at when the kernel says nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same where the kernel cannot wake us.
+const IMPATIENCE: Duration = Duration::from_millis(50);
+
+/// Why following has come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Followed {
+    /// The end was said.
+    Ended,
+    /// Nobody listens any more.
+    Unheard,
+    /// No runner has ever begun: whoever was about to start it is gone.
+    Vacant,
+}
+
+/// What every version of a line has.
+#[derive(Deserialize)]
+struct Numbered {
+    seq: u64,
+    what: BTreeMap<String, IgnoredAny>,
+}
+
+/// Copies lines from that number on, as they come. A runner that has died without an end is told, to this listener and
+/// to all later ones.
+pub(super) fn follow(path: &Path, from: u64, out: &mut (impl Write + AsFd)) -> io::Result<Followed> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits()).unwrap_or_default();
+    let file = match OpenOptions::new().read(true).append(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Followed::Vacant),
+        Err(error) => return Err(error),
+    };
+    // Before the first read: what is written after that one wakes us.
+    let watch = watch(path);
+    let mut reader = Reader { file, from, whole: 0, last: FIRST - 1, rest: Vec::new() };
+    loop {
+        let read = reader.copy(out)?;
+        match read {
+            Copied::End => return Ok(Followed::Ended),
+            Copied::Some => continue,
+            Copied::None => {}
+        }
+        if lock(&reader.file)? {
+            // Nobody writes any more, but somebody may have in between.
+            match reader.copy(out)? {
+                Copied::End => return Ok(Followed::Ended),
+                Copied::Some => {}
+                Copied::None => {
+                    let found = reader.file.metadata()?;
+                    if reader.last < FIRST && (found.nlink() == 0 || found.len() == 0) {
+                        return Ok(Followed::Vacant);
+                    }
+                    if !reader.bury()? {
+                        killed(|what| reader.tell(what, out))?;
+                        return Ok(Followed::Ended);
+                    }
+                }
+            }
+            unlock(&reader.file)?;
+        } else if !wait(watch.as_ref(), out)? {
+            return Ok(Followed::Unheard);
+        }
+    }
+}
+
+enum Copied {
+    None,
+    Some,
+    End,
+}
+
+struct Reader {
+    file: File,
+    from: u64,
+    /// Bytes of the lines that were read.
+    whole: u64,
+    /// The number of the last one.
+    last: u64,
+    /// What was read of the next one.
+    rest: Vec<u8>,
+}
+
+impl Reader {
+    /// Copies what has come since.
+    fn copy(&mut self, out: &mut impl Write) -> io::Result<Copied> {
+        let before = self.rest.len();
+        self.file.seek(SeekFrom::Start(self.whole + before as u64))?;
+        self.file.read_to_end(&mut self.rest)?;
+        let mut copied = Copied::None;
+        while let Some(length) = self.rest.iter().position(|byte| *byte == b'\n').map(|at| at + 1) {
+            let line: Vec<u8> = self.rest.drain(..length).collect();
+            self.whole += length as u64;
+            copied = Copied::Some;
+            // Nobody but us writes there; what is no line all the same is not passed on.
+            let Ok(read) = serde_json::from_slice::<Numbered>(&line) else { continue };
+            self.last = read.seq;
+            if read.seq >= self.from {
+                out.write_all(&line)?;
+            }
+            if read.what.contains_key("end") {
+                copied = Copied::End;
+                break;
+            }
+        }
+        out.flush()?;
+        Ok(copied)
+    }
+
+    /// Writes down that the runner was killed; false where even that cannot be written. The lock is held.
+    fn bury(&mut self) -> io::Result<bool> {
+        // Half a line is the last that it wrote.
+        self.file.set_len(self.whole)?;
+        self.rest.clear();
+        let mut spool = Spool::from(self.file.try_clone()?, self.last + 1);
+        killed(|what| {
+            spool.say(what);
+            Ok(())
+        })?;
+        Ok(!spool.is_broken())
+    }
+
+    /// Says a line that is nowhere written.
+    fn tell(&mut self, what: What, out: &mut impl Write) -> io::Result<()> {
+        self.last += 1;
+        let mut text = serde_json::to_vec(&Line { seq: self.last, at: Timestamp::now(), what })?;
+        text.push(b'\n');
+        out.write_all(&text)?;
+        out.flush()
+    }
+}
+
+fn killed(mut say: impl FnMut(What) -> io::Result<()>) -> io::Result<()> {
+    let message = "the runner on the host was killed, or could not write what it did: the pass may be half done";
+    let failed = Failed::new(Fault::Killed, message).cause("its journal tells how far it came: `trueup history`");
+    say(What::Failed(failed.help("begin again: a pass goes on from what it finds")))?;
+    say(What::End(Ended::Killed))
+}
+
+/// None where there are no more watches: then it is looked at often.
+fn watch(path: &Path) -> Option<OwnedFd> {
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
+    let of = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CLOSE_WRITE;
+    inotify::add_watch(&watch, path, of).ok()?;
+    Some(watch)
+}
+
+/// Waits until something may have happened; false: nobody listens any more.
+fn wait(watch: Option<&OwnedFd>, out: &impl AsFd) -> io::Result<bool> {
+    let limit = if watch.is_some() { PATIENCE } else { IMPATIENCE };
+    let mut waiting = vec![PollFd::new(out, PollFlags::empty())];
+    waiting.extend(watch.map(|watch| PollFd::new(watch, PollFlags::IN)));
+    match poll(&mut waiting, Timespec::try_from(limit).ok().as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    let heard = !waiting.first().is_some_and(|out| out.revents().intersects(gone));
+    if let Some(watch) = watch {
+        let mut events = [0; 4096];
+        while rustix::io::read(watch, &mut events).is_ok_and(|read| read > 0) {}
+    }
+    Ok(heard)
+}

@@ -1,0 +1,163 @@
+//! The process that the control side talks to: it may die at any moment, and what it has begun goes on.
+//!
+//! A signal ends it as any program, and so does a connection that is gone; the runner, in a session of its own,
+//! hears neither.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::answer::Faces;
+use super::follow::{Followed, follow};
+use super::input::{self, SIZE_LIMIT, TIME_LIMIT};
+use super::looking::look;
+use super::place::Place;
+use super::say::Speaker;
+use super::spool::{Spool, State};
+use super::stop::stop;
+use super::{RUN, VERB, app_of};
+use crate::documents::wire::{Ended, FIRST, Failed, Fault, Operation, Request, What, read};
+use crate::local::runtime::runtime;
+use crate::ports::HostError;
+
+/// Answers one request; success when the answer came to its end.
+#[must_use]
+pub fn front(faces: &Faces) -> ExitCode {
+    let text = input::read(io::stdin(), SIZE_LIMIT, TIME_LIMIT);
+    let mut out = io::stdout().lock();
+    match text.and_then(|text| read::request(&text)) {
+        Ok(request) => done(answer(&request, faces, &mut out)),
+        Err(failed) => {
+            let mut speaker = Speaker::new(&mut out);
+            done(speaker.hello(false).and_then(|()| speaker.refuse(failed)).map(|()| true))
+        }
+    }
+}
+
+fn done(answered: io::Result<bool>) -> ExitCode {
+    match answered {
+        Ok(true) => ExitCode::SUCCESS,
+        // Nobody is left to be told.
+        Ok(false) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Says all lines; false: nobody heard the last ones.
+fn answer(request: &Request, faces: &Faces, out: &mut (impl Write + AsFd)) -> io::Result<bool> {
+    if request.operation.changes() {
+        return run(request, out);
+    }
+    let mut speaker = Speaker::new(out);
+    speaker.hello(false)?;
+    match at_once(request, faces) {
+        Ok(what) => {
+            speaker.say(what)?;
+            speaker.say(What::End(Ended::Done))?;
+        }
+        Err(failed) => speaker.refuse(failed)?,
+    }
+    Ok(true)
+}
+
+/// What this process does itself.
+fn at_once(request: &Request, faces: &Faces) -> Result<What, Failed> {
+    let runtime = runtime().map_err(|error| HostError::io("cannot begin", &error))?;
+    let answered = runtime.block_on(async {
+        if request.operation == Operation::Stop {
+            return Ok(What::Stopping(stop(&Place::own()?.spool(&request.id)).await?));
+        }
+        Box::pin(look(request, &app_of(request)?, faces)).await
+    });
+    // Whatever still blocks, such as a dead mount, changes nothing any more.
+    runtime.shutdown_background();
+    answered
+}
+
+/// Has a runner do it, or finds the one that does, and copies what that says.
+fn run(request: &Request, out: &mut (impl Write + AsFd)) -> io::Result<bool> {
+    let mut speaker = Speaker::new(out);
+    let mut greeted = false;
+    loop {
+        let begun = place(request).and_then(|place| Ok((begin(&place, request)?, place)));
+        let (attached, place) = match begun {
+            Ok(begun) => begun,
+            Err(failed) => {
+                if !greeted {
+                    speaker.hello(false)?;
+                }
+                return speaker.refuse(failed).map(|()| true);
+            }
+        };
+        if !greeted {
+            speaker.hello(attached)?;
+            greeted = true;
+        }
+        match follow(&place.spool(&request.id), request.from, speaker.out())? {
+            Followed::Ended => return Ok(true),
+            Followed::Unheard => return Ok(false),
+            // Whoever was to start the runner died before that: it is ours to start.
+            Followed::Vacant => {}
+        }
+    }
+}
+
+/// Where the run is kept; only for a request that this host can do.
+fn place(request: &Request) -> Result<Place, Failed> {
+    let loaded = app_of(request)?;
+    if let Operation::TakeBack { release, .. } = &request.operation
+        && *release != loaded.app.release.id
+    {
+        let message =
+            format!("release `{release}` is to be taken back, and the manifest has `{}`", loaded.app.release.id);
+        return Err(Failed::new(Fault::Request, message));
+    }
+    let place = Place::own()?;
+    place.make()?;
+    Ok(place)
+}
+
+/// Starts a runner, unless there is one or was one: true.
+fn begin(place: &Place, request: &Request) -> Result<bool, Failed> {
+    let path = place.spool(&request.id);
+    let failed = |error: io::Error| HostError::io(format!("cannot keep the run in `{}`", path.display()), &error);
+    // Whoever has heard lines of a run wants that one and no other.
+    let known = request.from > FIRST;
+    let file = match Spool::open(&path, !known).map_err(failed)? {
+        State::Free(file) => file,
+        State::Taken => return Ok(true),
+        State::Absent => {
+            let message = format!("nothing is known here any more of the run `{}`", request.id);
+            return Err(Failed::new(Fault::Unknown, message).help("see how the host is: `trueup status`"));
+        }
+    };
+    if file.metadata().map_err(failed)?.len() > 0 {
+        return Ok(true);
+    }
+    let started = Spool::reserve(&file).and_then(|()| start(file, request, &place.log(&request.id)));
+    if let Err(error) = started {
+        // Nobody has it any more: the next one begins anew.
+        let _ = std::fs::remove_file(&path);
+        return Err(HostError::io("cannot start a runner", &error).into());
+    }
+    place.clean();
+    Ok(false)
+}
+
+/// Starts the runner. The spool's lock goes over to it, as it is the lock of the open file.
+fn start(spool: File, request: &Request, log: &Path) -> io::Result<()> {
+    // Not through a pipe: half a request could reach it when we die. Not through a file: there may be secrets in it.
+    let mut memory = File::from(memfd_create("trueup-request", MemfdFlags::CLOEXEC)?);
+    memory.write_all(&serde_json::to_vec(request)?)?;
+    memory.seek(SeekFrom::Start(0))?;
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("trueup").args([VERB, RUN]).current_dir("/").stdin(memory).stdout(spool).stderr(log);
+    // It is not waited for: it outlives us, or is left to whoever collects the dead.
+    command.spawn().map(drop)
+}

@@ -1,0 +1,56 @@
+//! What changes nothing: one look at the host, and what is said of it.
+
+use std::time::Duration;
+
+use super::answer::{self, Faces};
+use super::who;
+use crate::decide::history::asked_to_end;
+use crate::decide::status::mark_draining;
+use crate::documents::app;
+use crate::documents::wire::{Failed, Fault, Operation, Request, What};
+use crate::engine::batch::reconcile;
+use crate::engine::events::Silent;
+use crate::engine::interrupt::Interrupt;
+use crate::engine::pass;
+use crate::local::LocalHost;
+use crate::manifest::Loaded;
+use crate::model::report::{Mode, PassReport};
+use crate::model::status::{AppStatus, Verdict};
+
+/// Looks once, and says what was asked for.
+pub(super) async fn look(request: &Request, one: &Loaded, faces: &Faces) -> Result<What, Failed> {
+    let host = LocalHost::new("trueup far");
+    let ignore_windows = matches!(request.operation, Operation::DryRun { ignore_windows: true });
+    let wish = pass::Request {
+        mode: Mode::DryRun,
+        wait: Duration::ZERO,
+        trigger: who(request),
+        interrupt: Interrupt::default(),
+        withheld: None,
+        ignore_windows,
+    };
+    let reports = reconcile(&host, &[&one.app], &wish, &Silent).await;
+    let report = reports.into_iter().next().ok_or_else(|| Failed::new(Fault::Other, "there is no report"))?;
+    Ok(match request.operation {
+        Operation::DryRun { .. } => What::Report(Box::new(answer::report(one, &report, &request.host, faces, false)?)),
+        Operation::Health => What::Health(Box::new(answer::health(one, &report)?)),
+        _ => {
+            let status = status(&host, one, &report).await?;
+            What::Status(Box::new(answer::status(one, &report, &status, faces)?))
+        }
+    })
+}
+
+/// With the workers that were asked to end, by the journal: of a stale worker nothing else shows that.
+async fn status(host: &LocalHost, one: &Loaded, report: &PassReport) -> Result<AppStatus, Failed> {
+    let status = app::status(one, report)
+        .map_err(|error| Failed::new(Fault::Other, "the answer has no JSON form").cause(error.to_string()));
+    let mut status = status?;
+    let mut members = status.workers.iter().flat_map(|group| &group.members);
+    if members.any(|member| member.verdict == Verdict::Stale) {
+        // Without its journal the status is as true as before, and says less.
+        let entries = host.journaled(&one.app.root).await.unwrap_or_default();
+        mark_draining(&mut status, &asked_to_end(&one.app.name, entries));
+    }
+    Ok(status)
+}
