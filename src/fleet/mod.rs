@@ -4,3 +4,4 @@
 //! them for the others is decided by [`decide::fleet`](crate::decide::fleet). [`reach`] is how a host is asked.
 
 pub mod reach;
+pub mod ssh;

@@ -1,0 +1,188 @@
+//! Where the sockets of kept connections are: a folder that nobody else may enter, at a short path.
+//!
+//! A connection is found again by a link whose name is a digest of everything that it was made with; the link leads to
+//! the socket of the ssh process that holds it, which removes its socket as it ends. So two of our processes at
+//! once do each other no harm, and what is stale leads nowhere.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::geteuid;
+use sha2::{Digest, Sha256};
+
+use super::options::Options;
+use crate::host::hex::hexadecimal;
+use crate::model::ssh::SshTarget;
+
+/// A socket's path has at most 107 bytes, of which ours takes 32, and ssh adds 17 while it makes one.
+const LONGEST: usize = 58;
+
+/// The folder.
+#[derive(Debug, Clone)]
+pub struct ControlFolder {
+    path: PathBuf,
+}
+
+impl ControlFolder {
+    /// The user's own, made if need be: below `$XDG_RUNTIME_DIR`, else below `/tmp`.
+    ///
+    /// # Errors
+    /// It cannot be made, or somebody else was there first.
+    pub fn of_user() -> io::Result<Self> {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let runtime = runtime.filter(|path| path.is_absolute() && path.as_os_str().len() <= LONGEST);
+        if let Some(found) = runtime.and_then(|above| Self::at(above.join("trueup-ssh")).ok()) {
+            return Ok(found);
+        }
+        Self::at(PathBuf::from(format!("/tmp/trueup-ssh-{}", geteuid().as_raw())))
+    }
+
+    /// That folder, made if need be.
+    ///
+    /// # Errors
+    /// It cannot be made, or is not ours alone.
+    pub fn at(path: PathBuf) -> io::Result<Self> {
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let found = path.symlink_metadata()?;
+        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
+            let what = format!("`{}` is not a folder of ours alone", path.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        }
+        Ok(Self { path })
+    }
+
+    /// Where the connection to that host is kept.
+    pub fn place(&self, target: &SshTarget, options: &Options) -> Place {
+        let mut digest = Sha256::new();
+        let mut add = |part: &str| digest.update(format!("{}:{part}", part.len()));
+        add(target.as_str());
+        add(if options.accept_new { "accept-new" } else { "strict" });
+        // Another configuration may mean another host by the same name.
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".ssh/config"));
+        let config = options.config.clone().or(home);
+        for file in config.iter().map(PathBuf::as_path).chain([Path::new("/etc/ssh/ssh_config")]) {
+            let found = file.metadata().map(|found| (found.ino(), found.mtime(), found.mtime_nsec(), found.size()));
+            add(&format!("{} {found:?}", file.display()));
+        }
+        add(&std::env::var("SSH_AUTH_SOCK").unwrap_or_default());
+        let mut name = hexadecimal(&digest.finalize());
+        name.truncate(16);
+        Place { link: self.path.join(&name), folder: self.path.clone(), name }
+    }
+}
+
+/// Where the connection to one host is kept.
+#[derive(Debug, Clone)]
+pub struct Place {
+    folder: PathBuf,
+    name: String,
+    link: PathBuf,
+}
+
+impl Place {
+    /// The socket of a connection that was left open; none when nobody listens there.
+    pub fn kept(&self) -> Option<PathBuf> {
+        let socket = self.folder.join(fs::read_link(&self.link).ok()?);
+        match UnixStream::connect(&socket) {
+            Ok(_) => Some(socket),
+            Err(_) => {
+                // One whose process was killed.
+                let _ = fs::remove_file(&socket);
+                None
+            }
+        }
+    }
+
+    /// A path for a new socket.
+    pub fn fresh(&self) -> PathBuf {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        self.folder.join(format!("{}.{}.{count}", self.name, std::process::id()))
+    }
+
+    /// Makes a connection the one that is found from now on.
+    ///
+    /// # Errors
+    /// The link cannot be made.
+    pub fn keep(&self, socket: &Path) -> io::Result<()> {
+        let name = socket.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let fresh = socket.with_extension("link");
+        symlink(name, &fresh)?;
+        fs::rename(&fresh, &self.link)
+    }
+
+    /// Makes it be found no more.
+    pub fn forget(&self) {
+        let _ = fs::remove_file(&self.link);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_kept_connection_is_found_while_somebody_listens() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = ControlFolder::at(room.path().join("control")).unwrap();
+        let target = SshTarget::new("deploy@web1").unwrap();
+        let place = folder.place(&target, &Options::default());
+        assert_eq!(place.kept(), None);
+        let socket = place.fresh();
+        assert_ne!(socket, place.fresh());
+        let listener = UnixListener::bind(&socket).unwrap();
+        place.keep(&socket).unwrap();
+        assert_eq!(place.kept(), Some(socket.clone()));
+        assert_eq!(folder.place(&target, &Options::default()).kept(), Some(socket.clone()));
+
+        let others = [
+            (SshTarget::new("deploy@web1:22").unwrap(), Options::default()),
+            (target.clone(), Options { accept_new: true, ..Options::default() }),
+            (target.clone(), Options { config: Some("/dev/null".into()), ..Options::default() }),
+        ];
+        for (target, options) in &others {
+            assert_eq!(folder.place(target, options).kept(), None, "{target} {options:?}");
+        }
+        drop(listener);
+        assert_eq!(place.kept(), None);
+        assert!(!socket.exists());
+    }
+
+    #[test]
+    fn a_changed_configuration_makes_another_connection() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = ControlFolder::at(room.path().join("control")).unwrap();
+        let config = room.path().join("config");
+        let options = Options { config: Some(config.clone()), ..Options::default() };
+        let name = || folder.place(&SshTarget::new("web1").unwrap(), &options).name;
+        let none = name();
+        fs::write(&config, "Host web1\n").unwrap();
+        let first = name();
+        fs::write(&config, "Host web1\n Port 1\n").unwrap();
+        assert!(none != first && first != name() && name() == name());
+    }
+
+    #[test]
+    fn a_folder_that_others_may_enter_is_not_used() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("control");
+        ControlFolder::at(path.clone()).unwrap();
+        ControlFolder::at(path.clone()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(ControlFolder::at(path.clone()).is_err());
+        let link = room.path().join("link");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        symlink(&path, &link).unwrap();
+        assert!(ControlFolder::at(link).is_err());
+    }
+}

@@ -1,0 +1,35 @@
+//! How connections are made, beyond what ssh's own configuration says.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything else (users, keys, ports, jump hosts, agents) is ssh's own configuration's business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Trust the key of a host that is not known yet, and remember it. One that has changed is refused in any case.
+    pub accept_new: bool,
+    /// How long a host may take to answer and let us in.
+    pub connect_timeout: Duration,
+    /// How long a host may be silent before it is asked whether it is there. After three questions without
+    /// an answer the connection is given up.
+    pub alive_interval: Duration,
+    /// How long a connection without a conversation is kept, so that the next one need not log in. Whole seconds.
+    pub idle: Duration,
+    /// For how long a connection that broke in the middle is made again before the host counts as lost.
+    pub patience: Duration,
+    /// Instead of `~/.ssh/config` and the system's own.
+    pub config: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            accept_new: false,
+            connect_timeout: Duration::from_secs(10),
+            alive_interval: Duration::from_secs(5),
+            idle: Duration::from_mins(1),
+            patience: Duration::from_mins(5),
+            config: None,
+        }
+    }
+}
