@@ -2,6 +2,7 @@
 # Boots one throwaway host: real systemd in fresh namespaces, over an overlay of `/`.
 #
 #   boot.sh outer NAME TRUEUP UNIT...
+#   boot.sh outer NAME TRUEUP bare      without systemd: nothing runs but what is started
 #
 # Prints `init PID` (as seen from outside), then runs until its standard input
 # closes. However the test ends, the host goes with it: no process, mount,
@@ -89,7 +90,8 @@ inner() {
     # A plain file system for the sites, as on a real host, not an overlay.
     mount -t tmpfs -o mode=755 tmpfs "$root/srv"
     devices "$root/dev"
-    settings "$root" "$name" "$@"
+    settings "$root" "$name"
+    [[ ${1-} == bare ]] || units "$root" "$@"
     touch "$root/usr/local/bin/trueup"
     mount --bind "$trueup" "$root/usr/local/bin/trueup"
 
@@ -101,6 +103,11 @@ inner() {
     cd /
     umount -l /run/host-test/old
     rmdir /run/host-test/old
+    if [[ ${1-} == bare ]]; then
+        # The first process reaps whatever others leave behind: bash does.
+        exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+            bash -c 'while :; do sleep 3600 & wait; done' </dev/null >/run/host-test/console.log 2>&1
+    fi
     exec env -i container=trueup-test PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         /lib/systemd/systemd --system --unit=multi-user.target --show-status=no \
         </dev/null >/run/host-test/console.log 2>&1
@@ -126,10 +133,10 @@ devices() {
 }
 
 # Only the units that were asked for start; nothing of the outer machine's own set-up does.
-settings() {
-    local root=$1 name=$2 unit
+units() {
+    local root=$1 unit
     local units=$root/etc/systemd/system
-    shift 2
+    shift
     rm -rf "$units"/*.wants "$units"/*.requires
     mkdir -p "$units/multi-user.target.wants" "$root/etc/systemd/system-generators"
     for unit in "${masked[@]}"; do ln -sfn /dev/null "$units/$unit"; done
@@ -141,6 +148,10 @@ settings() {
     for unit in "$root"/lib/systemd/system-generators/*; do
         ln -sfn /dev/null "$root/etc/systemd/system-generators/${unit##*/}"
     done
+}
+
+settings() {
+    local root=$1 name=$2
     : >"$root/etc/fstab"
     tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
     echo "$name" >"$root/etc/hostname"

@@ -37,6 +37,7 @@ pub mod fixtures;
 mod host;
 pub mod local;
 pub mod manifest;
+pub mod network;
 pub mod passes;
 
 pub use host::{Background, Host, Output, Unit, host_or_skip, wait_until};
