@@ -19,6 +19,7 @@ pub mod herald;
 mod manifests;
 pub mod notify;
 pub mod orders;
+pub mod own;
 mod passes;
 mod post;
 pub mod quiet;

@@ -70,7 +70,8 @@ pub fn webhooks(config: &model::Webhooks, watched: Watched) -> Result<Webhooks, 
     })
 }
 
-fn hostname() -> String {
+/// What the kernel calls this host.
+pub(super) fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }

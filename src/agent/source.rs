@@ -118,6 +118,8 @@ pub trait Source {
 #[derive(Debug)]
 pub struct Directory {
     paths: Vec<PathBuf>,
+    /// Files that the manifests found last take their hosts from.
+    hosts: Vec<PathBuf>,
     /// What was found last, and what the files looked like right before.
     last: Option<(Stamp, Vec<Loaded>)>,
 }
@@ -126,27 +128,30 @@ impl Directory {
     /// These files, and all manifests of these directories.
     #[must_use]
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, last: None }
+        Self { paths, hosts: Vec::new(), last: None }
     }
 }
 
 impl Source for Directory {
     async fn look(&mut self) -> Result<Found, SourceProblem> {
-        let (paths, last) = (self.paths.clone(), self.last.take());
+        let (paths, files, last) = (self.paths.clone(), self.wakes().paths, self.last.take());
         let looked = tokio::task::spawn_blocking(move || {
-            let stamp = Stamp::of(&paths);
+            let stamp = Stamp::of(&files);
             if let Some((_, apps)) = last.filter(|(earlier, _)| stamp.is_settled() && *earlier == stamp) {
                 return Ok((stamp, apps));
             }
             manifest::load(&paths, &mut std::io::empty()).map(|apps| (stamp, apps))
         });
         let (stamp, apps) = looked.await.map_err(|error| unreadable(&error))??;
+        self.hosts = apps.iter().filter_map(|one| one.hosts_file.clone()).collect();
+        self.hosts.sort();
+        self.hosts.dedup();
         self.last = Some((stamp, apps.clone()));
         Ok(Found { revision: None, apps })
     }
 
     fn wakes(&self) -> Wakes {
-        Wakes { paths: self.paths.clone(), every: Some(LOOK_AGAIN) }
+        Wakes { paths: [self.paths.as_slice(), &self.hosts].concat(), every: Some(LOOK_AGAIN) }
     }
 
     fn is_whole(&self) -> bool {

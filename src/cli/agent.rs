@@ -20,6 +20,7 @@ use crate::agent::alone::Alone;
 use crate::agent::board::Board;
 use crate::agent::git::GitSource;
 use crate::agent::orders::{Order, Orders};
+use crate::agent::own::{Own, names};
 use crate::agent::senses::Kernel;
 use crate::agent::service::Service;
 use crate::agent::setup;
@@ -92,6 +93,7 @@ async fn follow(
         let _ = ended.await;
     }));
     let (herald, behind) = setup::herald(&told.config);
+    let names = names(&told.config);
     let ground = Ground {
         host,
         herald,
@@ -102,9 +104,12 @@ async fn follow(
         concurrency: options.concurrency.get(),
     };
     match told.place {
-        Place::Paths(paths) => Agent::new(ground, Directory::new(paths), senses, ordered).run().await,
+        Place::Paths(paths) => {
+            Agent::new(ground, Own::new(Directory::new(paths), names), senses, ordered).run().await;
+        }
         Place::Git(git) => {
-            Agent::new(ground, GitSource::new(git, &options.state_dir), senses, ordered).run().await;
+            let source = Own::new(GitSource::new(git, &options.state_dir), names);
+            Agent::new(ground, source, senses, ordered).run().await;
         }
     }
     drop(ending);

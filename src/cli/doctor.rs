@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::host::on_this_host;
-use super::load::{apps, select};
+use super::load::{apps, here, select};
 use super::operate::{failure, refuse_markdown};
 use super::options::{Format, Selection};
 use super::output::Output;
@@ -51,7 +51,7 @@ struct Item<'a> {
 /// When the manifests are wrong or the host cannot be looked at at all.
 pub fn run(selection: &Selection, verbose: bool, output: Output) -> Result<u8, Failure> {
     refuse_markdown("doctor", output)?;
-    let loaded = select(selection)?;
+    let loaded = here(select(selection)?)?;
     let apps = apps(&loaded);
     let (host, found) = on_this_host("trueup doctor", None, None, async |host| {
         let facts = host.host_facts().await?;

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::host::on_this_host;
-use super::load::{load, one};
+use super::load::{here, load, one};
 use super::operate::{failure, refuse_markdown};
 use super::options::Format;
 use super::options::operate::History;
@@ -22,7 +22,7 @@ pub fn run(options: &History, output: Output) -> Result<u8, Failure> {
     let (app, paths) = options.split();
     let loaded: Vec<Loaded> = match app {
         Some(app) => vec![one(app, &paths)?],
-        None => load(&paths)?,
+        None => here(load(&paths)?)?,
     };
     let limit = Some(options.limit).filter(|limit| *limit > 0);
     let journals = on_this_host("trueup history", None, None, async |host| {

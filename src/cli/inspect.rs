@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::host::{on_this_host, pass as make_pass};
-use super::load::{apps, select};
+use super::load::{apps, here, select};
 use super::options::{Format, Paths, Selection};
 use super::output::{Output, yaml};
 use super::render::problem::Complaint;
@@ -26,7 +26,7 @@ use crate::model::status::{AppStatus, Verdict};
 /// # Errors
 /// When the manifests are wrong or the host cannot be looked at at all.
 pub fn diff(selection: &Selection, output: Output) -> Result<u8, Failure> {
-    let loaded = select(selection)?;
+    let loaded = here(select(selection)?)?;
     let reports = look(&selection.paths, &loaded)?;
     match output.format {
         Format::Json | Format::Yaml => output.document(&pass::passes(&reports))?,
@@ -49,7 +49,7 @@ pub fn status(selection: &Selection, output: Output) -> Result<u8, Failure> {
         let complaint = Complaint::new("`status` has no markdown form").help("choose text, json or yaml");
         return Err(Failure::Usage(complaint));
     }
-    let loaded = select(selection)?;
+    let loaded = here(select(selection)?)?;
     let reports = look(&selection.paths, &loaded)?;
     let mut found: Vec<(AppStatus, u8)> =
         loaded.iter().zip(&reports).map(|(one, report)| judged(one, report)).collect::<Result<_, _>>()?;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf, absolute};
 use super::Failure;
 use super::options::{Paths, Selection};
 use super::render::problem::Complaint;
-use crate::manifest::{self, Loaded};
+use crate::agent::own;
+use crate::manifest::{self, Loaded, of_this_host};
+use crate::model::agent::AgentConfig;
 use crate::model::app::App;
 use crate::model::nearest::suggestion;
 
@@ -55,7 +57,7 @@ pub fn full_places(paths: &Paths) -> Result<Option<Vec<PathBuf>>, Failure> {
 /// All that is wrong with any of them, or an App that is not there.
 pub fn select(selection: &Selection) -> Result<Vec<Loaded>, Failure> {
     let loaded = load(&selection.paths)?;
-    if let Some(unknown) = selection.apps.iter().find(|name| !names(&loaded).contains(&name.as_str())) {
+    if let Some(unknown) = selection.apps.iter().find(|name| !names_of(&loaded).contains(&name.as_str())) {
         return Err(no_such(unknown, &loaded));
     }
     let wanted =
@@ -63,24 +65,44 @@ pub fn select(selection: &Selection) -> Result<Vec<Loaded>, Failure> {
     Ok(loaded.into_iter().filter(wanted).collect())
 }
 
-/// Loads all manifests and keeps the one App that was asked for.
+/// What of these is for this host: Apps without hosts, and those that name it, as they are here.
 ///
 /// # Errors
-/// All that is wrong with any of them, or the App is not there.
+/// None is.
+pub fn here(loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Failure> {
+    let names = own::names(&AgentConfig::default());
+    let others: Vec<String> = names_of(&loaded).into_iter().map(str::to_owned).collect();
+    let own = of_this_host(loaded, &names).map_err(Failure::Manifests)?;
+    if own.is_empty() {
+        let who = others.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let complaint = Complaint::new(format!("{who}: for other hosts than this one"));
+        let called = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+        return Err(Failure::Complaint(
+            complaint.help(format!("this host is called {called}, which none of their `hosts` is; run it there")),
+        ));
+    }
+    Ok(own)
+}
+
+/// Loads all manifests and keeps the one App that was asked for, as it is on this host.
+///
+/// # Errors
+/// All that is wrong with any of them, or the App is not there, or is for other hosts.
 pub fn one(name: &str, paths: &Paths) -> Result<Loaded, Failure> {
     let mut loaded = load(paths)?;
-    match loaded.iter().position(|one| one.app.name.as_str() == name) {
-        Some(at) => Ok(loaded.swap_remove(at)),
-        None => Err(no_such(name, &loaded)),
-    }
+    let Some(at) = loaded.iter().position(|one| one.app.name.as_str() == name) else {
+        return Err(no_such(name, &loaded));
+    };
+    let mut own = here(vec![loaded.swap_remove(at)])?;
+    own.pop().ok_or_else(|| no_such(name, &loaded))
 }
 
 fn no_such(name: &str, loaded: &[Loaded]) -> Failure {
     let complaint = Complaint::new(format!("there is no App `{name}` in these manifests"));
-    Failure::Complaint(complaint.help(suggestion(name, &names(loaded))))
+    Failure::Complaint(complaint.help(suggestion(name, &names_of(loaded))))
 }
 
-fn names(loaded: &[Loaded]) -> Vec<&str> {
+fn names_of(loaded: &[Loaded]) -> Vec<&str> {
     loaded.iter().map(|one| one.app.name.as_str()).collect()
 }
 

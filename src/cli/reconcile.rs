@@ -7,7 +7,7 @@ use super::agent_client::AgentClient;
 use super::host::{pass, waiting};
 use super::inspect::previews;
 use super::live::Live;
-use super::load::{apps, select};
+use super::load::{apps, here, select};
 use super::operate::person;
 use super::options::{Format, Global, LogFormat, Reconcile};
 use super::output::Output;
@@ -30,7 +30,7 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
     if options.by.request {
         return request(options, output);
     }
-    let loaded = select(&options.selection)?;
+    let loaded = here(select(&options.selection)?)?;
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Apply };
     let (paths, wait) = (&options.selection.paths, options.wait);
     let reports = pass(paths, &apps(&loaded), mode, wait, options.ignore_windows, &*listener(global))?;

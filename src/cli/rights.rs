@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::host::on_this_host;
-use super::load::{apps, full_places, load};
+use super::load::{apps, full_places, here, load};
 use super::operate::{failure, refuse_markdown};
 use super::options::operate::Sudoers;
 use super::options::{Format, Paths};
@@ -42,7 +42,7 @@ struct Evidence<'a> {
 /// When the manifests are wrong, or processes cannot be listed.
 pub fn evidence(paths: &Paths, output: Output) -> Result<u8, Failure> {
     refuse_markdown("evidence", output)?;
-    let loaded = load(paths).map_err(unquoted)?;
+    let loaded = load(paths).and_then(here).map_err(unquoted)?;
     let apps = apps(&loaded);
     let found = on_this_host("trueup evidence", None, None, async |host| evidence::evidence(host, &apps).await)?;
     let found = found.map_err(failure)?;
@@ -78,7 +78,7 @@ fn unquoted(failure: Failure) -> Failure {
 /// When the manifests are wrong, or there is no such user.
 pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
     refuse_markdown("sudoers", output)?;
-    let loaded = load(&options.paths)?;
+    let loaded = here(load(&options.paths)?)?;
     let manifests = full_places(&options.paths)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::Complaint(Complaint::new("cannot tell where trueup is").cause(error.to_string())))?;

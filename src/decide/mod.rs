@@ -10,6 +10,7 @@ mod conditions;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
+pub mod fleet;
 pub mod freshness;
 pub mod gate;
 pub mod health;

@@ -17,7 +17,7 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// The agent's own configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AgentConfig {
-    /// What this host is called in notifications and commit statuses; none: its hostname.
+    /// What this host is called in notifications, commit statuses and among `spec.hosts`; none: its hostname.
     pub name: Option<String>,
     /// Where manifests come from; none: the command line says it, or they are in the usual place.
     pub source: Option<AgentSource>,

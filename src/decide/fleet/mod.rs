@@ -1,0 +1,187 @@
+//! What comes next in a rollout over many hosts.
+//!
+//! In: what is agreed ([`Terms`]) and how far each host is ([`Progress`]). Out: what may be begun now, or how it ended. It
+//! remembers nothing and has no clock: asked again with the same facts, it says the same.
+//!
+//! All hosts are looked at before anything is changed anywhere. Those that have something to be done take their turns in
+//! waves, and a wave is judged before the next one begins. Too many failures stop it, and what was changed is taken back.
+//! Begin at [`next`].
+
+mod ending;
+
+use self::ending::{ended, why};
+use crate::model::app::OnFailure;
+use crate::model::report::Outcome;
+use crate::model::rollout::{Applied, Doing, Found, HostState, How, Next, Order, Progress, Terms};
+
+/// What may be begun now. An order is repeated, for whoever it is left for, until all of it has been begun; while
+/// something is in hand and nothing more may be begun, that is [`Next::Wait`].
+#[must_use]
+pub fn next(terms: &Terms, progress: &Progress) -> Next {
+    let decided = Course { terms, progress }.next();
+    if !progress.interrupted || matches!(decided, Next::Done(_)) {
+        return decided;
+    }
+    // Passes go to their end, and are heard to it. To see whether somebody stays healthy is for who goes on.
+    let awaited = progress.hosts.iter().any(|host| host.doing.is_some_and(|doing| doing != Doing::Hold));
+    if awaited { Next::Wait } else { Next::Done(ended(How::Interrupted, &progress.hosts)) }
+}
+
+struct Course<'a> {
+    terms: &'a Terms,
+    progress: &'a Progress,
+}
+
+impl<'a> Course<'a> {
+    fn next(&self) -> Next {
+        let hosts = &self.progress.hosts;
+        let unseen: Vec<&HostState> = hosts.iter().filter(|host| host.found.is_none()).collect();
+        if !unseen.is_empty() {
+            return idle(&unseen).map_or(Next::Wait, |hosts| Next::Do(Order::Observe { hosts }));
+        }
+        let failed = hosts.iter().filter(|host| has_failed(host)).count() > self.terms.max_failures;
+        if failed && !hosts.iter().any(is_begun) {
+            return Next::Done(ended(How::NotBegun, hosts));
+        }
+        // What was migrated for by a host that then failed is not for others to go on with.
+        let failed = failed || self.leader().is_some_and(has_failed);
+        let is_over =
+            |host: &HostState| matches!(host.applied, Some(Applied::Ended { outcome: Outcome::Withheld, .. }));
+        if failed {
+            self.stop()
+        } else if hosts.iter().any(is_over) {
+            if is_busy(hosts) { Next::Wait } else { Next::Done(ended(How::Withheld, hosts)) }
+        } else {
+            self.waves()
+        }
+    }
+
+    /// Nobody else is changed; those that were are taken back.
+    fn stop(&self) -> Next {
+        let hosts = &self.progress.hosts;
+        if hosts.iter().any(|host| matches!(host.doing, Some(Doing::Apply | Doing::Hold))) {
+            return Next::Wait;
+        }
+        let due: Vec<&HostState> = match self.terms.on_failure {
+            OnFailure::Rollback => hosts.iter().filter(|host| is_changed(host) && host.taken_back.is_none()).collect(),
+            OnFailure::Halt => Vec::new(),
+        };
+        if due.is_empty() {
+            return Next::Done(ended(How::Stopped, hosts));
+        }
+        let reason = || why(hosts.iter().filter(|host| has_failed(host)));
+        idle(&due).map_or(Next::Wait, |hosts| Next::Do(Order::TakeBack { hosts, reason: reason() }))
+    }
+
+    fn waves(&self) -> Next {
+        let leader = self.leader();
+        let mut changed_before = false;
+        for (position, wave) in self.divided().into_iter().enumerate() {
+            let wave: Vec<&HostState> = wave.into_iter().filter(|host| has_drift(host)).collect();
+            if wave.is_empty() {
+                continue;
+            }
+            if !wave.iter().copied().any(is_begun) {
+                let (after, length) = (position, self.terms.pause);
+                if changed_before && !length.is_zero() && self.progress.pauses < after {
+                    return Next::Do(Order::Pause { after, length });
+                }
+            }
+            changed_before = true;
+            if let Some(leader) = leader.filter(|leader| leader.applied.is_none()) {
+                let order = |hosts| Next::Do(Order::Apply { wave: position, hosts, migrate: true });
+                return idle(&[leader]).map_or(Next::Wait, order);
+            }
+            let due: Vec<&HostState> = wave.iter().copied().filter(|host| host.applied.is_none()).collect();
+            if !due.is_empty() {
+                let order = |hosts| Next::Do(Order::Apply { wave: position, hosts, migrate: false });
+                return idle(&due).map_or(Next::Wait, order);
+            }
+            let healthy_for = self.terms.healthy_for;
+            let unproven: Vec<&HostState> =
+                wave.into_iter().filter(|host| !has_failed(host) && host.held.is_none()).collect();
+            if self.terms.has_health && !healthy_for.is_zero() && !unproven.is_empty() {
+                let order = |hosts| Next::Do(Order::Hold { wave: position, hosts, healthy_for });
+                return idle(&unproven).map_or(Next::Wait, order);
+            }
+        }
+        Next::Done(ended(How::Complete, &self.progress.hosts))
+    }
+
+    /// The one that runs the migrations: the first that changes. None where there are none, or a host has run them in an
+    /// earlier rollout.
+    fn leader(&self) -> Option<&'a HostState> {
+        let migrated = |host: &HostState| matches!(host.found, Some(Found::Seen { migrated: true, .. }));
+        let hosts = &self.progress.hosts;
+        hosts.iter().find(|host| has_drift(host)).filter(|_| self.terms.migrates && !hosts.iter().any(migrated))
+    }
+
+    /// The waves. Who cannot take part takes nobody's place: a canary that is out of reach would prove nothing.
+    fn divided(&self) -> Vec<Vec<&'a HostState>> {
+        let hosts = &self.progress.hosts;
+        let all = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let mut rest: Vec<&HostState> = hosts.iter().filter(|host| takes_part(host)).collect();
+        let canary = size(self.terms.canary.of(all)).min(rest.len());
+        let others = rest.split_off(canary);
+        let batch = size(self.terms.batch.of(all)).max(1);
+        let canaries = Some(rest).filter(|canaries| !canaries.is_empty());
+        canaries.into_iter().chain(others.chunks(batch).map(<[_]>::to_vec)).collect()
+    }
+}
+
+/// Those at which nothing is in hand; none where there are none.
+fn idle(hosts: &[&HostState]) -> Option<Vec<crate::model::fleet::HostName>> {
+    let idle: Vec<_> = hosts.iter().filter(|host| host.doing.is_none()).map(|host| host.name.clone()).collect();
+    (!idle.is_empty()).then_some(idle)
+}
+
+fn is_busy(hosts: &[HostState]) -> bool {
+    hosts.iter().any(|host| host.doing.is_some())
+}
+
+fn has_drift(host: &HostState) -> bool {
+    matches!(host.found, Some(Found::Seen { outcome: Outcome::Drift, .. }))
+}
+
+fn takes_part(host: &HostState) -> bool {
+    has_drift(host) || matches!(host.found, Some(Found::Seen { outcome: Outcome::Converged, .. }))
+}
+
+fn is_begun(host: &HostState) -> bool {
+    host.applied.is_some() || host.doing == Some(Doing::Apply)
+}
+
+/// Counts as a failure: it cannot be looked at or changed, its pass did not come to a good end, or it did not stay
+/// healthy. What waits for its hours has not failed.
+fn has_failed(host: &HostState) -> bool {
+    let found = match host.found {
+        Some(Found::Unreachable) => true,
+        Some(Found::Seen { outcome, .. }) => {
+            !matches!(outcome, Outcome::Converged | Outcome::Drift | Outcome::Withheld)
+        }
+        None => false,
+    };
+    let applied = match host.applied {
+        Some(Applied::Ended { outcome, .. }) => !matches!(outcome, Outcome::Converged | Outcome::Withheld),
+        Some(Applied::NotBegun | Applied::Lost) => true,
+        None => false,
+    };
+    found || applied || host.held == Some(false)
+}
+
+/// This rollout has changed it, and it has not gone back by itself. Of one that was lost nobody knows: it is asked to.
+fn is_changed(host: &HostState) -> bool {
+    match host.applied {
+        Some(Applied::Ended { outcome: Outcome::RolledBack | Outcome::Quarantined, .. } | Applied::NotBegun) | None => {
+            false
+        }
+        Some(Applied::Ended { changed, .. }) => changed,
+        Some(Applied::Lost) => true,
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
