@@ -11,12 +11,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may use.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("main", &["cli", "host"]),
     ("lib", &[]),
-    ("cli", &["agent", "far", "local", "engine", "documents", "ports", "manifest", "decide", "model"]),
+    ("cli", &["agent", "far", "fleet", "local", "engine", "documents", "ports", "manifest", "decide", "model"]),
     ("agent", &["engine", "documents", "host", "ports", "manifest", "decide", "model"]),
     ("far", &["local", "engine", "documents", "host", "ports", "manifest", "decide", "model"]),
+    ("fleet", &["documents", "host", "ports", "manifest", "decide", "model"]),
     ("local", &["managers", "releases", "health", "ledger", "host", "ports", "model"]),
     ("engine", &["observe", "ports", "decide", "model"]),
     ("observe", &["ports", "decide", "model"]),
