@@ -100,9 +100,11 @@ impl Course {
             watch.says(Some(&state.name), &told(&trouble));
             report.trouble(trouble);
         }
-        if let Some(phase) = phase(done.fact, actions) {
-            watch.phase(&state.name, &phase);
+        let phase = phase(done.fact, actions);
+        if let Phase::Ended(verdict) = phase {
+            report.verdict = verdict;
         }
+        watch.phase(&state.name, &phase);
     }
 
     /// The end, as nobody waits any more for what is in hand: it goes on where it is.
@@ -130,16 +132,19 @@ impl Course {
             let Some(report) = self.places.get(name).and_then(|place| self.reports.get_mut(place.target)) else {
                 continue;
             };
+            // What was told is not told again.
+            if report.verdict != *verdict {
+                watch.phase(name, &Phase::Ended(*verdict));
+            }
             report.verdict = *verdict;
-            watch.phase(name, &Phase::Ended(*verdict));
         }
         Rolled { ending, hosts: self.reports, waves: self.waves, took }
     }
 }
 
 /// What a host is at after that, before the rollout has ended.
-fn phase(fact: Fact, actions: usize) -> Option<Phase> {
-    Some(match fact {
+fn phase(fact: Fact, actions: usize) -> Phase {
+    match fact {
         Fact::Found(None) | Fact::Applied(None) => Phase::Waiting,
         Fact::Found(Some(Found::Unreachable)) => Phase::Ended(Verdict::Unreachable),
         Fact::Found(Some(Found::Seen { outcome: Outcome::Converged, .. })) => Phase::Ended(Verdict::Settled),
@@ -157,7 +162,7 @@ fn phase(fact: Fact, actions: usize) -> Option<Phase> {
             Phase::Ended(Verdict::TakenBack)
         }
         Fact::TakenBack(_) => Phase::Ended(Verdict::NotTakenBack),
-    })
+    }
 }
 
 fn told(trouble: &Trouble) -> String {

@@ -132,7 +132,8 @@ async fn observe<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task:
     }
 }
 
-/// A pass, begun anew where the one who made it was killed on the host.
+/// A pass, begun anew where the one who made it was killed on the host: whoever wants no more hosts still wants this one
+/// whole.
 async fn pass<R: Reach>(
     work: &Work<'_, R>,
     target: &Target,
@@ -143,7 +144,7 @@ async fn pass<R: Reach>(
     let mut anew = 0;
     loop {
         let answer = work.ask(target, migrate, operation.clone(), &task.phase()).await.and_then(reported);
-        if answer != Err(Silence::Killed) || anew == ANEW || work.wish() >= Wish::NoMore {
+        if !matches!(answer, Err(Silence::Killed)) || anew == ANEW {
             return answer;
         }
         work.watch().says(Some(&target.host.name), "the pass there was killed; another one goes on from what it left");

@@ -9,7 +9,7 @@ use anstyle::Style;
 use unicode_width::UnicodeWidthStr;
 
 use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN, paint};
-use super::words::{bytes, count, limit, safe, took};
+use super::words::{bytes, count, limit, safe};
 use crate::fleet::phase::Phase;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
@@ -72,7 +72,7 @@ impl Board {
         let mut lines = vec![cut(&self.title, width, STRONG)];
         lines.extend(shown.iter().map(|row| line(row, name, now, width)));
         if hidden > 0 {
-            lines.push(format!("  {}", cut(&format!("and {hidden} more"), width.saturating_sub(2), DIM)));
+            lines.push(cut(&format!("  and {hidden} more"), width, DIM));
         }
         lines.push(self.summary(width, asked));
         lines
@@ -123,10 +123,11 @@ fn interest(phase: &Phase) -> u8 {
 fn line(row: &Row, name: usize, now: Duration, width: usize) -> String {
     let (style, word, detail) = words(&row.phase);
     let busy = !matches!(row.phase, Phase::Waiting | Phase::Seen { .. } | Phase::Ended(_));
-    let time = if busy { took(whole(now.saturating_sub(row.since))) } else { String::new() };
+    let time = if busy { limit(whole(now.saturating_sub(row.since))) } else { String::new() };
     let host = shorten(&safe(row.host.as_str()), name);
     let host = format!("  {host}{}  ", " ".repeat(name.saturating_sub(host.width())));
     let tail = if time.is_empty() { String::new() } else { format!("  {time}") };
+    let tail = if host.width() + tail.width() > width { String::new() } else { tail };
     let room = width.saturating_sub(host.width() + tail.width());
     let told = if detail.is_empty() { word.to_owned() } else { format!("{word}  {}", safe(&detail)) };
     let told = shorten(&told, room);
@@ -157,7 +158,7 @@ pub fn words(phase: &Phase) -> (Style, &'static str, String) {
         Phase::Looking => (PLAIN, "looking", String::new()),
         Phase::Seen { actions } => (WARN, "waiting", format!("{} to do", count(*actions, "action"))),
         Phase::Changing { step } => (PLAIN, "changing", step.clone()),
-        Phase::Holding { length } => (PLAIN, "healthy", format!("for {} so far, if it stays so", limit(*length))),
+        Phase::Holding { length } => (PLAIN, "healthy", format!("has to stay so for {}", limit(*length))),
         Phase::TakingBack { step } => (WARN, "taking back", step.clone()),
         Phase::Lost { again_in } => {
             (WARN, "connection lost", format!("it goes on there; asked again in {}", limit(*again_in)))

@@ -40,7 +40,7 @@ pub fn rolled(app: &App, rolled: &Rolled, width: Option<usize>) -> String {
     if quiet < rolled.hosts.len() || quiet <= SETTLED {
         text.push_str(&table.render(width));
     }
-    if quiet > SETTLED {
+    if quiet > SETTLED && quiet < rolled.hosts.len() {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {}", paint(DIM, format!("{} with nothing to do", count(quiet, "host"))));
     }

@@ -127,6 +127,7 @@ fn each_story_has_its_orders_and_its_end() {
     let blind = Terms { has_health: false, ..plain.clone() };
     let at_once = Terms { canary: Amount::Count(0), batch: Amount::Percent(100), ..plain.clone() };
     let moving = Terms { migrates: true, canary: Amount::Count(2), ..plain.clone() };
+    let lenient = Terms { max_failures: 9, ..moving.clone() };
     use Verdict::{Changed, Lost, NotHealthy, NotReached, NotTakenBack, RolledBack, Settled, TakenBack, Unreachable};
     let rows: Vec<(&str, &Terms, Vec<Fate>, Vec<&str>, How, Vec<Verdict>, u8)> = vec![
         ("nothing to do", &plain, vec![settled; 3], vec!["see h0 h1 h2"], How::Complete, vec![Settled; 3], 0),
@@ -351,7 +352,7 @@ fn each_story_has_its_orders_and_its_end() {
         ),
         (
             "it fails: nobody else may go, however many may fail",
-            &Terms { max_failures: 9, ..moving.clone() },
+            &lenient,
             vec![bad, good, good],
             vec!["see h0 h1 h2", "migrate h0"],
             How::Stopped,
