@@ -135,7 +135,7 @@ fn refused(network: &Network, options: &Options, name: &str, broken: Broken, wor
     let (asked, came) = ask(network, options, name, &request(Operation::Observe));
     let unreached = came.unwrap_err();
     assert_eq!((unreached.broken, unreached.in_hand), (broken, false), "{unreached:?} {asked:?}");
-    let told = format!("{unreached}\n{}", unreached.help.unwrap_or_default());
+    let told = format!("{unreached}\n{}", unreached.help.clone().unwrap_or_default());
     for word in words {
         assert!(told.contains(word), "{word} is not in: {told}");
     }
