@@ -66,3 +66,50 @@ impl<S: Source> Source for Own<S> {
         self.source.is_whole()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::source::Directory;
+
+    const SHOP: &str = "apiVersion: trueup/v1\nkind: App\nmetadata: {name: shop}\nspec:\n  root: /srv/shop\n  release: {id: r1}\n  workers: [{name: q, count: '${vars.n}', manager: {builtin: {run: x}}}]\n  hosts: {file: ../hosts.list}\n";
+    const LOCAL: &str =
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {name: local}\nspec: {root: /srv/local, release: {id: r1}}\n";
+
+    async fn found(own: &mut Own<Directory>) -> Vec<(String, u32)> {
+        let apps = own.look().await.unwrap().apps;
+        assert!(apps.iter().all(|one| one.fleet.is_none()));
+        apps.iter()
+            .map(|one| (one.app.name.to_string(), one.app.workers.iter().map(|group| group.count).sum()))
+            .collect()
+    }
+
+    /// One directory for all hosts. A host that is taken out of the list, in whatever file, is one whose App is gone.
+    #[tokio::test]
+    async fn an_agent_takes_what_names_its_host_and_hears_of_its_list() {
+        let room = tempfile::tempdir().unwrap();
+        let (manifests, list) = (room.path().join("m"), room.path().join("hosts.list"));
+        std::fs::create_dir(&manifests).unwrap();
+        std::fs::write(manifests.join("shop.yaml"), SHOP).unwrap();
+        std::fs::write(manifests.join("local.yaml"), LOCAL).unwrap();
+        std::fs::write(&list, "- {name: web1, vars: {n: 1}}\n- {name: web2, vars: {n: 7}}\n").unwrap();
+        let mut own = Own::new(Directory::new(vec![manifests.clone()]), vec!["web2".to_owned()]);
+        let row = |name: &str, count| (name.to_owned(), count);
+        assert_eq!(found(&mut own).await, [row("local", 0), row("shop", 7)]);
+        let paths = own.wakes().paths;
+        let real = |path: &std::path::Path| path.canonicalize().unwrap();
+        assert!(paths.iter().any(|path| real(path) == real(&list)), "{paths:?}");
+        std::fs::write(&list, "- {name: web1, vars: {n: 1}}\n").unwrap();
+        assert_eq!(found(&mut own).await, [row("local", 0)]);
+        std::fs::write(&list, "- {name: web2}\n").unwrap();
+        assert!(own.look().await.unwrap_err().message.contains("names the var `n`"));
+    }
+
+    #[test]
+    fn the_configuration_says_what_the_host_is_called() {
+        let config = AgentConfig { name: Some("web1".to_owned()), ..AgentConfig::default() };
+        assert_eq!(names(&config), ["web1"]);
+        let full = hostname();
+        assert_eq!(names(&AgentConfig::default()).first(), Some(&full));
+    }
+}

@@ -75,10 +75,10 @@ pub fn here(loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Failure> {
     let own = of_this_host(loaded, &names).map_err(Failure::Manifests)?;
     if own.is_empty() {
         let who = others.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let complaint = Complaint::new(format!("{who}: for other hosts than this one"));
+        let complaint = Complaint::new(format!("none of these Apps is for this host: {who}"));
         let called = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
         return Err(Failure::Complaint(
-            complaint.help(format!("this host is called {called}, which none of their `hosts` is; run it there")),
+            complaint.help(format!("this host is called {called}, which none of their `hosts` is; do it there")),
         ));
     }
     Ok(own)

@@ -250,7 +250,7 @@ fn furnish(host: &Host, user: &str, public: &str, address: &str) {
     host.write(&format!("{RIG}/sshd_config"), &config);
     let script = format!(
         "mkdir -p /run/sshd; echo '{key}' >{RIG}/authorized; {new_key}; \
-         id {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {user}; \
+         id {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash --password '*' {user}; \
          ip addr add {address}/16 dev eth0; ip link set eth0 up",
         key = public.trim(),
         new_key = new_host_key(),
