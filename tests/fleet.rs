@@ -43,7 +43,7 @@ fn want(network: &Network, release: &str, rollout: &str) {
     let hosts: String = network.hosts().iter().map(|host| format!("    - {{name: {}}}\n", host.name())).collect();
     let text = format!(
         "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  hosts:\n{hosts}  rollout: {{{rollout}}}\n  \
-         root: {ROOT}\n  release: {{id: {release}, verify: [{{run: sleep 0.4}}]}}\n  workers:\n    - name: default\n      \
+         root: {ROOT}\n  release: {{id: {release}, verify: [{{run: sleep 0.4}}], keep: 30}}\n  workers:\n    - name: default\n      \
          count: {WORKERS}\n      manager: {{builtin: {{run: ./worker}}}}\n      stopTimeout: 5s\n      \
          rollout: {{minHealthy: 0s}}\n  health:\n    command: {{run: ./healthy, timeout: 5s}}\n    attempts: 2\n    \
          interval: 200ms\n    expect: [status == 0]\n"

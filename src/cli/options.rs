@@ -231,7 +231,7 @@ pub struct Reconcile {
 #[derive(Debug, Args)]
 pub struct ByAgent {
     /// Ask the running agent for passes, wait for their end and print what came of them
-    #[arg(long, conflicts_with_all = ["dry_run", "paths"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "paths", "hosts", "limit", "forks", "accept_new"])]
     pub request: bool,
     /// With --request: do not wait
     #[arg(long, requires = "request")]

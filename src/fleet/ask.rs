@@ -52,6 +52,9 @@ impl Asker {
     }
 
     /// A request with an id of its own.
+    ///
+    /// # Panics
+    /// Never: the id is made of hexadecimal digits, a dash and a number.
     #[must_use]
     pub fn request(&self, host: &FleetHost, manifest: String, migrate: bool, operation: Operation) -> wire::Request {
         let number = self.made.fetch_add(1, Ordering::Relaxed);

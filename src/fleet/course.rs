@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::phase::{Phase, Watch};
-use super::report::{HostReport, Rolled, Trouble};
+use super::report::{HostReport, Rolled};
 use super::task::{Done, Fact, Task};
 use super::work::Target;
 use crate::decide::fleet::next;
@@ -97,7 +97,7 @@ impl Course {
             report.take(*told, keep);
         }
         if let Some(trouble) = done.trouble {
-            watch.says(Some(&state.name), &told(&trouble));
+            watch.says(Some(&state.name), &trouble.told());
             report.trouble(trouble);
         }
         let phase = phase(done.fact, actions);
@@ -146,7 +146,9 @@ impl Course {
 fn phase(fact: Fact, actions: usize) -> Phase {
     match fact {
         Fact::Found(None) | Fact::Applied(None) => Phase::Waiting,
-        Fact::Found(Some(Found::Unreachable)) => Phase::Ended(Verdict::Unreachable),
+        Fact::Found(Some(Found::Unreachable)) | Fact::Applied(Some(Applied::NotBegun)) => {
+            Phase::Ended(Verdict::Unreachable)
+        }
         Fact::Found(Some(Found::Seen { outcome: Outcome::Converged, .. })) => Phase::Ended(Verdict::Settled),
         Fact::Found(Some(Found::Seen { outcome: Outcome::Drift, .. })) => Phase::Seen { actions },
         Fact::Found(Some(Found::Seen { outcome, .. })) => Phase::Ended(Verdict::Refused(outcome)),
@@ -155,7 +157,6 @@ fn phase(fact: Fact, actions: usize) -> Phase {
         }
         Fact::Applied(Some(Applied::Ended { outcome: Outcome::RolledBack, .. })) => Phase::Ended(Verdict::RolledBack),
         Fact::Applied(Some(Applied::Ended { outcome, .. })) => Phase::Ended(Verdict::Failed(outcome)),
-        Fact::Applied(Some(Applied::NotBegun)) => Phase::Ended(Verdict::Unreachable),
         Fact::Applied(Some(Applied::Lost)) => Phase::Ended(Verdict::Lost),
         Fact::Held(false) => Phase::Ended(Verdict::NotHealthy),
         Fact::TakenBack(TakenBack::Ended { outcome: Outcome::RolledBack | Outcome::Converged }) => {
@@ -163,11 +164,6 @@ fn phase(fact: Fact, actions: usize) -> Phase {
         }
         Fact::TakenBack(_) => Phase::Ended(Verdict::NotTakenBack),
     }
-}
-
-fn told(trouble: &Trouble) -> String {
-    let causes: String = trouble.causes.iter().map(|cause| format!(": {cause}")).collect();
-    format!("{}{causes}", trouble.message)
 }
 
 /// Most hosts that are named one by one.

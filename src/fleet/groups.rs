@@ -108,13 +108,12 @@ impl Looked {
         let Some(teller) = self.hosts.get(at).map(|host| host.name.clone()) else { return };
         let first = shown.text.lines().next().unwrap_or_default().to_owned();
         let key = (outcome, first, shown.diff.clone());
-        match self.keys.get(&key).and_then(|group| self.members.get_mut(*group)) {
-            Some(members) => members.push(at),
-            None => {
-                self.keys.insert(key, self.groups.len());
-                self.members.push(vec![at]);
-                self.groups.push(Group { hosts: Vec::new(), outcome, shown, teller });
-            }
+        if let Some(members) = self.keys.get(&key).and_then(|group| self.members.get_mut(*group)) {
+            members.push(at);
+        } else {
+            self.keys.insert(key, self.groups.len());
+            self.members.push(vec![at]);
+            self.groups.push(Group { hosts: Vec::new(), outcome, shown, teller });
         }
     }
 }

@@ -99,6 +99,12 @@ impl HostReport {
 }
 
 impl Trouble {
+    /// What happened, and why, on one line.
+    #[must_use]
+    pub fn told(&self) -> String {
+        self.causes.iter().fold(self.message.clone(), |told, cause| format!("{told}: {cause}"))
+    }
+
     /// One without causes or advice.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {

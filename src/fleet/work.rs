@@ -76,7 +76,7 @@ impl<'a, R: Reach> Work<'a, R> {
         async move {
             if wishes.wait_for(|now| *now >= wish).await.is_err() {
                 // Whoever could have wished is gone.
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }

@@ -88,6 +88,5 @@ fn host(host: &HostReport) -> FleetHostDocument<'_> {
 }
 
 fn problem(trouble: &Trouble) -> Problem {
-    let causes: String = trouble.causes.iter().map(|cause| format!(": {cause}")).collect();
-    Problem { message: format!("{}{causes}", trouble.message), help: trouble.help.clone(), lasting: false }
+    Problem { message: trouble.told(), help: trouble.help.clone(), lasting: false }
 }

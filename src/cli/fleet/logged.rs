@@ -41,9 +41,10 @@ impl Watch for Logged {
     }
 
     fn says(&self, host: Option<&HostName>, text: &str) {
-        match host {
-            Some(host) => info!(app = %self.app, %host, "{text}"),
-            None => info!(app = %self.app, "{text}"),
+        if let Some(host) = host {
+            info!(app = %self.app, %host, "{text}");
+        } else {
+            info!(app = %self.app, "{text}");
         }
     }
 }

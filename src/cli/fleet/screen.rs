@@ -146,8 +146,7 @@ fn line(host: &HostName, phase: &Phase) -> Option<String> {
     match phase {
         // Its steps are told as events, and how it ended stands in the summary as well.
         Phase::Changing { step } | Phase::TakingBack { step } if !step.is_empty() => return None,
-        Phase::Ended(Verdict::Changed) => {}
-        Phase::Ended(verdict) if is_bad(*verdict) => {}
+        Phase::Ended(verdict) if *verdict == Verdict::Changed || is_bad(*verdict) => {}
         Phase::Waiting
         | Phase::Connecting
         | Phase::Looking

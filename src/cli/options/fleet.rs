@@ -16,19 +16,18 @@ const HOSTS: &str = "Many hosts (Apps with `spec.hosts`)";
 
 /// Which hosts, and how they are reached.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = HOSTS)]
 pub struct Hosts {
     /// Only these hosts; may be given several times
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = name)]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = name, help_heading = HOSTS)]
     pub hosts: Vec<HostName>,
     /// Only hosts with this label; of several all must fit
-    #[arg(long, value_name = "LABEL=VALUE", value_parser = limit)]
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = limit, help_heading = HOSTS)]
     pub limit: Vec<Pick>,
     /// How many hosts to work on at a time; else four for each core here, 32 at most
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = HOSTS)]
     pub forks: Option<NonZeroUsize>,
     /// Trust hosts whose key is not known yet, and remember it; a key that has changed is refused all the same
-    #[arg(long)]
+    #[arg(long, help_heading = HOSTS)]
     pub accept_new: bool,
 }
 

@@ -197,8 +197,11 @@ pub fn word(verdict: Verdict) -> &'static str {
 pub fn colour(verdict: Verdict) -> Style {
     match verdict {
         Verdict::Settled | Verdict::Changed => GOOD,
-        Verdict::NotReached | Verdict::Unseen | Verdict::Withheld => WARN,
-        Verdict::Refused(Outcome::Withheld) | Verdict::Failed(Outcome::Withheld) => WARN,
+        Verdict::NotReached
+        | Verdict::Unseen
+        | Verdict::Withheld
+        | Verdict::Refused(Outcome::Withheld)
+        | Verdict::Failed(Outcome::Withheld) => WARN,
         Verdict::Refused(_)
         | Verdict::Failed(_)
         | Verdict::NotHealthy

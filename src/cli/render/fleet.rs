@@ -192,7 +192,7 @@ fn plain(text: &str) -> String {
 fn shown(group: &Group) -> String {
     let mut lines = group.shown.text.lines();
     let first = lines.next().unwrap_or_default();
-    let rest: String = lines.map(|line| format!("{}\n", safe(line))).collect();
+    let rest: String = lines.flat_map(|line| [safe(line), "\n".to_owned()]).collect();
     let first = safe(first);
     if rest.trim().is_empty() || group.hosts.len() < 2 {
         return format!("{first}\n{rest}");
@@ -215,7 +215,7 @@ fn heading(hosts: &[HostName], width: Option<usize>) -> String {
     let more = hosts.len() - named.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let told = format!("{}: {}{more}", count(hosts.len(), "host"), named.join(", "));
-    wrap(&told, width.unwrap_or(usize::MAX)).iter().map(|line| format!("{}\n", paint(STRONG, line))).collect()
+    wrap(&told, width.unwrap_or(usize::MAX)).iter().flat_map(|line| [paint(STRONG, line), "\n".to_owned()]).collect()
 }
 
 /// `14 hosts: 12 with drift, 1 with nothing to do, 1 not reached`.
@@ -281,8 +281,7 @@ pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
 /// Fresh workers of those that are wanted.
 fn workers(seen: Option<&Summary>) -> Cell {
     match seen {
-        None => Cell::styled(DIM, "-"),
-        Some(Summary { desired: 0, running: 0, .. }) => Cell::styled(DIM, "-"),
+        None | Some(Summary { desired: 0, running: 0, .. }) => Cell::styled(DIM, "-"),
         Some(Summary { desired, running, fresh, .. }) => {
             let style = if fresh == desired && running == desired { GOOD } else { WARN };
             Cell::styled(style, format!("{fresh}/{desired}"))
