@@ -119,22 +119,20 @@ async fn run(seed: u64, size: Option<usize>) -> Result<HashMap<Habit, u64>, Stri
     let mut state = fleet.state();
     let untrue = untrue(&state.members, &rolled, &terms, left);
     state.violations.extend(untrue);
-    match state.violations.first() {
-        None => Ok(state.met.clone()),
-        Some(_) => {
-            let told = rolled.hosts.iter().map(|host| {
-                let habit = state.members[&host.name].habit;
-                format!("  {} {habit:?}: {:?} {:?}", host.name, host.verdict, host.troubles)
-            });
-            let told: Vec<String> = told.collect();
-            let violations = state.violations.join("\n");
-            Err(format!(
-                "seed {seed}: {violations}\n{terms:?}, forks {forks}, wishes {wishes:?}, ended {:?}\n{}",
-                rolled.ending.how,
-                told.join("\n")
-            ))
-        }
+    if state.violations.is_empty() {
+        return Ok(state.met.clone());
     }
+    let told = rolled.hosts.iter().map(|host| {
+        let habit = state.members[&host.name].habit;
+        format!("  {} {habit:?}: {:?} {:?}", host.name, host.verdict, host.troubles)
+    });
+    let told: Vec<String> = told.collect();
+    let violations = state.violations.join("\n");
+    Err(format!(
+        "seed {seed}: {violations}\n{terms:?}, forks {forks}, wishes {wishes:?}, ended {:?}\n{}",
+        rolled.ending.how,
+        told.join("\n")
+    ))
 }
 
 /// What is reported and is not so.
