@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::setup::hostname;
 use super::source::{Found, Source, SourceProblem, Wakes};
-use crate::manifest::of_this_host;
+use crate::manifest::{LoadErrors, Loaded, of_this_host};
 use crate::model::agent::AgentConfig;
 
 /// What this host is called among `spec.hosts`: as the agent's configuration says; else its hostname, or the part of it
@@ -36,26 +36,28 @@ impl<S: Source> Own<S> {
         Self { source, names }
     }
 
-    fn own(&self, found: Found) -> Result<Found, SourceProblem> {
-        let all = found.apps.len();
-        let apps = of_this_host(found.apps, &self.names)
-            .map_err(|errors| SourceProblem { revision: found.revision.clone(), ..SourceProblem::from(errors) })?;
-        if apps.len() < all {
-            debug!(names = ?self.names, others = all - apps.len(), "some Apps are for other hosts");
+    fn own(&self, apps: Vec<Loaded>) -> Result<Vec<Loaded>, LoadErrors> {
+        let all = apps.len();
+        let own = of_this_host(apps, &self.names)?;
+        if own.len() < all {
+            debug!(names = ?self.names, others = all - own.len(), "some Apps are for other hosts");
         }
-        Ok(Found { revision: found.revision, apps })
+        Ok(own)
     }
 }
 
 impl<S: Source> Source for Own<S> {
     async fn resume(&mut self) -> Option<Found> {
-        let found = self.source.resume().await?;
-        self.own(found).ok()
+        let Found { revision, apps } = self.source.resume().await?;
+        self.own(apps).ok().map(|apps| Found { revision, apps })
     }
 
     async fn look(&mut self) -> Result<Found, SourceProblem> {
-        let found = self.source.look().await?;
-        self.own(found)
+        let Found { revision, apps } = self.source.look().await?;
+        match self.own(apps) {
+            Ok(apps) => Ok(Found { revision, apps }),
+            Err(errors) => Err(SourceProblem { revision, ..SourceProblem::from(errors) }),
+        }
     }
 
     fn wakes(&self) -> Wakes {

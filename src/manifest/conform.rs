@@ -259,7 +259,7 @@ fn scalar(text: &str, plain: bool, schema: &Value) -> Result<Value, (String, Opt
         let allowed = allowed.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
         return Err((format!("must be {allowed}"), help));
     }
-    if has_type(schema, "string") && !(is_count(schema) && !text.starts_with("${")) {
+    if has_type(schema, "string") && (!is_count(schema) || text.starts_with("${")) {
         return Ok(Value::from(text));
     }
     if has_type(schema, "integer") {

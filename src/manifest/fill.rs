@@ -210,7 +210,7 @@ pub(super) fn misplaced(tree: &Node, source: &str) -> Vec<Finding> {
         let fits = |field: &&[&str]| {
             field.len() == path.len() && field.iter().zip(path).all(|(known, key)| *known == "*" || known == key)
         };
-        if let Some(offset) = first.filter(|_| !FIELDS.iter().any(|field| fits(&field))) {
+        if let Some(offset) = first.filter(|_| !FIELDS.iter().any(fits)) {
             let name = text.get(offset..).unwrap_or_default();
             let name = name.split_inclusive('}').next().unwrap_or(name);
             let message = format!("`{}` is not filled in here", cut(name));

@@ -11,7 +11,7 @@ const PORT: u16 = 22;
 /// What ssh itself refuses in a name, and what would make a name two.
 const ODD: &str = "'`\"$\\;&<>|(){}/,";
 
-/// `web1`, `deploy@web1`, `web1:2222` or `deploy@[2001:db8::1]:22`. The host may be an alias of ssh_config(5).
+/// `web1`, `deploy@web1`, `web1:2222` or `deploy@[2001:db8::1]:22`. The host may be an alias of `ssh_config(5)`.
 ///
 /// Nothing in it can be taken for an option of ssh, nor for more than one word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -221,7 +221,7 @@ fn play(
         if !hands.in_hand.is_empty() {
             let at = hands.choose(hands.in_hand.len());
             let (host, order) = hands.in_hand.swap_remove(at);
-            end(&mut progress.hosts[host], &fates[host], &order);
+            end(&mut progress.hosts[host], fates[host], &order);
         }
     }
     panic!("it does not end");

@@ -10,6 +10,13 @@ use crate::model::rollout::{
     Applied, Doing, Ending, Found, HostState, How, Next, Order, Progress, TakenBack, Terms, Verdict,
 };
 
+use crate::model::rollout::Verdict::{
+    Changed, Lost, NotHealthy, NotReached, NotTakenBack, RolledBack, Settled, TakenBack as WentBack, Unreachable,
+};
+
+/// Name, terms, what hosts do, orders, end, verdicts, exit code.
+type Row<'a> = (&'a str, &'a Terms, Vec<Fate>, Vec<&'a str>, How, Vec<Verdict>, u8);
+
 pub(super) const HOLD: Duration = Duration::from_secs(10);
 
 pub(super) fn terms() -> Terms {
@@ -80,14 +87,14 @@ fn play(terms: &Terms, fates: &[Fate]) -> (Vec<String>, Ending) {
         told.push(format!("{word} {}", names.join(" ")));
         for (host, fate) in progress.hosts.iter_mut().zip(fates) {
             if names.contains(&host.name.as_str()) {
-                end(host, fate, &order);
+                end(host, *fate, &order);
             }
         }
     }
     panic!("no end: {told:?}");
 }
 
-pub(super) fn end(host: &mut HostState, fate: &Fate, order: &Order) {
+pub(super) fn end(host: &mut HostState, fate: Fate, order: &Order) {
     host.doing = None;
     match order {
         Order::Observe { .. } => host.found = Some(fate.found),
@@ -113,7 +120,7 @@ fn each_story_has_its_orders_and_its_end() {
     let away = Fate::of(DRIFT, Applied::NotBegun);
     let late = Fate::of(DRIFT, LATE);
     let sick = Fate { held: false, ..good };
-    let stuck = Fate { back: crate::model::rollout::TakenBack::Lost, ..good };
+    let stuck = Fate { back: TakenBack::Lost, ..good };
     let failed = Fate::of(DRIFT, Applied::Ended { outcome: Outcome::Failed, changed: true });
     let kept_out = Fate::of(DRIFT, Applied::Ended { outcome: Outcome::Quarantined, changed: true });
     let refused = Fate::of(seen(Outcome::Quarantined), GOOD);
@@ -128,8 +135,7 @@ fn each_story_has_its_orders_and_its_end() {
     let at_once = Terms { canary: Amount::Count(0), batch: Amount::Percent(100), ..plain.clone() };
     let moving = Terms { migrates: true, canary: Amount::Count(2), ..plain.clone() };
     let lenient = Terms { max_failures: 9, ..moving.clone() };
-    use Verdict::{Changed, Lost, NotHealthy, NotReached, NotTakenBack, RolledBack, Settled, TakenBack, Unreachable};
-    let rows: Vec<(&str, &Terms, Vec<Fate>, Vec<&str>, How, Vec<Verdict>, u8)> = vec![
+    let rows: Vec<Row<'_>> = vec![
         ("nothing to do", &plain, vec![settled; 3], vec!["see h0 h1 h2"], How::Complete, vec![Settled; 3], 0),
         (
             "a canary, and then the rest",
@@ -188,7 +194,7 @@ fn each_story_has_its_orders_and_its_end() {
                 "back (the rollout was stopped: h2 failed its gate) h0 h1",
             ],
             How::Stopped,
-            vec![TakenBack, TakenBack, RolledBack, NotReached],
+            vec![WentBack, WentBack, RolledBack, NotReached],
             3,
         ),
         (
@@ -206,7 +212,7 @@ fn each_story_has_its_orders_and_its_end() {
             vec![sick, good],
             vec!["see h0 h1", "apply h0", "hold h0", "back (the rollout was stopped: h0 did not stay healthy) h0"],
             How::Stopped,
-            vec![TakenBack, NotReached],
+            vec![WentBack, NotReached],
             3,
         ),
         (
@@ -224,7 +230,7 @@ fn each_story_has_its_orders_and_its_end() {
             vec![stuck, failed],
             vec!["see h0 h1", "apply h0", "hold h0", "apply h1", "back (the rollout was stopped: h1 failed) h0 h1"],
             How::Stopped,
-            vec![NotTakenBack, TakenBack],
+            vec![NotTakenBack, WentBack],
             1,
         ),
         (
@@ -275,7 +281,7 @@ fn each_story_has_its_orders_and_its_end() {
                 "back (the rollout was stopped: h1 was lost in the middle of its pass) h0 h1",
             ],
             How::Stopped,
-            vec![TakenBack, TakenBack],
+            vec![WentBack, WentBack],
             3,
         ),
         (
