@@ -3,7 +3,6 @@
 //! Woken by the kernel when something is written, when the runner's last descriptor is closed (however it ended), and
 //! when nobody listens any more; and each second in any case.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, inotify};
 use rustix::io::Errno;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::spool::{Spool, lock, unlock};
 use crate::documents::wire::{Ended, FIRST, Failed, Fault, Line, What};
@@ -41,7 +40,7 @@ pub(super) enum Followed {
 #[derive(Deserialize)]
 struct Numbered {
     seq: u64,
-    what: BTreeMap<String, IgnoredAny>,
+    what: Value,
 }
 
 /// Copies lines from that number on, as they come. A runner that has died without an end is told, to this listener and
@@ -120,7 +119,7 @@ impl Reader {
             if read.seq >= self.from {
                 out.write_all(&line)?;
             }
-            if read.what.contains_key("end") {
+            if read.what.get("end").is_some() {
                 copied = Copied::End;
                 break;
             }

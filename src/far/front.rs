@@ -32,20 +32,17 @@ pub fn front(faces: &Faces) -> ExitCode {
     let text = input::read(io::stdin(), SIZE_LIMIT, TIME_LIMIT);
     let mut out = io::stdout().lock();
     match text.and_then(|text| read::request(&text)) {
-        Ok(request) => done(answer(&request, faces, &mut out)),
+        Ok(request) => done(answer(&request, faces, &mut out).unwrap_or(false)),
         Err(failed) => {
             let mut speaker = Speaker::new(&mut out);
-            done(speaker.hello(false).and_then(|()| speaker.refuse(failed)).map(|()| true))
+            done(speaker.hello(false).and_then(|()| speaker.refuse(failed)).is_ok())
         }
     }
 }
 
-fn done(answered: io::Result<bool>) -> ExitCode {
-    match answered {
-        Ok(true) => ExitCode::SUCCESS,
-        // Nobody is left to be told.
-        Ok(false) | Err(_) => ExitCode::FAILURE,
-    }
+fn done(heard: bool) -> ExitCode {
+    // Nobody is left to be told why.
+    if heard { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Says all lines; false: nobody heard the last ones.
@@ -139,12 +136,15 @@ fn begin(place: &Place, request: &Request) -> Result<bool, Failed> {
     if file.metadata().map_err(failed)?.len() > 0 {
         return Ok(true);
     }
+    // While we have it, too, nobody begins a run in a spool that is about to be removed.
+    let kept = file.try_clone().map_err(failed)?;
     let started = Spool::reserve(&file).and_then(|()| start(file, request, &place.log(&request.id)));
     if let Err(error) = started {
         // Nobody has it any more: the next one begins anew.
         let _ = std::fs::remove_file(&path);
         return Err(HostError::io("cannot start a runner", &error).into());
     }
+    drop(kept);
     place.clean();
     Ok(false)
 }

@@ -61,6 +61,7 @@ pub fn runner(faces: &Faces) -> ExitCode {
         }
     };
     say(&spool, What::End(ended));
+    spool.lock().unwrap_or_else(PoisonError::into_inner).give_back();
     ExitCode::SUCCESS
 }
 
@@ -124,7 +125,7 @@ async fn pass(request: &Request, one: &Loaded, interrupt: Interrupt, spool: &Sha
             let wish = wish("rollback", *wait, true);
             if !is_taken_back(&host, one).await? {
                 let how = TakeBack { to: None, reason: reason.clone() };
-                return Ok(rollback(&host, &one.app, &how, &wish, &listener).await?);
+                return Ok(Box::pin(rollback(&host, &one.app, &how, &wish, &listener)).await?);
             }
             wish
         }

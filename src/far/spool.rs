@@ -100,6 +100,12 @@ impl Spool {
         self.write(what);
     }
 
+    /// Gives back what was reserved and not used: runs are kept for days. A file system that cannot is no error.
+    pub fn give_back(&self) {
+        // As long as it is: what lies beyond the end is freed.
+        let _ = self.file.metadata().and_then(|found| self.file.set_len(found.len()));
+    }
+
     /// Something could not be written.
     #[must_use]
     pub fn is_broken(&self) -> bool {

@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -37,20 +37,20 @@ fn numbers(lines: &[Line]) -> Vec<u64> {
 
 #[test]
 fn a_request_is_read_within_a_size_and_a_time() {
-    let rows: [(&[u8], Result<&[u8], &str>); 6] = [
-        (b"{}\n", Ok(b"{}")),
-        (b"{}", Ok(b"{}")),
-        (b"{}\n{}\n", Ok(b"{}")),
-        (b"", Ok(b"")),
-        (b"0123456789abcdef\n", Ok(b"0123456789abcdef")),
-        (b"0123456789abcdefg", Err("longer than")),
+    let rows = [
+        ("{}\n", Ok("{}")),
+        ("{}", Ok("{}")),
+        ("{}\n{}\n", Ok("{}")),
+        ("", Ok("")),
+        ("0123456789abcdef\n", Ok("0123456789abcdef")),
+        ("0123456789abcdefg", Err("longer than")),
     ];
     for (sent, expected) in rows {
         let (reader, mut writer) = std::io::pipe().unwrap();
-        writer.write_all(sent).unwrap();
+        writer.write_all(sent.as_bytes()).unwrap();
         drop(writer);
         match (input::read(&reader, 16, SOON), expected) {
-            (Ok(read), Ok(expected)) => assert_eq!(read, expected),
+            (Ok(read), Ok(expected)) => assert_eq!(read, expected.as_bytes()),
             (Err(failed), Err(words)) => {
                 assert_eq!(failed.fault, Fault::Request);
                 assert!(failed.message.contains(words), "{failed:?}");
@@ -165,6 +165,22 @@ fn events_are_bounded_and_the_report_is_not_lost_among_them() {
     assert_eq!(lines[told].what, What::Omitted(2000 - told as u64));
     assert_eq!(lines[told + 1].what, What::Stopping(true));
     assert!(fs::metadata(&path).unwrap().len() < 512 * 1024);
+}
+
+#[test]
+fn what_was_reserved_and_not_used_is_given_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.jsonl");
+    let State::Free(file) = Spool::open(&path, true).unwrap() else { panic!("it is taken") };
+    Spool::reserve(&file).unwrap();
+    let held = || fs::metadata(&path).unwrap().blocks() * 512;
+    let reserved = held();
+    let mut spool = Spool::new(file);
+    spool.say(What::End(Ended::Done));
+    spool.give_back();
+    // A file system that reserves nothing has nothing to give back.
+    assert!(reserved == 0 || held() < reserved, "{reserved} bytes, then {}", held());
+    assert_eq!(followed(&path, 1), (Followed::Ended, vec![followed(&path, 1).1[0].clone()]));
 }
 
 #[test]

@@ -141,13 +141,17 @@ fn migrations_that_another_host_runs_are_neither_run_nor_missed() {
     let ran = rig.path().join("migrated");
     rig.spec["release"]["migrate"] = json!([{"run": format!("echo $RELEASE_ID >> {}", ran.display())}]);
     let follower = |request: Request| Request { migrate: false, ..request };
+    let dry = rig.request("dry-00000001", Operation::DryRun { ignore_windows: false });
+    let actions = |request: &Request| report(&rig.ask(request)).summary.actions;
+    assert_eq!(actions(&follower(dry.clone())) + 1, actions(&dry), "only whoever migrates plans it");
     let made = report(&rig.ask(&follower(rig.apply("apply-0000001"))));
     assert_eq!((made.exit_code, made.summary.migrated, ran.exists()), (0, false, false));
-    let dry = rig.request("dry-00000001", Operation::DryRun { ignore_windows: false });
-    assert!(!report(&rig.ask(&follower(dry.clone()))).summary.differs);
-    assert!(report(&rig.ask(&dry)).summary.differs, "here they count");
+    for request in [follower(dry.clone()), dry] {
+        assert!(!report(&rig.ask(&request)).summary.differs, "what is in force is not migrated afterwards");
+    }
+    rig.release("r2");
     assert!(rig.applied("apply-0000002").summary.migrated);
-    assert_eq!(fs::read_to_string(ran).unwrap(), "r1\n");
+    assert_eq!(fs::read_to_string(ran).unwrap(), "r2\n");
 }
 
 #[test]
@@ -225,7 +229,7 @@ fn an_ordinary_user_needs_no_root() {
         eprintln!("skipped: needs root, to be somebody else");
         return;
     }
-    let rig = Rig::new().as_user(65534);
+    let rig = Rig::new().of_user(65534);
     let mut front = rig.start(&rig.apply("apply-0000001"));
     let runner = runner(&front.until(|what| matches!(what, What::Begun(_))));
     assert_eq!(report(&front.rest()).exit_code, 0);

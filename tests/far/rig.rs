@@ -18,7 +18,7 @@ use trueup::model::process::{Pid, ProcessId};
 use trueup::model::record::JournalEvent;
 
 /// Waiting for a lock, where nothing is to be waited for.
-pub const PROMPT: Duration = Duration::from_secs(60);
+pub const PROMPT: Duration = Duration::from_mins(1);
 
 /// An App over temporary directories. What runs there is ended when it goes.
 pub struct Rig {
@@ -58,7 +58,7 @@ impl Rig {
     }
 
     /// The same as an ordinary user, who can reach the program only in a copy.
-    pub fn as_user(mut self, user: u32) -> Self {
+    pub fn of_user(mut self, user: u32) -> Self {
         let program = self.path().join("trueup");
         fs::copy(&self.program, &program).unwrap();
         self.program = program;
