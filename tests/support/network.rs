@@ -154,8 +154,9 @@ impl Network {
         self.net(&format!("ip link set h{index} master br0 up"));
     }
 
-    /// So long takes each way to and from the host from now on; zero: as fast as it goes.
-    pub fn delay(&self, index: usize, each_way: Duration) {
+    /// So long takes each way to and from the host from now on; zero: as fast as it goes. Says whether it does: not
+    /// every kernel has netem.
+    pub fn delay(&self, index: usize, each_way: Duration) -> bool {
         let ms = each_way.as_millis();
         let set = |device: &str| {
             if ms == 0 {
@@ -164,8 +165,10 @@ impl Network {
                 format!("tc qdisc replace dev {device} root netem limit 100000 delay {ms}ms")
             }
         };
-        self.net(&set(&format!("h{index}")));
-        self.host(index).sh(&set("eth0")).ok();
+        let pid = self.control.init_pid().to_string();
+        let near = ["--target", &pid, "--net", "--", "bash", "-euc", &set(&format!("h{index}"))].map(str::to_owned);
+        let near = Command::new("nsenter").args(near).output().expect("nsenter starts");
+        near.status.success() && self.host(index).sh(&set("eth0")).success()
     }
 
     /// Ends the host's sshd with all its sessions.
@@ -248,6 +251,7 @@ fn furnish(host: &Host, user: &str, public: &str, address: &str) {
          PermitRootLogin prohibit-password\nMaxStartups 100\nPrintMotd no\nPrintLastLog no\n"
     );
     host.write(&format!("{RIG}/sshd_config"), &config);
+    // A password that nothing fits: without any the account is locked, and sshd lets nobody in.
     let script = format!(
         "mkdir -p /run/sshd; echo '{key}' >{RIG}/authorized; {new_key}; \
          id {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash --password '*' {user}; \
