@@ -439,6 +439,7 @@ fn the_schema_agrees_with_the_loader() {
     let copies = tempfile::tempdir().unwrap();
     let mut files = blocks(Path::new("README.md"), copies.path());
     assert!(files.len() >= 2, "the README shows manifests");
+    files.extend(blocks(Path::new("docs/fleet.md"), copies.path()));
     for page in std::fs::read_dir("docs/stacks").unwrap() {
         let shown = blocks(&page.unwrap().path(), copies.path());
         assert!(!shown.is_empty(), "each stack has a whole manifest");

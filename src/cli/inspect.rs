@@ -1,20 +1,26 @@
-//! `diff` and `status`: look at this host and touch nothing.
+//! `diff` and `status`: look at this host, or at others, and touch nothing.
 //!
 //! Both are a pass that may change nothing, so they see exactly what `reconcile` would see.
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::Failure;
+use super::fleet;
 use super::host::{on_this_host, pass as make_pass};
-use super::load::{apps, here, select};
-use super::options::{Format, Paths, Selection};
+use super::load::{apps, select};
+use super::options::fleet::Look;
+use super::options::{Format, Global, Paths};
 use super::output::{Output, yaml};
+use super::reconcile::{apart, looked_at};
 use super::render::problem::Complaint;
 use super::render::status::Entry;
-use super::render::{markdown, preview, report, status as text};
+use super::render::{self, markdown, preview, report, status as text};
 use crate::decide::history::asked_to_end;
 use crate::decide::status as decide;
 use crate::documents::app::{self, document, problems, unreadable};
+use crate::documents::wire::Operation;
 use crate::documents::{List, pass};
 use crate::engine::events::Silent;
 use crate::manifest::Loaded;
@@ -25,55 +31,123 @@ use crate::model::status::{AppStatus, Verdict};
 ///
 /// # Errors
 /// When the manifests are wrong or the host cannot be looked at at all.
-pub fn diff(selection: &Selection, output: Output) -> Result<u8, Failure> {
-    let loaded = here(select(selection)?)?;
-    let reports = look(&selection.paths, &loaded)?;
-    match output.format {
-        Format::Json | Format::Yaml => output.document(&pass::passes(&reports))?,
-        Format::Text | Format::Markdown => output.text(&previews(&loaded, &reports, output))?,
-    }
+pub fn diff(options: &Look, global: &Global, output: Output) -> Result<u8, Failure> {
+    let (here, theirs) = fleet::part(select(&options.selection)?);
     let code = |report: &PassReport| match &report.before {
         None => 2,
         Some(_) if unreadable(&report.difference) => 2,
         Some(_) => u8::from(!report.difference.is_empty()),
     };
-    Ok(reports.iter().map(code).max().unwrap_or(0))
+    if theirs.is_empty() && !options.hosts.is_choice() {
+        let reports = look(&options.selection.paths, &here)?;
+        match output.format {
+            Format::Json | Format::Yaml => output.document(&pass::passes(&reports))?,
+            Format::Text | Format::Markdown => output.text(&previews(&here, &reports, output))?,
+        }
+        return Ok(reports.iter().map(code).max().unwrap_or(0));
+    }
+    let apps = fleet::chosen(&theirs, &options.hosts)?;
+    let here = if options.hosts.is_choice() { Vec::new() } else { here };
+    let reports = if here.is_empty() { Vec::new() } else { look(&options.selection.paths, &here)? };
+    let keep = matches!(output.format, Format::Json | Format::Yaml);
+    let came = fleet::looked(&apps, &Operation::DryRun { ignore_windows: false }, &options.hosts, global, keep)?;
+    if keep {
+        output.document(&fleet::pass_list(&reports, &apps, &came.each))?;
+    } else {
+        let mut text = previews(&here, &reports, output);
+        for (one, looked) in apps.iter().zip(&came.each) {
+            apart(&mut text, &looked_at(one, looked, output));
+        }
+        output.text(&text)?;
+    }
+    // An App that was left out could not be told.
+    let left = if came.each.len() < apps.len() { 2 } else { 0 };
+    let theirs = came.each.iter().map(fleet::diff_code).chain([left]);
+    Ok(reports.iter().map(code).chain(theirs).max().unwrap_or(0))
 }
 
 /// Shows what is; 0: all is well, 1: it could not be told, 2: something differs, 3: not healthy.
 ///
 /// # Errors
 /// When the manifests are wrong or the host cannot be looked at at all.
-pub fn status(selection: &Selection, output: Output) -> Result<u8, Failure> {
+pub fn status(options: &Look, global: &Global, output: Output) -> Result<u8, Failure> {
     if output.format == Format::Markdown {
         let complaint = Complaint::new("`status` has no markdown form").help("choose text, json or yaml");
         return Err(Failure::Usage(complaint));
     }
-    let loaded = here(select(selection)?)?;
-    let reports = look(&selection.paths, &loaded)?;
+    let (here, theirs) = fleet::part(select(&options.selection)?);
+    if theirs.is_empty() && !options.hosts.is_choice() {
+        return status_here(&options.selection.paths, &here)?.print(output);
+    }
+    let apps = fleet::chosen(&theirs, &options.hosts)?;
+    let here = if options.hosts.is_choice() { Vec::new() } else { here };
+    let own = if here.is_empty() { None } else { Some(status_here(&options.selection.paths, &here)?) };
+    let keep = matches!(output.format, Format::Json | Format::Yaml);
+    let came = fleet::looked(&apps, &Operation::Observe, &options.hosts, global, keep)?;
+    if keep {
+        let own = own.as_ref().map(Here::values).transpose()?.unwrap_or_default();
+        output.document(&fleet::app_list(own, &apps, &came.each))?;
+    } else {
+        let mut text = own.as_ref().map(|own| own.text(output)).unwrap_or_default();
+        for (one, looked) in apps.iter().zip(&came.each) {
+            apart(&mut text, &render::fleet::status(&one.loaded.app, looked, output.width));
+        }
+        output.text(&text)?;
+    }
+    let theirs = came.code(fleet::status_code, apps.len());
+    Ok(worst([own.as_ref().map_or(0, Here::code), theirs].into_iter()))
+}
+
+/// The Apps of this host, and what they look like.
+struct Here<'a> {
+    loaded: &'a [Loaded],
+    reports: Vec<PassReport>,
+    found: Vec<(AppStatus, u8)>,
+}
+
+fn status_here<'a>(manifests: &Paths, loaded: &'a [Loaded]) -> Result<Here<'a>, Failure> {
+    let reports = look(manifests, loaded)?;
     let mut found: Vec<(AppStatus, u8)> =
         loaded.iter().zip(&reports).map(|(one, report)| judged(one, report)).collect::<Result<_, _>>()?;
-    tell_who_drains(&loaded, &mut found)?;
-    match output.format {
-        Format::Text | Format::Markdown => {
-            let entries: Vec<Entry<'_>> = loaded
-                .iter()
-                .zip(&reports)
-                .zip(&found)
-                .map(|((one, report), (status, _))| Entry { app: &one.app, status, problems: problems(one, report) })
-                .collect();
-            output.text(&text::status(&entries, output.width))?;
+    tell_who_drains(loaded, &mut found)?;
+    Ok(Here { loaded, reports, found })
+}
+
+impl Here<'_> {
+    fn print(&self, output: Output) -> Result<u8, Failure> {
+        match output.format {
+            Format::Text | Format::Markdown => output.text(&self.text(output))?,
+            Format::Json => {
+                let items =
+                    self.loaded.iter().zip(&self.found).map(|(one, (status, _))| document(one, status)).collect();
+                output.document(&List::new("AppList", items))?;
+            }
+            Format::Yaml => {
+                let documents =
+                    self.loaded.iter().zip(&self.found).map(|(one, (status, _))| yaml(&document(one, status)));
+                output.text(&documents.collect::<Result<Vec<_>, _>>()?.join("---\n"))?;
+            }
         }
-        Format::Json => {
-            let items = loaded.iter().zip(&found).map(|(one, (status, _))| document(one, status)).collect();
-            output.document(&List::new("AppList", items))?;
-        }
-        Format::Yaml => {
-            let documents = loaded.iter().zip(&found).map(|(one, (status, _))| yaml(&document(one, status)));
-            output.text(&documents.collect::<Result<Vec<_>, _>>()?.join("---\n"))?;
-        }
+        Ok(self.code())
     }
-    Ok(worst(found.iter().map(|(_, code)| *code)))
+
+    fn text(&self, output: Output) -> String {
+        let all = self.loaded.iter().zip(&self.reports).zip(&self.found);
+        let entries: Vec<Entry<'_>> = all
+            .map(|((one, report), (status, _))| Entry { app: &one.app, status, problems: problems(one, report) })
+            .collect();
+        text::status(&entries, output.width)
+    }
+
+    fn values(&self) -> Result<Vec<Value>, Failure> {
+        let value = |(one, (status, _)): (&Loaded, &(AppStatus, u8))| serde_json::to_value(document(one, status));
+        let values: Result<Vec<_>, _> = self.loaded.iter().zip(&self.found).map(value).collect();
+        values.map_err(|error| Failure::Complaint(Complaint::new("cannot print the result").cause(error.to_string())))
+    }
+
+    fn code(&self) -> u8 {
+        worst(self.found.iter().map(|(_, code)| *code))
+    }
 }
 
 /// Adds which workers were asked to end, by the journal: of a stale worker nothing else shows that.

@@ -39,8 +39,9 @@ impl Listener for Live {
     }
 }
 
-/// The line for one event, in colour; none where it says nothing new.
-fn line(app: &AppName, event: &Event, terminal: bool) -> Option<String> {
+/// The line for one event of an App or a host, in colour; none where it says nothing new.
+#[must_use]
+pub fn line(whose: impl std::fmt::Display, event: &Event, terminal: bool) -> Option<String> {
     let text = match event {
         Event::Begun { .. } if !terminal => return None,
         Event::Begun { action, reason } => {
@@ -66,7 +67,7 @@ fn line(app: &AppName, event: &Event, terminal: bool) -> Option<String> {
             format!("{} {why}", paint(WARN, format!("not healthy, attempt {attempt} of {of}:")))
         }
     };
-    Some(format!("{}  {text}\n", paint(STRONG, app)))
+    Some(format!("{}  {text}\n", paint(STRONG, whose)))
 }
 
 #[cfg(test)]

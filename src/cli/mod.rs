@@ -2,8 +2,8 @@
 //!
 //! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
 //! error. Each verb is in a file: [`reconcile`], [`agent`], [`inspect`], [`history`], [`releases`],
-//! [`operate`], [`rights`], [`doctor`], [`authoring`], and the hidden [`far`]; [`render`] turns values into
-//! text and is pure. Begin at [`main`].
+//! [`operate`], [`rights`], [`doctor`], [`authoring`], and the hidden [`far`]; [`fleet`] carries the first ones out on
+//! other hosts. [`render`] turns values into text and is pure. Begin at [`main`].
 
 use std::process::ExitCode;
 
@@ -20,6 +20,7 @@ pub mod agent_client;
 pub mod authoring;
 pub mod doctor;
 pub mod far;
+pub mod fleet;
 pub mod history;
 pub mod host;
 pub mod inspect;
@@ -76,8 +77,8 @@ pub fn main() -> ExitCode {
     let done = match &cli.verb {
         Verb::Reconcile(options) => reconcile::run(options, &cli.global, output),
         Verb::Agent(options) => agent::run(options, &cli.global),
-        Verb::Diff(selection) => inspect::diff(selection, output),
-        Verb::Status(selection) => inspect::status(selection, output),
+        Verb::Diff(options) => inspect::diff(options, &cli.global, output),
+        Verb::Status(options) => inspect::status(options, &cli.global, output),
         Verb::Rollback(options) => operate::rollback(options, &cli.global, output),
         Verb::Retry(options) => operate::retry(options, &cli.global, output),
         Verb::Suspend(options) => operate::suspend(options, output),

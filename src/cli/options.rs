@@ -11,6 +11,7 @@ use crate::agent::web::PLACE;
 use crate::manifest::duration;
 
 pub mod agent;
+pub mod fleet;
 pub mod operate;
 
 /// Reconciles web applications on plain Linux hosts with their manifests
@@ -127,10 +128,10 @@ pub enum Verb {
     Agent(Agent),
     /// Show what differs, how that is known, and what would be done about it
     #[command(after_help = DIFF_HELP)]
-    Diff(Selection),
+    Diff(fleet::Look),
     /// Show what is: releases, workers, health, and what stands in the way
     #[command(after_help = STATUS_HELP)]
-    Status(Selection),
+    Status(fleet::Look),
     /// Take a release back by hand, and keep it out
     #[command(after_help = operate::ROLLBACK_HELP)]
     Rollback(Rollback),
@@ -218,6 +219,9 @@ pub struct Reconcile {
     /// Act now, whatever the Apps' windows (`sync.windows`) say
     #[arg(long)]
     pub ignore_windows: bool,
+    /// Which hosts
+    #[command(flatten)]
+    pub hosts: fleet::Hosts,
     /// Who does it
     #[command(flatten)]
     pub by: ByAgent,
@@ -227,7 +231,7 @@ pub struct Reconcile {
 #[derive(Debug, Args)]
 pub struct ByAgent {
     /// Ask the running agent for passes, wait for their end and print what came of them
-    #[arg(long, conflicts_with_all = ["dry_run", "paths"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "paths", "hosts", "limit", "forks", "accept_new"])]
     pub request: bool,
     /// With --request: do not wait
     #[arg(long, requires = "request")]
@@ -269,17 +273,22 @@ A pass looks at the host, names what differs, closes it, looks again, and asks f
 alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken back \
 where it fails. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
 
+An App with `spec.hosts` is for those hosts, over SSH: all are looked at before any is changed, then one after the other as \
+`spec.rollout` says, each wave proven before the next. Ctrl-C begins no more hosts and lets those at work finish; a second \
+one leaves them to it.
+
 Examples:
   trueup reconcile                              all Apps
   trueup reconcile --app shop --wait 2m         one App, waiting for a pass that is under way
   trueup reconcile --dry-run --format markdown  a comment for a merge request
   trueup reconcile --request --app shop         by the agent, at once
+  trueup reconcile shop.yaml --limit zone=eu    an App with hosts, on those with this label
 
-Exit codes; of several Apps the worst wins, in the order 1, 3, 4, 2:
+Exit codes; of several Apps and hosts the worst wins, in the order 1, 3, 4, 2:
   0   converged; with --dry-run also: there is drift
-  1   an error, or drift is left
+  1   an error, or drift is left; a host out of reach
   2   there is drift (only --dry-run --detailed-exitcode)
-  3   as it should be, but not healthy
+  3   as it should be, but not healthy; taken back
   4   there is drift, but the App is suspended or outside its windows
   64  wrong usage";
 
@@ -288,6 +297,7 @@ Examples:
   trueup diff                    all Apps
   trueup diff --format markdown  a comment for a merge request
   trueup diff - < shop.yaml      a manifest from elsewhere
+  trueup diff --hosts web1,web2  an App with `spec.hosts`, on two of them; equal hosts are shown together
 
 Exit codes:
   0   nothing differs
@@ -303,6 +313,7 @@ Unknown, never well.
 Examples:
   trueup status
   trueup status --app shop --format yaml
+  trueup status --limit zone=eu   an App with `spec.hosts`, on those with this label
   trueup status --format json | jq '.items[].status.conditions[] | select(.type == \"Ready\")'
 
 Exit codes; of several Apps the worst wins, in the order 1, 3, 2:

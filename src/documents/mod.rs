@@ -9,6 +9,7 @@
 use serde::Serialize;
 
 pub mod app;
+pub mod fleet;
 pub mod history;
 pub mod pass;
 pub mod suspension;

@@ -4,8 +4,11 @@
 //! `populate` makes a random one; [`host`], `managers` and `releases` show it through the ports, with the blind
 //! spots of `/proc`; [`faults`] decides which call fails, lies, or is the last before a crash; [`schedules`] runs
 //! the whole engine against it, a hundred thousand times, and checks after every step what must never happen.
+//! [`fleet`] is many hosts at once, each only as deep as the control side sees it; `fleet_schedules` rolls out over them.
 
 pub mod faults;
+pub mod fleet;
+mod fleet_schedules;
 pub mod host;
 mod managers;
 mod policies;

@@ -4,8 +4,10 @@
 //! wanted. Foreign text goes through [`words::safe`] before it reaches a terminal. Begin at [`preview`]
 //! for what would be done, [`report`] for what was done, [`status`] for what is.
 
+pub mod board;
 pub mod doctor;
 pub mod evidence;
+pub mod fleet;
 pub mod health;
 pub mod history;
 pub mod markdown;

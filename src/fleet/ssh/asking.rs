@@ -44,6 +44,7 @@ enum Turn {
 }
 
 /// A request on its way.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact that changes by itself")]
 pub(super) struct Asking<'a> {
     ssh: &'a Ssh,
     host: &'a FleetHost,
@@ -248,9 +249,8 @@ impl Listening<'_, '_> {
         let line = match read::line(text) {
             Ok(line) => line,
             Err(failed) => {
-                let causes = failed.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
-                let trouble =
-                    Trouble::new(Broken::Wire, format!("`{}`: {}{causes}", self.asking.host.ssh, failed.message));
+                let why = [vec![failed.message], failed.causes].concat().join(": ");
+                let trouble = Trouble::new(Broken::Wire, format!("`{}`: {why}", self.asking.host.ssh));
                 return Some(Err(match failed.help {
                     Some(help) => trouble.with_help(help),
                     None => trouble,

@@ -90,14 +90,12 @@ impl Place {
     /// The socket of a connection that was left open; none when nobody listens there.
     pub fn kept(&self) -> Option<PathBuf> {
         let socket = self.folder.join(fs::read_link(&self.link).ok()?);
-        match UnixStream::connect(&socket) {
-            Ok(_) => Some(socket),
-            Err(_) => {
-                // One whose process was killed.
-                let _ = fs::remove_file(&socket);
-                None
-            }
+        if UnixStream::connect(&socket).is_ok() {
+            return Some(socket);
         }
+        // One whose process was killed.
+        let _ = fs::remove_file(&socket);
+        None
     }
 
     /// A path for a new socket.

@@ -24,7 +24,7 @@ pub fn run(program: &Program, version: &str) -> String {
     one_line(&[
         r#"p=$(command -v trueup) && [ "$("$p" --version </dev/null 2>/dev/null)" = "trueup @VERSION" ] && exec "$p" far"#,
         CACHE,
-        r#"f=$c/@SHA256"#,
+        "f=$c/@SHA256",
         "w=absent",
         "h=yes",
         "command -v sha256sum >/dev/null 2>&1 || h=no",
@@ -36,7 +36,7 @@ pub fn run(program: &Program, version: &str) -> String {
         "echo sha256sum=$h",
         "echo system=$(uname -s)",
         "echo machine=$(uname -m)",
-        r#"l=$(getconf GNU_LIBC_VERSION 2>/dev/null) || l=$(ldd --version 2>&1 | head -n 1)"#,
+        "l=$(getconf GNU_LIBC_VERSION 2>/dev/null) || l=$(ldd --version 2>&1 | head -n 1)",
         r#"echo "libc=$l""#,
         r#"d=$c; until [ -d "$d" ] || [ -z "$d" ]; do d=${d%/*}; done"#,
         r#"echo "space=$(df -Pk "${d:-/}" 2>/dev/null | tail -n 1)""#,

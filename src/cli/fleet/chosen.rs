@@ -1,0 +1,74 @@
+//! Which Apps have hosts, and which of these are meant.
+
+use crate::cli::Failure;
+use crate::cli::options::fleet::Hosts;
+use crate::cli::render::problem::Complaint;
+use crate::fleet::work::Target;
+use crate::manifest::Loaded;
+use crate::model::fleet::{Fleet, FleetHost};
+use crate::model::nearest::suggestion;
+
+/// An App, and those of its hosts that are meant.
+#[derive(Debug)]
+pub struct One<'a> {
+    /// The App as it was written.
+    pub loaded: &'a Loaded,
+    /// Its rollout, and the hosts that are meant.
+    pub fleet: Fleet,
+    /// The same hosts, each with the App as it is there.
+    pub targets: Vec<Target>,
+}
+
+/// Those for this host, and those for others.
+#[must_use]
+pub fn part(loaded: Vec<Loaded>) -> (Vec<Loaded>, Vec<Loaded>) {
+    loaded.into_iter().partition(|one| one.fleet.is_none())
+}
+
+/// The Apps with hosts, each with those of them that are meant. An App of which none is meant is left out.
+///
+/// # Errors
+/// A host that is not there, a choice that leaves none, or a manifest that does not do on one of them.
+pub fn chosen<'a>(loaded: &'a [Loaded], hosts: &Hosts) -> Result<Vec<One<'a>>, Failure> {
+    let fleets = || loaded.iter().filter_map(|one| Some((one, one.fleet.as_ref()?)));
+    let names: Vec<&str> = fleets().flat_map(|(_, fleet)| &fleet.hosts).map(|host| host.name.as_str()).collect();
+    if let Some(unknown) = hosts.hosts.iter().find(|name| !names.contains(&name.as_str())) {
+        let complaint = Complaint::new(format!("there is no host `{unknown}` in these manifests"));
+        let help = if names.is_empty() {
+            "list the App's hosts under `spec.hosts`".to_owned()
+        } else {
+            suggestion(unknown.as_str(), &names)
+        };
+        return Err(Failure::Complaint(complaint.help(help)));
+    }
+    let mut all = Vec::new();
+    for (one, fleet) in fleets() {
+        let fleet = Fleet {
+            hosts: fleet.hosts.iter().filter(|host| is_meant(host, hosts)).cloned().collect(),
+            ..fleet.clone()
+        };
+        let target = |host: &FleetHost| {
+            let manifest = one.on_host(host).map_err(Failure::Manifests)?.wire();
+            Ok(Target { host: host.clone(), manifest })
+        };
+        let targets = fleet.hosts.iter().map(target).collect::<Result<Vec<_>, Failure>>()?;
+        if !targets.is_empty() {
+            all.push(One { loaded: one, fleet, targets });
+        }
+    }
+    if all.is_empty() && hosts.is_choice() {
+        let limits: Vec<String> = hosts.limit.iter().map(|limit| format!("`{limit}`")).collect();
+        let complaint = if limits.is_empty() {
+            Complaint::new("no App in these manifests has hosts").help("list them under `spec.hosts`")
+        } else {
+            Complaint::new(format!("no host fits {}", limits.join(" and ")))
+                .help("labels stand at `spec.hosts[].labels`; of several limits all must fit")
+        };
+        return Err(Failure::Complaint(complaint));
+    }
+    Ok(all)
+}
+
+fn is_meant(host: &FleetHost, hosts: &Hosts) -> bool {
+    (hosts.hosts.is_empty() || hosts.hosts.contains(&host.name)) && hosts.limit.iter().all(|limit| limit.is_for(host))
+}

@@ -1,0 +1,92 @@
+//! What is printed for programs.
+
+use serde_json::Value;
+
+use super::chosen::One;
+use crate::documents::fleet::{FleetDocument, FleetHostDocument, FleetList, Item, how, verdict};
+use crate::documents::pass::pass;
+use crate::fleet::groups::Looked;
+use crate::fleet::report::{HostReport, Rolled, Trouble};
+use crate::model::report::{PassReport, Problem};
+
+/// What came of a verb over the hosts of one App.
+pub trait Told {
+    /// Host by host.
+    fn hosts(&self) -> &[HostReport];
+    /// The rest of its document.
+    fn document<'a>(&'a self, one: &'a One<'_>) -> FleetDocument<'a>;
+}
+
+impl Told for Rolled {
+    fn hosts(&self) -> &[HostReport] {
+        &self.hosts
+    }
+
+    fn document<'a>(&'a self, one: &'a One<'_>) -> FleetDocument<'a> {
+        let outcome = Some(how(self.ending.how));
+        fleet(one, outcome, self.waves, self.took.as_millis(), &self.hosts)
+    }
+}
+
+impl Told for Looked {
+    fn hosts(&self) -> &[HostReport] {
+        &self.hosts
+    }
+
+    fn document<'a>(&'a self, one: &'a One<'_>) -> FleetDocument<'a> {
+        fleet(one, None, 0, self.took.as_millis(), &self.hosts)
+    }
+}
+
+/// The passes of this host and of all others.
+pub fn pass_list<'a>(here: &'a [PassReport], apps: &'a [One<'_>], came: &'a [impl Told]) -> FleetList<'a> {
+    let own = here.iter().map(|report| Item::Here(Box::new(pass(report)))).collect();
+    list("PassReportList", own, apps, came)
+}
+
+/// The Apps of this host and of all others, each with its status.
+pub fn app_list<'a>(here: Vec<Value>, apps: &'a [One<'_>], came: &'a [impl Told]) -> FleetList<'a> {
+    list("AppList", here.into_iter().map(Item::Own).collect(), apps, came)
+}
+
+fn list<'a>(kind: &'static str, mut items: Vec<Item<'a>>, apps: &'a [One<'_>], came: &'a [impl Told]) -> FleetList<'a> {
+    let theirs = came.iter().flat_map(Told::hosts).filter_map(|host| host.document.as_deref());
+    items.extend(theirs.map(Item::There));
+    FleetList::new(kind, items, apps.iter().zip(came).map(|(one, came)| came.document(one)).collect())
+}
+
+fn fleet<'a>(
+    one: &'a One<'_>,
+    outcome: Option<&'static str>,
+    waves: usize,
+    took_ms: u128,
+    hosts: &'a [HostReport],
+) -> FleetDocument<'a> {
+    let app = &one.loaded.app;
+    FleetDocument {
+        app: &app.name,
+        release: &app.release.id,
+        outcome,
+        waves,
+        took_ms,
+        hosts: hosts.iter().map(host).collect(),
+    }
+}
+
+fn host(host: &HostReport) -> FleetHostDocument<'_> {
+    let seen = host.summary.as_ref().filter(|summary| summary.observed);
+    FleetHostDocument {
+        host: &host.name,
+        verdict: verdict(host.verdict),
+        current: seen.and_then(|summary| summary.current.as_ref()),
+        healthy: seen.and_then(|summary| summary.healthy),
+        done: host.done,
+        failed: host.failed,
+        took_ms: host.took.as_millis(),
+        problems: host.troubles.iter().map(problem).collect(),
+    }
+}
+
+fn problem(trouble: &Trouble) -> Problem {
+    Problem { message: trouble.told(), help: trouble.help.clone(), lasting: false }
+}

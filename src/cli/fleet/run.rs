@@ -1,0 +1,139 @@
+//! Work over hosts, from the command line: the runtime, the connections, the signals, and who watches.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::Came;
+use super::chosen::One;
+use super::logged::Logged;
+use super::never;
+use super::screen::Screen;
+use crate::agent::own::names;
+use crate::cli::Failure;
+use crate::cli::operate::person;
+use crate::cli::options::fleet::Hosts;
+use crate::cli::options::{Global, LogFormat};
+use crate::cli::output::say;
+use crate::cli::render::problem::Complaint;
+use crate::fleet::ask::Asker;
+use crate::fleet::phase::Watch;
+use crate::fleet::reach::Reach;
+use crate::fleet::ssh::Ssh;
+use crate::fleet::ssh::options::Options;
+use crate::fleet::work::{Wish, Work};
+use crate::local::runtime::runtime;
+use crate::model::agent::AgentConfig;
+
+/// The exit code after a third wish to stop.
+const INTERRUPTED: i32 = 130;
+
+/// What work over hosts stands on.
+pub struct Ground<'a> {
+    ssh: &'a Ssh,
+    asker: Asker,
+    forks: usize,
+    logs: bool,
+    wish: watch::Receiver<Wish>,
+}
+
+impl Ground<'_> {
+    /// What the person at the keyboard wishes now.
+    #[must_use]
+    pub fn wish(&self) -> Wish {
+        *self.wish.borrow()
+    }
+
+    fn work<'w>(&'w self, watch: &'w dyn Watch) -> Work<'w, Ssh> {
+        Work::new(self.ssh, watch, &self.asker, self.forks, self.wish.clone())
+    }
+
+    /// Does something with the hosts of one App, watched.
+    pub async fn with<T>(&self, one: &One<'_>, work: impl AsyncFnOnce(&Work<'_, Ssh>) -> T) -> T {
+        let app = &one.loaded.app;
+        let names = one.targets.iter().map(|target| &target.host.name);
+        // A log in JSON tells the same; a program that reads it wants nothing else in between.
+        if self.logs {
+            let logged = Logged::new(&app.name);
+            return work(&self.work(&logged)).await;
+        }
+        let title = format!("{}  {}", app.name, app.release.id);
+        let screen = Screen::new(&title, names, self.wish.clone());
+        let done = tokio::select! {
+            done = async { work(&self.work(&screen)).await } => done,
+            ever = screen.keep_up() => never(ever),
+        };
+        screen.clear();
+        done
+    }
+}
+
+/// Does something with hosts and lets go of them.
+///
+/// # Errors
+/// When it could not begin at all.
+pub fn over_hosts<T>(
+    hosts: &Hosts,
+    global: &Global,
+    work: impl AsyncFnOnce(&Ground<'_>) -> Vec<T>,
+) -> Result<Came<T>, Failure> {
+    let runtime = runtime().map_err(|error| cannot_begin(&error))?;
+    let came = runtime.block_on(async {
+        let wish = listen().map_err(|error| cannot_begin(&error))?;
+        let ssh = Ssh::new(Options { accept_new: hosts.accept_new, ..Options::default() }).map_err(|error| {
+            let complaint = Complaint::new("there is no safe place for the sockets of connections");
+            let help = "set XDG_RUNTIME_DIR to a directory that is this user's alone";
+            Failure::Complaint(complaint.cause(error.to_string()).help(help))
+        })?;
+        let logs = global.log_format == LogFormat::Json;
+        let ground = Ground { ssh: &ssh, asker: Asker::new(who()), forks: hosts.forks(), logs, wish };
+        let each = work(&ground).await;
+        let wish = ground.wish();
+        // Who wants to leave waits for no connection.
+        if wish < Wish::Leave {
+            ssh.close().await;
+        }
+        Ok(Came { each, wish })
+    });
+    runtime.shutdown_background();
+    came
+}
+
+/// The person and the machine, for the hosts' histories; a courtesy and no proof.
+fn who() -> String {
+    let names = names(&AgentConfig::default());
+    format!("{}@{}", person(), names.first().map_or("localhost", String::as_str))
+}
+
+fn cannot_begin(error: &io::Error) -> Failure {
+    let complaint = Complaint::new("work over hosts cannot begin").cause(error.to_string());
+    Failure::Complaint(complaint.help("is the limit of open files (`ulimit -n`) very low? A thousand are plenty"))
+}
+
+/// The first signal wishes for no more, the second one leaves, the third one ends everything at once.
+fn listen() -> io::Result<watch::Receiver<Wish>> {
+    let mut int = signal(SignalKind::interrupt())?;
+    let mut term = signal(SignalKind::terminate())?;
+    let (sender, wish) = watch::channel(Wish::GoOn);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+            }
+            let now = *sender.borrow();
+            match now {
+                Wish::GoOn => {
+                    let _ = sender.send(Wish::NoMore);
+                    say("no more hosts are begun, and those at work finish; press again to leave them to it\n");
+                }
+                Wish::NoMore => {
+                    let _ = sender.send(Wish::Leave);
+                }
+                Wish::Leave => std::process::exit(INTERRUPTED),
+            }
+        }
+    });
+    Ok(wish)
+}

@@ -1,0 +1,172 @@
+//! What people see while many hosts are worked on, on the standard error: on a terminal a board that is drawn over again,
+//! elsewhere one line for each thing that happens.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::cli::live;
+use crate::cli::output::{say, size, stderr_has_colour};
+use crate::cli::render::board::{Board, is_bad, words};
+use crate::cli::render::style::{DIM, STRONG, paint};
+use crate::cli::render::words::safe;
+use crate::fleet::phase::{Phase, Watch};
+use crate::fleet::work::Wish;
+use crate::model::event::Event;
+use crate::model::fleet::HostName;
+use crate::model::rollout::Verdict;
+
+/// How often the board is drawn while nothing but time goes by.
+const TICK: Duration = Duration::from_millis(500);
+/// Events that come closer together are drawn together.
+const PAUSE: Duration = Duration::from_millis(80);
+
+/// Tells the person at the terminal, or the log of a CI job.
+pub struct Screen {
+    began: Instant,
+    /// None where there is no terminal to draw on.
+    drawn: Option<Mutex<Drawn>>,
+    wish: watch::Receiver<Wish>,
+}
+
+struct Drawn {
+    board: Board,
+    /// How many lines of it stand on the terminal.
+    lines: usize,
+    last: Option<Instant>,
+}
+
+impl Screen {
+    /// Looks once at what the standard error is.
+    pub fn new<'a>(title: &str, hosts: impl Iterator<Item = &'a HostName>, wish: watch::Receiver<Wish>) -> Self {
+        let draws = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        let drawn = Drawn { board: Board::new(title, hosts), lines: 0, last: None };
+        Self { began: Instant::now(), drawn: draws.then(|| Mutex::new(drawn)), wish }
+    }
+
+    /// Keeps the times on the board right; never returns.
+    pub async fn keep_up(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(TICK).await;
+            self.with(|drawn, now| self.draw(drawn, now, ""));
+        }
+    }
+
+    /// Takes the board off the terminal.
+    pub fn clear(&self) {
+        self.with(|drawn, _| {
+            let text = up(drawn.lines) + "\x1b[J";
+            drawn.lines = 0;
+            write(&text);
+        });
+    }
+
+    fn with(&self, work: impl FnOnce(&mut Drawn, Instant)) {
+        // A panic while it was held would have ended the program.
+        if let Some(Ok(mut drawn)) = self.drawn.as_ref().map(Mutex::lock) {
+            work(&mut drawn, Instant::now());
+        }
+    }
+
+    /// Draws the board over the one before, below `above`, which stays.
+    fn draw(&self, drawn: &mut Drawn, now: Instant, above: &str) {
+        let (width, height) = size(&std::io::stderr()).unwrap_or((80, 24));
+        let elapsed = now.saturating_duration_since(self.began);
+        // The last column and the last line are left alone: terminals scroll when these are written to.
+        let lines = drawn.board.lines(
+            elapsed,
+            width.saturating_sub(1),
+            height.saturating_sub(1),
+            *self.wish.borrow() > Wish::GoOn,
+        );
+        let mut text = up(drawn.lines);
+        for line in above.lines().chain(lines.iter().map(String::as_str)) {
+            let line =
+                if stderr_has_colour() { line.to_owned() } else { anstream::adapter::strip_str(line).to_string() };
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{line}\x1b[K");
+        }
+        text.push_str("\x1b[J");
+        drawn.lines = lines.len();
+        drawn.last = Some(now);
+        write(&text);
+    }
+}
+
+impl Watch for Screen {
+    fn phase(&self, host: &HostName, phase: &Phase) {
+        match &self.drawn {
+            Some(_) => self.with(|drawn, now| {
+                drawn.board.phase(host, phase, now.saturating_duration_since(self.began));
+                let soon = drawn.last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE);
+                if !soon {
+                    self.draw(drawn, now, "");
+                }
+            }),
+            None => {
+                if let Some(line) = line(host, phase) {
+                    say(&line);
+                }
+            }
+        }
+    }
+
+    fn event(&self, host: &HostName, event: &Event) {
+        // The board shows what a host does; what went wrong there is worth more than a moment.
+        let lasts = matches!(event, Event::Failed { .. } | Event::KeptOut { .. } | Event::Unhealthy { .. });
+        if (self.drawn.is_none() || lasts)
+            && let Some(line) = live::line(host, event, false)
+        {
+            self.tell(&line);
+        }
+    }
+
+    fn says(&self, host: Option<&HostName>, text: &str) {
+        let whose = host.map(|host| format!("{}  ", paint(STRONG, safe(host.as_str())))).unwrap_or_default();
+        self.tell(&format!("{whose}{}\n", safe(text)));
+    }
+}
+
+impl Screen {
+    fn tell(&self, line: &str) {
+        match &self.drawn {
+            Some(_) => self.with(|drawn, now| self.draw(drawn, now, line)),
+            None => say(line),
+        }
+    }
+}
+
+/// The line for what a host is at, where that is worth one.
+fn line(host: &HostName, phase: &Phase) -> Option<String> {
+    match phase {
+        // Its steps are told as events, and how it ended stands in the summary as well.
+        Phase::Changing { step } | Phase::TakingBack { step } if !step.is_empty() => return None,
+        Phase::Ended(verdict) if *verdict == Verdict::Changed || is_bad(*verdict) => {}
+        Phase::Waiting
+        | Phase::Connecting
+        | Phase::Looking
+        | Phase::Seen { .. }
+        | Phase::Holding { .. }
+        | Phase::Ended(_) => return None,
+        Phase::Changing { .. } | Phase::TakingBack { .. } | Phase::Copying { .. } | Phase::Lost { .. } => {}
+    }
+    let (style, word, detail) = words(phase);
+    let detail = if detail.is_empty() { String::new() } else { paint(DIM, format!("  {}", safe(&detail))) };
+    Some(format!("{}  {}{detail}\n", paint(STRONG, safe(host.as_str())), paint(style, word)))
+}
+
+/// To the first of the last so many lines.
+fn up(lines: usize) -> String {
+    if lines == 0 { String::new() } else { format!("\r\x1b[{lines}A") }
+}
+
+/// Nobody looking is no error.
+fn write(text: &str) {
+    let mut err = std::io::stderr().lock();
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}

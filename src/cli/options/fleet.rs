@@ -1,0 +1,66 @@
+//! The words for Apps with hosts.
+
+use std::num::NonZeroUsize;
+
+use clap::Args;
+
+use super::Selection;
+use crate::model::fleet::{HostName, Pick};
+
+/// Most hosts that are asked at a time, unless said: one connection costs little more than its handshake.
+const FORKS_AT_MOST: usize = 32;
+/// For each core.
+const FORKS_PER_CORE: usize = 4;
+
+const HOSTS: &str = "Many hosts (Apps with `spec.hosts`)";
+
+/// Which hosts, and how they are reached.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Hosts {
+    /// Only these hosts; may be given several times
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = name, help_heading = HOSTS)]
+    pub hosts: Vec<HostName>,
+    /// Only hosts with this label; of several all must fit
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = limit, help_heading = HOSTS)]
+    pub limit: Vec<Pick>,
+    /// How many hosts to work on at a time; else four for each core here, 32 at most
+    #[arg(long, value_name = "N", help_heading = HOSTS)]
+    pub forks: Option<NonZeroUsize>,
+    /// Trust hosts whose key is not known yet, and remember it; a key that has changed is refused all the same
+    #[arg(long, help_heading = HOSTS)]
+    pub accept_new: bool,
+}
+
+impl Hosts {
+    /// How many hosts to work on at a time.
+    #[must_use]
+    pub fn forks(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.forks.map_or_else(|| (cores() * FORKS_PER_CORE).min(FORKS_AT_MOST), NonZeroUsize::get)
+    }
+
+    /// Whether a choice among hosts was made.
+    #[must_use]
+    pub fn is_choice(&self) -> bool {
+        !self.hosts.is_empty() || !self.limit.is_empty()
+    }
+}
+
+/// `diff` and `status`.
+#[derive(Debug, Args)]
+pub struct Look {
+    /// Which Apps
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Which hosts
+    #[command(flatten)]
+    pub hosts: Hosts,
+}
+
+fn name(text: &str) -> Result<HostName, String> {
+    HostName::new(text).map_err(|error| format!("a host's name is {error}"))
+}
+
+fn limit(text: &str) -> Result<Pick, String> {
+    Pick::label(text).ok_or_else(|| "write it as LABEL=VALUE, such as `role=web`".to_owned())
+}

@@ -1,0 +1,302 @@
+//! Many hosts, for people: what was done, what would be done, what is.
+
+use std::fmt::Write;
+
+use super::board::{colour, is_bad, word};
+use super::problem::Complaint;
+use super::style::{ADDED, BAD, DIM, GOOD, REMOVED, STRONG, WARN, paint};
+use super::table::{Cell, Table, wrap};
+use super::words::{count, safe, took};
+use crate::documents::wire::Summary;
+use crate::fleet::groups::{Group, Looked};
+use crate::fleet::report::{HostReport, Rolled, Trouble};
+use crate::model::app::App;
+use crate::model::fleet::HostName;
+use crate::model::rollout::{How, Verdict};
+
+/// More hosts than that which were not touched and need nothing are one line.
+const SETTLED: usize = 12;
+/// Most hosts that a heading names one by one.
+const NAMED: usize = 12;
+/// Most hosts whose state is shown in full.
+const DETAILED: usize = 4;
+
+/// What a rollout came to: one clear line, then host by host, then what went wrong.
+#[must_use]
+pub fn rolled(app: &App, rolled: &Rolled, width: Option<usize>) -> String {
+    let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), result(rolled));
+    let settled = |host: &&HostReport| host.verdict == Verdict::Settled;
+    let quiet = rolled.hosts.iter().filter(settled).count();
+    let mut table = Table::new(&["HOST", "RELEASE", "STATE", "DONE", "TOOK"]).give_way(&[1]).indented(2);
+    for host in rolled.hosts.iter().filter(|host| quiet <= SETTLED || !settled(host)) {
+        table.row([
+            Cell::styled(STRONG, &host.name),
+            release(app, host.summary.as_ref()),
+            Cell::styled(colour(host.verdict), word(host.verdict)),
+            done(host),
+            if host.took.is_zero() { Cell::styled(DIM, "-") } else { Cell::new(took(host.took)).right() },
+        ]);
+    }
+    if quiet < rolled.hosts.len() || quiet <= SETTLED {
+        text.push_str(&table.render(width));
+    }
+    if quiet > SETTLED && quiet < rolled.hosts.len() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {}", paint(DIM, format!("{} with nothing to do", count(quiet, "host"))));
+    }
+    for host in &rolled.hosts {
+        text.push_str(&troubles(host));
+    }
+    text
+}
+
+fn result(rolled: &Rolled) -> String {
+    let number = |is: &dyn Fn(Verdict) -> bool| rolled.hosts.iter().filter(|host| is(host.verdict)).count();
+    let all = rolled.hosts.len();
+    let changed = number(&|verdict| verdict == Verdict::Changed);
+    let bad = number(&is_bad);
+    let left = number(&|verdict| matches!(verdict, Verdict::NotReached | Verdict::Unseen));
+    let back = number(&|verdict| verdict == Verdict::TakenBack);
+    let time = took(rolled.took);
+    let waves = count(rolled.waves, "wave");
+    let mut parts = Vec::new();
+    let head = match rolled.ending.how {
+        How::Complete if bad == 0 && rolled.waves == 0 => {
+            return format!("{}, nothing to do on {}", paint(GOOD, "converged"), count(all, "host"));
+        }
+        How::Complete if bad == 0 => {
+            parts.push(format!("{changed} of {} changed in {waves}", count(all, "host")));
+            format!("{} in {time}", paint(GOOD, "converged"))
+        }
+        How::Complete => {
+            parts.push(format!("{bad} of {} not, which `maxFailures` allows", count(all, "host")));
+            format!("{} in {time}", paint(WARN, "converged"))
+        }
+        How::NotBegun => {
+            parts.push(format!("{bad} of {} cannot be changed; nothing was touched anywhere", count(all, "host")));
+            paint(BAD, "not begun")
+        }
+        How::Stopped => {
+            parts.push(format!("{bad} of {} failed in {waves}", count(all, "host")));
+            format!("{} after {time}", paint(BAD, "stopped"))
+        }
+        How::Withheld => {
+            parts.push(format!("the hours for changes were over after {waves}"));
+            format!("{} after {time}", paint(WARN, "stopped"))
+        }
+        How::Interrupted => {
+            parts.push(format!("{changed} of {} changed in {waves}", count(all, "host")));
+            format!("{} after {time}", paint(WARN, "interrupted"))
+        }
+    };
+    if back > 0 {
+        parts.push(format!("{back} taken back"));
+    }
+    if left > 0 && rolled.ending.how != How::NotBegun {
+        parts.push(format!("{left} not touched"));
+    }
+    format!("{head}: {}", parts.join(", "))
+}
+
+fn release(app: &App, summary: Option<&Summary>) -> Cell {
+    match summary.filter(|summary| summary.observed) {
+        None => Cell::styled(DIM, "unknown"),
+        Some(Summary { current: None, .. }) => Cell::styled(WARN, "none"),
+        Some(Summary { current: Some(current), .. }) => {
+            Cell::styled(if *current == app.release.id { GOOD } else { WARN }, current)
+        }
+    }
+}
+
+fn done(host: &HostReport) -> Cell {
+    match (host.done, host.failed) {
+        (0, 0) => Cell::styled(DIM, "-"),
+        (done, 0) => Cell::new(count(done, "action")),
+        (done, failed) => Cell::styled(BAD, format!("{}, {failed} failed", count(done, "action"))),
+    }
+}
+
+fn troubles(host: &HostReport) -> String {
+    let one = |trouble: &Trouble| {
+        let complaint = Complaint {
+            message: format!("{}: {}", host.name, trouble.message),
+            causes: trouble.causes.clone(),
+            help: trouble.help.clone(),
+        };
+        if is_bad(host.verdict) { complaint.render() } else { complaint.render_as_warning() }
+    };
+    host.troubles.iter().map(one).collect()
+}
+
+/// What would be done, equal hosts together.
+#[must_use]
+pub fn looked(app: &App, looked: &Looked, width: Option<usize>) -> String {
+    let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked));
+    for group in &looked.groups {
+        text.push('\n');
+        text.push_str(&heading(&group.hosts, width));
+        text.push_str(&painted(&shown(group)));
+    }
+    if let Some(note) = migrations(app, looked) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n{}: {note}\n", paint(DIM, "note"));
+    }
+    let silent: String = looked.hosts.iter().filter(|host| host.summary.is_none()).map(troubles).collect();
+    if !silent.is_empty() {
+        text.push('\n');
+        text.push_str(&silent);
+    }
+    text
+}
+
+/// What no host says by itself: that one of them is to run the migrations.
+fn migrations(app: &App, looked: &Looked) -> Option<&'static str> {
+    let has_run = |host: &HostReport| host.summary.as_ref().is_some_and(|summary| summary.migrated);
+    let drifts = looked.hosts.iter().any(|host| host.verdict == Verdict::NotReached);
+    let due = !app.release.migrate.is_empty() && drifts && !looked.hosts.iter().any(has_run);
+    due.then_some("the first host that changes runs the migrations before the others begin")
+}
+
+/// The same as Markdown, for a comment on a merge request.
+#[must_use]
+pub fn markdown(app: &App, looked: &Looked) -> String {
+    let mut text = format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, plain(&numbers(looked)));
+    for group in &looked.groups {
+        let hosts: Vec<String> = group.hosts.iter().map(|host| format!("`{host}`")).collect();
+        let told = shown(group);
+        let fence = "`".repeat(told.split(|c| c != '`').map(str::len).max().unwrap_or(0).max(2) + 1);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "\n<details><summary>{}</summary>\n\n{}\n\n{fence}diff\n{told}{fence}\n\n</details>\n",
+            count(group.hosts.len(), "host"),
+            hosts.join(", ")
+        );
+    }
+    if let Some(note) = migrations(app, looked) {
+        let _ = write!(text, "\nNote: {note}.\n");
+    }
+    for host in looked.hosts.iter().filter(|host| host.summary.is_none()) {
+        for trouble in &host.troubles {
+            let _ = write!(text, "\n:warning: `{}`: {}\n", host.name, safe(&trouble.message));
+        }
+    }
+    text
+}
+
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+/// What a host says it would do, and whose processes that names.
+fn shown(group: &Group) -> String {
+    let mut lines = group.shown.text.lines();
+    let first = lines.next().unwrap_or_default();
+    let rest: String = lines.flat_map(|line| [safe(line), "\n".to_owned()]).collect();
+    let first = safe(first);
+    if rest.trim().is_empty() || group.hosts.len() < 2 {
+        return format!("{first}\n{rest}");
+    }
+    format!("{first} (as on {})\n{rest}", group.teller)
+}
+
+/// Differences in their colours.
+fn painted(text: &str) -> String {
+    let line = |line: &str| match line.as_bytes().first() {
+        Some(b'+') if !line.starts_with("+++") => format!("{}\n", paint(ADDED, line)),
+        Some(b'-') if !line.starts_with("---") => format!("{}\n", paint(REMOVED, line)),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+fn heading(hosts: &[HostName], width: Option<usize>) -> String {
+    let named: Vec<&str> = hosts.iter().take(NAMED).map(HostName::as_str).collect();
+    let more = hosts.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let told = format!("{}: {}{more}", count(hosts.len(), "host"), named.join(", "));
+    wrap(&told, width.unwrap_or(usize::MAX)).iter().flat_map(|line| [paint(STRONG, line), "\n".to_owned()]).collect()
+}
+
+/// `14 hosts: 12 with drift, 1 with nothing to do, 1 not reached`.
+fn numbers(looked: &Looked) -> String {
+    let mut kinds: Vec<(Verdict, usize)> = Vec::new();
+    for host in &looked.hosts {
+        match kinds.iter_mut().find(|(verdict, _)| *verdict == host.verdict) {
+            Some((_, number)) => *number += 1,
+            None => kinds.push((host.verdict, 1)),
+        }
+    }
+    kinds.sort_unstable();
+    let kind = |(verdict, number): &(Verdict, usize)| {
+        let word = match verdict {
+            Verdict::NotReached => "with drift",
+            Verdict::Settled => "with nothing to do",
+            other => word(*other),
+        };
+        paint(colour(*verdict), format!("{number} {word}"))
+    };
+    let kinds: Vec<String> = kinds.iter().map(kind).collect();
+    format!("{}: {}", count(looked.hosts.len(), "host"), kinds.join(", "))
+}
+
+/// What is: a line for each host, then those in full that are not as they should be.
+#[must_use]
+pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
+    let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked));
+    let mut table = Table::new(&["HOST", "RELEASE", "WORKERS", "HEALTH", "STATE"]).give_way(&[1]).indented(2);
+    for host in &looked.hosts {
+        let seen = host.summary.as_ref().filter(|summary| summary.observed);
+        let state = match host.verdict {
+            Verdict::Settled => Cell::styled(GOOD, "as it should be"),
+            Verdict::NotReached => Cell::styled(WARN, "drift"),
+            other => Cell::styled(colour(other), word(other)),
+        };
+        table.row([Cell::styled(STRONG, &host.name), release(app, seen), workers(seen), health(seen), state]);
+    }
+    text.push_str(&table.render(width));
+    for (at, detail) in looked.details.iter().take(DETAILED) {
+        let Some(host) = looked.hosts.get(*at) else { continue };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n{}", heading(std::slice::from_ref(&host.name), width));
+        text.extend(detail.lines().map(|line| format!("{}\n", safe(line))));
+    }
+    let more = looked.details.len().saturating_sub(DETAILED);
+    if more > 0 {
+        let hint = format!(
+            "and {} that {} not as it should be; `--hosts NAME` shows one",
+            count(more, "host"),
+            if more == 1 { "is" } else { "are" }
+        );
+        let _ = writeln!(text, "\n{}", paint(DIM, hint));
+    }
+    let silent: String = looked.hosts.iter().filter(|host| host.summary.is_none()).map(troubles).collect();
+    if !silent.is_empty() {
+        text.push('\n');
+        text.push_str(&silent);
+    }
+    text
+}
+
+/// Fresh workers of those that are wanted.
+fn workers(seen: Option<&Summary>) -> Cell {
+    match seen {
+        None | Some(Summary { desired: 0, running: 0, .. }) => Cell::styled(DIM, "-"),
+        Some(Summary { desired, running, fresh, .. }) => {
+            let style = if fresh == desired && running == desired { GOOD } else { WARN };
+            Cell::styled(style, format!("{fresh}/{desired}"))
+        }
+    }
+}
+
+fn health(seen: Option<&Summary>) -> Cell {
+    match seen.map(|summary| summary.healthy) {
+        None | Some(None) => Cell::styled(DIM, "-"),
+        Some(Some(true)) => Cell::styled(GOOD, "healthy"),
+        Some(Some(false)) => Cell::styled(BAD, "unhealthy"),
+    }
+}
+
+#[cfg(test)]
+#[path = "fleet_tests.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+//! One question to one host: the request made, the lines taken in, and what they come to.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::phase::{Phase, Watch};
+use super::reach::{Heard, Reach, Unreached, Way};
+use crate::documents::wire::{self, Ended, FIRST, Failed, Operation, PROGRAM, RunId, WIRE, What};
+use crate::model::event::Event;
+use crate::model::fleet::FleetHost;
+
+/// What all requests of one rollout have in common.
+#[derive(Debug)]
+pub struct Asker {
+    /// Names the rollout, by chance: two must never share one.
+    run: String,
+    /// How many requests were made.
+    made: AtomicU64,
+    /// Who asks, for the history: `alice@laptop`.
+    who: String,
+}
+
+/// What a host answered.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// To a question for its state.
+    pub status: Option<Box<wire::Status>>,
+    /// To a pass, or to what one would do.
+    pub report: Option<Box<wire::Report>>,
+    /// To a question for its health.
+    pub health: Option<Box<wire::Health>>,
+}
+
+/// Why a host has not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// It was not reached, or was lost.
+    Unreached(Unreached),
+    /// It could not do it; nothing has changed, or only what a killed pass left.
+    Refused(Failed),
+    /// The one who made the pass there was killed. Nothing is in hand any more.
+    Killed,
+}
+
+impl Asker {
+    /// For one rollout, on behalf of that person.
+    #[must_use]
+    pub fn new(who: impl Into<String>) -> Self {
+        // The standard library keys its hash maps by chance, which is all that is needed here.
+        let chance = || RandomState::new().build_hasher().finish();
+        Self { run: format!("{:016x}{:016x}", chance(), chance()), made: AtomicU64::new(0), who: who.into() }
+    }
+
+    /// A request with an id of its own.
+    ///
+    /// # Panics
+    /// Never: the id is made of hexadecimal digits, a dash and a number.
+    #[must_use]
+    pub fn request(&self, host: &FleetHost, manifest: String, migrate: bool, operation: Operation) -> wire::Request {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        #[expect(clippy::expect_used, reason = "made of hexadecimal digits, a dash and a number")]
+        let id = RunId::new(format!("{}-{number}", self.run)).expect("is an id");
+        wire::Request {
+            wire: WIRE,
+            program: PROGRAM.to_owned(),
+            id,
+            from: FIRST,
+            who: self.who.clone(),
+            host: host.name.clone(),
+            migrate,
+            operation,
+            manifest,
+        }
+    }
+}
+
+/// Asks, tells `watch` what goes on meanwhile, and returns what came of it. `at` is what the host is at once it answers.
+///
+/// # Errors
+/// [`Silence`]: there is no whole answer.
+pub async fn ask(
+    reach: &impl Reach,
+    watch: &dyn Watch,
+    host: &FleetHost,
+    request: &wire::Request,
+    at: &Phase,
+) -> Result<Answer, Silence> {
+    let mut answer = Answer::default();
+    let mut failed = None;
+    let mut ended = None;
+    let mut heard = |heard: Heard| match heard {
+        Heard::Way(way) => way_told(watch, host, &way, at),
+        Heard::Line(line) => match line.what {
+            What::Hello(_) => watch.phase(&host.name, at),
+            What::Begun(_) | What::Omitted(_) | What::Stopping(_) => {}
+            What::Waiting(why) => watch.says(Some(&host.name), &format!("waiting: {why}")),
+            What::Event(event) => {
+                if let Event::Begun { action, .. } = &event {
+                    watch.phase(&host.name, &at.with_step(action));
+                }
+                watch.event(&host.name, &event);
+            }
+            What::Status(status) => answer.status = Some(status),
+            What::Report(report) => answer.report = Some(report),
+            What::Health(health) => answer.health = Some(health),
+            What::Failed(why) => failed = Some(why),
+            What::End(how) => ended = Some(how),
+        },
+    };
+    let reached = reach.ask(host, request, &mut heard).await;
+    reached.map_err(Silence::Unreached)?;
+    match (ended, failed) {
+        (Some(Ended::Killed), _) => Err(Silence::Killed),
+        (_, Some(why)) => Err(Silence::Refused(why)),
+        (Some(Ended::Done), None) => Ok(answer),
+        (Some(Ended::Failed) | None, None) => {
+            let why = "it ended its answer without saying why";
+            Err(Silence::Refused(Failed::new(wire::Fault::Other, why)))
+        }
+    }
+}
+
+fn way_told(watch: &dyn Watch, host: &FleetHost, way: &Way, at: &Phase) {
+    match way {
+        // Asked for its health once more, it is at what it was at.
+        Way::Connecting if matches!(at, Phase::Holding { .. }) => {}
+        Way::Connecting => watch.phase(&host.name, &Phase::Connecting),
+        Way::Copying { size } => watch.phase(&host.name, &Phase::Copying { size: *size }),
+        Way::Lost { why, again_in } => {
+            watch.says(Some(&host.name), &format!("connection lost: {why}"));
+            watch.phase(&host.name, &Phase::Lost { again_in: *again_in });
+        }
+        Way::Back => watch.phase(&host.name, at),
+        Way::Note(text) => watch.says(Some(&host.name), text),
+    }
+}

@@ -1,0 +1,178 @@
+//! The course of a rollout: what is in hand where, what came of it, and what becomes of each host in the end.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::phase::{Phase, Watch};
+use super::report::{HostReport, Rolled};
+use super::task::{Done, Fact, Task};
+use super::work::Target;
+use crate::decide::fleet::next;
+use crate::model::fleet::HostName;
+use crate::model::report::Outcome;
+use crate::model::rollout::{
+    Applied, Doing, Ending, Found, HostState, How, Next, Order, Progress, TakenBack, Terms, Verdict,
+};
+
+/// What a rollout is decided by, and what is reported of it.
+pub(super) struct Course {
+    pub(super) progress: Progress,
+    /// In the order of the targets.
+    reports: Vec<HostReport>,
+    /// Of each host: its place among the states, which are in the order of change, and among the targets.
+    places: HashMap<HostName, Place>,
+    waves: usize,
+}
+
+/// Where a host stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    state: usize,
+    target: usize,
+}
+
+impl Course {
+    pub(super) fn new(targets: &[Target], order: &[HostName]) -> Self {
+        let reports = targets.iter().map(|target| HostReport::new(target.host.name.clone())).collect();
+        let states: HashMap<&HostName, usize> = order.iter().zip(0..).collect();
+        let place = |(at, target): (usize, &Target)| {
+            let state = *states.get(&target.host.name)?;
+            Some((target.host.name.clone(), Place { state, target: at }))
+        };
+        let places = targets.iter().enumerate().filter_map(place).collect();
+        let hosts = order.iter().cloned().map(HostState::new).collect();
+        Self { progress: Progress { hosts, ..Progress::default() }, reports, places, waves: 0 }
+    }
+
+    /// Takes an order apart into who and what; says when a wave begins.
+    pub(super) fn take(&mut self, order: Order, watch: &dyn Watch) -> (Vec<HostName>, Task) {
+        match order {
+            Order::Observe { hosts } => (hosts, Task::Observe),
+            Order::Apply { wave, hosts, migrate } => {
+                if wave >= self.waves {
+                    self.waves = wave + 1;
+                    watch.says(None, &wave_of(wave, &hosts, migrate));
+                }
+                (hosts, Task::Apply { migrate })
+            }
+            Order::Hold { hosts, healthy_for, .. } => (hosts, Task::Hold { length: healthy_for }),
+            Order::TakeBack { hosts, reason } => (hosts, Task::TakeBack { reason }),
+            // Nobody's task: the rollout itself waits.
+            Order::Pause { .. } => (Vec::new(), Task::Observe),
+        }
+    }
+
+    /// Writes down that something begins on a host; none where there is no such host.
+    pub(super) fn begin<'t>(
+        &mut self,
+        host: &HostName,
+        doing: Doing,
+        targets: &'t [Target],
+    ) -> Option<(Place, &'t Target)> {
+        let place = *self.places.get(host)?;
+        let target = targets.get(place.target)?;
+        self.progress.hosts.get_mut(place.state)?.doing = Some(doing);
+        Some((place, target))
+    }
+
+    /// Writes down what came of it.
+    pub(super) fn end(&mut self, place: Place, task: &Task, done: Done, took: Duration, keep: bool, watch: &dyn Watch) {
+        let (Some(state), Some(report)) =
+            (self.progress.hosts.get_mut(place.state), self.reports.get_mut(place.target))
+        else {
+            return;
+        };
+        state.doing = None;
+        match done.fact {
+            Fact::Found(found) => state.found = found,
+            Fact::Applied(applied) => state.applied = applied,
+            Fact::Held(held) => state.held = Some(held),
+            Fact::TakenBack(back) => state.taken_back = Some(back),
+        }
+        let actions = done.report.as_ref().map_or(0, |report| report.summary.actions);
+        if matches!(task.doing(), Doing::Apply | Doing::TakeBack) {
+            report.took += took;
+        }
+        if let Some(told) = done.report {
+            report.take(*told, keep);
+        }
+        if let Some(trouble) = done.trouble {
+            watch.says(Some(&state.name), &trouble.told());
+            report.trouble(trouble);
+        }
+        let phase = phase(done.fact, actions);
+        if let Phase::Ended(verdict) = phase {
+            report.verdict = verdict;
+        }
+        watch.phase(&state.name, &phase);
+    }
+
+    /// The end, as nobody waits any more for what is in hand: it goes on where it is.
+    pub(super) fn cut_short(&mut self, terms: &Terms) -> Ending {
+        self.progress.interrupted = true;
+        for state in &mut self.progress.hosts {
+            match state.doing.take() {
+                Some(Doing::Apply) => state.applied = Some(Applied::Lost),
+                Some(Doing::TakeBack) => state.taken_back = Some(TakenBack::Lost),
+                Some(Doing::Observe | Doing::Hold) | None => {}
+            }
+        }
+        match next(terms, &self.progress) {
+            Next::Done(ending) => ending,
+            Next::Do(_) | Next::Wait => {
+                let unseen = |state: &HostState| (state.name.clone(), Verdict::Unseen);
+                Ending { how: How::Interrupted, hosts: self.progress.hosts.iter().map(unseen).collect() }
+            }
+        }
+    }
+
+    /// What is reported in the end.
+    pub(super) fn close(mut self, ending: Ending, took: Duration, watch: &dyn Watch) -> Rolled {
+        for (name, verdict) in &ending.hosts {
+            let Some(report) = self.places.get(name).and_then(|place| self.reports.get_mut(place.target)) else {
+                continue;
+            };
+            // What was told is not told again.
+            if report.verdict != *verdict {
+                watch.phase(name, &Phase::Ended(*verdict));
+            }
+            report.verdict = *verdict;
+        }
+        Rolled { ending, hosts: self.reports, waves: self.waves, took }
+    }
+}
+
+/// What a host is at after that, before the rollout has ended.
+fn phase(fact: Fact, actions: usize) -> Phase {
+    match fact {
+        Fact::Found(None) | Fact::Applied(None) => Phase::Waiting,
+        Fact::Found(Some(Found::Unreachable)) | Fact::Applied(Some(Applied::NotBegun)) => {
+            Phase::Ended(Verdict::Unreachable)
+        }
+        Fact::Found(Some(Found::Seen { outcome: Outcome::Converged, .. })) => Phase::Ended(Verdict::Settled),
+        Fact::Found(Some(Found::Seen { outcome: Outcome::Drift, .. })) => Phase::Seen { actions },
+        Fact::Found(Some(Found::Seen { outcome, .. })) => Phase::Ended(Verdict::Refused(outcome)),
+        Fact::Applied(Some(Applied::Ended { outcome: Outcome::Converged, .. })) | Fact::Held(true) => {
+            Phase::Ended(Verdict::Changed)
+        }
+        Fact::Applied(Some(Applied::Ended { outcome: Outcome::RolledBack, .. })) => Phase::Ended(Verdict::RolledBack),
+        Fact::Applied(Some(Applied::Ended { outcome, .. })) => Phase::Ended(Verdict::Failed(outcome)),
+        Fact::Applied(Some(Applied::Lost)) => Phase::Ended(Verdict::Lost),
+        Fact::Held(false) => Phase::Ended(Verdict::NotHealthy),
+        Fact::TakenBack(TakenBack::Ended { outcome: Outcome::RolledBack | Outcome::Converged }) => {
+            Phase::Ended(Verdict::TakenBack)
+        }
+        Fact::TakenBack(_) => Phase::Ended(Verdict::NotTakenBack),
+    }
+}
+
+/// Most hosts that are named one by one.
+const NAMED: usize = 8;
+
+fn wave_of(wave: usize, hosts: &[HostName], migrate: bool) -> String {
+    let named: Vec<&str> = hosts.iter().take(NAMED).map(HostName::as_str).collect();
+    let more = hosts.len().saturating_sub(named.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let migrates = if migrate { ", which runs the migrations" } else { "" };
+    format!("wave {}: {}{more}{migrates}", wave + 1, named.join(", "))
+}

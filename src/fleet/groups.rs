@@ -1,0 +1,119 @@
+//! What a look at many hosts has shown, equal hosts together.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::ask::{Answer, Silence};
+use super::look::verdict;
+use super::report::HostReport;
+use crate::documents::wire::Shown;
+use crate::model::fleet::HostName;
+use crate::model::report::Outcome;
+use crate::model::rollout::Verdict;
+
+/// Hosts on which the same would be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// In the order of the manifest.
+    pub hosts: Vec<HostName>,
+    /// How a pass there would end.
+    pub outcome: Outcome,
+    /// What it would do, as the first of them that answered says it.
+    pub shown: Shown,
+    /// Which that is.
+    pub teller: HostName,
+}
+
+/// What was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Looked {
+    /// In the order of the manifest.
+    pub hosts: Vec<HostReport>,
+    /// Equal hosts together; in the order of the first of each.
+    pub groups: Vec<Group>,
+    /// For people: what the hosts look like that are not as they should be, by their places among `hosts`.
+    pub details: Vec<(usize, String)>,
+    /// The exit code of each host that answered.
+    pub codes: Vec<Option<u8>>,
+    /// How long it took.
+    pub took: Duration,
+    /// Whose each host's group is.
+    keys: HashMap<(Outcome, String, String), usize>,
+    members: Vec<Vec<usize>>,
+    keep: bool,
+}
+
+impl Looked {
+    /// Of hosts that nobody has looked at; their documents are kept where `keep`.
+    #[must_use]
+    pub fn new(hosts: impl Iterator<Item = HostName>, keep: bool) -> Self {
+        let hosts: Vec<HostReport> = hosts.map(HostReport::new).collect();
+        let codes = vec![None; hosts.len()];
+        let (groups, details, keys, members) = (Vec::new(), Vec::new(), HashMap::new(), Vec::new());
+        Self { hosts, groups, details, codes, took: Duration::ZERO, keys, members, keep }
+    }
+
+    /// Takes in what the host at that place has answered.
+    pub fn take(&mut self, at: usize, took: Duration, answer: Result<Answer, Silence>) {
+        let Some(host) = self.hosts.get_mut(at) else { return };
+        host.verdict = verdict(&answer);
+        host.took = took;
+        match answer {
+            Err(silence) => host.trouble(silence.into()),
+            Ok(Answer { report: Some(mut report), .. }) => {
+                self.set_code(at, report.exit_code);
+                if let Some(shown) = report.shown.take() {
+                    self.group(at, report.outcome, shown);
+                }
+                if let Some(host) = self.hosts.get_mut(at) {
+                    host.take(*report, self.keep);
+                }
+            }
+            Ok(Answer { status: Some(status), .. }) => {
+                host.summary = Some(status.summary);
+                host.document = self.keep.then(|| status.document.to_string());
+                if host.verdict != Verdict::Settled {
+                    self.details.push((at, status.text));
+                }
+                self.set_code(at, status.exit_code);
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// Puts everything into the order of the manifest.
+    #[must_use]
+    pub fn done(mut self, took: Duration) -> Self {
+        self.took = took;
+        self.details.sort_by_key(|(at, _)| *at);
+        for (group, members) in self.groups.iter_mut().zip(&mut self.members) {
+            members.sort_unstable();
+            group.hosts = members.iter().filter_map(|at| Some(self.hosts.get(*at)?.name.clone())).collect();
+        }
+        let mut order: Vec<(Option<usize>, Group)> =
+            self.members.iter().map(|members| members.first().copied()).zip(std::mem::take(&mut self.groups)).collect();
+        order.sort_by_key(|(first, _)| *first);
+        self.groups = order.into_iter().map(|(_, group)| group).collect();
+        self
+    }
+
+    fn set_code(&mut self, at: usize, code: u8) {
+        if let Some(known) = self.codes.get_mut(at) {
+            *known = Some(code);
+        }
+    }
+
+    /// Equal are hosts whose differences are: the text for people names processes, its first line does not.
+    fn group(&mut self, at: usize, outcome: Outcome, shown: Shown) {
+        let Some(teller) = self.hosts.get(at).map(|host| host.name.clone()) else { return };
+        let first = shown.text.lines().next().unwrap_or_default().to_owned();
+        let key = (outcome, first, shown.diff.clone());
+        if let Some(members) = self.keys.get(&key).and_then(|group| self.members.get_mut(*group)) {
+            members.push(at);
+        } else {
+            self.keys.insert(key, self.groups.len());
+            self.members.push(vec![at]);
+            self.groups.push(Group { hosts: Vec::new(), outcome, shown, teller });
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Looking at many hosts: so many at a time, nothing changed on any of them.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
+
+use super::ask::{Answer, Silence};
+use super::phase::Phase;
+use super::reach::Reach;
+use super::work::{Target, Wish, Work};
+use crate::documents::wire::Operation;
+use crate::model::report::Outcome;
+use crate::model::rollout::Verdict;
+
+/// Asks every host that, and hands each answer on as it comes, with the host's place among the targets and how long it
+/// took. A wish to end leaves the others out.
+pub async fn look<R: Reach>(
+    work: &Work<'_, R>,
+    targets: &[Target],
+    operation: &Operation,
+    mut seen: impl FnMut(usize, Duration, Result<Answer, Silence>),
+) {
+    let one = async |(at, target): (usize, &Target)| {
+        let began = Instant::now();
+        // Whether the migrations were run is not each host's own affair.
+        let answer = work.ask(target, false, operation.clone(), &Phase::Looking).await;
+        work.watch().phase(&target.host.name, &Phase::Ended(verdict(&answer)));
+        (at, began.elapsed(), answer)
+    };
+    // Unordered: one host that is slow to answer holds up nobody.
+    let mut answers = stream::iter(targets.iter().enumerate()).map(one).buffer_unordered(work.forks());
+    loop {
+        tokio::select! {
+            biased;
+            () = work.wished(Wish::NoMore) => return,
+            answer = answers.next() => match answer {
+                Some((at, took, answer)) => seen(at, took, answer),
+                None => return,
+            },
+        }
+    }
+}
+
+/// What a look says of a host, in one word.
+#[must_use]
+pub fn verdict(answer: &Result<Answer, Silence>) -> Verdict {
+    match answer {
+        Err(Silence::Unreached(_)) => Verdict::Unreachable,
+        Err(Silence::Refused(_) | Silence::Killed) => Verdict::Refused(Outcome::Failed),
+        Ok(Answer { report: Some(report), .. }) => match report.outcome {
+            Outcome::Converged => Verdict::Settled,
+            Outcome::Drift => Verdict::NotReached,
+            Outcome::Withheld => Verdict::Withheld,
+            outcome => Verdict::Refused(outcome),
+        },
+        Ok(Answer { status: Some(status), .. }) => match status.exit_code {
+            0 => Verdict::Settled,
+            2 => Verdict::NotReached,
+            3 => Verdict::Refused(Outcome::Unhealthy),
+            _ => Verdict::Refused(Outcome::Failed),
+        },
+        Ok(_) => Verdict::Unseen,
+    }
+}

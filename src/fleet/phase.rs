@@ -1,0 +1,83 @@
+//! Where a host is in the work over all of them, for people who wait.
+
+use std::time::Duration;
+
+use crate::model::action::Action;
+use crate::model::event::Event;
+use crate::model::fleet::HostName;
+use crate::model::rollout::Verdict;
+
+/// What a host is at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Its turn has not come.
+    Waiting,
+    /// A connection to it is made.
+    Connecting,
+    /// The program is copied to it.
+    Copying {
+        /// How large it is, in bytes.
+        size: u64,
+    },
+    /// It is looked at.
+    Looking,
+    /// It was looked at, and waits for its turn.
+    Seen {
+        /// How many actions would close its drift.
+        actions: usize,
+    },
+    /// Its pass is under way.
+    Changing {
+        /// What it does at this moment; empty at the beginning.
+        step: String,
+    },
+    /// It has converged, and has to stay healthy.
+    Holding {
+        /// For how long.
+        length: Duration,
+    },
+    /// It is taken back to the release that it had before.
+    TakingBack {
+        /// What it does at this moment; empty at the beginning.
+        step: String,
+    },
+    /// The connection broke; the host goes on by itself.
+    Lost {
+        /// Until the next try.
+        again_in: Duration,
+    },
+    /// It is done with, unless others fail.
+    Ended(Verdict),
+}
+
+impl Phase {
+    /// The same work, at that step of it.
+    #[must_use]
+    pub fn with_step(&self, action: &Action) -> Self {
+        match self {
+            Self::Changing { .. } => Self::Changing { step: action.to_string() },
+            Self::TakingBack { .. } => Self::TakingBack { step: action.to_string() },
+            other => other.clone(),
+        }
+    }
+}
+
+/// Who watches the work over all hosts. Nothing in here may block.
+pub trait Watch: Send + Sync {
+    /// A host is at something else now.
+    fn phase(&self, host: &HostName, phase: &Phase);
+    /// Something has happened in a pass there.
+    fn event(&self, host: &HostName, event: &Event);
+    /// Something worth a line of its own, of a host or of all of them.
+    fn says(&self, host: Option<&HostName>, text: &str);
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn phase(&self, _: &HostName, _: &Phase) {}
+    fn event(&self, _: &HostName, _: &Event) {}
+    fn says(&self, _: Option<&HostName>, _: &str) {}
+}

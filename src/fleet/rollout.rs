@@ -1,0 +1,93 @@
+//! Carries a rollout out: what may be begun is decided by [`decide::fleet`](crate::decide::fleet), and done here.
+//!
+//! In: the terms and the hosts. Out: [`Rolled`], what became of each. No more hosts at a time than are allowed, nothing
+//! begun that was not ordered, and the end of everything written down before the next is asked for. Begin at [`roll_out`].
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep};
+
+use super::course::Course;
+use super::reach::Reach;
+use super::report::Rolled;
+use super::task::carry_out;
+use super::work::{Target, Wish, Work};
+use crate::decide::fleet::next;
+use crate::model::fleet::HostName;
+use crate::model::names::ReleaseId;
+use crate::model::rollout::{Doing, Next, Order, Terms};
+
+/// What every host is asked for.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// The release that is rolled out.
+    pub release: ReleaseId,
+    /// How long another pass on a host is waited for.
+    pub wait: Duration,
+    /// Whatever windows say.
+    pub ignore_windows: bool,
+    /// Whether each host's last pass is kept as a document.
+    pub keep: bool,
+}
+
+/// Rolls out over these hosts; they change in the order of `order`, which names each of them once.
+pub async fn roll_out<R: Reach>(
+    work: &Work<'_, R>,
+    terms: &Terms,
+    way: &Way,
+    targets: &[Target],
+    order: &[HostName],
+) -> Rolled {
+    let began = Instant::now();
+    let mut course = Course::new(targets, order);
+    // All in one task: what is in hand shares nothing, and what ends is written down in one place.
+    let mut running = FuturesUnordered::new();
+    let mut asking = 0;
+    let ending = loop {
+        match next(terms, &course.progress) {
+            Next::Done(ending) => break ending,
+            Next::Wait => {}
+            Next::Do(Order::Pause { after, length }) => {
+                tokio::select! {
+                    biased;
+                    () = work.wished(Wish::NoMore) => course.progress.interrupted = true,
+                    () = sleep(length) => course.progress.pauses = after,
+                }
+                continue;
+            }
+            Next::Do(order) => {
+                let (hosts, task) = course.take(order, work.watch());
+                // A host that has to stay as it is takes no turn; the questions whether it does are turns of their own.
+                let holds = task.doing() == Doing::Hold;
+                let room = if holds { usize::MAX } else { work.forks().saturating_sub(asking) };
+                for host in hosts.iter().take(room) {
+                    let Some((place, target)) = course.begin(host, task.doing(), targets) else { continue };
+                    asking += usize::from(!holds);
+                    let task = task.clone();
+                    running.push(async move {
+                        let began = Instant::now();
+                        let done = carry_out(work, way, target, &task).await;
+                        (place, task, done, began.elapsed())
+                    });
+                }
+            }
+        }
+        if running.is_empty() {
+            // Nothing is in hand and nothing may be begun: rather an early end than none.
+            break course.cut_short(terms);
+        }
+        tokio::select! {
+            biased;
+            () = work.wished(Wish::Leave) => break course.cut_short(terms),
+            () = work.wished(Wish::NoMore), if !course.progress.interrupted => course.progress.interrupted = true,
+            Some((place, task, done, took)) = running.next() => {
+                asking -= usize::from(task.doing() != Doing::Hold);
+                course.end(place, &task, done, took, way.keep, work.watch());
+            }
+        }
+    };
+    drop(running);
+    course.close(ending, began.elapsed(), work.watch())
+}

@@ -1,0 +1,126 @@
+//! OpenSSH's words, and ours.
+
+use super::*;
+
+const CHANGED: &str = "\
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\r
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\r
+IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\r
+Someone could be eavesdropping on you right now (man-in-the-middle attack)!\r
+It is also possible that a host key has just been changed.\r
+The fingerprint for the ED25519 key sent by the remote host is\n\
+SHA256:LWyQ0vBZYRjzyFQ7qKz.\r
+Please contact your system administrator.\r
+Add correct host key in /home/a/.ssh/known_hosts to get rid of this message.\r
+Offending ED25519 key in /home/a/.ssh/known_hosts:7\r
+  remove with:\r
+  ssh-keygen -f \"/home/a/.ssh/known_hosts\" -R \"web1\"\r
+Host key for web1 has changed and you have requested strict checking.\r
+Host key verification failed.\r
+";
+
+/// What ssh prints, and what is made of it: what broke, words of the message and of the help, whether to try again.
+const ROWS: [(&str, Broken, &str, &str, Again); 16] = [
+    (CHANGED, Broken::HostKey, "known_hosts:7: it sent SHA256:LWyQ0vBZYRjzyFQ7qKz", "-R \"web1\"`", Again::Never),
+    (
+        "No ED25519 host key is known for [10.0.0.1]:2222 and you have requested strict checking.\r\nHost key verification failed.\r\n",
+        Broken::HostKey,
+        "is not known",
+        "ssh-keyscan -p 2222 10.0.0.1",
+        Again::Never,
+    ),
+    (
+        "deploy@10.0.0.1: Permission denied (publickey,password).\r\n",
+        Broken::Auth,
+        "does not let deploy@10.0.0.1 in: permission denied (publickey,password)",
+        "authorized_keys",
+        Again::Never,
+    ),
+    (
+        "Load key \"/k\": bad permissions\r\na@b: Permission denied (publickey).\r\n",
+        Broken::Auth,
+        "permission denied (publickey)",
+        "Load key \"/k\": bad permissions",
+        Again::Never,
+    ),
+    (
+        "Received disconnect from 10.0.0.1 port 22:2: Too many authentication failures\r\nDisconnected from 10.0.0.1 port 22\r\n",
+        Broken::Auth,
+        "Too many authentication failures",
+        "IdentitiesOnly",
+        Again::Never,
+    ),
+    (
+        "ssh: Could not resolve hostname web9: Name or service not known\r\n",
+        Broken::Connect,
+        "no host of the name `web9`",
+        "HostName",
+        Again::Never,
+    ),
+    (
+        "ssh: Could not resolve hostname web9: Temporary failure in name resolution\r\n",
+        Broken::Connect,
+        "cannot be looked up at the moment",
+        "name server",
+        Again::Later,
+    ),
+    (
+        "ssh: connect to host web1 port 22: Connection refused\r\n",
+        Broken::Connect,
+        "refuses the connection: connect to host web1 port 22",
+        "sshd runs",
+        Again::Later,
+    ),
+    (
+        "ssh: connect to host web1 port 22: Connection timed out\r\n",
+        Broken::Connect,
+        "does not answer",
+        "firewall",
+        Again::Later,
+    ),
+    ("Connection timed out during banner exchange\r\n", Broken::Connect, "does not answer", "firewall", Again::Later),
+    ("ssh: connect to host web1 port 22: No route to host\r\n", Broken::Connect, "No route", "is up", Again::Later),
+    (
+        "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 port 22\r\n",
+        Broken::Connect,
+        "broke the connection off",
+        "MaxStartups",
+        Again::Soon,
+    ),
+    (
+        "/home/a/.ssh/config: line 3: Bad configuration option: hots\r\n/home/a/.ssh/config: terminating, 1 bad configuration options\r\n",
+        Broken::Connect,
+        "line 3: Bad configuration option",
+        "correct it",
+        Again::Never,
+    ),
+    (
+        "Unable to negotiate with 10.0.0.1 port 22: no matching host key type found. Their offer: ssh-rsa\r\n",
+        Broken::Connect,
+        "no method in common",
+        "older",
+        Again::Never,
+    ),
+    ("something new\r\n", Broken::Connect, "something new", "ssh -v ssh://web1:22", Again::Never),
+    ("", Broken::Connect, "gave no reason", "ssh -v", Again::Never),
+];
+
+#[test]
+fn what_ssh_says_is_told_with_what_to_do() {
+    for (said, broken, message, help, again) in ROWS {
+        let trouble = connecting("web1:22", said);
+        assert_eq!((trouble.broken, trouble.again), (broken, again), "{said}: {trouble:?}");
+        assert!(trouble.message.contains(message), "{said}: {trouble:?}");
+        assert!(trouble.help.as_ref().is_some_and(|text| text.contains(help)), "{said}: {trouble:?}");
+    }
+}
+
+#[test]
+fn the_host_key_speaks_before_what_follows_from_it() {
+    let said = format!(
+        "Warning: Permanently added 'x' to the list of known hosts.\r\n{CHANGED}\
+                        a@b: Permission denied (publickey).\r\nConnection closed by 10.0.0.1 port 22\r\n"
+    );
+    assert_eq!(connecting("web1", &said).broken, Broken::HostKey);
+}

@@ -1,0 +1,201 @@
+//! One order carried out on one host, from the first request to what is known at its end.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::ask::{Answer, Silence};
+use super::phase::Phase;
+use super::reach::{Reach, Unreached};
+use super::report::Trouble;
+use super::rollout::Way;
+use super::work::{Target, Wish, Work};
+use crate::documents::wire::{self, Operation, Report};
+use crate::model::rollout::{Applied, Doing, Found, TakenBack};
+
+/// How often a host is asked for its health while it has to stay healthy; not more often than each second.
+const QUESTIONS: u32 = 4;
+const OFTEN: Duration = Duration::from_secs(1);
+/// How often a pass is begun anew whose maker was killed on the host. What it left is what the next one begins with.
+const ANEW: usize = 1;
+
+/// What is to be done on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Look what a pass would do.
+    Observe,
+    /// Make a pass.
+    Apply { migrate: bool },
+    /// See whether it stays healthy so long.
+    Hold { length: Duration },
+    /// Have it go back.
+    TakeBack { reason: String },
+}
+
+/// What is known at the end of a task.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) fact: Fact,
+    /// What the host reported.
+    pub(super) report: Option<Box<Report>>,
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// The part of it that is decided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fact {
+    /// None: a person wished for the end before it was known.
+    Found(Option<Found>),
+    /// None: the same, and nothing was begun.
+    Applied(Option<Applied>),
+    Held(bool),
+    TakenBack(TakenBack),
+}
+
+impl Task {
+    pub(super) fn doing(&self) -> Doing {
+        match self {
+            Self::Observe => Doing::Observe,
+            Self::Apply { .. } => Doing::Apply,
+            Self::Hold { .. } => Doing::Hold,
+            Self::TakeBack { .. } => Doing::TakeBack,
+        }
+    }
+
+    /// What the host is at meanwhile.
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self::Observe => Phase::Looking,
+            Self::Apply { .. } => Phase::Changing { step: String::new() },
+            Self::Hold { length } => Phase::Holding { length: *length },
+            Self::TakeBack { .. } => Phase::TakingBack { step: String::new() },
+        }
+    }
+}
+
+/// Does it.
+pub(super) async fn carry_out<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task: &Task) -> Done {
+    match task {
+        Task::Observe => observe(work, way, target, task).await,
+        // Between being ordered and being begun, a person may have wished for the end.
+        Task::Apply { .. } if work.wish() >= Wish::NoMore => {
+            Done { fact: Fact::Applied(None), report: None, trouble: None }
+        }
+        Task::Apply { migrate } => {
+            let operation = Operation::Apply { wait: way.wait, ignore_windows: way.ignore_windows };
+            match pass(work, target, *migrate, operation, task).await {
+                Ok(report) => {
+                    let changed = report.done + report.failed > 0;
+                    Done::told(Fact::Applied(Some(Applied::Ended { outcome: report.outcome, changed })), report)
+                }
+                Err(silence) => {
+                    let applied = match &silence {
+                        Silence::Unreached(Unreached { in_hand: false, .. }) | Silence::Refused(_) => Applied::NotBegun,
+                        Silence::Unreached(Unreached { in_hand: true, .. }) | Silence::Killed => Applied::Lost,
+                    };
+                    Done::silent(Fact::Applied(Some(applied)), silence)
+                }
+            }
+        }
+        Task::Hold { length } => hold(work, target, *length, task).await,
+        Task::TakeBack { reason } => {
+            let (release, reason) = (way.release.clone(), reason.clone());
+            // The migrations stay where they are: nothing of them is undone.
+            match pass(work, target, false, Operation::TakeBack { release, reason, wait: way.wait }, task).await {
+                Ok(report) => {
+                    let outcome = report.outcome;
+                    Done::told(Fact::TakenBack(TakenBack::Ended { outcome }), report)
+                }
+                Err(silence) => Done::silent(Fact::TakenBack(TakenBack::Lost), silence),
+            }
+        }
+    }
+}
+
+async fn observe<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task: &Task) -> Done {
+    let operation = Operation::DryRun { ignore_windows: way.ignore_windows };
+    let phase = task.phase();
+    let answer = tokio::select! {
+        biased;
+        // Nothing is changed by it: there is nothing to wait for.
+        () = work.wished(Wish::NoMore) => return Done { fact: Fact::Found(None), report: None, trouble: None },
+        // One host runs the migrations; that the others have not is no drift of theirs.
+        answer = work.ask(target, false, operation, &phase) => answer.and_then(reported),
+    };
+    match answer {
+        Ok(report) => {
+            let found = Found::Seen { outcome: report.outcome, migrated: report.summary.migrated };
+            Done::told(Fact::Found(Some(found)), report)
+        }
+        // A host that answers and cannot be looked at is as good as one that does not.
+        Err(silence) => Done::silent(Fact::Found(Some(Found::Unreachable)), silence),
+    }
+}
+
+/// A pass, begun anew where the one who made it was killed on the host: whoever wants no more hosts still wants this one
+/// whole.
+async fn pass<R: Reach>(
+    work: &Work<'_, R>,
+    target: &Target,
+    migrate: bool,
+    operation: Operation,
+    task: &Task,
+) -> Result<Box<Report>, Silence> {
+    let mut anew = 0;
+    loop {
+        let answer = work.ask(target, migrate, operation.clone(), &task.phase()).await.and_then(reported);
+        if !matches!(answer, Err(Silence::Killed)) || anew == ANEW {
+            return answer;
+        }
+        work.watch().says(Some(&target.host.name), "the pass there was killed; another one goes on from what it left");
+        anew += 1;
+    }
+}
+
+/// Asks for health until the time is over, or until a person wants no more of it: then once more, and that counts.
+async fn hold<R: Reach>(work: &Work<'_, R>, target: &Target, length: Duration, task: &Task) -> Done {
+    let end = Instant::now() + length;
+    let pause = (length / QUESTIONS).max(OFTEN);
+    loop {
+        let due = end.min(Instant::now() + pause);
+        tokio::select! {
+            () = work.wished(Wish::NoMore) => {}
+            () = sleep_until(due) => {}
+        }
+        let last = Instant::now() >= end || work.wish() >= Wish::NoMore;
+        let health = match work.ask(target, false, Operation::Health, &task.phase()).await {
+            Ok(Answer { health: Some(health), .. }) => health,
+            Ok(_) => return Done::silent(Fact::Held(false), no_answer()),
+            Err(silence) => return Done::silent(Fact::Held(false), silence),
+        };
+        match &health.verdict {
+            Some(verdict) if verdict.healthy && last => {
+                return Done { fact: Fact::Held(true), report: None, trouble: None };
+            }
+            Some(verdict) if verdict.healthy => {}
+            Some(_) | None => {
+                let why = health.summary.complaint.clone().unwrap_or_else(|| "nobody could tell".to_owned());
+                let trouble = Some(Trouble::new(format!("did not stay healthy for {length:?}: {why}")));
+                return Done { fact: Fact::Held(false), report: None, trouble };
+            }
+        }
+    }
+}
+
+fn reported(answer: Answer) -> Result<Box<Report>, Silence> {
+    answer.report.ok_or_else(no_answer)
+}
+
+fn no_answer() -> Silence {
+    Silence::Refused(wire::Failed::new(wire::Fault::Other, "it has answered something else than what it was asked"))
+}
+
+impl Done {
+    fn told(fact: Fact, report: Box<Report>) -> Self {
+        Self { fact, report: Some(report), trouble: None }
+    }
+
+    fn silent(fact: Fact, silence: Silence) -> Self {
+        Self { fact, report: None, trouble: Some(silence.into()) }
+    }
+}

@@ -1,0 +1,240 @@
+//! Rollouts over simulated fleets: whatever their hosts do, nothing forbidden may be asked of any, and what is reported
+//! of each must be so.
+//!
+//! `TRUEUP_SIM_FLEETS=100000` runs more of them, `TRUEUP_SIM_SEED=N` replays one and prints it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::fleet::{Habit, Limits, Release, SimFleet, SimMember};
+use super::random::Random;
+use crate::decide::testing::id;
+use crate::fleet::ask::Asker;
+use crate::fleet::phase::Unwatched;
+use crate::fleet::report::Rolled;
+use crate::fleet::rollout::{Way, roll_out};
+use crate::fleet::work::{Target, Wish, Work};
+use crate::model::app::OnFailure;
+use crate::model::fleet::{Amount, FleetHost, HostName, SshTarget};
+use crate::model::report::Outcome;
+use crate::model::rollout::{How, Terms, Verdict};
+
+/// Rollouts in a normal test run, of up to forty hosts each.
+const SCHEDULES: u64 = 3_000;
+/// Rollouts of a thousand.
+const LARGE: u64 = 6;
+/// How often each habit must have met a request to change.
+const COVERED: u64 = 20;
+
+struct Schedule {
+    habits: Vec<(HostName, Habit)>,
+    terms: Terms,
+    forks: usize,
+    /// When a person wishes for the end, and for more than that.
+    wishes: Vec<(Duration, Wish)>,
+}
+
+fn schedule(seed: u64, size: Option<usize>) -> Schedule {
+    let mut random = Random::new(seed);
+    let size = size.unwrap_or_else(|| 1 + usize::try_from(random.below(40)).unwrap());
+    // In most fleets most hosts are well, or no rollout would come far.
+    let oddness = random.pick(&[0, 2, 10, 40]);
+    let habit = |random: &mut Random| match random.below(100) {
+        odd if odd < oddness => random.pick(&Habit::ALL),
+        odd if odd < oddness + 20 => Habit::Settled,
+        _ => Habit::Plain,
+    };
+    let name = |number: usize| HostName::new(format!("web{number}")).unwrap();
+    let habits: Vec<_> = (0..size).map(|number| (name(number), habit(&mut random))).collect();
+    let amount = |random: &mut Random| match random.below(2) {
+        0 => Amount::Count(u32::try_from(random.below(5)).unwrap()),
+        _ => Amount::Percent(u8::try_from(1 + random.below(100)).unwrap()),
+    };
+    let has_health = random.percent(80);
+    let terms = Terms {
+        canary: amount(&mut random),
+        batch: amount(&mut random),
+        max_failures: usize::try_from(random.pick(&[0, 0, 1, 3, 100])).unwrap(),
+        pause: Duration::from_secs(random.pick(&[0, 0, 30])),
+        healthy_for: Duration::from_secs(if has_health { random.pick(&[0, 1, 10, 300]) } else { 0 }),
+        migrates: random.percent(40),
+        has_health,
+        on_failure: if random.percent(70) { OnFailure::Rollback } else { OnFailure::Halt },
+    };
+    let mut wishes = Vec::new();
+    if random.percent(25) {
+        wishes.push((Duration::from_millis(random.below(120_000)), Wish::NoMore));
+        if random.percent(40) {
+            wishes.push((Duration::from_millis(random.below(20_000)), Wish::Leave));
+        }
+    }
+    Schedule { habits, terms, forks: 1 + usize::try_from(random.below(16)).unwrap(), wishes }
+}
+
+/// Rolls out once, and checks what must hold. The error tells what must not have happened.
+async fn run(seed: u64, size: Option<usize>) -> Result<HashMap<Habit, u64>, String> {
+    let Schedule { habits, terms, forks, wishes } = schedule(seed, size);
+    let all = u32::try_from(habits.len()).unwrap();
+    let wave = terms.canary.of(all).max(terms.batch.of(all)).max(1);
+    let limits = Limits {
+        forks,
+        wave: usize::try_from(wave).unwrap(),
+        max_failures: terms.max_failures,
+        healthy_for: terms.healthy_for,
+        migrates: terms.migrates,
+    };
+    let fleet = SimFleet::new(seed, &habits, limits);
+    let target = |(name, _): &(HostName, Habit)| Target {
+        host: FleetHost {
+            name: name.clone(),
+            ssh: SshTarget::new(name.as_str()).unwrap(),
+            labels: std::collections::BTreeMap::new(),
+            vars: std::collections::BTreeMap::new(),
+        },
+        manifest: String::new(),
+    };
+    let targets: Vec<Target> = habits.iter().map(target).collect();
+    let order: Vec<HostName> = habits.iter().map(|(name, _)| name.clone()).collect();
+    let (sender, wish) = watch::channel(Wish::GoOn);
+    let asker = Asker::new("test");
+    let work = Work::new(&fleet, &Unwatched, &asker, forks, wish);
+    let way = Way { release: id("r2"), wait: Duration::ZERO, ignore_windows: false, keep: false };
+    let wished = async {
+        for (after, wish) in &wishes {
+            sleep(*after).await;
+            fleet.state().ended = true;
+            let _ = sender.send(*wish);
+        }
+        std::future::pending::<()>().await;
+    };
+    let rolled = tokio::select! {
+        rolled = roll_out(&work, &terms, &way, &targets, &order) => rolled,
+        () = wished => return Err("nobody waits for a wish".to_owned()),
+    };
+    let left = *sender.borrow() == Wish::Leave;
+    fleet.settled().await;
+    let mut state = fleet.state();
+    let untrue = untrue(&state.members, &rolled, &terms, left);
+    state.violations.extend(untrue);
+    if state.violations.is_empty() {
+        return Ok(state.met.clone());
+    }
+    let told = rolled.hosts.iter().map(|host| {
+        let habit = state.members[&host.name].habit;
+        format!("  {} {habit:?}: {:?} {:?}", host.name, host.verdict, host.troubles)
+    });
+    let told: Vec<String> = told.collect();
+    let violations = state.violations.join("\n");
+    Err(format!(
+        "seed {seed}: {violations}\n{terms:?}, forks {forks}, wishes {wishes:?}, ended {:?}\n{}",
+        rolled.ending.how,
+        told.join("\n")
+    ))
+}
+
+/// What is reported and is not so.
+fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms, left: bool) -> Vec<String> {
+    let mut untrue = Vec::new();
+    if rolled.hosts.len() != members.len() {
+        untrue.push(format!("{} hosts are reported of {}", rolled.hosts.len(), members.len()));
+    }
+    let mut problem = 0;
+    for host in &rolled.hosts {
+        let member = &members[&host.name];
+        let touched = !member.applied.is_empty();
+        let is = |release| member.release == release;
+        let so = match host.verdict {
+            Verdict::Settled => member.habit == Habit::Settled && !touched,
+            Verdict::Changed => touched && is(Release::New) && member.taken_back.is_empty(),
+            Verdict::NotReached | Verdict::Unseen | Verdict::Withheld | Verdict::Refused(_) => !touched,
+            Verdict::RolledBack | Verdict::Failed(Outcome::RolledBack) => {
+                touched && is(Release::Old) && member.habit == Habit::Failing
+            }
+            Verdict::TakenBack => is(Release::Old) && !member.taken_back.is_empty(),
+            Verdict::NotTakenBack => !member.taken_back.is_empty() || left,
+            Verdict::NotHealthy => touched && matches!(member.habit, Habit::Sickening | Habit::Deaf),
+            Verdict::Unreachable => matches!(member.habit, Habit::Unreachable | Habit::Vanishing),
+            Verdict::Lost => matches!(member.habit, Habit::Lost | Habit::KilledAgain) || left,
+            Verdict::Failed(_) => touched,
+        };
+        if !so {
+            untrue.push(format!("{} is called {:?}, and {member:?}", host.name, host.verdict));
+        }
+        if member.release == Release::Half
+            && member.habit != Habit::KilledAgain
+            && !(left && member.habit == Habit::Killed)
+        {
+            untrue.push(format!("{} was left half-way", host.name));
+        }
+        let held = |member: &SimMember| {
+            let (told, _) = member.told?;
+            Some(member.healthy_at? >= told + terms.healthy_for)
+        };
+        if host.verdict == Verdict::Changed
+            && rolled.ending.how == How::Complete
+            && terms.has_health
+            && held(member) != Some(true)
+        {
+            untrue.push(format!("{} did not have to stay healthy", host.name));
+        }
+        problem += usize::from(!matches!(host.verdict, Verdict::Settled | Verdict::Changed));
+    }
+    if problem > 0 && rolled.ending.exit_code() == 0 {
+        untrue.push("something is not as it should be, and the exit code is 0".to_owned());
+    }
+    let stopped = rolled.ending.how == How::Stopped;
+    if stopped && !left && terms.on_failure == OnFailure::Rollback {
+        let stays = |host: &&crate::fleet::report::HostReport| host.verdict == Verdict::Changed;
+        for host in rolled.hosts.iter().filter(stays) {
+            untrue.push(format!("{} was not taken back", host.name));
+        }
+    }
+    untrue
+}
+
+fn one(seed: u64, size: Option<usize>) -> Result<HashMap<Habit, u64>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        // In simulated time: whoever waits this long waits for ever.
+        let limit = Duration::from_hours(24 * 30);
+        let ended = tokio::time::timeout(limit, run(seed, size)).await;
+        ended.unwrap_or_else(|_| Err(format!("seed {seed}: never ends")))
+    })
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
+}
+
+#[test]
+fn no_rollout_asks_for_what_is_forbidden_or_reports_what_is_not_so() {
+    if let Some(seed) = number("TRUEUP_SIM_SEED") {
+        one(seed, None).map_err(|story| println!("{story}")).unwrap();
+        return;
+    }
+    let schedules = number("TRUEUP_SIM_FLEETS").unwrap_or(SCHEDULES);
+    let mut met: HashMap<Habit, u64> = HashMap::new();
+    for seed in 0..schedules {
+        match one(seed, None) {
+            Ok(part) => part.into_iter().for_each(|(habit, times)| *met.entry(habit).or_default() += times),
+            Err(story) => panic!("{story}\nreplay with TRUEUP_SIM_SEED"),
+        }
+    }
+    // What is as it should be, or may not be changed, is never asked to change.
+    let never = [Habit::Settled, Habit::Unreachable, Habit::Withheld, Habit::KeptOut];
+    for habit in Habit::ALL {
+        let times = met.get(&habit).copied().unwrap_or_default();
+        let expected = if never.contains(&habit) { times == 0 } else { times >= COVERED };
+        assert!(expected, "{habit:?} was asked to change {times} times");
+    }
+}
+
+#[test]
+fn a_thousand_hosts_are_no_different() {
+    for seed in 0..LARGE {
+        one(seed, Some(1000)).map_err(|story| format!("{}…", story.chars().take(4000).collect::<String>())).unwrap();
+    }
+}
