@@ -40,7 +40,8 @@ fn furnish(network: &Network, releases: &[&str]) {
 
 /// Writes the manifest for that release, with more lines of its `rollout`.
 fn want(network: &Network, release: &str, rollout: &str) {
-    let hosts: String = network.hosts().iter().map(|host| format!("    - {{name: {}}}\n", host.name())).collect();
+    let hosts: Vec<String> = network.hosts().iter().map(|host| format!("    - {{name: {}}}\n", host.name())).collect();
+    let hosts = hosts.concat();
     let text = format!(
         "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  hosts:\n{hosts}  rollout: {{{rollout}}}\n  \
          root: {ROOT}\n  release: {{id: {release}, verify: [{{run: sleep 0.4}}], keep: 30}}\n  workers:\n    - name: default\n      \

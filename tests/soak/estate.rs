@@ -157,7 +157,7 @@ impl<'host> Estate<'host> {
     pub fn commit_what_is_there(&mut self, message: &str) {
         let script =
             r#"cd /srv/origin; git add --all; git commit --quiet --allow-empty --message "$0"; git rev-parse HEAD"#;
-        self.head = self.host.run(&["bash", "-euc", script, message]).ok().to_owned();
+        self.host.run(&["bash", "-euc", script, message]).ok().clone_into(&mut self.head);
     }
 
     /// The forge tells of the last commit.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use sha2::Sha256;
+use trueup::host::hex::hexadecimal;
 
 use crate::support::Host;
 
@@ -72,7 +73,7 @@ pub fn push(commit: &str, number: u64) -> Vec<u8> {
 pub fn sign(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length does");
     mac.update(body);
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&mac.finalize().into_bytes())
 }
 
 /// Numbers that look random and are the same for the same seed (splitmix64).

@@ -1,6 +1,6 @@
 //! Apps with hosts: the same verbs, carried out on other machines.
 //!
-//! [`chosen`] tells which hosts are meant, [`run`] reaches them, and each verb is a function here. What is seen
+//! [`mod@chosen`] tells which hosts are meant, [`run`] reaches them, and each verb is a function here. What is seen
 //! meanwhile is drawn by [`screen`], or logged by [`logged`]; what is printed in the end is rendered by
 //! [`render::fleet`](super::render::fleet).
 

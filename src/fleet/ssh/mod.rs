@@ -1,9 +1,9 @@
 //! Hosts reached by OpenSSH.
 //!
 //! In: a host and a request. Out: the lines of its far side, each once. One connection for each host is kept open
-//! between requests, and for a while after the last one ([`connection`]), at a place that the next run finds
-//! ([`control`]). Over it a shell looks for the program, and runs it at once where it is ([`scripts`]); where it is not,
-//! it is copied first ([`copy`]). A conversation that breaks is taken up again with the same id ([`asking`]).
+//! between requests, and for a while after the last one (`connection`), at a place that the next run finds
+//! (`control`). Over it a shell looks for the program, and runs it at once where it is (`scripts`); where it is not,
+//! it is copied first (`copy`). A conversation that breaks is taken up again with the same id (`asking`).
 //!
 //! # Guarantees
 //! A host whose key is not the known one is never spoken to. A program from the cache is run only when its digest is that
