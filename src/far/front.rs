@@ -26,6 +26,9 @@ use crate::documents::wire::{Ended, FIRST, Failed, Fault, Operation, Request, Wh
 use crate::local::runtime::runtime;
 use crate::ports::HostError;
 
+/// So many runners that end without a word are followed by another one.
+const VACANCIES: u32 = 1;
+
 /// Answers one request; success when the answer came to its end.
 #[must_use]
 pub fn front(faces: &Faces) -> ExitCode {
@@ -80,6 +83,7 @@ fn at_once(request: &Request, faces: &Faces) -> Result<What, Failed> {
 fn run(request: &Request, out: &mut (impl Write + AsFd)) -> io::Result<bool> {
     let mut speaker = Speaker::new(out);
     let mut greeted = false;
+    let mut vacancies = 0;
     loop {
         let begun = place(request).and_then(|place| Ok((begin(&place, request)?, place)));
         let (attached, place) = match begun {
@@ -98,8 +102,14 @@ fn run(request: &Request, out: &mut (impl Write + AsFd)) -> io::Result<bool> {
         match follow(&place.spool(&request.id), request.from, speaker.out())? {
             Followed::Ended => return Ok(true),
             Followed::Unheard => return Ok(false),
-            // Whoever was to start the runner died before that: it is ours to start.
-            Followed::Vacant => {}
+            // Whoever was to start the runner died before that: it is ours to start, but not for ever.
+            Followed::Vacant if vacancies < VACANCIES => vacancies += 1,
+            Followed::Vacant => {
+                let log = place.log(&request.id);
+                let failed = Failed::new(Fault::Host, "the runner ends before it has said anything; no pass was made");
+                let help = format!("look into `{}` on the host, and whether its disk is full", log.display());
+                return speaker.refuse(failed.help(help)).map(|()| true);
+            }
         }
     }
 }
@@ -142,6 +152,7 @@ fn begin(place: &Place, request: &Request) -> Result<bool, Failed> {
     if let Err(error) = started {
         // Nobody has it any more: the next one begins anew.
         let _ = std::fs::remove_file(&path);
+        let _ = std::fs::remove_file(place.log(&request.id));
         return Err(HostError::io("cannot start a runner", &error).into());
     }
     drop(kept);

@@ -88,6 +88,10 @@ fn run(faces: &Faces, spool: &Shared) -> Result<What, Failed> {
         listen_for_signals(&interrupt).map_err(|error| HostError::io("cannot begin", &error))?;
         // From here on a wish to stop is heard.
         say(spool, What::Begun(Begun { process: own, boot: proc::boot_id() }));
+        // Nobody would ever hear of this pass, nor that it was made.
+        if spool.lock().unwrap_or_else(PoisonError::into_inner).is_broken() {
+            return Err(Failed::new(Fault::Host, "cannot write down what the pass tells; it was not begun"));
+        }
         Box::pin(pass(&request, &one, interrupt.clone(), spool)).await
     });
     // Whatever still blocks changes nothing any more.

@@ -11,6 +11,9 @@ use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::Verdict;
 
+/// The highest exit code of a pass or of a status.
+const MOST: u8 = 4;
+
 /// Hosts on which the same would be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -61,7 +64,8 @@ impl Looked {
         match answer {
             Err(silence) => host.trouble(silence.into()),
             Ok(Answer { report: Some(mut report), .. }) => {
-                self.set_code(at, report.exit_code);
+                let is_well = matches!(report.outcome, Outcome::Converged | Outcome::Drift);
+                self.set_code(at, if is_well { report.exit_code } else { report.exit_code.max(1) });
                 if let Some(shown) = report.shown.take() {
                     self.group(at, report.outcome, shown);
                 }
@@ -71,7 +75,9 @@ impl Looked {
             }
             Ok(Answer { status: Some(status), .. }) => {
                 host.summary = Some(status.summary);
-                host.document = self.keep.then(|| status.document.to_string());
+                if self.keep {
+                    host.keep(status.document);
+                }
                 if host.verdict != Verdict::Settled {
                     self.details.push((at, status.text));
                 }
@@ -97,9 +103,10 @@ impl Looked {
         self
     }
 
+    /// What no pass and no status ends with is an error over there.
     fn set_code(&mut self, at: usize, code: u8) {
         if let Some(known) = self.codes.get_mut(at) {
-            *known = Some(code);
+            *known = Some(if code <= MOST { code } else { 1 });
         }
     }
 

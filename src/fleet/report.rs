@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::ask::Silence;
 use crate::documents::wire::{Failed, Report, Summary};
 use crate::model::fleet::HostName;
@@ -74,8 +76,8 @@ impl HostReport {
 
     /// Takes in what a pass there has reported; its document where `keep`.
     pub fn take(&mut self, report: Report, keep: bool) {
-        self.done += report.done;
-        self.failed += report.failed;
+        self.done = self.done.saturating_add(report.done);
+        self.failed = self.failed.saturating_add(report.failed);
         if !matches!(report.outcome, Outcome::Converged | Outcome::Drift) {
             let told = report.summary.problems.iter().map(|problem| Trouble {
                 message: problem.message.clone(),
@@ -86,8 +88,18 @@ impl HostReport {
                 report.summary.complaint.iter().map(|complaint| Trouble::new(format!("not healthy: {complaint}")));
             told.chain(sick).for_each(|trouble| self.trouble(trouble));
         }
-        self.document = keep.then(|| report.document.to_string());
+        if keep {
+            self.keep(report.document);
+        }
         self.summary = Some(report.summary);
+    }
+
+    /// Keeps what the host has printed, as its own: no host speaks for another one.
+    pub fn keep(&mut self, mut document: Value) {
+        if let Some(keys) = document.as_object_mut() {
+            keys.insert("host".to_owned(), Value::String(self.name.to_string()));
+        }
+        self.document = Some(document.to_string());
     }
 
     /// Takes in what went wrong, once.

@@ -85,7 +85,7 @@ pub(super) async fn carry_out<R: Reach>(work: &Work<'_, R>, way: &Way, target: &
             let operation = Operation::Apply { wait: way.wait, ignore_windows: way.ignore_windows };
             match pass(work, target, *migrate, operation, task).await {
                 Ok(report) => {
-                    let changed = report.done + report.failed > 0;
+                    let changed = report.done > 0 || report.failed > 0;
                     Done::told(Fact::Applied(Some(Applied::Ended { outcome: report.outcome, changed })), report)
                 }
                 Err(silence) => {

@@ -237,3 +237,14 @@ fn an_ordinary_user_needs_no_root() {
     assert!(rig.state().join("apply-0000001.jsonl").exists());
     wait_until("the runner's end", || trueup::host::proc::identify(runner.pid).unwrap() != Some(runner));
 }
+
+/// The pass could be made, and nobody would ever hear of it.
+#[test]
+fn no_pass_is_made_where_nothing_can_be_written_of_it() {
+    let rig = Rig::new();
+    let full = fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
+    let ended = rig.run_into(full.into(), &rig.apply("apply-0000001"));
+    assert!(ended.success());
+    assert_eq!(rig.current(), None);
+    assert!(!rig.root().path().exists());
+}

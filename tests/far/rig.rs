@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
@@ -158,6 +158,15 @@ impl Rig {
     /// Starts a front with a request.
     pub fn start(&self, request: &Request) -> Front {
         self.send(&serde_json::to_vec(request).unwrap())
+    }
+
+    /// How a runner ends that has this as its spool.
+    pub fn run_into(&self, spool: Stdio, request: &Request) -> ExitStatus {
+        let text = self.path().join("request");
+        fs::write(&text, serde_json::to_vec(request).unwrap()).unwrap();
+        let mut command = Command::new(&self.program);
+        command.args(["far", "--run"]).stdin(fs::File::open(text).unwrap()).stdout(spool);
+        command.status().unwrap()
     }
 
     /// All lines of the answer to a request.
