@@ -105,11 +105,13 @@ fn the_version_is_one_line() {
 #[test]
 fn wrong_usage_exits_with_64_whatever_the_verb() {
     let place = place();
-    let rows: [(&[&str], &str); 9] = [
+    let rows: [(&[&str], &str); 11] = [
         (&[], "Usage"),
         (&["recnocile"], "reconcile"),
         (&["diff", "--colour", "always"], "--color"),
         (&["reconcile", "--detailed-exitcode"], "--dry-run"),
+        (&["reconcile", "--no-wait"], "--request"),
+        (&["reconcile", "--no-wait", "manifests/shop.yaml"], "help: add `--request`"),
         (&["reconcile", "--wait", "30"], "write `30s` for seconds"),
         (&["reconcile", "--wait=-5s"], "remove the sign"),
         (&["reconcile", "--format", "markdown"], "help: add `--dry-run`"),
