@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::cli::render::board::Board;
+use crate::cli::render::board::{Board, Hint};
 use crate::decide::testing::{app, id};
 use crate::documents::wire::{Report, Shown, Status};
 use crate::fleet::ask::{Answer, Silence};
@@ -206,12 +206,15 @@ fn the_board_fits_any_terminal() {
         board.phase(&name(host), phase, second(3));
     }
     board.phase(&name("web2"), &Phase::Changing { step: "prove r2".to_owned() }, second(8));
-    let shown = |width, height, asked| plain_of(&board.lines(second(12), width, height, asked).join("\n"));
-    insta::assert_snapshot!("board_wide", shown(100, 30, false));
-    insta::assert_snapshot!("board_low", shown(80, 7, true));
+    let shown = |width, height, hint| plain_of(&board.lines(second(12), width, height, hint).join("\n"));
+    insta::assert_snapshot!("board_wide", shown(100, 30, Hint::EndsAfterThese));
+    insta::assert_snapshot!("board_low", shown(80, 7, Hint::Ending));
+    for (hint, told) in [(Hint::EndsAtOnce, "  Ctrl-C stops"), (Hint::Stopped, "  stopped; the others are not looked at")] {
+        assert!(shown(100, 30, hint).ends_with(told), "{hint:?}");
+    }
     for width in [0, 1, 5, 12, 20, 33, 80, 200] {
         for height in [0, 1, 2, 3, 5, 11, 50] {
-            let lines = board.lines(second(12), width, height, true);
+            let lines = board.lines(second(12), width, height, Hint::Ending);
             assert!(lines.len() <= height.max(3), "{} lines in {height}", lines.len());
             for line in lines {
                 let line = plain_of(&line);
