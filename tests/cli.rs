@@ -308,6 +308,23 @@ fn a_log_filter_that_is_none_is_told_and_not_obeyed() {
     assert!(err(&output).starts_with("warning: TRUEUP_LOG is no log filter"), "{}", err(&output));
 }
 
+#[test]
+fn who_acts_by_hand_has_a_name_without_an_environment_too() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    let root = place.path().join("shop");
+    std::fs::create_dir_all(root.join("releases/r1")).expect("makes a directory");
+    let manifest = format!(
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release: {{id: r1}}\n",
+        root.display(),
+    );
+    std::fs::write(place.path().join("shop.yaml"), manifest).expect("writes");
+    let known = Command::new("id").arg("-un").output().expect("runs");
+    let told = format!("({}, since ", out(&known).trim());
+    let output = in_place(place.path(), &["suspend", "shop", "shop.yaml", "--no-agent"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(known.status.success() && out(&output).contains(&told), "{told}: {}", out(&output));
+}
+
 /// A pass over a root of this test's own, asking for health at `address`, and what it says line by line.
 fn begin_pass(place: &Path, address: &str) -> (Child, impl Iterator<Item = String> + use<>) {
     let root = place.join("shop");
