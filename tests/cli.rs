@@ -166,11 +166,19 @@ fn without_manifests_the_usual_places_are_named() {
         println!("skipped: this machine has manifests of its own");
         return;
     }
-    let output = in_place(empty.path(), &["diff"]);
-    assert_eq!(output.status.code(), Some(2));
-    let expected = "error: there are no manifests in `manifests/` nor in `/etc/trueup/manifests/`\n   \
-                    help: name a file or a directory, such as `trueup diff shop.yaml`\n";
-    assert_eq!(err(&output), expected);
+    for (arguments, code, advice) in [
+        (&["diff"][..], 2, "diff shop.yaml"),
+        (&["history"], 1, "history shop.yaml"),
+        (&["releases", "shop"], 1, "releases shop shop.yaml"),
+    ] {
+        let output = in_place(empty.path(), arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let expected = format!(
+            "error: there are no manifests in `manifests/` nor in `/etc/trueup/manifests/`\n   \
+             help: name a file or a directory, such as `trueup {advice}`\n"
+        );
+        assert_eq!(err(&output), expected, "{arguments:?}");
+    }
 }
 
 #[test]
@@ -181,6 +189,26 @@ fn an_app_that_is_not_there_is_an_error_with_a_suggestion() {
         assert_eq!(output.status.code(), Some(code), "{verb}");
         let expected = "error: there is no App `shpo` in these manifests\n   help: did you mean `shop`?\n";
         assert_eq!(err(&output), expected, "{verb}");
+    }
+}
+
+#[test]
+fn a_path_in_the_place_of_an_apps_name_is_told() {
+    // With manifests in the usual place, and without.
+    for usual in ["manifests", "elsewhere"] {
+        let place = place();
+        std::fs::rename(place.path().join("manifests"), place.path().join(usual)).expect("renames");
+        std::fs::create_dir(place.path().join("m")).expect("makes a directory");
+        for (arguments, advice) in [
+            (&["history", "m"][..], "; write `./m`"),
+            (&["releases", "m"], ", which comes before a path; write `trueup releases APP ./m`"),
+            (&["rollback", "m", "--no-agent"], ", which comes before a path; write `trueup rollback APP ./m`"),
+        ] {
+            let output = in_place(place.path(), arguments);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+            let expected = format!("error: there is no App `m`\n   help: `m` was taken for an App's name{advice}\n");
+            assert_eq!(err(&output), expected, "{arguments:?}");
+        }
     }
 }
 

@@ -209,7 +209,9 @@ fn the_board_fits_any_terminal() {
     let shown = |width, height, hint| plain_of(&board.lines(second(12), width, height, hint).join("\n"));
     insta::assert_snapshot!("board_wide", shown(100, 30, Hint::EndsAfterThese));
     insta::assert_snapshot!("board_low", shown(80, 7, Hint::Ending));
-    for (hint, told) in [(Hint::EndsAtOnce, "  Ctrl-C stops"), (Hint::Stopped, "  stopped; the others are not looked at")] {
+    for (hint, told) in
+        [(Hint::EndsAtOnce, "  Ctrl-C stops"), (Hint::Stopped, "  stopped; the others are not looked at")]
+    {
         assert!(shown(100, 30, hint).ends_with(told), "{hint:?}");
     }
     for width in [0, 1, 5, 12, 20, 33, 80, 200] {
