@@ -158,7 +158,7 @@ fn equal_differences_are_shown_once() {
 
 #[test]
 fn the_state_of_hosts_is_a_table_and_what_is_not_well_in_full() {
-    let mut looked = Looked::new(["web1", "web2", "web3"].iter().map(|text| name(text)), false);
+    let mut looked = Looked::new(["web1", "web2", "web3", "web4"].iter().map(|text| name(text)), false);
     let status = |exit_code, summary, text: &str| {
         let status = Status { exit_code, summary, document: serde_json::json!({}), text: text.to_owned() };
         Ok(Answer { status: Some(Box::new(status)), ..Answer::default() })
@@ -168,6 +168,7 @@ fn the_state_of_hosts_is_a_table_and_what_is_not_well_in_full() {
     looked.take(1, Duration::ZERO, status(3, sick, "shop  /srv/shop\n  Healthy  False\u{1b}[2J\n"));
     let silent = unreached(Broken::Auth, "`web3` does not let us in", "add this user's key there", false);
     looked.take(2, Duration::ZERO, Err(silent));
+    looked.take(3, Duration::ZERO, status(1, Summary { observed: false, ..summary("r2", 2) }, "not observed\n"));
     insta::assert_snapshot!(
         "fleet_status",
         plain_of(&super::status(&the_app(), &looked.done(Duration::ZERO), Some(100)))
