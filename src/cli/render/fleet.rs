@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::board::{colour, is_bad, word};
+use super::markdown::{cell, fence};
 use super::problem::Complaint;
 use super::style::{ADDED, BAD, DIM, GOOD, REMOVED, STRONG, WARN, paint};
 use super::table::{Cell, Table, wrap};
@@ -166,7 +167,7 @@ pub fn markdown(app: &App, looked: &Looked) -> String {
     for group in &looked.groups {
         let hosts: Vec<String> = group.hosts.iter().map(|host| format!("`{host}`")).collect();
         let told = shown(group);
-        let fence = "`".repeat(told.split(|c| c != '`').map(str::len).max().unwrap_or(0).max(2) + 1);
+        let fence = fence(&told);
         // Writing to a string cannot fail.
         let _ = write!(
             text,
@@ -180,7 +181,10 @@ pub fn markdown(app: &App, looked: &Looked) -> String {
     }
     for host in looked.hosts.iter().filter(|host| host.summary.is_none()) {
         for trouble in &host.troubles {
-            let _ = write!(text, "\n:warning: `{}`: {}\n", host.name, safe(&trouble.message));
+            let causes = trouble.causes.iter().map(|cause| format!("<br>cause: {}", cell(cause)));
+            let help = trouble.help.iter().map(|help| format!("<br>help: {}", cell(help)));
+            let more: String = causes.chain(help).collect();
+            let _ = write!(text, "\n:warning: `{}`: {}{more}\n", host.name, cell(&trouble.message));
         }
     }
     text

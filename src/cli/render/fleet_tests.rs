@@ -157,6 +157,17 @@ fn equal_differences_are_shown_once() {
 }
 
 #[test]
+fn what_a_host_says_means_nothing_to_markdown() {
+    let mut looked = Looked::new(std::iter::once(name("web1")), false);
+    looked.take(0, Duration::ZERO, Err(unreached(Broken::Connect, "<img src=x> @all\n# [a](b)", "*see* it", false)));
+    looked.hosts[0].troubles[0].causes = vec!["a | <b>".to_owned()];
+    let told = markdown(&the_app(), &looked.done(Duration::ZERO));
+    let expected =
+        "\n:warning: `web1`: &lt;img src=x&gt; \\@all \\# \\[a\\](b)<br>cause: a \\| &lt;b&gt;<br>help: \\*see\\* it\n";
+    assert!(told.ends_with(expected), "{told}");
+}
+
+#[test]
 fn the_state_of_hosts_is_a_table_and_what_is_not_well_in_full() {
     let mut looked = Looked::new(["web1", "web2", "web3", "web4"].iter().map(|text| name(text)), false);
     let status = |exit_code, summary, text: &str| {
