@@ -105,11 +105,13 @@ fn the_version_is_one_line() {
 #[test]
 fn wrong_usage_exits_with_64_whatever_the_verb() {
     let place = place();
-    let rows: [(&[&str], &str); 9] = [
+    let rows: [(&[&str], &str); 11] = [
         (&[], "Usage"),
         (&["recnocile"], "reconcile"),
         (&["diff", "--colour", "always"], "--color"),
         (&["reconcile", "--detailed-exitcode"], "--dry-run"),
+        (&["reconcile", "--no-wait"], "--request"),
+        (&["reconcile", "--no-wait", "manifests/shop.yaml"], "help: add `--request`"),
         (&["reconcile", "--wait", "30"], "write `30s` for seconds"),
         (&["reconcile", "--wait=-5s"], "remove the sign"),
         (&["reconcile", "--format", "markdown"], "help: add `--dry-run`"),
@@ -164,11 +166,19 @@ fn without_manifests_the_usual_places_are_named() {
         println!("skipped: this machine has manifests of its own");
         return;
     }
-    let output = in_place(empty.path(), &["diff"]);
-    assert_eq!(output.status.code(), Some(2));
-    let expected = "error: there are no manifests in `manifests/` nor in `/etc/trueup/manifests/`\n   \
-                    help: name a file or a directory, such as `trueup diff shop.yaml`\n";
-    assert_eq!(err(&output), expected);
+    for (arguments, code, advice) in [
+        (&["diff"][..], 2, "diff shop.yaml"),
+        (&["history"], 1, "history shop.yaml"),
+        (&["releases", "shop"], 1, "releases shop shop.yaml"),
+    ] {
+        let output = in_place(empty.path(), arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let expected = format!(
+            "error: there are no manifests in `manifests/` nor in `/etc/trueup/manifests/`\n   \
+             help: name a file or a directory, such as `trueup {advice}`\n"
+        );
+        assert_eq!(err(&output), expected, "{arguments:?}");
+    }
 }
 
 #[test]
@@ -179,6 +189,26 @@ fn an_app_that_is_not_there_is_an_error_with_a_suggestion() {
         assert_eq!(output.status.code(), Some(code), "{verb}");
         let expected = "error: there is no App `shpo` in these manifests\n   help: did you mean `shop`?\n";
         assert_eq!(err(&output), expected, "{verb}");
+    }
+}
+
+#[test]
+fn a_path_in_the_place_of_an_apps_name_is_told() {
+    // With manifests in the usual place, and without.
+    for usual in ["manifests", "elsewhere"] {
+        let place = place();
+        std::fs::rename(place.path().join("manifests"), place.path().join(usual)).expect("renames");
+        std::fs::create_dir(place.path().join("m")).expect("makes a directory");
+        for (arguments, advice) in [
+            (&["history", "m"][..], "; write `./m`"),
+            (&["releases", "m"], ", which comes before a path; write `trueup releases APP ./m`"),
+            (&["rollback", "m", "--no-agent"], ", which comes before a path; write `trueup rollback APP ./m`"),
+        ] {
+            let output = in_place(place.path(), arguments);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+            let expected = format!("error: there is no App `m`\n   help: `m` was taken for an App's name{advice}\n");
+            assert_eq!(err(&output), expected, "{arguments:?}");
+        }
     }
 }
 
@@ -304,6 +334,23 @@ fn a_log_filter_that_is_none_is_told_and_not_obeyed() {
     let output = trueup(&["validate"]).env("TRUEUP_LOG", "a=b=c").current_dir(place.path()).output().expect("runs");
     assert_eq!(output.status.code(), Some(0));
     assert!(err(&output).starts_with("warning: TRUEUP_LOG is no log filter"), "{}", err(&output));
+}
+
+#[test]
+fn who_acts_by_hand_has_a_name_without_an_environment_too() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    let root = place.path().join("shop");
+    std::fs::create_dir_all(root.join("releases/r1")).expect("makes a directory");
+    let manifest = format!(
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release: {{id: r1}}\n",
+        root.display(),
+    );
+    std::fs::write(place.path().join("shop.yaml"), manifest).expect("writes");
+    let known = Command::new("id").arg("-un").output().expect("runs");
+    let told = format!("({}, since ", out(&known).trim());
+    let output = in_place(place.path(), &["suspend", "shop", "shop.yaml", "--no-agent"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(known.status.success() && out(&output).contains(&told), "{told}: {}", out(&output));
 }
 
 /// A pass over a root of this test's own, asking for health at `address`, and what it says line by line.

@@ -14,6 +14,8 @@ use crate::model::nearest::suggestion;
 
 /// Read when no path is given, the first that is there.
 const PLACES: [&str; 2] = ["manifests", "/etc/trueup/manifests"];
+/// The verbs whose first word is an App's name, and none of it a path.
+const NAMED_FIRST: [&str; 5] = ["rollback", "retry", "suspend", "resume", "releases"];
 
 /// Loads all manifests of these paths.
 ///
@@ -89,9 +91,13 @@ pub fn here(loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Failure> {
 /// # Errors
 /// All that is wrong with any of them, or the App is not there, or is for other hosts.
 pub fn one(name: &str, paths: &Paths) -> Result<Loaded, Failure> {
-    let mut loaded = load(paths)?;
+    let is_path = || Path::new(name).exists();
+    let mut loaded = match load(paths) {
+        Err(Failure::NoManifests) if is_path() => return Err(Failure::PathForName(name.to_owned())),
+        loaded => loaded?,
+    };
     let Some(at) = loaded.iter().position(|one| one.app.name.as_str() == name) else {
-        return Err(no_such(name, &loaded));
+        return Err(if is_path() { Failure::PathForName(name.to_owned()) } else { no_such(name, &loaded) });
     };
     let mut own = here(vec![loaded.swap_remove(at)])?;
     own.pop().ok_or_else(|| no_such(name, &loaded))
@@ -112,10 +118,26 @@ pub fn apps(loaded: &[Loaded]) -> Vec<&App> {
 }
 
 fn usual_place() -> Result<PathBuf, Failure> {
-    let found = PLACES.iter().map(Path::new).find(|place| place.is_dir());
-    found.map(Path::to_owned).ok_or_else(|| {
-        let [near, far] = PLACES;
-        let message = format!("there are no manifests in `{near}/` nor in `{far}/`");
-        Failure::Complaint(Complaint::new(message).help("name a file or a directory, such as `trueup diff shop.yaml`"))
-    })
+    PLACES.iter().map(Path::new).find(|place| place.is_dir()).map(Path::to_owned).ok_or(Failure::NoManifests)
+}
+
+/// No path was given to this verb, and there is no usual place.
+#[must_use]
+pub fn no_manifests(verb: &str) -> Complaint {
+    let [near, far] = PLACES;
+    let app = if NAMED_FIRST.contains(&verb) { "shop " } else { "" };
+    Complaint::new(format!("there are no manifests in `{near}/` nor in `{far}/`"))
+        .help(format!("name a file or a directory, such as `trueup {verb} {app}shop.yaml`"))
+}
+
+/// A path was given to this verb where an App's name belongs.
+#[must_use]
+pub fn path_for_name(verb: &str, name: &str) -> Complaint {
+    let path = if name.contains('/') { name.to_owned() } else { format!("./{name}") };
+    let way = if NAMED_FIRST.contains(&verb) {
+        format!(", which comes before a path; write `trueup {verb} APP {path}`")
+    } else {
+        format!("; write `{path}`")
+    };
+    Complaint::new(format!("there is no App `{name}`")).help(format!("`{name}` was taken for an App's name{way}"))
 }

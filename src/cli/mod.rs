@@ -7,7 +7,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use self::options::{Cli, Verb};
 use self::output::{Output, say};
@@ -49,6 +49,10 @@ pub enum Failure {
     Usage(Complaint),
     /// Manifests are wrong.
     Manifests(LoadErrors),
+    /// No path was given, and there are no manifests in the usual places.
+    NoManifests,
+    /// There is no App of this name, but there is a path.
+    PathForName(String),
 }
 
 /// Runs the program with the arguments of this process.
@@ -57,8 +61,8 @@ pub fn main() -> ExitCode {
     if let Some(code) = far::main(std::env::args_os().skip(1)) {
         return code;
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (verb, cli) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are errors to the parser, and none to people. A closed pipe is none either.
             let _ = error.print();
@@ -99,6 +103,14 @@ pub fn main() -> ExitCode {
             say(&complaint.render());
             error_code
         }
+        Err(Failure::NoManifests) => {
+            say(&load::no_manifests(&verb).render());
+            error_code
+        }
+        Err(Failure::PathForName(name)) => {
+            say(&load::path_for_name(&verb, &name).render());
+            error_code
+        }
         Err(Failure::Usage(complaint)) => {
             say(&complaint.render());
             USAGE
@@ -112,13 +124,19 @@ pub fn main() -> ExitCode {
     code.into()
 }
 
+/// The verb as it was written, for advice, and everything that was asked for.
+fn parse() -> Result<(String, Cli), clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
+    Ok((matches.subcommand_name().unwrap_or_default().to_owned(), cli))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_arguments_are_well_formed() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

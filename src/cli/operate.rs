@@ -159,8 +159,14 @@ fn request(verb: &str, wait: std::time::Duration, ignore_windows: bool) -> Reque
 /// Who is at the keyboard, for the history; a courtesy and no proof.
 pub(super) fn person() -> String {
     let named = ["SUDO_USER", "LOGNAME", "USER"].iter().filter_map(|name| std::env::var(name).ok());
-    let number = || format!("user {}", rustix::process::getuid().as_raw());
-    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(number)
+    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(login)
+}
+
+/// The name that this machine has for the user who calls, as under a timer or `env -i`; else his number.
+fn login() -> String {
+    let uid = nix::unistd::getuid();
+    let known = nix::unistd::User::from_uid(uid).ok().flatten();
+    known.map_or_else(|| format!("user {uid}"), |user| user.name)
 }
 
 /// Refuses a form that only differences have.

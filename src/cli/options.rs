@@ -290,7 +290,8 @@ Exit codes; of several Apps and hosts the worst wins, in the order 1, 3, 4, 2:
   2   there is drift (only --dry-run --detailed-exitcode)
   3   as it should be, but not healthy; taken back
   4   there is drift, but the App is suspended or outside its windows
-  64  wrong usage";
+  64  wrong usage
+  130 ended at once, by a second Ctrl-C";
 
 const DIFF_HELP: &str = "\
 Examples:
@@ -320,7 +321,7 @@ Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
   0   as it should be, and healthy where there is a health contract
   1   an error: a manifest is wrong, or the host could not be looked at
   2   something differs, or cannot be told
-  3   not healthy
+  3   not healthy, or in quarantine
   64  wrong usage";
 
 const DOCTOR_HELP: &str = "\

@@ -33,6 +33,12 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
     if options.by.request {
         return request(options, output);
     }
+    if options.by.no_wait {
+        // The parser forgives this one beside a PATH, which `--request` rules out.
+        let complaint = Complaint::new("`--no-wait` goes with `--request`: a pass made here is always waited for");
+        let help = "add `--request` and name no PATH, or leave `--no-wait` out; `--wait 0s` waits for no other pass";
+        return Err(Failure::Usage(complaint.help(help)));
+    }
     let (here, theirs) = fleet::part(select(&options.selection)?);
     if theirs.is_empty() && !options.hosts.is_choice() {
         let reports = on_this_host(&here, options, global)?;

@@ -8,6 +8,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::super::Failure;
+use super::super::load;
 use super::super::operate::failure;
 use super::super::options::agent::Agent as Options;
 use super::place::{Place, configuration, place};
@@ -135,6 +136,8 @@ fn followed(was: &Place, is: &Place) -> Option<GitOptions> {
 fn words(failure: &Failure) -> String {
     match failure {
         Failure::Manifests(errors) => errors.to_string(),
+        Failure::NoManifests => words(&Failure::Complaint(load::no_manifests("agent"))),
+        Failure::PathForName(name) => words(&Failure::Complaint(load::path_for_name("agent", name))),
         Failure::Complaint(complaint) | Failure::Usage(complaint) => {
             let what: Vec<&str> =
                 std::iter::once(&complaint.message).chain(&complaint.causes).map(String::as_str).collect();

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 pub use self::chosen::{One, chosen, part};
 pub use self::documents::{app_list, pass_list};
-use self::run::{Ground, over_hosts};
+use self::run::{Ground, Kind, over_hosts};
 use super::Failure;
 use super::options::fleet::Hosts;
 use super::options::{Global, Reconcile};
@@ -58,7 +58,7 @@ impl<T> Came<T> {
 /// # Errors
 /// When it could not begin at all.
 pub fn rolled(apps: &[One<'_>], options: &Reconcile, global: &Global, keep: bool) -> Result<Came<Rolled>, Failure> {
-    over_hosts(&options.hosts, global, async |ground: &Ground<'_>| {
+    over_hosts(Kind::Rollout, &options.hosts, global, async |ground: &Ground<'_>| {
         let mut each = Vec::new();
         for one in apps {
             if ground.wish() > Wish::GoOn {
@@ -85,7 +85,7 @@ pub fn looked(
     global: &Global,
     keep: bool,
 ) -> Result<Came<Looked>, Failure> {
-    over_hosts(hosts, global, async |ground: &Ground<'_>| {
+    over_hosts(Kind::Look, hosts, global, async |ground: &Ground<'_>| {
         let mut each = Vec::new();
         for one in apps {
             if ground.wish() > Wish::GoOn {

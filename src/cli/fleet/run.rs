@@ -29,8 +29,28 @@ use crate::model::agent::AgentConfig;
 /// The exit code after a third wish to stop.
 const INTERRUPTED: i32 = 130;
 
+/// What is done with hosts, and with it what the first wish to stop means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing is changed, so that it ends at once.
+    Look,
+    /// Hosts that were begun are awaited.
+    Rollout,
+}
+
+impl Kind {
+    /// What is said at the first wish to stop.
+    const fn at_first(self) -> &'static str {
+        match self {
+            Self::Look => "stopped; the others are not looked at\n",
+            Self::Rollout => "no more hosts are begun, and those at work finish; press again to leave them to it\n",
+        }
+    }
+}
+
 /// What work over hosts stands on.
 pub struct Ground<'a> {
+    kind: Kind,
     ssh: &'a Ssh,
     asker: Asker,
     forks: usize,
@@ -59,7 +79,7 @@ impl Ground<'_> {
             return work(&self.work(&logged)).await;
         }
         let title = format!("{}  {}", app.name, app.release.id);
-        let screen = Screen::new(&title, names, self.wish.clone());
+        let screen = Screen::new(&title, names, self.kind, self.wish.clone());
         let done = tokio::select! {
             done = async { work(&self.work(&screen)).await } => done,
             ever = screen.keep_up() => never(ever),
@@ -74,20 +94,21 @@ impl Ground<'_> {
 /// # Errors
 /// When it could not begin at all.
 pub fn over_hosts<T>(
+    kind: Kind,
     hosts: &Hosts,
     global: &Global,
     work: impl AsyncFnOnce(&Ground<'_>) -> Vec<T>,
 ) -> Result<Came<T>, Failure> {
     let runtime = runtime().map_err(|error| cannot_begin(&error))?;
     let came = runtime.block_on(async {
-        let wish = listen().map_err(|error| cannot_begin(&error))?;
+        let wish = listen(kind).map_err(|error| cannot_begin(&error))?;
         let ssh = Ssh::new(Options { accept_new: hosts.accept_new, ..Options::default() }).map_err(|error| {
             let complaint = Complaint::new("there is no safe place for the sockets of connections");
             let help = "set XDG_RUNTIME_DIR to a directory that is this user's alone";
             Failure::Complaint(complaint.cause(error.to_string()).help(help))
         })?;
         let logs = global.log_format == LogFormat::Json;
-        let ground = Ground { ssh: &ssh, asker: Asker::new(who()), forks: hosts.forks(), logs, wish };
+        let ground = Ground { kind, ssh: &ssh, asker: Asker::new(who()), forks: hosts.forks(), logs, wish };
         let each = work(&ground).await;
         let wish = ground.wish();
         // Who wants to leave waits for no connection.
@@ -111,8 +132,8 @@ fn cannot_begin(error: &io::Error) -> Failure {
     Failure::Complaint(complaint.help("is the limit of open files (`ulimit -n`) very low? A thousand are plenty"))
 }
 
-/// The first signal wishes for no more, the second one leaves, the third one ends everything at once.
-fn listen() -> io::Result<watch::Receiver<Wish>> {
+/// The first signal wishes for no more, which ends a look; the second one leaves, the third one ends everything at once.
+fn listen(kind: Kind) -> io::Result<watch::Receiver<Wish>> {
     let mut int = signal(SignalKind::interrupt())?;
     let mut term = signal(SignalKind::terminate())?;
     let (sender, wish) = watch::channel(Wish::GoOn);
@@ -126,7 +147,7 @@ fn listen() -> io::Result<watch::Receiver<Wish>> {
             match now {
                 Wish::GoOn => {
                     let _ = sender.send(Wish::NoMore);
-                    say("no more hosts are begun, and those at work finish; press again to leave them to it\n");
+                    say(kind.at_first());
                 }
                 Wish::NoMore => {
                     let _ = sender.send(Wish::Leave);

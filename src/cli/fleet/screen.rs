@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::run::Kind;
 use crate::cli::live;
 use crate::cli::output::{say, size, stderr_has_colour};
-use crate::cli::render::board::{Board, is_bad, words};
+use crate::cli::render::board::{Board, Hint, is_bad, words};
 use crate::cli::render::style::{DIM, STRONG, paint};
 use crate::cli::render::words::safe;
 use crate::fleet::phase::{Phase, Watch};
@@ -31,6 +32,7 @@ pub struct Screen {
     began: Instant,
     /// None where there is no terminal to draw on.
     drawn: Option<Mutex<Drawn>>,
+    kind: Kind,
     wish: watch::Receiver<Wish>,
 }
 
@@ -43,10 +45,15 @@ struct Drawn {
 
 impl Screen {
     /// Looks once at what the standard error is.
-    pub fn new<'a>(title: &str, hosts: impl Iterator<Item = &'a HostName>, wish: watch::Receiver<Wish>) -> Self {
+    pub fn new<'a>(
+        title: &str,
+        hosts: impl Iterator<Item = &'a HostName>,
+        kind: Kind,
+        wish: watch::Receiver<Wish>,
+    ) -> Self {
         let draws = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         let drawn = Drawn { board: Board::new(title, hosts), lines: 0, last: None };
-        Self { began: Instant::now(), drawn: draws.then(|| Mutex::new(drawn)), wish }
+        Self { began: Instant::now(), drawn: draws.then(|| Mutex::new(drawn)), kind, wish }
     }
 
     /// Keeps the times on the board right; never returns.
@@ -78,12 +85,13 @@ impl Screen {
         let (width, height) = size(&std::io::stderr()).unwrap_or((80, 24));
         let elapsed = now.saturating_duration_since(self.began);
         // The last column and the last line are left alone: terminals scroll when these are written to.
-        let lines = drawn.board.lines(
-            elapsed,
-            width.saturating_sub(1),
-            height.saturating_sub(1),
-            *self.wish.borrow() > Wish::GoOn,
-        );
+        let hint = match (self.kind, *self.wish.borrow() > Wish::GoOn) {
+            (Kind::Look, false) => Hint::EndsAtOnce,
+            (Kind::Look, true) => Hint::Stopped,
+            (Kind::Rollout, false) => Hint::EndsAfterThese,
+            (Kind::Rollout, true) => Hint::Ending,
+        };
+        let lines = drawn.board.lines(elapsed, width.saturating_sub(1), height.saturating_sub(1), hint);
         let mut text = up(drawn.lines);
         for line in above.lines().chain(lines.iter().map(String::as_str)) {
             let line =

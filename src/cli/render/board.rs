@@ -28,6 +28,30 @@ pub struct Board {
     places: HashMap<HostName, usize>,
 }
 
+/// What Ctrl-C does now, or has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// It would end after the hosts that were begun.
+    EndsAfterThese,
+    /// That is on its way.
+    Ending,
+    /// It would end at once: nothing is changed.
+    EndsAtOnce,
+    /// It has ended.
+    Stopped,
+}
+
+impl Hint {
+    const fn words(self) -> (Style, &'static str) {
+        match self {
+            Self::EndsAfterThese => (DIM, "Ctrl-C ends after these"),
+            Self::Ending => (WARN, "ends after these; press again to leave"),
+            Self::EndsAtOnce => (DIM, "Ctrl-C stops"),
+            Self::Stopped => (WARN, "stopped; the others are not looked at"),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Row {
     host: HostName,
@@ -54,10 +78,10 @@ impl Board {
         row.phase = phase.clone();
     }
 
-    /// What is shown so long after the work began: no line wider than `width`, no more lines than `height`. `asked`: a
-    /// person has asked for the end.
+    /// What is shown so long after the work began: no line wider than `width`, no more lines than `height`. `hint`: what
+    /// Ctrl-C does.
     #[must_use]
-    pub fn lines(&self, now: Duration, width: usize, height: usize, asked: bool) -> Vec<String> {
+    pub fn lines(&self, now: Duration, width: usize, height: usize, hint: Hint) -> Vec<String> {
         let room = height.saturating_sub(FRAME).max(1);
         let mut shown: Vec<&Row> = self.rows.iter().collect();
         let mut hidden = 0;
@@ -74,11 +98,11 @@ impl Board {
         if hidden > 0 {
             lines.push(cut(&format!("  and {hidden} more"), width, DIM));
         }
-        lines.push(self.summary(width, asked));
+        lines.push(self.summary(width, hint));
         lines
     }
 
-    fn summary(&self, width: usize, asked: bool) -> String {
+    fn summary(&self, width: usize, hint: Hint) -> String {
         let number = |is: &dyn Fn(&Phase) -> bool| self.rows.iter().filter(|row| is(&row.phase)).count();
         let bad = number(&|phase| matches!(phase, Phase::Ended(verdict) if is_bad(*verdict)));
         let done = number(&|phase| matches!(phase, Phase::Ended(_))) - bad;
@@ -89,10 +113,10 @@ impl Board {
         parts.extend(
             more.into_iter().filter(|(_, number, _)| *number > 0).map(|(style, n, w)| (style, format!("{n} {w}"))),
         );
-        let hint = if asked { "ends after these; press again to leave" } else { "Ctrl-C ends after these" };
+        let (style, hint) = hint.words();
         let told: usize = parts.iter().map(|(_, part)| part.width() + 2).sum();
         if told + hint.width() <= width {
-            parts.push((if asked { WARN } else { DIM }, hint.to_owned()));
+            parts.push((style, hint.to_owned()));
         }
         let mut left = width;
         let mut text = String::new();

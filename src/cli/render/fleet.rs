@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::board::{colour, is_bad, word};
+use super::markdown::{cell, fence};
 use super::problem::Complaint;
 use super::style::{ADDED, BAD, DIM, GOOD, REMOVED, STRONG, WARN, paint};
 use super::table::{Cell, Table, wrap};
@@ -12,6 +13,7 @@ use crate::fleet::groups::{Group, Looked};
 use crate::fleet::report::{HostReport, Rolled, Trouble};
 use crate::model::app::App;
 use crate::model::fleet::HostName;
+use crate::model::report::Outcome;
 use crate::model::rollout::{How, Verdict};
 
 /// More hosts than that which were not touched and need nothing are one line.
@@ -131,7 +133,8 @@ fn troubles(host: &HostReport) -> String {
 /// What would be done, equal hosts together.
 #[must_use]
 pub fn looked(app: &App, looked: &Looked, width: Option<usize>) -> String {
-    let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked));
+    let mut text =
+        format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked, word));
     for group in &looked.groups {
         text.push('\n');
         text.push_str(&heading(&group.hosts, width));
@@ -160,11 +163,11 @@ fn migrations(app: &App, looked: &Looked) -> Option<&'static str> {
 /// The same as Markdown, for a comment on a merge request.
 #[must_use]
 pub fn markdown(app: &App, looked: &Looked) -> String {
-    let mut text = format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, plain(&numbers(looked)));
+    let mut text = format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, plain(&numbers(looked, word)));
     for group in &looked.groups {
         let hosts: Vec<String> = group.hosts.iter().map(|host| format!("`{host}`")).collect();
         let told = shown(group);
-        let fence = "`".repeat(told.split(|c| c != '`').map(str::len).max().unwrap_or(0).max(2) + 1);
+        let fence = fence(&told);
         // Writing to a string cannot fail.
         let _ = write!(
             text,
@@ -178,7 +181,10 @@ pub fn markdown(app: &App, looked: &Looked) -> String {
     }
     for host in looked.hosts.iter().filter(|host| host.summary.is_none()) {
         for trouble in &host.troubles {
-            let _ = write!(text, "\n:warning: `{}`: {}\n", host.name, safe(&trouble.message));
+            let causes = trouble.causes.iter().map(|cause| format!("<br>cause: {}", cell(cause)));
+            let help = trouble.help.iter().map(|help| format!("<br>help: {}", cell(help)));
+            let more: String = causes.chain(help).collect();
+            let _ = write!(text, "\n:warning: `{}`: {}{more}\n", host.name, cell(&trouble.message));
         }
     }
     text
@@ -219,7 +225,7 @@ fn heading(hosts: &[HostName], width: Option<usize>) -> String {
 }
 
 /// `14 hosts: 12 with drift, 1 with nothing to do, 1 not reached`.
-fn numbers(looked: &Looked) -> String {
+fn numbers(looked: &Looked, word: impl Fn(Verdict) -> &'static str) -> String {
     let mut kinds: Vec<(Verdict, usize)> = Vec::new();
     for host in &looked.hosts {
         match kinds.iter_mut().find(|(verdict, _)| *verdict == host.verdict) {
@@ -243,14 +249,15 @@ fn numbers(looked: &Looked) -> String {
 /// What is: a line for each host, then those in full that are not as they should be.
 #[must_use]
 pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
-    let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked));
+    let mut text =
+        format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked, state));
     let mut table = Table::new(&["HOST", "RELEASE", "WORKERS", "HEALTH", "STATE"]).give_way(&[1]).indented(2);
     for host in &looked.hosts {
         let seen = host.summary.as_ref().filter(|summary| summary.observed);
         let state = match host.verdict {
             Verdict::Settled => Cell::styled(GOOD, "as it should be"),
             Verdict::NotReached => Cell::styled(WARN, "drift"),
-            other => Cell::styled(colour(other), word(other)),
+            other => Cell::styled(colour(other), state(other)),
         };
         table.row([Cell::styled(STRONG, &host.name), release(app, seen), workers(seen), health(seen), state]);
     }
@@ -276,6 +283,14 @@ pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
         text.push_str(&silent);
     }
     text
+}
+
+/// The word for what a host is, where nothing was to be changed.
+fn state(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Refused(Outcome::Failed) => "cannot be told",
+        other => word(other),
+    }
 }
 
 /// Fresh workers of those that are wanted.

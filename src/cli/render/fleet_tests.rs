@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::cli::render::board::Board;
+use crate::cli::render::board::{Board, Hint};
 use crate::decide::testing::{app, id};
 use crate::documents::wire::{Report, Shown, Status};
 use crate::fleet::ask::{Answer, Silence};
@@ -157,8 +157,19 @@ fn equal_differences_are_shown_once() {
 }
 
 #[test]
+fn what_a_host_says_means_nothing_to_markdown() {
+    let mut looked = Looked::new(std::iter::once(name("web1")), false);
+    looked.take(0, Duration::ZERO, Err(unreached(Broken::Connect, "<img src=x> @all\n# [a](b)", "*see* it", false)));
+    looked.hosts[0].troubles[0].causes = vec!["a | <b>".to_owned()];
+    let told = markdown(&the_app(), &looked.done(Duration::ZERO));
+    let expected =
+        "\n:warning: `web1`: &lt;img src=x&gt; \\@all \\# \\[a\\](b)<br>cause: a \\| &lt;b&gt;<br>help: \\*see\\* it\n";
+    assert!(told.ends_with(expected), "{told}");
+}
+
+#[test]
 fn the_state_of_hosts_is_a_table_and_what_is_not_well_in_full() {
-    let mut looked = Looked::new(["web1", "web2", "web3"].iter().map(|text| name(text)), false);
+    let mut looked = Looked::new(["web1", "web2", "web3", "web4"].iter().map(|text| name(text)), false);
     let status = |exit_code, summary, text: &str| {
         let status = Status { exit_code, summary, document: serde_json::json!({}), text: text.to_owned() };
         Ok(Answer { status: Some(Box::new(status)), ..Answer::default() })
@@ -168,6 +179,7 @@ fn the_state_of_hosts_is_a_table_and_what_is_not_well_in_full() {
     looked.take(1, Duration::ZERO, status(3, sick, "shop  /srv/shop\n  Healthy  False\u{1b}[2J\n"));
     let silent = unreached(Broken::Auth, "`web3` does not let us in", "add this user's key there", false);
     looked.take(2, Duration::ZERO, Err(silent));
+    looked.take(3, Duration::ZERO, status(1, Summary { observed: false, ..summary("r2", 2) }, "not observed\n"));
     insta::assert_snapshot!(
         "fleet_status",
         plain_of(&super::status(&the_app(), &looked.done(Duration::ZERO), Some(100)))
@@ -206,12 +218,17 @@ fn the_board_fits_any_terminal() {
         board.phase(&name(host), phase, second(3));
     }
     board.phase(&name("web2"), &Phase::Changing { step: "prove r2".to_owned() }, second(8));
-    let shown = |width, height, asked| plain_of(&board.lines(second(12), width, height, asked).join("\n"));
-    insta::assert_snapshot!("board_wide", shown(100, 30, false));
-    insta::assert_snapshot!("board_low", shown(80, 7, true));
+    let shown = |width, height, hint| plain_of(&board.lines(second(12), width, height, hint).join("\n"));
+    insta::assert_snapshot!("board_wide", shown(100, 30, Hint::EndsAfterThese));
+    insta::assert_snapshot!("board_low", shown(80, 7, Hint::Ending));
+    for (hint, told) in
+        [(Hint::EndsAtOnce, "  Ctrl-C stops"), (Hint::Stopped, "  stopped; the others are not looked at")]
+    {
+        assert!(shown(100, 30, hint).ends_with(told), "{hint:?}");
+    }
     for width in [0, 1, 5, 12, 20, 33, 80, 200] {
         for height in [0, 1, 2, 3, 5, 11, 50] {
-            let lines = board.lines(second(12), width, height, true);
+            let lines = board.lines(second(12), width, height, Hint::Ending);
             assert!(lines.len() <= height.max(3), "{} lines in {height}", lines.len());
             for line in lines {
                 let line = plain_of(&line);

@@ -112,7 +112,7 @@ fn item(message: &str, help: Option<&str>) -> String {
 }
 
 /// Text that stays inside of a table's cell and means nothing to Markdown but code in backticks.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     let text = safe(text);
     let paired = text.matches('`').count().is_multiple_of(2);
     let mut cell = String::new();
@@ -139,7 +139,7 @@ fn cell(text: &str) -> String {
 }
 
 /// A fence that nothing in the text closes.
-fn fence(text: &str) -> String {
+pub(super) fn fence(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     "`".repeat(longest.max(2) + 1)
 }

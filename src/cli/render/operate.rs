@@ -18,14 +18,17 @@ pub fn not_kept_out(app: &App) -> String {
 #[must_use]
 pub fn suspension(app: &App, before: Option<&str>, now: Option<&str>) -> String {
     let name = paint(STRONG, &app.name);
-    let why = |why: &str| paint(DIM, safe(why));
+    let because = |why: &str| paint(DIM, format!("; because: {}", safe(why)));
     let mut text = match (before, now) {
-        (None, Some(now)) => format!("{name}  {}: passes change nothing  {}\n", paint(WARN, "suspended"), why(now)),
+        (None, Some(now)) => format!("{name}  {}: passes change nothing{}\n", paint(WARN, "suspended"), because(now)),
         (Some(before), Some(now)) => {
-            let line = format!("{name}  {} as before  {}\n", paint(WARN, "suspended"), why(now));
+            let line = format!("{name}  {} as before{}\n", paint(WARN, "suspended"), because(now));
             format!("{line}{}: it was suspended already: {}\n", paint(DIM, "note"), safe(before))
         }
-        (Some(before), None) => format!("{name}  {}: the next pass acts  {}\n", paint(GOOD, "resumed"), why(before)),
+        (Some(before), None) => {
+            let was = paint(DIM, format!("; was: {}", safe(before)));
+            format!("{name}  {}: the next pass acts{was}\n", paint(GOOD, "resumed"))
+        }
         (None, None) => format!("{name}  {} on this host\n", paint(GOOD, "not suspended")),
     };
     if now.is_some() {

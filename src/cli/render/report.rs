@@ -52,7 +52,9 @@ pub fn report(app: &App, report: &PassReport, width: Option<usize>) -> String {
 fn result(app: &App, report: &PassReport) -> String {
     let time = if report.tried.is_empty() { String::new() } else { format!(" in {}", took(report.took)) };
     match report.outcome {
-        Outcome::Converged if report.tried.is_empty() => format!("{}, nothing to do", paint(GOOD, "converged")),
+        Outcome::Converged if report.tried.is_empty() => {
+            format!("{}, nothing to do{}", paint(GOOD, "converged"), suspended(app, report))
+        }
         Outcome::Converged => {
             format!("{}{time}, {}", paint(GOOD, "converged"), count(report.tried.len(), "action"))
         }
@@ -73,6 +75,18 @@ fn result(app: &App, report: &PassReport) -> String {
         Outcome::Failed => format!("{}{time}", paint(BAD, "failed")),
         Outcome::Interrupted => format!("{}{time}: the next pass goes on from here", paint(WARN, "interrupted")),
     }
+}
+
+/// That nothing would be done if there were something to do, as `(suspended: moving the database)`.
+fn suspended(app: &App, report: &PassReport) -> String {
+    let here = report.after.as_ref().or(report.before.as_ref()).and_then(|seen| seen.suspended.as_deref());
+    let why = here.or(app.sync.reason.as_deref().filter(|_| app.sync.suspend));
+    let told = match why {
+        Some(why) => format!("(suspended: {})", safe(why)),
+        None if app.sync.suspend => "(suspended)".to_owned(),
+        None => return String::new(),
+    };
+    format!(" {}", paint(WARN, told))
 }
 
 /// What was tried: verb, target, why, took.

@@ -471,7 +471,10 @@ fn reports() {
     first.truncate(1);
     let fought = Withheld::TooManyCorrections { limit: 30, until: noon() + jiff::SignedDuration::from_mins(42) };
     let fought = PassReport { withheld: Some(fought), ..passed(&deploy(), &deploy(), Outcome::Withheld, vec![]) };
+    let mut resting = settled();
+    resting.observed.suspended = Some("moving the database".to_owned());
     let rows = vec![
+        ("resting", settled(), passed(&resting, &resting, Outcome::Converged, vec![])),
         ("settled", settled(), passed(&settled(), &settled(), Outcome::Converged, vec![])),
         ("deployed", deploy(), passed(&deploy(), &settled(), Outcome::Converged, deployed())),
         ("failed", deploy(), failure),
