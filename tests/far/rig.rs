@@ -139,7 +139,9 @@ impl Rig {
 
     /// Starts a front that reads this.
     pub fn send(&self, text: &[u8]) -> Front {
-        let mut command = Command::new(&self.program);
+        // Whoever runs the tests may ignore some signals (`nohup` does), and a child inherits that.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT").arg(&self.program);
         command.arg("far").stdin(Stdio::piped()).stdout(Stdio::piped());
         match self.user {
             None => command.env("XDG_STATE_HOME", self.path().join("state")),
