@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use super::options::Options;
 use crate::host::hex::hexadecimal;
@@ -105,6 +106,14 @@ impl Place {
         self.folder.join(format!("{}.{}.{count}", self.name, std::process::id()))
     }
 
+    /// A new file for what ssh has to say while it connects; it goes as it is dropped.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn words(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix("log.").tempfile_in(&self.folder)
+    }
+
     /// Makes a connection the one that is found from now on.
     ///
     /// # Errors
@@ -138,6 +147,11 @@ mod tests {
         assert_eq!(place.kept(), None);
         let socket = place.fresh();
         assert_ne!(socket, place.fresh());
+        let words = place.words().unwrap();
+        assert_eq!(
+            (words.path().parent(), words.as_file().metadata().unwrap().mode() & 0o777),
+            (socket.parent(), 0o600)
+        );
         let listener = UnixListener::bind(&socket).unwrap();
         place.keep(&socket).unwrap();
         assert_eq!(place.kept(), Some(socket.clone()));
