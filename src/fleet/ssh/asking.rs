@@ -128,7 +128,7 @@ impl<'a> Asking<'a> {
             .map_err(|error| Trouble::new(Broken::Wire, format!("the request cannot be written: {error}")))?;
         input.push(b'\n');
         let script = scripts::run(program, PROGRAM);
-        let mut listening = Listening { asking: self, needed: NeededLines::default(), noise: String::new(), end: None };
+        let mut listening = Listening::new(self);
         listening.asking.sent = true;
         let spoken = converse(&connection, &script, Input::Open(input), FIRST, &mut |line| listening.hear(line)).await;
         let Listening { noise, end, .. } = listening;
@@ -217,13 +217,19 @@ impl<'a> Asking<'a> {
 /// Who hears the lines of one conversation.
 struct Listening<'b, 'a> {
     asking: &'b mut Asking<'a>,
+    /// The far side has said its hello on this connection, or why it cannot.
+    greeted: bool,
     needed: NeededLines,
     /// What came before the first line of ours.
     noise: String,
     end: Option<Result<Turn, Trouble>>,
 }
 
-impl Listening<'_, '_> {
+impl<'b, 'a> Listening<'b, 'a> {
+    fn new(asking: &'b mut Asking<'a>) -> Self {
+        Self { asking, greeted: false, needed: NeededLines::default(), noise: String::new(), end: None }
+    }
+
     fn hear(&mut self, line: &str) -> ControlFlow<()> {
         match self.take(line) {
             None => ControlFlow::Continue(()),
@@ -235,7 +241,10 @@ impl Listening<'_, '_> {
     }
 
     fn take(&mut self, text: &str) -> Option<Result<Turn, Trouble>> {
-        if let Some(needed) = self.needed.hear(text) {
+        // A far side that speaks is there: whatever it shows of others is not the shell's answer.
+        if !self.greeted
+            && let Some(needed) = self.needed.hear(text)
+        {
             return Some(Ok(Turn::Needed(needed)));
         }
         // A shell's greeting.
@@ -257,8 +266,21 @@ impl Listening<'_, '_> {
                 }));
             }
         };
+        // What looks only is done anew on a new connection, and counts anew; a refusal counts from one, too.
+        let last = matches!(line.what, What::Failed(_) | What::End(_));
+        let hello = matches!(line.what, What::Hello(_));
+        if !(self.greeted || last || hello) {
+            return Some(Err(self.strays(&format!("it said line {} before its hello", line.seq))));
+        }
+        self.greeted = true;
+        let wanted = self.asking.request.from;
+        let new = line.seq >= wanted;
+        let next = match line.seq.checked_add(1) {
+            Some(next) if hello || line.seq <= wanted => next,
+            _ => return Some(Err(self.strays(&format!("it said line {} where line {wanted} was due", line.seq)))),
+        };
         let asking = &mut *self.asking;
-        if let What::Hello(_) = line.what {
+        if hello {
             if asking.lost {
                 asking.lost = false;
                 (asking.heard)(Heard::Way(Way::Back));
@@ -267,16 +289,23 @@ impl Listening<'_, '_> {
                 return None;
             }
         } else {
-            // What looks only is done anew on a new connection, and counts anew; a refusal counts from one, too.
-            let last = matches!(line.what, What::Failed(_) | What::End(_));
-            if line.seq < asking.request.from && !last {
+            if !new && !last {
                 return None;
             }
-            asking.request.from = asking.request.from.max(line.seq + 1);
-            asking.fruitful = true;
+            asking.request.from = wanted.max(next);
+            asking.fruitful |= new;
         }
         let end = matches!(line.what, What::End(_));
         (asking.heard)(Heard::Line(Box::new(line)));
         end.then_some(Ok(Turn::Ended))
     }
+    /// What it says cannot be what a far side of this version says.
+    fn strays(&self, how: &str) -> Trouble {
+        Trouble::new(Broken::Wire, format!("`{}` does not keep to the wire: {how}", self.asking.host.ssh))
+            .with_help("see what else answers in the far side's place: `command -v trueup` there")
+    }
 }
+
+#[cfg(test)]
+#[path = "asking_tests.rs"]
+mod tests;
