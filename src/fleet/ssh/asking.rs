@@ -3,13 +3,12 @@
 //! The request keeps its id, so whatever arrives twice is done once; `from` says which lines are wanted, so whatever is
 //! said twice is heard once. Begin at [`Asking::ask`].
 
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use backoff::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::Ssh;
-use super::conversation::{Fallen, Input, converse};
+use super::conversation::{Fallen, Input, Limits, Took, converse};
 use super::copy::{copy, fits};
 use super::scripts::{self, Needed, NeededLines};
 use super::trouble::{Again, Trouble};
@@ -20,6 +19,10 @@ use crate::model::fleet::FleetHost;
 
 /// How long the far side may take to its first word: the digest of the program, on a slow disk.
 const FIRST: Duration = Duration::from_mins(1);
+
+/// How long what changes nothing may take in all, connecting and copying aside: a look takes seconds, and asks once
+/// for health, for which manifests give a few more.
+const LOOK: Duration = Duration::from_mins(5);
 
 /// How often a host is tried whose sshd, or gateway, is too busy, before anything has begun there.
 const BUSY_TRIES: usize = 4;
@@ -59,6 +62,8 @@ pub(super) struct Asking<'a> {
     /// New lines came since the last setback.
     fruitful: bool,
     copied: bool,
+    /// How long it may yet talk; none: a pass takes as long as it takes.
+    left: Option<Duration>,
 }
 
 impl<'a> Asking<'a> {
@@ -69,7 +74,8 @@ impl<'a> Asking<'a> {
         heard: &'a mut (dyn FnMut(Heard) + Send),
     ) -> Self {
         let request = request.clone();
-        Self { ssh, host, request, heard, sent: false, met: false, lost: false, fruitful: false, copied: false }
+        let left = (!request.operation.changes()).then_some(LOOK);
+        Self { ssh, host, request, heard, sent: false, met: false, lost: false, fruitful: false, copied: false, left }
     }
 
     /// Asks until everything was said.
@@ -128,10 +134,12 @@ impl<'a> Asking<'a> {
             .map_err(|error| Trouble::new(Broken::Wire, format!("the request cannot be written: {error}")))?;
         input.push(b'\n');
         let script = scripts::run(program, PROGRAM);
+        let (began, limits) = (Instant::now(), Limits { first: FIRST, whole: self.left });
         let mut listening = Listening::new(self);
         listening.asking.sent = true;
-        let spoken = converse(&connection, &script, Input::Open(input), FIRST, &mut |line| listening.hear(line)).await;
+        let spoken = converse(&connection, &script, Input::Open(input), limits, &mut |line| listening.hear(line)).await;
         let Listening { noise, end, .. } = listening;
+        self.left = self.left.map(|left| left.saturating_sub(began.elapsed()));
         let trouble = match (end, spoken) {
             (Some(end), _) => return end,
             (None, Ok(None)) => return Ok(Turn::Ended),
@@ -230,12 +238,13 @@ impl<'b, 'a> Listening<'b, 'a> {
         Self { asking, greeted: false, needed: NeededLines::default(), noise: String::new(), end: None }
     }
 
-    fn hear(&mut self, line: &str) -> ControlFlow<()> {
+    fn hear(&mut self, line: &str) -> Took {
         match self.take(line) {
-            None => ControlFlow::Continue(()),
+            None if self.greeted => Took::Word,
+            None => Took::Noise,
             Some(end) => {
                 self.end = Some(end);
-                ControlFlow::Break(())
+                Took::Enough
             }
         }
     }
