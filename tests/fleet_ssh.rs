@@ -247,14 +247,20 @@ fn only_known_keys_are_spoken_to_unless_new_ones_may_be_trusted() {
     answers(&network, &strict, "web1");
 
     network.know("");
-    refused(&network, &strict, "web1", Broken::HostKey, &["is not known", "--accept-new", "ssh-keyscan 10.77.0.2"]);
+    refused(&network, &strict, "web1", Broken::HostKey, &["is not known", "--accept-new", "ssh-keyscan web1`"]);
     answers(&network, &trusting, "web1");
     answers(&network, &strict, "web1");
 
     network.change_host_key(0);
     let place = format!("{}:1", network.known_hosts().display());
     for options in [&strict, &trusting] {
-        refused(&network, options, "web1", Broken::HostKey, &[&place, "SHA256:", "ssh-keygen -f", "find out why"]);
+        refused(
+            &network,
+            options,
+            "web1",
+            Broken::HostKey,
+            &[&place, "SHA256:", "ssh-keygen -R web1`", "find out why"],
+        );
     }
     network.trust_all();
     answers(&network, &strict, "web1");

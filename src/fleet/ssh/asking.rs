@@ -3,13 +3,12 @@
 //! The request keeps its id, so whatever arrives twice is done once; `from` says which lines are wanted, so whatever is
 //! said twice is heard once. Begin at [`Asking::ask`].
 
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use backoff::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::Ssh;
-use super::conversation::{Fallen, Input, converse};
+use super::conversation::{Fallen, Input, Limits, Took, converse};
 use super::copy::{copy, fits};
 use super::scripts::{self, Needed, NeededLines};
 use super::trouble::{Again, Trouble};
@@ -20,6 +19,10 @@ use crate::model::fleet::FleetHost;
 
 /// How long the far side may take to its first word: the digest of the program, on a slow disk.
 const FIRST: Duration = Duration::from_mins(1);
+
+/// How long what changes nothing may take in all, connecting and copying aside: a look takes seconds, and asks once
+/// for health, for which manifests give a few more.
+const LOOK: Duration = Duration::from_mins(5);
 
 /// How often a host is tried whose sshd, or gateway, is too busy, before anything has begun there.
 const BUSY_TRIES: usize = 4;
@@ -59,6 +62,8 @@ pub(super) struct Asking<'a> {
     /// New lines came since the last setback.
     fruitful: bool,
     copied: bool,
+    /// How long it may yet talk; none: a pass takes as long as it takes.
+    left: Option<Duration>,
 }
 
 impl<'a> Asking<'a> {
@@ -69,7 +74,8 @@ impl<'a> Asking<'a> {
         heard: &'a mut (dyn FnMut(Heard) + Send),
     ) -> Self {
         let request = request.clone();
-        Self { ssh, host, request, heard, sent: false, met: false, lost: false, fruitful: false, copied: false }
+        let left = (!request.operation.changes()).then_some(LOOK);
+        Self { ssh, host, request, heard, sent: false, met: false, lost: false, fruitful: false, copied: false, left }
     }
 
     /// Asks until everything was said.
@@ -128,10 +134,12 @@ impl<'a> Asking<'a> {
             .map_err(|error| Trouble::new(Broken::Wire, format!("the request cannot be written: {error}")))?;
         input.push(b'\n');
         let script = scripts::run(program, PROGRAM);
-        let mut listening = Listening { asking: self, needed: NeededLines::default(), noise: String::new(), end: None };
+        let (began, limits) = (Instant::now(), Limits { first: FIRST, whole: self.left });
+        let mut listening = Listening::new(self);
         listening.asking.sent = true;
-        let spoken = converse(&connection, &script, Input::Open(input), FIRST, &mut |line| listening.hear(line)).await;
+        let spoken = converse(&connection, &script, Input::Open(input), limits, &mut |line| listening.hear(line)).await;
         let Listening { noise, end, .. } = listening;
+        self.left = self.left.map(|left| left.saturating_sub(began.elapsed()));
         let trouble = match (end, spoken) {
             (Some(end), _) => return end,
             (None, Ok(None)) => return Ok(Turn::Ended),
@@ -217,25 +225,35 @@ impl<'a> Asking<'a> {
 /// Who hears the lines of one conversation.
 struct Listening<'b, 'a> {
     asking: &'b mut Asking<'a>,
+    /// The far side has said its hello on this connection, or why it cannot.
+    greeted: bool,
     needed: NeededLines,
     /// What came before the first line of ours.
     noise: String,
     end: Option<Result<Turn, Trouble>>,
 }
 
-impl Listening<'_, '_> {
-    fn hear(&mut self, line: &str) -> ControlFlow<()> {
+impl<'b, 'a> Listening<'b, 'a> {
+    fn new(asking: &'b mut Asking<'a>) -> Self {
+        Self { asking, greeted: false, needed: NeededLines::default(), noise: String::new(), end: None }
+    }
+
+    fn hear(&mut self, line: &str) -> Took {
         match self.take(line) {
-            None => ControlFlow::Continue(()),
+            None if self.greeted => Took::Word,
+            None => Took::Noise,
             Some(end) => {
                 self.end = Some(end);
-                ControlFlow::Break(())
+                Took::Enough
             }
         }
     }
 
     fn take(&mut self, text: &str) -> Option<Result<Turn, Trouble>> {
-        if let Some(needed) = self.needed.hear(text) {
+        // A far side that speaks is there: whatever it shows of others is not the shell's answer.
+        if !self.greeted
+            && let Some(needed) = self.needed.hear(text)
+        {
             return Some(Ok(Turn::Needed(needed)));
         }
         // A shell's greeting.
@@ -257,8 +275,21 @@ impl Listening<'_, '_> {
                 }));
             }
         };
+        // What looks only is done anew on a new connection, and counts anew; a refusal counts from one, too.
+        let last = matches!(line.what, What::Failed(_) | What::End(_));
+        let hello = matches!(line.what, What::Hello(_));
+        if !(self.greeted || last || hello) {
+            return Some(Err(self.strays(&format!("it said line {} before its hello", line.seq))));
+        }
+        self.greeted = true;
+        let wanted = self.asking.request.from;
+        let new = line.seq >= wanted;
+        let next = match line.seq.checked_add(1) {
+            Some(next) if hello || line.seq <= wanted => next,
+            _ => return Some(Err(self.strays(&format!("it said line {} where line {wanted} was due", line.seq)))),
+        };
         let asking = &mut *self.asking;
-        if let What::Hello(_) = line.what {
+        if hello {
             if asking.lost {
                 asking.lost = false;
                 (asking.heard)(Heard::Way(Way::Back));
@@ -267,16 +298,23 @@ impl Listening<'_, '_> {
                 return None;
             }
         } else {
-            // What looks only is done anew on a new connection, and counts anew; a refusal counts from one, too.
-            let last = matches!(line.what, What::Failed(_) | What::End(_));
-            if line.seq < asking.request.from && !last {
+            if !new && !last {
                 return None;
             }
-            asking.request.from = asking.request.from.max(line.seq + 1);
-            asking.fruitful = true;
+            asking.request.from = wanted.max(next);
+            asking.fruitful |= new;
         }
         let end = matches!(line.what, What::End(_));
         (asking.heard)(Heard::Line(Box::new(line)));
         end.then_some(Ok(Turn::Ended))
     }
+    /// What it says cannot be what a far side of this version says.
+    fn strays(&self, how: &str) -> Trouble {
+        Trouble::new(Broken::Wire, format!("`{}` does not keep to the wire: {how}", self.asking.host.ssh))
+            .with_help("see what else answers in the far side's place: `command -v trueup` there")
+    }
 }
+
+#[cfg(test)]
+#[path = "asking_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@
 //! its socket, without a process each.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -75,22 +75,22 @@ async fn connect(target: &SshTarget, options: &Options, place: &Place) -> Result
         }
     };
     let socket = place.fresh();
-    // A file, not a pipe: the process in the background keeps it open.
-    let words = tempfile::tempfile().map_err(|error| local(error, "cannot make a temporary file"))?;
-    let own = words.try_clone().map_err(|error| local(error, "cannot make a temporary file"))?;
-    let mut ssh = command(target, options, &socket);
-    let mut child = ssh.stderr(own).spawn().map_err(|error| local(error, "cannot run `ssh`"))?;
+    // A file, not a pipe: the process in the background keeps it open. It is removed as this function ends.
+    let words =
+        place.words().map_err(|error| Trouble::new(Broken::Connect, format!("no file for ssh's log: {error}")))?;
+    let mut ssh = command(target, options, &socket, words.path());
+    let mut child = ssh.spawn().map_err(|error| local(error, "cannot run `ssh`"))?;
     let limit = options.connect_timeout + LOGIN;
     let Ok(waited) = tokio::time::timeout(limit, child.wait()).await else {
         let _ = child.kill().await;
-        let said = read(words);
+        let said = read(words.path());
         let last = said.lines().last().map_or_else(String::new, |line| format!(": {}", line.trim()));
         let message = format!("`{target}` did not let us in within {} s{last}", limit.as_secs());
         return Err(Trouble::new(Broken::Connect, message).again(Again::Later));
     };
     let status = waited.map_err(|error| local(error, "cannot wait for `ssh`"))?;
     if !status.success() {
-        return Err(trouble::connecting(target.as_str(), &read(words)));
+        return Err(trouble::connecting(target, &read(words.path())));
     }
     // Without the link the connection serves this run only.
     if let Err(error) = place.keep(&socket) {
@@ -99,10 +99,12 @@ async fn connect(target: &SshTarget, options: &Options, place: &Place) -> Result
     Ok(socket)
 }
 
-/// A process that goes into the background as soon as it is let in.
-fn command(target: &SshTarget, options: &Options, socket: &Path) -> Command {
+/// A process that goes into the background as soon as it is let in, and writes what it has to say to `words`.
+fn command(target: &SshTarget, options: &Options, socket: &Path, words: &Path) -> Command {
     let mut ssh = Command::new("ssh");
     ssh.args(["-f", "-N", "-T", "-M", "-S"]).arg(socket);
+    // Its standard error also has the banner, in which the host may say whatever it likes.
+    ssh.arg("-E").arg(words).stderr(Stdio::null());
     if let Some(config) = &options.config {
         ssh.arg("-F").arg(config);
     }
@@ -142,10 +144,10 @@ fn command(target: &SshTarget, options: &Options, socket: &Path) -> Command {
     ssh
 }
 
-fn read(mut words: File) -> String {
+fn read(words: &Path) -> String {
     let mut said = Vec::new();
-    let read = words.seek(SeekFrom::Start(0)).and_then(|_| words.take(WORDS).read_to_end(&mut said));
-    match read {
+    // By its name: ssh appends through a descriptor of its own.
+    match File::open(words).and_then(|file| file.take(WORDS).read_to_end(&mut said)) {
         Ok(_) => String::from_utf8_lossy(&said).into_owned(),
         Err(error) => format!("what ssh said cannot be read: {error}"),
     }
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     fn arguments(target: &str, options: &Options) -> String {
-        let ssh = command(&SshTarget::new(target).unwrap(), options, Path::new("/s"));
+        let ssh = command(&SshTarget::new(target).unwrap(), options, Path::new("/s"), Path::new("/log"));
         let words: Vec<String> = ssh.as_std().get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         words.join(" ")
     }
@@ -164,8 +166,14 @@ mod tests {
     #[test]
     fn nothing_is_asked_and_nothing_is_trusted_unless_said() {
         let strict = arguments("web1", &Options::default());
-        for part in ["BatchMode=yes", "StrictHostKeyChecking=yes", "ControlPersist=60", "ConnectTimeout=10", "-- web1"]
-        {
+        for part in [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=yes",
+            "ControlPersist=60",
+            "ConnectTimeout=10",
+            "-E /log",
+            "-- web1",
+        ] {
             assert!(strict.contains(part), "{part}: {strict}");
         }
         assert!(!strict.contains(" -l ") && !strict.contains(" -p ") && !strict.contains(" -F "), "{strict}");

@@ -4,7 +4,7 @@
 //! the socket of the ssh process that holds it, which removes its socket as it ends. So two of our processes at
 //! once do each other no harm, and what is stale leads nowhere.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::os::unix::net::UnixStream;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use super::options::Options;
 use crate::host::hex::hexadecimal;
@@ -34,11 +35,18 @@ impl ControlFolder {
     /// It cannot be made, or somebody else was there first.
     pub fn of_user() -> io::Result<Self> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let runtime = runtime.filter(|path| path.is_absolute() && path.as_os_str().len() <= LONGEST);
-        if let Some(found) = runtime.and_then(|above| Self::at(above.join("trueup-ssh")).ok()) {
+        if let Some(found) = runtime.and_then(|above| Self::below(&above)) {
             return Ok(found);
         }
         Self::at(PathBuf::from(format!("/tmp/trueup-ssh-{}", geteuid().as_raw())))
+    }
+
+    /// One below that folder, if what is in there stays where it is: whoever else may write there could put another
+    /// folder in its place. After `sudo` it is often that of somebody else.
+    fn below(runtime: &Path) -> Option<Self> {
+        let fits = runtime.is_absolute() && runtime.as_os_str().len() <= LONGEST;
+        let found = runtime.symlink_metadata().ok().filter(|found| fits && is_ours_alone(found));
+        found.and_then(|_| Self::at(runtime.join("trueup-ssh")).ok())
     }
 
     /// That folder, made if need be.
@@ -51,7 +59,7 @@ impl ControlFolder {
             _ => {}
         }
         let found = path.symlink_metadata()?;
-        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
+        if !is_ours_alone(&found) {
             let what = format!("`{}` is not a folder of ours alone", path.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         }
@@ -78,6 +86,12 @@ impl ControlFolder {
     }
 }
 
+/// A folder that nobody else may enter.
+fn is_ours_alone(found: &Metadata) -> bool {
+    let of_others = found.mode() & 0o077;
+    found.is_dir() && found.uid() == geteuid().as_raw() && of_others == 0
+}
+
 /// Where the connection to one host is kept.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -90,19 +104,33 @@ impl Place {
     /// The socket of a connection that was left open; none when nobody listens there.
     pub fn kept(&self) -> Option<PathBuf> {
         let socket = self.folder.join(fs::read_link(&self.link).ok()?);
-        if UnixStream::connect(&socket).is_ok() {
-            return Some(socket);
+        match UnixStream::connect(&socket).map_err(|error| error.kind()) {
+            Ok(_) => return Some(socket),
+            // One whose process was killed.
+            Err(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+                let _ = fs::remove_file(&socket);
+            }
+            // One that is too busy, or we have too many files open: it may be in use.
+            Err(_) => {}
         }
-        // One whose process was killed.
-        let _ = fs::remove_file(&socket);
         None
     }
 
-    /// A path for a new socket.
+    /// A path for a new socket. Nothing is there: whatever an earlier process of our number has left is removed.
     pub fn fresh(&self) -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        self.folder.join(format!("{}.{}.{count}", self.name, std::process::id()))
+        let path = self.folder.join(format!("{}.{}.{count}", self.name, std::process::id()));
+        let _ = fs::remove_file(&path);
+        path
+    }
+
+    /// A new file for what ssh has to say while it connects; it goes as it is dropped.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn words(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix("log.").tempfile_in(&self.folder)
     }
 
     /// Makes a connection the one that is found from now on.
@@ -138,6 +166,11 @@ mod tests {
         assert_eq!(place.kept(), None);
         let socket = place.fresh();
         assert_ne!(socket, place.fresh());
+        let words = place.words().unwrap();
+        assert_eq!(
+            (words.path().parent(), words.as_file().metadata().unwrap().mode() & 0o777),
+            (socket.parent(), 0o600)
+        );
         let listener = UnixListener::bind(&socket).unwrap();
         place.keep(&socket).unwrap();
         assert_eq!(place.kept(), Some(socket.clone()));
@@ -154,6 +187,27 @@ mod tests {
         drop(listener);
         assert_eq!(place.kept(), None);
         assert!(!socket.exists());
+    }
+
+    #[test]
+    fn only_a_socket_without_a_listener_is_removed() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = ControlFolder::at(room.path().join("control")).unwrap();
+        let place = folder.place(&SshTarget::new("web1").unwrap(), &Options::default());
+        // A socket that takes datagrams refuses us for another reason than being dead.
+        let other = place.fresh();
+        let alive = std::os::unix::net::UnixDatagram::bind(&other).unwrap();
+        place.keep(&other).unwrap();
+        assert_eq!((place.kept(), other.exists()), (None, true));
+        drop(alive);
+        // The next number may have been used by a process of ours before.
+        let number: u32 = other.extension().and_then(|last| last.to_str()).unwrap().parse().unwrap();
+        let left = |count: u32| folder.path.join(format!("{}.{}.{count}", place.name, std::process::id()));
+        for count in number + 1..number + 100 {
+            fs::write(left(count), "").unwrap();
+        }
+        let fresh = place.fresh();
+        assert!(!fresh.exists() && left(number + 99).exists(), "{fresh:?}");
     }
 
     #[test]
@@ -178,9 +232,18 @@ mod tests {
         ControlFolder::at(path.clone()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(ControlFolder::at(path.clone()).is_err());
+        assert!(ControlFolder::below(&path).is_none());
         let link = room.path().join("link");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         symlink(&path, &link).unwrap();
+        assert!(ControlFolder::below(&link).is_none());
         assert!(ControlFolder::at(link).is_err());
+        assert_eq!(ControlFolder::below(&path).unwrap().path, path.join("trueup-ssh"));
+        assert!(ControlFolder::below(&room.path().join("none")).is_none());
+        assert!(ControlFolder::below(Path::new("relative")).is_none());
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(1), None).unwrap();
+            assert!(ControlFolder::below(&path).is_none());
+        }
     }
 }

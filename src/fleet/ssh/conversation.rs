@@ -1,10 +1,10 @@
 //! One conversation over a connection: a command at the far end, what it is told, and what it says.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
-use openssh::{ChildStderr, ChildStdout, Stdio};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use openssh::Stdio;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::trouble::{Again, Trouble};
@@ -13,8 +13,11 @@ use crate::fleet::reach::Broken;
 /// How long the host may take to open a conversation, and its end to come after the last word.
 const TURN: Duration = Duration::from_secs(15);
 
-/// Most bytes of a line: a report of some hundred thousand workers.
-const LINE_LIMIT: usize = 64 << 20;
+/// Most bytes of a line: a report of some ten thousand workers. Many hosts are heard at a time.
+const LINE_LIMIT: usize = 8 << 20;
+
+/// Most bytes of what comes before the first word that counts: the greetings of shells.
+const NOISE_LIMIT: usize = 64 * 1024;
 
 /// So much is kept of what was said to nobody: the end of it.
 const ASIDE_LIMIT: usize = 4 * 1024;
@@ -27,6 +30,26 @@ pub enum Input {
     File(tokio::fs::File),
 }
 
+/// How long a conversation may last.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Until the first word that counts.
+    pub first: Duration,
+    /// Until its end; none: for as long as there is somebody.
+    pub whole: Option<Duration>,
+}
+
+/// What a listener makes of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Took {
+    /// Nothing: what counts has yet to begin.
+    Noise,
+    /// It counts, and so does what follows.
+    Word,
+    /// It was the last that is wanted.
+    Enough,
+}
+
 /// How a conversation ended that the listener has not ended.
 #[derive(Debug)]
 pub struct Fallen {
@@ -37,18 +60,17 @@ pub struct Fallen {
 }
 
 /// Runs a command and has `hear` told each line of its standard output until that says that it has heard enough, or
-/// there are no more. Before the first line, the conversation may last at most `first`.
+/// there are no more.
 ///
 /// # Errors
-/// The conversation could not be opened, or nothing was said in time.
+/// The conversation could not be opened, nothing that counts was said in time, or it lasted too long.
 pub async fn converse(
     connection: &Connection,
     command: &str,
     input: Input,
-    first: Duration,
-    hear: &mut (dyn FnMut(&str) -> ControlFlow<()> + Send),
+    limits: Limits,
+    hear: &mut (dyn FnMut(&str) -> Took + Send),
 ) -> Result<Option<Fallen>, Trouble> {
-    let broken = |what: String| Trouble::new(Broken::Lost, what).again(Again::Later);
     let mut session = connection.session().raw_command(command);
     session.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let opened = tokio::time::timeout(TURN, session.spawn()).await;
@@ -75,26 +97,8 @@ pub async fn converse(
         std::future::pending::<()>().await;
     };
     let mut lines = Lines::new(stdout, stderr);
-    let listen = async {
-        let mut patience = Some(first);
-        loop {
-            let line = match patience {
-                Some(limit) => tokio::time::timeout(limit, lines.next())
-                    .await
-                    .map_err(|_| broken(format!("nothing was said within {} s", limit.as_secs())))?,
-                None => lines.next().await,
-            };
-            patience = None;
-            match line {
-                Ok(Some(line)) if hear(&line).is_break() => return Ok(true),
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(false),
-                Err(error) => return Err(broken(error.to_string())),
-            }
-        }
-    };
     let enough = tokio::select! {
-        heard = listen => heard?,
+        heard = listen(&mut lines, limits, hear) => heard?,
         () = tell => false,
     };
     if enough {
@@ -109,6 +113,52 @@ pub async fn converse(
     Ok(Some(Fallen { code, errors: lines.errors() }))
 }
 
+fn broken(what: impl Into<String>) -> Trouble {
+    Trouble::new(Broken::Lost, what).again(Again::Later)
+}
+
+/// Has each line heard; true: that was enough, false: there are no more.
+async fn listen<O: AsyncRead + Unpin, E: AsyncRead + Unpin>(
+    lines: &mut Lines<O, E>,
+    limits: Limits,
+    hear: &mut (dyn FnMut(&str) -> Took + Send),
+) -> Result<bool, Trouble> {
+    let began = Instant::now();
+    // Whoever looks that slowly does so the next time, too.
+    let slow = |limit: Duration| Trouble::new(Broken::Lost, format!("it was not done within {} s", limit.as_secs()));
+    let late = |limit: Duration| broken(format!("nothing was said within {} s", limit.as_secs()));
+    let (mut begun, mut noise) = (false, 0);
+    loop {
+        let limit = match limits.whole {
+            Some(whole) if begun || whole < limits.first => Some((whole, slow(whole))),
+            _ if begun => None,
+            _ => Some((limits.first, late(limits.first))),
+        };
+        let line = match limit {
+            Some((limit, trouble)) => timeout_at(began + limit, lines.next()).await.map_err(|_| trouble)?,
+            None => lines.next().await,
+        };
+        let Some(line) = line.map_err(|error| broken(error.to_string()))? else { return Ok(false) };
+        match hear(&line) {
+            Took::Enough => return Ok(true),
+            Took::Word => {
+                begun = true;
+                lines.limit = LINE_LIMIT;
+            }
+            Took::Noise if begun => {}
+            Took::Noise => {
+                noise += line.len() + 1;
+                if noise > NOISE_LIMIT {
+                    let what = format!("more than {} KiB came before its first word", NOISE_LIMIT >> 10);
+                    return Err(Trouble::new(Broken::Program, what).with_help(
+                        "its shell must not print so much when it is not used by a person: see its `.bashrc`",
+                    ));
+                }
+            }
+        }
+    }
+}
+
 /// The innermost cause: the crate's own words say only who complains.
 fn deepest(error: &openssh::Error) -> String {
     let mut at: &dyn std::error::Error = error;
@@ -119,16 +169,19 @@ fn deepest(error: &openssh::Error) -> String {
 }
 
 /// The lines of one stream, while the other one is kept from running full.
-struct Lines {
-    stdout: BufReader<ChildStdout>,
-    stderr: Option<ChildStderr>,
+struct Lines<O, E> {
+    stdout: BufReader<O>,
+    stderr: Option<E>,
+    /// Most bytes of a line.
+    limit: usize,
     line: Vec<u8>,
     aside: Vec<u8>,
 }
 
-impl Lines {
-    fn new(stdout: ChildStdout, stderr: ChildStderr) -> Self {
-        Self { stdout: BufReader::new(stdout), stderr: Some(stderr), line: Vec::new(), aside: Vec::new() }
+impl<O: AsyncRead + Unpin, E: AsyncRead + Unpin> Lines<O, E> {
+    fn new(stdout: O, stderr: E) -> Self {
+        let (line, aside) = (Vec::new(), Vec::new());
+        Self { stdout: BufReader::new(stdout), stderr: Some(stderr), limit: NOISE_LIMIT, line, aside }
     }
 
     /// The next line without its end; none when there are no more. May be dropped half-way and called again.
@@ -152,12 +205,13 @@ impl Lines {
                     if taken == 0 {
                         return Ok(None);
                     }
+                    if self.line.len() > self.limit {
+                        let what = format!("a line is longer than {} KiB", self.limit >> 10);
+                        return Err(std::io::Error::other(what));
+                    }
                     if end.is_some() {
                         let line = std::mem::take(&mut self.line);
                         return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
-                    }
-                    if self.line.len() > LINE_LIMIT {
-                        return Err(std::io::Error::other(format!("a line is longer than {} MiB", LINE_LIMIT >> 20)));
                     }
                 }
             }
@@ -170,7 +224,7 @@ impl Lines {
 }
 
 /// Waits for ever where there is nothing more to read.
-async fn read_some(stream: &mut Option<ChildStderr>, piece: &mut [u8]) -> usize {
+async fn read_some(stream: &mut Option<impl AsyncRead + Unpin>, piece: &mut [u8]) -> usize {
     if let Some(open) = stream {
         match open.read(piece).await {
             Ok(read) if read > 0 => return read,
@@ -178,4 +232,72 @@ async fn read_some(stream: &mut Option<ChildStderr>, piece: &mut [u8]) -> usize 
         }
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { first: Duration::from_mins(1), whole: Some(Duration::from_mins(2)) };
+
+    fn take(line: &str) -> Took {
+        match line {
+            "end" => Took::Enough,
+            line if line.starts_with('{') => Took::Word,
+            _ => Took::Noise,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_the_first_word_is_bounded_and_so_is_a_line() {
+        let (noise, long) = ("x".repeat(999) + "\n", "x".repeat(NOISE_LIMIT + 1));
+        let rows = [
+            ("hi\n{1\nend\n".to_owned(), "Ok(true)"),
+            ("{1\nen".to_owned(), "Ok(false)"),
+            (noise.repeat(65) + "end\n", "Ok(true)"),
+            (noise.repeat(66) + "end\n", "before its first word"),
+            ("\n".repeat(NOISE_LIMIT + 1), "before its first word"),
+            (long.clone(), "longer than 64 KiB"),
+            (format!("{{1\n{}end\n", noise.repeat(66)), "Ok(true)"),
+            (format!("{{1\n{{{long}\nend\n"), "Ok(true)"),
+            (format!("{{1\n{{{}", "x".repeat(LINE_LIMIT)), "longer than 8192 KiB"),
+        ];
+        for (said, expected) in rows {
+            let mut lines = Lines::new(said.as_bytes(), tokio::io::empty());
+            let came = format!("{:?}", listen(&mut lines, LIMITS, &mut take).await);
+            assert!(came.contains(expected), "{}: {came}", said.get(..20).unwrap_or(&said));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_says_nothing_that_counts_is_not_waited_for() {
+        let endless = Limits { whole: None, ..LIMITS };
+        let spent = Limits { whole: Some(Duration::from_secs(5)), ..LIMITS };
+        // What is said each second: when it is given up, why, and whether another try makes sense.
+        let rows = [
+            (LIMITS, "", 60, "nothing was said within 60 s", Again::Later),
+            (LIMITS, "hi\n", 60, "nothing was said within 60 s", Again::Later),
+            (endless, "hi\n", 60, "nothing was said within 60 s", Again::Later),
+            (LIMITS, "{1\n", 120, "not done within 120 s", Again::Never),
+            (spent, "", 5, "not done within 5 s", Again::Never),
+        ];
+        for (limits, said, seconds, expected, again) in rows {
+            let (mut far, near) = tokio::io::duplex(1024);
+            let talk = async {
+                loop {
+                    far.write_all(said.as_bytes()).await.unwrap();
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            };
+            let began = Instant::now();
+            let (mut lines, mut hear) = (Lines::new(near, tokio::io::empty()), take);
+            let came: Result<bool, Trouble> = tokio::select! {
+                came = listen(&mut lines, limits, &mut hear) => came,
+                () = talk => Ok(false),
+            };
+            let trouble = came.unwrap_err();
+            assert_eq!((began.elapsed().as_secs(), trouble.again), (seconds, again), "{said:?}: {trouble:?}");
+            assert!(trouble.message.contains(expected), "{said:?}: {trouble:?}");
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! Bringing the program to a host that has none: whether it would run there, and the copying.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::conversation::{Fallen, Input, converse};
+use super::conversation::{Fallen, Input, Limits, Took, converse};
 use super::program::Program;
 use super::scripts::{self, Needed};
 use super::trouble::{Again, Trouble};
@@ -78,7 +77,9 @@ pub async fn copy(target: &str, connection: &Connection, program: &Program) -> R
         .map_err(|error| Trouble::new(Broken::Program, format!("cannot read `{}`: {error}", program.path.display())))?;
     let mut steps = Steps::default();
     let script = scripts::keep(program, PROGRAM);
-    let fallen = converse(connection, &script, Input::File(file), FIRST, &mut |line| steps.hear(line)).await?;
+    // How long it takes is the line's business.
+    let limits = Limits { first: FIRST, whole: None };
+    let fallen = converse(connection, &script, Input::File(file), limits, &mut |line| steps.hear(line)).await?;
     match fallen {
         None => Ok(()),
         Some(fallen) => Err(steps.trouble(target, &fallen)),
@@ -93,14 +94,18 @@ struct Steps {
 }
 
 impl Steps {
-    fn hear(&mut self, line: &str) -> ControlFlow<()> {
+    fn hear(&mut self, line: &str) -> Took {
         if let Some(step) = line.strip_prefix("step=") {
             step.clone_into(&mut self.step);
             self.said.clear();
         } else if self.said.len() < 8 && !line.trim().is_empty() {
             self.said.push(line.trim().to_owned());
         }
-        if self.step == "done" { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        match &*self.step {
+            "" => Took::Noise,
+            "done" => Took::Enough,
+            _ => Took::Word,
+        }
     }
 
     /// Why it came to no good end.
@@ -197,12 +202,14 @@ mod tests {
         for (lines, code, message, help) in rows {
             let mut steps = Steps::default();
             for line in lines {
-                assert!(steps.hear(line).is_continue());
+                assert_ne!(steps.hear(line), Took::Enough);
             }
             let trouble = steps.trouble("web1", &Fallen { code, errors: String::new() });
             assert!(trouble.message.contains(message), "{trouble:?}");
             assert!(trouble.help.unwrap_or_default().contains(help), "{lines:?}");
         }
-        assert!(Steps::default().hear("step=done").is_break());
+        assert_eq!(Steps::default().hear("Welcome!"), Took::Noise);
+        assert_eq!(Steps::default().hear("step=write"), Took::Word);
+        assert_eq!(Steps::default().hear("step=done"), Took::Enough);
     }
 }

@@ -11,8 +11,8 @@ const NEEDED: &str = "trueup-needed 1";
 /// What ends it.
 const NEEDED_END: &str = "trueup-needed-end";
 
-/// Where programs are kept between two visits.
-const CACHE: &str = "c=${XDG_CACHE_HOME:-$HOME/.cache}/trueup/bin";
+/// Where programs are kept between two visits. Paths that do not begin at the root are no caches, says XDG.
+const CACHE: &str = "c=$XDG_CACHE_HOME; case $c in /*) ;; *) c=$HOME/.cache;; esac; c=$c/trueup/bin";
 
 /// How many programs stay in a cache: that of this version, and the one before.
 const KEPT: usize = 2;
@@ -62,7 +62,9 @@ pub fn keep(program: &Program, version: &str) -> String {
         r#"[ -O "$c" ] || { echo "$c belongs to somebody else"; exit 3; }"#,
         "echo step=file",
         r#"t=$(mktemp "$c/.new.XXXXXX") || exit 3"#,
-        r#"trap "rm -f $t" 0"#,
+        // Not its path in the trap's own text: that is read as commands.
+        r#"d() { rm -f "$t"; }"#,
+        "trap d 0",
         r#"trap "exit 3" 1 2 13 15"#,
         "echo step=write",
         r#"cat >"$t" || exit 3"#,
@@ -190,6 +192,46 @@ mod tests {
             }
             let checked = std::process::Command::new("sh").args(["-n", "-c", inside]).output().unwrap();
             assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+        }
+    }
+
+    #[test]
+    fn a_cache_of_any_name_is_left_clean() {
+        // What XDG_CACHE_HOME is, and where the cache is then; both below the room.
+        let rows = [
+            (Some("/plain"), "plain"),
+            (Some("/two words"), "two words"),
+            (Some("/a;touch owned;$(touch owned)`touch owned`"), "a;touch owned;$(touch owned)`touch owned`"),
+            (Some("relative"), "home/.cache"),
+            (Some(""), "home/.cache"),
+            (None, "home/.cache"),
+        ];
+        for (given, cache) in rows {
+            let room = tempfile::tempdir().unwrap();
+            let cache = room.path().join(cache).join("trueup/bin");
+            let told = |script: &str| {
+                let mut sh = std::process::Command::new("sh");
+                sh.args(["-c", script]).current_dir(&room).env("HOME", room.path().join("home"));
+                sh.env_remove("XDG_CACHE_HOME").stdin(std::process::Stdio::null());
+                match given {
+                    Some(path) if path.starts_with('/') => {
+                        sh.env("XDG_CACHE_HOME", format!("{}{path}", room.path().display()));
+                    }
+                    Some(path) => {
+                        sh.env("XDG_CACHE_HOME", path);
+                    }
+                    None => {}
+                }
+                String::from_utf8(sh.output().unwrap().stdout).unwrap()
+            };
+            // Nothing arrives, so that it fails behind the temporary file.
+            let said = told(&keep(&program(), "1.2.3"));
+            assert!(said.contains("step=size\n0 bytes arrived"), "{given:?}: {said}");
+            assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 0, "{given:?}");
+            let said = told(&run(&program(), "1.2.3"));
+            assert!(said.contains(&format!("\ncache={}\n", cache.display())), "{given:?}: {said}");
+            let found = std::fs::read_dir(&room).unwrap().map(|entry| entry.unwrap().file_name());
+            assert!(!found.collect::<Vec<_>>().contains(&"owned".into()), "{given:?}");
         }
     }
 

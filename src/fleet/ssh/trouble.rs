@@ -1,9 +1,11 @@
 //! What ssh says when there is no connection, in the words of people: what happened, and what to do.
 //!
-//! In: the text that ssh wrote, and what the host is called. Out: a [`Trouble`]. OpenSSH has neither codes for these
-//! nor translations of them; what is not known here is quoted as it is. Pure; begin at [`connecting`].
+//! In: the log that ssh wrote, and what the host is called. Out: a [`Trouble`]. OpenSSH has neither codes for these
+//! nor translations of them; what is not known here is quoted as it is. Some lines of the log repeat what the host
+//! said, so no command comes from there: those to run are made of the target alone. Pure; begin at [`connecting`].
 
 use crate::fleet::reach::Broken;
+use crate::model::ssh::SshTarget;
 
 /// Why there is no way to a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +52,12 @@ impl Trouble {
     }
 }
 
-/// Reads what ssh wrote before it gave up connecting to `target`.
+/// Reads what ssh wrote to its log before it gave up connecting to `target`.
 #[must_use]
-pub fn connecting(target: &str, said: &str) -> Trouble {
-    host_key(target, said)
+pub fn connecting(place: &SshTarget, said: &str) -> Trouble {
+    let target = place.as_str();
+    let said = &own_words(said);
+    host_key(place, said)
         .or_else(|| authentication(target, said))
         .or_else(|| network(target, said))
         .or_else(|| own_configuration(target, said))
@@ -61,6 +65,20 @@ pub fn connecting(target: &str, said: &str) -> Trouble {
             let last = lines(said).last().unwrap_or("ssh gave no reason");
             Trouble::new(Broken::Connect, format!("no connection to `{target}`: {last}")).with_help(by_hand(target))
         })
+}
+
+/// Up to the line in which the host says why it hangs up: its text may have breaks, so that what follows could be
+/// the host's, too.
+fn own_words(said: &str) -> String {
+    let mut own = String::new();
+    for line in lines(said) {
+        own.push_str(line);
+        own.push('\n');
+        if line.starts_with("Received disconnect from ") || line.starts_with("Unable to negotiate with ") {
+            break;
+        }
+    }
+    own
 }
 
 fn by_hand(target: &str) -> String {
@@ -87,39 +105,68 @@ fn between<'a>(said: &'a str, before: &str, after: &str) -> Option<&'a str> {
     if after.is_empty() { Some(rest.trim()) } else { rest.split_once(after).map(|(inside, _)| inside.trim()) }
 }
 
-fn host_key(target: &str, said: &str) -> Option<Trouble> {
-    if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
-        let place = lines(said).find_map(|line| {
+/// What the known hosts call it, and how `ssh-keyscan` is asked for it. Quoted where a shell would read more than a
+/// name in it: no target has a quote in it.
+fn known_as(target: &SshTarget) -> (String, String) {
+    let quoted = |word: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
+        if word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
+    };
+    let host = target.host();
+    match target.port().filter(|port| *port != 22) {
+        Some(port) => (quoted(&format!("[{host}]:{port}")), format!("-p {port} {}", quoted(host))),
+        None => (quoted(host), quoted(host)),
+    }
+}
+
+/// Only where the target may be another name for it.
+fn alias(target: &SshTarget) -> String {
+    if target.host().parse::<std::net::IpAddr>().is_ok() {
+        return String::new();
+    }
+    let shown = command_line(target.as_str());
+    format!(" (if it is an alias: the `hostname` and `port` that `ssh -G {shown}` shows)")
+}
+
+/// A line that begins with these words, whatever frames it.
+fn begins_with(said: &str, words: &str) -> bool {
+    lines(said).any(|line| line.trim_start_matches(['@', ' ']).starts_with(words))
+}
+
+fn host_key(place: &SshTarget, said: &str) -> Option<Trouble> {
+    let target = place.as_str();
+    let (name, scan) = known_as(place);
+    if begins_with(said, "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED") {
+        let offending = lines(said).find_map(|line| {
             let (_, place) = line.strip_prefix("Offending ")?.split_once(" key in ")?;
             Some(place.to_owned())
         });
-        let sent = line_with(said, "SHA256:").map_or("another one", |line| line.trim_end_matches('.'));
-        let known = place.unwrap_or_else(|| "the known hosts".to_owned());
-        let remove = line_with(said, "ssh-keygen ")
-            .map_or_else(|| format!("remove that line of {known}"), |line| format!("`{}`", line.trim()));
+        let sent = lines(said)
+            .find(|line| line.starts_with("SHA256:"))
+            .map_or("another one", |line| line.trim_end_matches('.'));
+        let known = offending.unwrap_or_else(|| "the known hosts".to_owned());
         let message = format!("the host key of `{target}` is not the one of {known}: it sent {sent}");
         let help = format!(
-            "find out why: somebody may stand in between. If the host was made anew, run {remove} and then once with --accept-new"
+            "find out why: somebody may stand in between. If the host was made anew, run `ssh-keygen -R {name}`{} and \
+             then once with --accept-new",
+            alias(place)
         );
         return Some(Trouble::new(Broken::HostKey, message).with_help(help));
     }
-    if said.contains("REVOKED HOST KEY DETECTED") {
+    if begins_with(said, "WARNING: REVOKED HOST KEY DETECTED") {
         let message = format!("the host key of `{target}` is marked as revoked in the known hosts");
         return Some(Trouble::new(Broken::HostKey, message).with_help("ask whoever revoked it"));
     }
-    if let Some(host) = between(said, "host key is known for ", " and you have requested") {
+    let unknown = |line: &str| line.starts_with("No ") && line.contains(" host key is known for ");
+    if lines(said).any(unknown) {
         let message = format!("the host key of `{target}` is not known");
-        let scan = match host.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
-            Some((host, port)) => format!("-p {port} {host}"),
-            None => host.to_owned(),
-        };
         let help = format!(
             "run once with --accept-new to trust the key that it shows now, or add the right one to the known hosts \
              (`ssh-keyscan {scan}` shows what it sends)"
         );
         return Some(Trouble::new(Broken::HostKey, message).with_help(help));
     }
-    let last = line_with(said, "Host key verification failed")?;
+    let last = lines(said).find(|line| line.starts_with("Host key verification failed"))?;
     let message = format!("the host key of `{target}` could not be verified: {}", last.trim_end_matches('.'));
     Some(Trouble::new(Broken::HostKey, message).with_help(by_hand(target)))
 }

