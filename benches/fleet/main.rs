@@ -24,6 +24,9 @@ mod side;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+/// One of the figures of a run.
+type Figure = fn(&Cost) -> Duration;
+
 /// How many hosts are worked on at a time, by both.
 const FORKS: usize = 8;
 const WORKERS: usize = 2;
@@ -172,7 +175,7 @@ fn of<'net>(players: &mut [Player<'net>], hosts: &'net [Host], rounds: usize) {
         }
         for (index, warmth) in ["cold", "warm"].into_iter().enumerate() {
             println!(" {title}, {warmth}");
-            let figures: [(&str, fn(&Cost) -> Duration); 2] = [("wall", |cost| cost.wall), ("cpu", |cost| cost.cpu)];
+            let figures: [(&str, Figure); 2] = [("wall", |cost| cost.wall), ("cpu", |cost| cost.cpu)];
             for (figure, get) in figures {
                 let mut first = None;
                 for (player, costs) in players.iter().zip(&costs) {
@@ -201,7 +204,8 @@ impl<'net> Player<'net> {
     /// Brings these hosts to one state, and reads all programs once.
     fn begin(&mut self, hosts: &'net [Host]) {
         self.hosts = hosts;
-        let inventory: String = hosts.iter().map(|host| format!("{}\n", host.name())).collect();
+        let names: Vec<&str> = hosts.iter().map(Host::name).collect();
+        let inventory = names.join("\n") + "\n";
         self.control.write("/etc/bench/hosts", &inventory);
         self.turn(Work::Switch);
         self.turn(Work::Look);
@@ -255,7 +259,7 @@ impl<'net> Player<'net> {
         for host in self.hosts {
             let link = host.root_path().join(&self.who.root()[1..]).join("current");
             let to = std::fs::read_link(link).unwrap();
-            assert!(to.ends_with(RELEASES[self.at]), "{}: {to:?}", host.name());
+            assert!(to.ends_with(RELEASES[self.at]), "{}: {}", host.name(), to.display());
         }
     }
 
@@ -273,7 +277,8 @@ impl<'net> Player<'net> {
 }
 
 fn manifest(hosts: &[Host], release: &str, root: &str) -> String {
-    let hosts: String = hosts.iter().map(|host| format!("    - {{name: {}}}\n", host.name())).collect();
+    let hosts: Vec<String> = hosts.iter().map(|host| format!("    - {{name: {}}}\n", host.name())).collect();
+    let hosts = hosts.concat();
     format!(
         "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  hosts:\n{hosts}  \
          rollout: {{canary: 0, batch: 100%, healthyFor: 0s}}\n  root: {root}\n  release: {{id: {release}}}\n  workers:\n    \
