@@ -178,7 +178,7 @@ fn killed_at_each_line_that_it_writes() {
     let mut trials = Trials::supervised(&host, "1");
     let killed = trials.kill_at_each("write");
     println!("killed at each of {killed} writes");
-    // The note in the lock, and in the journal: the pass, three actions before and after, the end.
+    // In the journal: the pass, three actions before and after, the end; and the record of what is proven.
     assert!(killed >= 9, "{killed}");
 }
 
@@ -189,7 +189,7 @@ fn killed_at_each_change_of_the_file_system() {
         return;
     }
     let mut trials = Trials::supervised(&host, "0");
-    for (call, at_least) in [("flock", 1), ("ftruncate", 1), ("symlinkat", 1), ("renameat", 1), ("fsync", 1)] {
+    for (call, at_least) in [("flock", 1), ("pwrite64", 1), ("symlinkat", 1), ("renameat", 1), ("fsync", 1)] {
         let killed = trials.kill_at_each(call);
         println!("killed at each of {killed} {call}");
         assert!(killed >= at_least, "{call}: {killed}");
