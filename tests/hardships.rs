@@ -136,7 +136,9 @@ fn whoever_may_not_read_the_list_of_workers_knows_nothing_of_them() {
     let shop = Shop::new();
     shop.two_workers();
     let program = shop.room.path().join("trueup");
-    std::fs::copy(env!("CARGO_BIN_EXE_trueup"), &program).unwrap();
+    // By another process: what a neighbouring test starts meanwhile would keep the file open for writing.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_trueup")).arg(&program).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
     let output = command.args(["status", "--format", "json"]).arg(shop.manifest()).output().unwrap();

@@ -60,7 +60,8 @@ impl Rig {
     /// The same as an ordinary user, who can reach the program only in a copy.
     pub fn of_user(mut self, user: u32) -> Self {
         let program = self.path().join("trueup");
-        fs::copy(&self.program, &program).unwrap();
+        // By another process: what a neighbouring test starts meanwhile would keep the file open for writing.
+        assert!(Command::new("cp").arg(&self.program).arg(&program).status().unwrap().success());
         self.program = program;
         self.user = Some(user);
         fs::set_permissions(self.path(), fs::Permissions::from_mode(0o755)).unwrap();
