@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::documents::fleet::outcome;
 use crate::model::names::AppName;
 use crate::model::report::{Outcome, PassReport};
 use crate::model::wake::Wake;
@@ -132,19 +133,5 @@ impl Tally {
     pub(super) fn answered(&self, path: &str, method: &str, code: u16) {
         let asked = Asked { path: path.to_owned(), method: method.to_owned(), code };
         self.requests.get_or_create(&asked).inc();
-    }
-}
-
-/// The word that reports in JSON have, too.
-pub(super) fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Converged => "converged",
-        Outcome::Drift => "drift",
-        Outcome::Withheld => "withheld",
-        Outcome::Unhealthy => "unhealthy",
-        Outcome::RolledBack => "rolledBack",
-        Outcome::Quarantined => "quarantined",
-        Outcome::Failed => "failed",
-        Outcome::Interrupted => "interrupted",
     }
 }

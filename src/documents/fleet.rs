@@ -112,16 +112,7 @@ pub fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Changed => "changed",
         Verdict::NotReached => "notTouched",
         Verdict::Withheld => "withheld",
-        Verdict::Refused(outcome) | Verdict::Failed(outcome) => match outcome {
-            Outcome::Converged => "converged",
-            Outcome::Drift => "drift",
-            Outcome::Withheld => "withheld",
-            Outcome::Unhealthy => "unhealthy",
-            Outcome::RolledBack => "rolledBack",
-            Outcome::Quarantined => "quarantined",
-            Outcome::Failed => "failed",
-            Outcome::Interrupted => "interrupted",
-        },
+        Verdict::Refused(ended) | Verdict::Failed(ended) => outcome(ended),
         Verdict::NotHealthy => "unhealthy",
         Verdict::RolledBack => "rolledBack",
         Verdict::TakenBack => "takenBack",
@@ -129,5 +120,20 @@ pub fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Unreachable => "unreachable",
         Verdict::Lost => "lost",
         Verdict::Unseen => "notLookedAt",
+    }
+}
+
+/// How a pass ended, in the word that reports in JSON have.
+#[must_use]
+pub fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Converged => "converged",
+        Outcome::Drift => "drift",
+        Outcome::Withheld => "withheld",
+        Outcome::Unhealthy => "unhealthy",
+        Outcome::RolledBack => "rolledBack",
+        Outcome::Quarantined => "quarantined",
+        Outcome::Failed => "failed",
+        Outcome::Interrupted => "interrupted",
     }
 }
