@@ -338,7 +338,6 @@ pub fn main_pid(host: &Host, unit: &str) -> u32 {
 /// The web root is `ROOT/current/public`, handed to php-fpm by its real path, so a switch needs no reload.
 pub fn serve(host: &Host, site: &Site<'_>) {
     configure(host, site, "$realpath_root");
-    // The old nginx workers answer for a moment longer.
     host.wait_until("nginx to serve the site", SETTLE, || {
         host.run(&["curl", "-s", "http://localhost/"]).stdout.contains(r#""release""#)
     });
@@ -367,5 +366,6 @@ pub fn configure_on(host: &Host, site: &Site<'_>, web_root: &str, port: u16) {
     );
     host.run(&["rm", "-f", "/etc/nginx/sites-enabled/default"]).ok();
     host.write(&format!("/etc/nginx/sites-enabled/site-{port}"), &config);
-    host.run(&["systemctl", "reload-or-restart", "nginx.service"]).ok();
+    // Not reloaded: workers of before would go on answering for a moment, with the configuration of before.
+    host.run(&["systemctl", "restart", "nginx.service"]).ok();
 }
