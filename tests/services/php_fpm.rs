@@ -158,12 +158,17 @@ fn a_reload_by_somebody_else_is_seen() {
     assert!((before..=now()).contains(&renewed), "{before} {renewed}");
 
     // Not through systemd: its children tell.
-    let state = || host.run(&["systemctl", "show", "--property=StateChangeTimestampMonotonic,ActiveState", FPM]).ok();
-    let (settled, first) = (now(), state());
+    let state = || {
+        host.run(&["systemctl", "show", "--property=StateChangeTimestampMonotonic,ActiveState", FPM]).ok().to_owned()
+    };
+    let (begun, first) = (now(), state());
     host.run(&["pkill", "-USR2", "--pidfile", "/run/php/php8.2-fpm.pid"]).ok();
     // php-fpm tells systemd of its reload, too: on a busy machine that comes after the children.
-    let told = || Some(state()).is_some_and(|now| now != first && now.contains("ActiveState=active"));
-    host.wait_until("the children to be new", SOON, || moment(&fpm.look(), "oldest") > settled - 20 && told());
+    let told = || {
+        let now = state();
+        now != first && now.contains("ActiveState=active")
+    };
+    host.wait_until("the children to be new", SOON, || moment(&fpm.look(), "oldest") > begun - 20 && told());
     let last = fpm.look();
     assert!(moment(&last, "renewed") >= moment(&last, "oldest"), "{last}");
 
