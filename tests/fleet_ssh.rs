@@ -4,122 +4,18 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use support::Unit;
-use support::network::{Network, slim_program};
-use trueup::documents::wire::{self, Ended, Line, Operation, PROGRAM, Request, RunId, WIRE, What};
-use trueup::fleet::reach::{Broken, Heard, Reach, Unreached, Way};
-use trueup::fleet::ssh::Ssh;
-use trueup::fleet::ssh::control::ControlFolder;
+use support::asking::{Asked, app, ask, ask_aloud, options, request};
+use support::cable::Cable;
+use support::network::Network;
+use trueup::documents::wire::{Ended, Operation, Request};
+use trueup::fleet::reach::{Broken, Way};
 use trueup::fleet::ssh::options::Options;
-use trueup::model::fleet::{FleetHost, HostName, SshTarget};
 
 const CACHE: &str = "/home/deploy/.cache/trueup/bin";
-
-/// What came of asking a host.
-#[derive(Debug, Clone, Default)]
-struct Asked {
-    ways: Vec<Way>,
-    lines: Vec<Line>,
-}
-
-impl Asked {
-    fn copied(&self) -> bool {
-        self.ways.iter().any(|way| matches!(way, Way::Copying { .. }))
-    }
-
-    fn ended(&self) -> Option<Ended> {
-        match self.lines.last()?.what {
-            What::End(ended) => Some(ended),
-            _ => None,
-        }
-    }
-
-    /// All that was said came once and in order.
-    #[track_caller]
-    fn is_whole(&self) {
-        let said: Vec<u64> = self.lines.iter().map(|line| line.seq).collect();
-        assert!(said.windows(2).all(|pair| pair[0] + 1 == pair[1]) && said.first() == Some(&0), "{said:?}");
-    }
-}
-
-fn options(network: &Network) -> Options {
-    Options {
-        config: Some(network.config()),
-        connect_timeout: Duration::from_secs(3),
-        alive_interval: Duration::from_secs(1),
-        idle: Duration::ZERO,
-        patience: Duration::from_mins(1),
-        ..Options::default()
-    }
-}
-
-fn target(name: &str) -> FleetHost {
-    let (labels, vars) = (BTreeMap::new(), BTreeMap::new());
-    FleetHost { name: HostName::new(name).unwrap(), ssh: SshTarget::new(name).unwrap(), labels, vars }
-}
-
-fn app(spec: &str) -> String {
-    format!(
-        "{{\"apiVersion\": \"trueup/v1\", \"kind\": \"App\", \"metadata\": {{\"name\": \"app\"}}, \
-         \"spec\": {{\"root\": \"/srv/app\", {spec}}}}}"
-    )
-}
-
-fn request(operation: Operation) -> Request {
-    Request {
-        wire: WIRE,
-        program: PROGRAM.to_owned(),
-        id: RunId::new(format!("test-{}", uuid())).unwrap(),
-        from: wire::FIRST,
-        who: "a person".to_owned(),
-        host: HostName::new("web1").unwrap(),
-        migrate: true,
-        operation,
-        manifest: app("\"release\": {\"id\": \"r1\"}"),
-    }
-}
-
-fn uuid() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap().trim().to_owned()
-}
-
-/// Asks once, as a run of the program would: with nothing but what earlier ones left on disk.
-fn ask(network: &Network, options: &Options, name: &str, request: &Request) -> (Asked, Result<(), Unreached>) {
-    let heard = Arc::new(Mutex::new(Asked::default()));
-    let came = ask_aloud(network, options, name, request, &heard);
-    let asked = heard.lock().unwrap().clone();
-    (asked, came)
-}
-
-fn ask_aloud(
-    network: &Network,
-    options: &Options,
-    name: &str,
-    request: &Request,
-    heard: &Arc<Mutex<Asked>>,
-) -> Result<(), Unreached> {
-    let control = ControlFolder::at(network.room().join("c")).unwrap();
-    let ssh = Ssh::with(options.clone(), control, slim_program().to_owned());
-    network.inside(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut hear = |one: Heard| {
-                let mut asked = heard.lock().unwrap();
-                match one {
-                    Heard::Way(way) => asked.ways.push(way),
-                    Heard::Line(line) => asked.lines.push(*line),
-                }
-            };
-            let came = ssh.ask(&target(name), request, &mut hear).await;
-            ssh.close().await;
-            came
-        })
-    })
-}
 
 #[track_caller]
 fn answers(network: &Network, options: &Options, name: &str) -> Asked {
@@ -306,7 +202,7 @@ fn a_kept_connection_is_used_again_and_a_dead_one_is_no_trouble() {
     let host = network.host(0);
     let options = Options { idle: Duration::from_mins(1), ..options(&network) };
     let sessions = || host.sh("grep -c 'Accepted publickey' /var/log/rig-sshd.log || :").ok().to_owned();
-    let slow = network.delay(0, Duration::from_millis(50));
+    let means = network.cable(0, Cable::long(Duration::from_millis(100)));
     let timed = || {
         let began = Instant::now();
         answers(&network, &options, "web1");
@@ -315,8 +211,8 @@ fn a_kept_connection_is_used_again_and_a_dead_one_is_no_trouble() {
     let (first, second) = (timed(), timed());
     assert_eq!(sessions(), "1", "the second run has used the first one's connection");
     assert!(second < first, "{first:?}, then {second:?}");
-    println!("{}: {first:?}, then {second:?}", if slow { "100 ms there and back" } else { "no netem in this kernel" });
-    network.delay(0, Duration::ZERO);
+    println!("100 ms there and back, {means}: {first:?}, then {second:?}");
+    network.cable(0, Cable::default());
 
     // Its sshd was restarted, with all that hung on it.
     network.stop_sshd(0);

@@ -4,7 +4,8 @@
 //! Throwaway hosts with an sshd each, on one switch. Both sides have a site of their own on every host: a link, two releases
 //! that are there already, two workers, a health command. A dry run with nothing to do, and a switch; each with new
 //! connections (cold) and with those that the run before has left (warm), in turns. `TRUEUP_BENCH_ROUNDS`: of how many
-//! rounds the medians are (5). `TRUEUP_BENCH_PROGRAM`: another trueup than the one that was just built.
+//! rounds the medians are (5). `TRUEUP_BENCH_CABLES`: `short`, `long` for 100 ms there and back, or both, which is how
+//! it is unless said. `TRUEUP_BENCH_PROGRAM`: another trueup than the one that was just built.
 //! `TRUEUP_BENCH_ANSIBLE`: another `ansible-playbook` than the one in the PATH.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may fail on the spot")]
@@ -16,6 +17,7 @@ use std::time::Duration;
 use measure::{Sample, row};
 use side::{Cost, Memory, Side};
 use support::Host;
+use support::cable::Cable;
 use support::network::Network;
 
 #[path = "../measure/mod.rs"]
@@ -31,8 +33,8 @@ type Figure = fn(&Cost) -> Duration;
 const FORKS: usize = 8;
 const WORKERS: usize = 2;
 const ROUNDS: usize = 5;
-/// Half of the latency that is added.
-const EACH_WAY: Duration = Duration::from_millis(50);
+/// How long answers take over long cables.
+const FAR: Duration = Duration::from_millis(100);
 const RELEASES: [&str; 2] = ["r1", "r2"];
 const CONFIG: &str = "[defaults]\ninventory = hosts\ngathering = explicit\ninterpreter_python = /usr/bin/python3\n\
                       [ssh_connection]\npipelining = True\n";
@@ -106,17 +108,22 @@ fn main() {
             Player { who, side, hosts: &[], control, ansible, at: 0 }
         })
         .collect();
-    for count in &counts {
-        println!("\n{count} hosts");
-        of(&mut players, &network.hosts()[..*count], rounds);
-    }
-    if (0..network.hosts().len()).all(|index| network.delay(index, EACH_WAY)) {
+    let cables = std::env::var("TRUEUP_BENCH_CABLES").unwrap_or_else(|_| "short,long".to_owned());
+    for name in cables.split(',') {
+        let cable = match name {
+            "short" => Cable::default(),
+            "long" => Cable::long(FAR),
+            other => panic!("TRUEUP_BENCH_CABLES: `{other}` is neither `short` nor `long`"),
+        };
+        let means = (0..network.hosts().len()).map(|index| network.cable(index, cable)).last();
+        let how = match means.filter(|_| name == "long") {
+            Some(means) => format!(", {} ms there and back, {means}", FAR.as_millis()),
+            None => String::new(),
+        };
         for count in &counts {
-            println!("\n{count} hosts, 100 ms there and back");
+            println!("\n{count} hosts{how}");
             of(&mut players, &network.hosts()[..*count], rounds);
         }
-    } else {
-        println!("\nskipped: 100 ms of latency: this kernel has no netem");
     }
 }
 

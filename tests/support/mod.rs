@@ -32,6 +32,8 @@
     reason = "a helper that fails should fail its test on the spot"
 )]
 
+pub mod asking;
+pub mod cable;
 pub mod door;
 pub mod fixtures;
 pub mod git;

@@ -10,12 +10,13 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::cable::{Cable, Means, Relay, netem};
 use super::host::{Host, Unit, host_or_skip, wait_until};
 
 /// How long an sshd may take to listen, or a link to carry.
@@ -31,6 +32,7 @@ pub struct Network {
     hosts: Vec<Host>,
     user: String,
     room: tempfile::TempDir,
+    relay: Mutex<Option<Relay>>,
 }
 
 impl Network {
@@ -63,7 +65,7 @@ impl Network {
             let booting: Vec<_> = (1..=count).map(|n| scope.spawn(move || boot(&format!("web{n}")))).collect();
             booting.into_iter().map(|host| host.join().expect("a host boots")).collect()
         });
-        let network = Network { control, hosts, user: user.to_owned(), room };
+        let network = Network { control, hosts, user: user.to_owned(), room, relay: Mutex::default() };
         network.lay();
         Some(network)
     }
@@ -154,21 +156,20 @@ impl Network {
         self.net(&format!("ip link set h{index} master br0 up"));
     }
 
-    /// So long takes each way to and from the host from now on; zero: as fast as it goes. Says whether it does: not
-    /// every kernel has netem.
-    pub fn delay(&self, index: usize, each_way: Duration) -> bool {
-        let ms = each_way.as_millis();
-        let set = |device: &str| {
-            if ms == 0 {
-                format!("tc qdisc del dev {device} root 2>/dev/null || :")
-            } else {
-                format!("tc qdisc replace dev {device} root netem limit 100000 delay {ms}ms")
+    /// The host's cable is such a one from now on. Who makes it so.
+    pub fn cable(&self, index: usize, cable: Cable) -> Means {
+        let control = self.control.init_pid();
+        let mut relay = self.relay.lock().expect("no test has panicked with it");
+        if relay.is_none() {
+            let (pid, near) = (control.to_string(), netem(&format!("h{index}"), cable));
+            let near = Command::new("nsenter").args(["--target", &pid, "--net", "--", "bash", "-euc", &near]).output();
+            if near.expect("nsenter starts").status.success() {
+                self.host(index).sh(&netem("eth0", cable)).ok();
+                return Means::Netem;
             }
-        };
-        let pid = self.control.init_pid().to_string();
-        let near = ["--target", &pid, "--net", "--", "bash", "-euc", &set(&format!("h{index}"))].map(str::to_owned);
-        let near = Command::new("nsenter").args(near).output().expect("nsenter starts");
-        near.status.success() && self.host(index).sh(&set("eth0")).success()
+        }
+        relay.get_or_insert_with(Relay::start).set(control, index, cable);
+        Means::Relay
     }
 
     /// Ends the host's sshd with all its sessions.
@@ -273,7 +274,8 @@ fn start_sshd(host: &Host) {
     wait_until("an sshd", SOON, || !host.pids_of("sshd").is_empty());
 }
 
-fn run(command: &mut Command) {
+/// Runs one of the rig's own programs.
+pub fn run(command: &mut Command) {
     let done = command.output().expect("the rig's own programs are there");
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
 }

@@ -1,0 +1,124 @@
+//! One host asked over real SSH by a test itself, as a rollout asks it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use trueup::documents::wire::{self, Ended, Line, Operation, PROGRAM, Request, RunId, WIRE, What};
+use trueup::fleet::reach::{Heard, Reach, Unreached, Way};
+use trueup::fleet::ssh::Ssh;
+use trueup::fleet::ssh::control::ControlFolder;
+use trueup::fleet::ssh::options::Options;
+use trueup::model::fleet::{FleetHost, HostName, SshTarget};
+
+use super::network::{Network, slim_program};
+
+/// What came of asking a host.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// What happened on the way.
+    pub ways: Vec<Way>,
+    /// What the far side said.
+    pub lines: Vec<Line>,
+}
+
+impl Asked {
+    /// The program was copied there.
+    pub fn copied(&self) -> bool {
+        self.ways.iter().any(|way| matches!(way, Way::Copying { .. }))
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<Ended> {
+        match self.lines.last()?.what {
+            What::End(ended) => Some(ended),
+            _ => None,
+        }
+    }
+
+    /// All that was said came once and in order.
+    #[track_caller]
+    pub fn is_whole(&self) {
+        let said: Vec<u64> = self.lines.iter().map(|line| line.seq).collect();
+        assert!(said.windows(2).all(|pair| pair[0] + 1 == pair[1]) && said.first() == Some(&0), "{said:?}");
+    }
+}
+
+/// What a test can wait for.
+pub fn options(network: &Network) -> Options {
+    Options {
+        config: Some(network.config()),
+        connect_timeout: Duration::from_secs(3),
+        alive_interval: Duration::from_secs(1),
+        idle: Duration::ZERO,
+        patience: Duration::from_mins(1),
+        ..Options::default()
+    }
+}
+
+fn target(name: &str) -> FleetHost {
+    let (labels, vars) = (BTreeMap::new(), BTreeMap::new());
+    FleetHost { name: HostName::new(name).unwrap(), ssh: SshTarget::new(name).unwrap(), labels, vars }
+}
+
+/// An App in `/srv/app` with that in its `spec`.
+pub fn app(spec: &str) -> String {
+    format!(
+        "{{\"apiVersion\": \"trueup/v1\", \"kind\": \"App\", \"metadata\": {{\"name\": \"app\"}}, \
+         \"spec\": {{\"root\": \"/srv/app\", {spec}}}}}"
+    )
+}
+
+/// A request of that kind, about an App that has nothing.
+pub fn request(operation: Operation) -> Request {
+    Request {
+        wire: WIRE,
+        program: PROGRAM.to_owned(),
+        id: RunId::new(format!("test-{}", uuid())).unwrap(),
+        from: wire::FIRST,
+        who: "a person".to_owned(),
+        host: HostName::new("web1").unwrap(),
+        migrate: true,
+        operation,
+        manifest: app("\"release\": {\"id\": \"r1\"}"),
+    }
+}
+
+fn uuid() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap().trim().to_owned()
+}
+
+/// Asks once, as a run of the program would: with nothing but what earlier ones left on disk.
+pub fn ask(network: &Network, options: &Options, name: &str, request: &Request) -> (Asked, Result<(), Unreached>) {
+    let heard = Arc::new(Mutex::new(Asked::default()));
+    let came = ask_aloud(network, options, name, request, &heard);
+    let asked = heard.lock().unwrap().clone();
+    (asked, came)
+}
+
+/// The same; what is heard can be read meanwhile.
+pub fn ask_aloud(
+    network: &Network,
+    options: &Options,
+    name: &str,
+    request: &Request,
+    heard: &Arc<Mutex<Asked>>,
+) -> Result<(), Unreached> {
+    let control = ControlFolder::at(network.room().join("c")).unwrap();
+    let ssh = Ssh::with(options.clone(), control, slim_program().to_owned());
+    network.inside(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut hear = |one: Heard| {
+                let mut asked = heard.lock().unwrap();
+                match one {
+                    Heard::Way(way) => asked.ways.push(way),
+                    Heard::Line(line) => asked.lines.push(*line),
+                }
+            };
+            let came = ssh.ask(&target(name), request, &mut hear).await;
+            ssh.close().await;
+            came
+        })
+    })
+}
