@@ -14,6 +14,10 @@ use crate::model::app::App;
 use crate::model::names::{RelativePath, ReleaseId, Root};
 use crate::ports::{HostError, HostErrorKind};
 
+/// So many directories in one another are gone into, where each is held open: an archive cannot bring more of them,
+/// no tree that people work with comes near, and 1024 descriptors are enough for it.
+pub(super) const DEPTH: usize = 200;
+
 /// Whom something that we make is given to; none where it is ours anyway.
 pub(super) type Owner = Option<place::Owner>;
 

@@ -96,6 +96,10 @@ impl Releases for SimHost {
         Ok(())
     }
 
+    async fn sweep(&self, _: &Root) -> Result<(), HostError> {
+        Ok(())
+    }
+
     async fn remove(&self, _: &Root, id: &ReleaseId) -> Result<(), HostError> {
         let fault = self.before(Call::Remove).await?;
         {
