@@ -229,6 +229,28 @@ fn what_is_left_of_a_removal_goes_with_the_next_pass_whatever_it_has_to_do() {
 }
 
 #[test]
+fn a_huge_journal_costs_no_memory_and_hides_nothing_that_comes_after_it() {
+    let shop = Shop::new();
+    shop.two_workers();
+    let journal = shop.state("journal.jsonl");
+    std::fs::OpenOptions::new().write(true).open(&journal).unwrap().set_len(5 << 30).unwrap();
+    let began = std::time::Instant::now();
+    let told = |output: &Output| -> usize {
+        let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{all}");
+        let document: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+        document.pointer("/items/0/passes").and_then(serde_json::Value::as_array).map_or(0, Vec::len)
+    };
+    let output = shop.after("export TRUEUP_LOG=warn; ulimit -v 2000000", "history");
+    assert_eq!(told(&output), 0);
+    assert!(text(&output.stderr).contains("only its end is read"), "{output:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    shop.write("{builtin: {run: [sleep, \"601\"]}}", "");
+    shop.two_workers();
+    assert_eq!(told(&shop.after("ulimit -v 2000000", "history")), 1);
+}
+
+#[test]
 fn without_descriptors_nothing_is_taken_for_dead() {
     let shop = Shop::new();
     let workers = shop.two_workers();
