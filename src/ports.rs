@@ -346,3 +346,32 @@ pub trait Ledger: Send + Sync {
 pub trait Host: Clock + Releases + Processes + Managers + Services + Prober + Commands + Ledger {}
 
 impl<T: Clock + Releases + Processes + Managers + Services + Prober + Commands + Ledger> Host for T {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_the_host_lacks_is_told_from_what_is_wrong() {
+        let rows = [
+            (Errno::MFILE, HostErrorKind::Hindered),
+            (Errno::NFILE, HostErrorKind::Hindered),
+            (Errno::NOMEM, HostErrorKind::Hindered),
+            (Errno::NOSPC, HostErrorKind::Storage),
+            (Errno::ROFS, HostErrorKind::Storage),
+            (Errno::ACCESS, HostErrorKind::Denied),
+            (Errno::TIMEDOUT, HostErrorKind::TimedOut),
+            (Errno::IO, HostErrorKind::Other),
+        ];
+        for (errno, kind) in rows {
+            let error = HostError::io("cannot read `x`", &Error::from(errno));
+            assert_eq!(error.kind, kind, "{errno}");
+            let helped = !matches!(errno, Errno::TIMEDOUT | Errno::IO);
+            assert_eq!((error.help.is_some(), error.is_lasting()), (helped, false), "{errno}");
+        }
+    }
+}
