@@ -263,6 +263,13 @@ impl World {
         if current || used || *id == self.app.release.id || *id == self.target() {
             self.violation(format!("{id} is removed: current {current}, used {used}"));
         }
+        let ours = self
+            .records
+            .get(id)
+            .is_some_and(|record| record.recipe.is_some() || record.proven.or(record.switched).is_some());
+        if !ours {
+            self.violation(format!("{id} is removed, which somebody else has put there"));
+        }
     }
 
     fn check_stage(&mut self, id: &ReleaseId, stage: Stage) {
