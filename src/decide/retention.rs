@@ -31,7 +31,7 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
         .layout
         .releases
         .iter()
-        .filter_map(|release| Some((standing(app, observed, adopted.as_ref(), release)?, release)))
+        .filter_map(|release| Some((standing(observed, adopted.as_ref(), release)?, release)))
         .collect();
     ranked.sort_by(|(one, a), (other, b)| other.cmp(one).then_with(|| b.id.cmp(&a.id)));
     // The one aimed at takes its place among them also while it is still at its source.
@@ -63,12 +63,7 @@ struct Standing {
 }
 
 /// None for a release that is not ours to judge: somebody put it there, and it was never in force.
-fn standing(
-    app: &App,
-    observed: &Observed,
-    adopted: Option<&ReleaseRecord>,
-    release: &ObservedRelease,
-) -> Option<Standing> {
+fn standing(observed: &Observed, adopted: Option<&ReleaseRecord>, release: &ObservedRelease) -> Option<Standing> {
     let adopted = adopted.filter(|record| record.id == release.id);
     let record = adopted.or_else(|| observed.record(&release.id)).filter(|record| is_ours(record))?;
     let good = record.made == Making::Built && record.proven.is_some() && record.quarantine.is_none();

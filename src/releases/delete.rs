@@ -232,7 +232,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let top = place.path().join("tree");
         fs::create_dir(&top).unwrap();
-        for number in 0..BATCH * (ROUNDS as usize + 1) + 1 {
+        for number in 0..=BATCH * (ROUNDS as usize + 1) {
             symlink("x", top.join(number.to_string())).unwrap();
         }
         delete(open(place.path()).as_fd(), OsStr::new("tree"), &top).unwrap();
