@@ -219,6 +219,10 @@ impl Releases for LocalHost {
         releases::remove(root, id).await
     }
 
+    async fn sweep(&self, root: &Root) -> Result<(), HostError> {
+        releases::sweep(root).await
+    }
+
     async fn switch(&self, root: &Root, to: &ReleaseId) -> Result<(), HostError> {
         releases::switch(root, to).await
     }

@@ -46,6 +46,9 @@ pub enum HostErrorKind {
     Misconfigured,
     /// No space left, or a read-only file system.
     Storage,
+    /// The host is in the way, whatever the release: no descriptors or no memory left, something mounted where
+    /// something is to be removed.
+    Hindered,
     /// The worker does not stay up.
     WorkerFailed,
     /// The release itself does not do: a step of it failed, or its gate was not passed.
@@ -86,9 +89,13 @@ impl HostError {
             ErrorKind::PermissionDenied => HostErrorKind::Denied,
             ErrorKind::StorageFull | ErrorKind::ReadOnlyFilesystem | ErrorKind::QuotaExceeded => HostErrorKind::Storage,
             ErrorKind::TimedOut => HostErrorKind::TimedOut,
+            _ if is_hindrance(error) => HostErrorKind::Hindered,
             _ => HostErrorKind::Other,
         };
         let help = match error.kind() {
+            _ if is_hindrance(error) => {
+                Some("see to the host's limits (`ulimit -n`, `LimitNOFILE=`, memory), then run again")
+            }
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space, then run again"),
             ErrorKind::ReadOnlyFilesystem => Some("mount it for writing, then run again"),
             ErrorKind::PermissionDenied => Some("run as root, or as the user that owns the root"),
@@ -96,6 +103,13 @@ impl HostError {
         };
         Self { kind, message: format!("{doing}: {error}"), help: help.map(str::to_owned) }
     }
+}
+
+/// Whether an error says that this host, or this process, has no more to give; nothing is said of what was to be done.
+#[must_use]
+pub fn is_hindrance(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Time.
@@ -147,6 +161,9 @@ pub trait Releases: Send + Sync {
     /// Removes one release: it has no name in `releases/` any more before the first of its files goes.
     /// One that is not there is success.
     fn remove(&self, root: &Root, id: &ReleaseId) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Removes what is left of removals that were killed or refused; it has no name that anybody looks for any more.
+    fn sweep(&self, root: &Root) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Digest and time of last writing of a file below the root; none inside when it is absent.
     fn content(
@@ -329,3 +346,32 @@ pub trait Ledger: Send + Sync {
 pub trait Host: Clock + Releases + Processes + Managers + Services + Prober + Commands + Ledger {}
 
 impl<T: Clock + Releases + Processes + Managers + Services + Prober + Commands + Ledger> Host for T {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_the_host_lacks_is_told_from_what_is_wrong() {
+        let rows = [
+            (Errno::MFILE, HostErrorKind::Hindered),
+            (Errno::NFILE, HostErrorKind::Hindered),
+            (Errno::NOMEM, HostErrorKind::Hindered),
+            (Errno::NOSPC, HostErrorKind::Storage),
+            (Errno::ROFS, HostErrorKind::Storage),
+            (Errno::ACCESS, HostErrorKind::Denied),
+            (Errno::TIMEDOUT, HostErrorKind::TimedOut),
+            (Errno::IO, HostErrorKind::Other),
+        ];
+        for (errno, kind) in rows {
+            let error = HostError::io("cannot read `x`", &Error::from(errno));
+            assert_eq!(error.kind, kind, "{errno}");
+            let helped = !matches!(errno, Errno::TIMEDOUT | Errno::IO);
+            assert_eq!((error.help.is_some(), error.is_lasting()), (helped, false), "{errno}");
+        }
+    }
+}

@@ -83,6 +83,28 @@ impl Shop {
         wait_for(|| Some(self.workers()).filter(|found| found.len() == 2))
     }
 
+    /// The same manifest with another release.
+    fn releases(&self, release: &str) {
+        let manifest = std::fs::read_to_string(self.manifest()).unwrap();
+        let lines = manifest.lines().map(|line| {
+            if line.starts_with("  release: ") { format!("  release: {release}\n") } else { format!("{line}\n") }
+        });
+        std::fs::write(self.manifest(), lines.collect::<String>()).unwrap();
+    }
+
+    /// Whether a release is kept out.
+    fn is_kept_out(&self, id: &str) -> bool {
+        let record = std::fs::read_to_string(self.state(&format!("releases/{id}.json")));
+        record.is_ok_and(|record| record.contains("quarantine"))
+    }
+
+    /// What trueup has hidden and not removed.
+    fn hidden(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root().join("releases")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with('.')).collect()
+    }
+
     fn state(&self, name: &str) -> PathBuf {
         self.root().join(".trueup").join(name)
     }
@@ -90,6 +112,142 @@ impl Shop {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Makes so many directories in one another; `rm`, which has no limit, takes them away in the end.
+struct Nest(PathBuf);
+
+impl Nest {
+    fn new(place: PathBuf, levels: u32) -> Self {
+        use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        std::fs::create_dir_all(&place).unwrap();
+        let mut here = openat(CWD, &place, flags, Mode::empty()).unwrap();
+        for _ in 0..levels {
+            mkdirat(&here, "d", Mode::from_raw_mode(0o755)).unwrap();
+            here = openat(&here, "d", flags, Mode::empty()).unwrap();
+        }
+        Self(place)
+    }
+}
+
+impl Drop for Nest {
+    fn drop(&mut self) {
+        let _ = Command::new("rm").arg("-rf").arg(&self.0).status();
+    }
+}
+
+/// So few descriptors that each level cannot have one, and so many that the stack would end first.
+const LIMITS: [u32; 2] = [1024, 20_000];
+
+#[test]
+fn directories_of_any_depth_in_what_is_shared_are_told_of() {
+    if !support::local::requires_root() {
+        return;
+    }
+    let shop = Shop::new();
+    shop.releases("{id: '1', shared: {dirs: [storage], writable: [storage]}}");
+    let storage = shop.root().join("shared/storage");
+    let nest = Nest::new(storage.clone(), 15_000);
+    for limit in LIMITS {
+        let output = shop.after(&format!("ulimit -n {limit}"), "reconcile");
+        let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{limit}: {all}");
+        let told = format!("`{0}` has more than 200 directories in one another, from `{0}/d` on", storage.display());
+        assert!(all.contains(&told) && !shop.is_kept_out("1"), "{limit}: {all}");
+    }
+    drop(nest);
+    shop.two_workers();
+}
+
+#[test]
+fn directories_of_any_depth_are_removed_and_never_copied() {
+    if !support::local::requires_root() {
+        return;
+    }
+    for limit in LIMITS {
+        let shop = Shop::new();
+        let build = shop.room.path().join("build");
+        std::fs::create_dir(&build).unwrap();
+        std::fs::write(build.join("index"), "").unwrap();
+        let release = |id: &str| shop.root().join("releases").join(id);
+        let deploy = |id: &str| {
+            shop.releases(&format!("{{id: {id}, keep: 1, source: {{dir: {{path: {}}}}}}}", build.display()));
+            let output = shop.after(&format!("ulimit -n {limit}"), "reconcile");
+            (output.status.code(), format!("{} {}", text(&output.stdout), text(&output.stderr)))
+        };
+        assert_eq!(deploy("d1").0, Some(0));
+        let _nest = Nest::new(release("d1").join("cache"), 15_000);
+        assert_eq!(deploy("d2").0, Some(0));
+        let (code, all) = deploy("d3");
+        assert_eq!(code, Some(0), "{limit}: {all}");
+        assert!(!release("d1").exists() && release("1").exists(), "{limit}: the uploaded one is nobody's to remove");
+        assert_eq!(shop.hidden(), [""; 0], "{limit}");
+
+        // What a person has put where a release is fetched to.
+        let _half = Nest::new(release("d4").join("cache"), 3_000);
+        let half = r#"{"id":"d4","made":"building","since":"2026-01-01T00:00:00Z"}"#;
+        std::fs::write(shop.state("releases/d4.json"), half).unwrap();
+        let (code, all) = deploy("d4");
+        assert_eq!((code, release("d4").join("cache").exists()), (Some(0), false), "{limit}: {all}");
+
+        let _source = Nest::new(build.join("vendor"), 15_000);
+        let (code, all) = deploy("d5");
+        assert!(matches!(code, Some(1 | 3)), "{limit}: {code:?} {all}");
+        assert!(all.contains("more than 200 directories in one another"), "{limit}: {all}");
+        assert_eq!((shop.hidden().len(), release("d5").exists()), (0, false), "{limit}");
+    }
+}
+
+#[test]
+fn a_release_is_not_blamed_for_the_descriptors_that_trueup_lacks() {
+    let shop = Shop::new();
+    let build = Nest::new(shop.room.path().join("build"), 150);
+    shop.releases(&format!("{{id: d1, source: {{dir: {{path: {}}}}}}}", build.0.display()));
+    let output = shop.after("ulimit -n 100", "reconcile");
+    let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{all}");
+    assert!(all.contains("Too many open files") && all.contains("LimitNOFILE"), "{all}");
+    assert!(!shop.is_kept_out("d1"), "{all}");
+    shop.two_workers();
+}
+
+#[test]
+fn what_is_left_of_a_removal_goes_with_the_next_pass_whatever_it_has_to_do() {
+    let shop = Shop::new();
+    shop.two_workers();
+    let releases = shop.root().join("releases");
+    for name in [".trueup-removing", ".trueup-removed-4711-0"] {
+        std::fs::create_dir_all(releases.join(name).join("half")).unwrap();
+    }
+    let dry = shop.command("reconcile").arg("--dry-run").output().unwrap();
+    assert_eq!((dry.status.code(), shop.hidden().len()), (Some(0), 2), "{dry:?}");
+    let output = shop.command("reconcile").output().unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert_eq!(document.pointer("/items/0/tried"), Some(&serde_json::json!([])), "{document:#}");
+    assert_eq!(shop.hidden(), [""; 0]);
+}
+
+#[test]
+fn a_huge_journal_costs_no_memory_and_hides_nothing_that_comes_after_it() {
+    let shop = Shop::new();
+    shop.two_workers();
+    let journal = shop.state("journal.jsonl");
+    std::fs::OpenOptions::new().write(true).open(&journal).unwrap().set_len(5 << 30).unwrap();
+    let began = std::time::Instant::now();
+    let told = |output: &Output| -> usize {
+        let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{all}");
+        let document: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+        document.pointer("/items/0/passes").and_then(serde_json::Value::as_array).map_or(0, Vec::len)
+    };
+    let output = shop.after("export TRUEUP_LOG=warn; ulimit -v 2000000", "history");
+    assert_eq!(told(&output), 0);
+    assert!(text(&output.stderr).contains("only its end is read"), "{output:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    shop.write("{builtin: {run: [sleep, \"601\"]}}", "");
+    shop.two_workers();
+    assert_eq!(told(&shop.after("ulimit -v 2000000", "history")), 1);
 }
 
 #[test]

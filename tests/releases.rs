@@ -7,9 +7,10 @@ mod support;
 use serde_json::{Value, json};
 use support::door::{self, Door};
 use support::require_host;
+use trueup::host::spawn::Shim;
 use trueup::model::app::App;
 use trueup::model::names::{AppName, RelativePath, ReleaseId, Root};
-use trueup::model::release::Release;
+use trueup::model::release::{Release, Source};
 use trueup::ports::HostError;
 use trueup::releases;
 
@@ -25,6 +26,11 @@ async fn act(request: &Value) -> Value {
     match request["act"].as_str().unwrap() {
         "remove" => told(releases::remove(&root, &id).await),
         "settle" => told(releases::settle(&root).await),
+        "fetch" => {
+            let mut app = App::new(AppName::new("app").unwrap(), root, Release::present(id));
+            app.release.source = Some(Source::Dir { path: "/srv/build".into() });
+            told(releases::fetch(&Shim::own(), &app, None).await.map(|_| ()))
+        }
         _ => {
             let mut app = App::new(AppName::new("app").unwrap(), root, Release::present(id));
             app.release.shared.dirs = vec![RelativePath::new("storage").unwrap()];
@@ -67,6 +73,34 @@ fn what_is_mounted_in_a_release_is_not_the_releases() {
 }
 
 #[test]
+fn what_is_mounted_in_half_a_release_outlives_its_making_anew() {
+    let host = require_host!("refetch", []);
+    let door = Door::new(&host);
+    host.sh("mkdir -p /srv/build /srv/app/releases /srv/uploads; touch /srv/build/index /srv/uploads/precious").ok();
+    for mount in ["mount -t tmpfs tmpfs", "mount --bind /srv/uploads"] {
+        // Closed to its owner, so that a second way of removing it is not tried.
+        host.sh("mkdir -p /srv/app/releases/r1/half/uploads; chmod 0500 /srv/app/releases/r1/half").ok();
+        host.sh(&format!(
+            "{mount} /srv/app/releases/r1/half/uploads; touch /srv/app/releases/r1/half/uploads/precious"
+        ))
+        .ok();
+        for _ in 0..2 {
+            let answer = door.ask(&json!({ "act": "fetch" }));
+            let message = answer["message"].as_str().unwrap();
+            let place = "`/srv/app/releases/.trueup-removing/half/uploads`: another file system is mounted there";
+            assert!(message.contains(place), "{mount}: {answer}");
+            assert_eq!(answer["kind"], "Hindered", "the release is not to blame: {answer}");
+            host.sh("test -e /srv/app/releases/.trueup-removing/half/uploads/precious; test -e /srv/uploads/precious")
+                .ok();
+        }
+        host.sh("umount /srv/app/releases/.trueup-removing/half/uploads").ok();
+        assert_eq!(door.ask(&json!({ "act": "fetch" })), "ok", "{mount}");
+        host.sh("test \"$(ls -A /srv/app/releases)\" = r1; test \"$(ls -A /srv/app/releases/r1)\" = index").ok();
+        host.sh("test -e /srv/uploads/precious").ok();
+    }
+}
+
+#[test]
 fn what_is_shared_on_another_disk_has_to_be_brought_there_by_hand() {
     let host = require_host!("disk", []);
     let door = Door::new(&host);
@@ -96,7 +130,7 @@ fn a_deploy_user_links_and_removes_what_is_his() {
     host.sh("chmod g-s /srv/app/shared/storage").ok();
     assert_eq!(deploy.ask(&json!({ "act": "link", "writable": true })), "ok");
 
-    host.sh("chmod 0555 /srv/app/releases/r1/cache/go").ok();
+    host.sh("chmod 0555 /srv/app/releases/r1/cache/go; chmod 0 /srv/app/releases/r1/cache").ok();
     assert_eq!(deploy.ask(&json!({ "act": REMOVE })), "ok", "a cache that was made read-only");
     host.sh("test -d /srv/app/shared/storage/web").ok();
 

@@ -6,15 +6,16 @@ use proptest::prelude::*;
 
 use super::diff::diff;
 use super::freshness::{Freshness, freshness};
+use super::gate::adoption;
 use super::plan::plan;
 use super::testing::{app, apply, apply_all, builtin, evidence, group, id, noon, process, seconds_before, seen};
-use super::testing::{supervisord, systemd};
+use super::testing::{kept_out, supervisord, systemd};
 use crate::model::action::{Action, Phase, Step};
 use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Link, MemberState, Observed, ObservedConfig, ObservedGroup, Runs, Stray, Worker};
 use crate::model::process::Known;
-use crate::model::record::{AppliedConfig, Helpless};
+use crate::model::record::{AppliedConfig, Helpless, ReleaseRecord};
 use crate::model::release::Source;
 
 const STATES: [MemberState; 8] = [
@@ -83,12 +84,34 @@ fn a_group() -> impl Strategy<Value = GroupSeed> {
 }
 
 fn a_case() -> impl Strategy<Value = (App, Observed)> {
-    (a_link(), proptest::collection::vec(a_group(), 0..4), any::<bool>(), 0u32..3, any::<bool>(), 0u32..4).prop_map(
-        |(link, groups, stop_strays, strays, helpless, fetched)| {
-            let (app, observed) = build(link, &groups, stop_strays, strays, helpless);
+    let host = (a_link(), proptest::collection::vec(a_group(), 0..4), any::<bool>(), 0u32..3, any::<bool>(), 0u32..4);
+    (host, (1u32..4, 0u8..4, 0u8..4)).prop_map(
+        |((link, groups, stop_strays, strays, helpless, fetched), (keep, first, third))| {
+            let (mut app, mut observed) = build(link, &groups, stop_strays, strays, helpless);
+            app.release.keep = keep;
+            remember(&mut observed, "r1", first);
+            remember(&mut observed, "r3", third);
+            // A pass begins with that.
+            if let Some(adopted) = adoption(&app, &observed) {
+                observed.records.retain(|known| known.id != adopted.id);
+                observed.records.push(adopted);
+            }
             if fetched == 0 { unfetched(app, observed) } else { (app, observed) }
         },
     )
+}
+
+/// What is known of a release: that it was proven, nothing, that it failed, that it was only looked over.
+fn remember(observed: &mut Observed, name: &str, what: u8) {
+    let verified = ReleaseRecord::adopted(id(name), seconds_before(noon(), 3000));
+    let known = match what {
+        0 => return,
+        1 => None,
+        2 => Some(kept_out(name, 50, "another")),
+        _ => Some(verified),
+    };
+    observed.records.retain(|record| record.id != id(name));
+    observed.records.extend(known);
 }
 
 /// The same with the desired release still at its source: whatever led to it leads nowhere.
@@ -205,6 +228,24 @@ proptest! {
             let after = apply_all(&app, &observed, rest.map(|(_, step)| &step.action));
             prop_assert!(!is_closed(&app, &after), "{:?} was not needed", planned.steps[left_out].action);
         }
+    }
+
+    #[test]
+    fn the_first_plan_names_every_release_that_will_go_and_none_that_is_somebody_elses((app, observed) in a_case()) {
+        let prunes = |app: &App, observed: &Observed| -> Vec<Action> {
+            let steps = plan(app, observed).steps.into_iter().map(|step| step.action);
+            steps.filter(|action| matches!(action, Action::PruneRelease { .. })).collect()
+        };
+        let shown = prunes(&app, &observed);
+        for action in &shown {
+            let Action::PruneRelease { id } = action else { unreachable!() };
+            let record = observed.record(id);
+            prop_assert!(record.is_some_and(|record| record.switched.or(record.proven).is_some()), "{id}: {record:?}");
+        }
+        // The pass looks again before it prunes, when everything else is done.
+        let others = plan(&app, &observed).steps.into_iter().map(|step| step.action);
+        let others: Vec<Action> = others.filter(|action| !shown.contains(action)).collect();
+        prop_assert_eq!(prunes(&app, &apply_all(&app, &observed, &others)), shown);
     }
 
     #[test]

@@ -1,15 +1,22 @@
 //! Which releases nobody needs any more.
+//!
+//! Only those are named that trueup has made or that were in force while it looked after the App: their records say so.
+//! What else lies in `releases/` is somebody's, and waits for its manifest or for that somebody. Pruning comes last and
+//! after another look; so what earlier steps of the same plan change is taken here as they will leave it, and the plan
+//! that is shown beforehand names the releases that will go.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
 use crate::decide::freshness::leads_to_desired;
-use crate::model::app::App;
+use crate::decide::gate;
+use crate::model::app::{App, StrayPolicy};
 use crate::model::drift::{Difference, Drift};
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Aim, Evidence, Observed, ObservedRelease, Runs};
-use crate::model::record::Making;
+use crate::model::record::{Making, ReleaseRecord};
+use crate::model::service::OnRelease;
 
 /// Releases beyond those that are kept, oldest first. Nothing is named while anything runs nobody knows what,
 /// and nothing that a living process uses.
@@ -17,17 +24,20 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
     if observed.aim == (Aim::Halt { at: None, stranded: true }) || !difference.blockers.is_empty() {
         return;
     }
-    let Some(used) = used(observed) else { return };
+    let Some(used) = used(app, observed, difference) else { return };
+    // Nothing on the host differs for that, and the pass writes it down first.
+    let adopted = gate::adoption(app, observed);
     let mut ranked: Vec<(Standing, &ObservedRelease)> = observed
         .layout
         .releases
         .iter()
-        .filter_map(|release| Some((standing(app, observed, release)?, release)))
+        .filter_map(|release| Some((standing(observed, adopted.as_ref(), release)?, release)))
         .collect();
     ranked.sort_by(|(one, a), (other, b)| other.cmp(one).then_with(|| b.id.cmp(&a.id)));
-    let good = ranked.iter().filter(|(standing, _)| standing.good);
-    let kept: BTreeSet<&ReleaseId> = good
-        .take(usize::try_from(app.release.keep.max(1)).unwrap_or(usize::MAX))
+    // The one aimed at takes its place among them also while it is still at its source.
+    let others = ranked.iter().filter(|(standing, release)| standing.good && release.id != app.release.id);
+    let kept: BTreeSet<&ReleaseId> = others
+        .take(usize::try_from(app.release.keep.saturating_sub(1)).unwrap_or(usize::MAX))
         .map(|(_, release)| &release.id)
         .collect();
     // The way back is kept whatever `keep` says: the newest good one besides the one aimed at.
@@ -38,7 +48,7 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
             && Some(*id) != way_back
             && **id != app.release.id
             && !used.contains(id)
-            && !wanted_again(observed, id)
+            && !wanted_again(app, observed, id)
     });
     for id in surplus {
         difference.drift.push(Drift::ReleaseSurplus { release: id.clone(), keep: app.release.keep });
@@ -52,38 +62,52 @@ struct Standing {
     at: Option<Timestamp>,
 }
 
-/// None for a release that is not ours to judge: put there by somebody, and not yet in force.
-fn standing(app: &App, observed: &Observed, release: &ObservedRelease) -> Option<Standing> {
-    if release.id == app.release.id {
-        return Some(Standing { good: true, at: Some(Timestamp::MAX) });
-    }
-    let Some(record) = observed.record(&release.id) else {
-        // Uploaded after the last switch, it waits for its manifest.
-        let switched = observed.layout.link_changed.filter(|_| leads_to_desired(app, &observed.layout.link));
-        let old = release.made.zip(switched).is_some_and(|(made, switched)| made < switched);
-        return old.then_some(Standing { good: true, at: release.made });
-    };
+/// None for a release that is not ours to judge: somebody put it there, and it was never in force.
+fn standing(observed: &Observed, adopted: Option<&ReleaseRecord>, release: &ObservedRelease) -> Option<Standing> {
+    let adopted = adopted.filter(|record| record.id == release.id);
+    let record = adopted.or_else(|| observed.record(&release.id)).filter(|record| is_ours(record))?;
     let good = record.made == Making::Built && record.proven.is_some() && record.quarantine.is_none();
     Some(Standing { good, at: record.proven.max(record.switched).or(Some(record.since)) })
 }
 
-/// The one that failed last: somebody may mend what it failed of and ask for it again.
-fn wanted_again(observed: &Observed, id: &ReleaseId) -> bool {
-    let failed = observed.records.iter().filter_map(|record| Some((record.quarantine.as_ref()?.at, &record.id)));
+/// We have made it, or it has been in force. One that was only looked over is still its maker's.
+fn is_ours(record: &ReleaseRecord) -> bool {
+    let made = record.recipe.is_some() || record.made != Making::Built;
+    made || record.switched.or(record.proven).is_some()
+}
+
+/// The one that failed last: somebody may mend what it failed of and ask for it again. The one that is asked for stays
+/// anyway, and will have failed no more.
+fn wanted_again(app: &App, observed: &Observed, id: &ReleaseId) -> bool {
+    let others = observed.records.iter().filter(|record| record.id != app.release.id);
+    let failed = others.filter_map(|record| Some((record.quarantine.as_ref()?.at, &record.id)));
     failed.max().is_some_and(|(_, last)| last == id)
 }
 
-/// Releases that processes use, but for those of workers that are replaced anyway; none if that cannot be told.
-fn used(observed: &Observed) -> Option<BTreeSet<ReleaseId>> {
+/// Releases that processes will use when all else is done; none if that cannot be told.
+fn used(app: &App, observed: &Observed, difference: &Difference) -> Option<BTreeSet<ReleaseId>> {
     let mut used = BTreeSet::new();
     for stray in &observed.strays {
-        note(&stray.evidence, &mut used)?;
+        // Those that are stopped are drift of their own: until they are gone, no release goes.
+        let goes = stray.orphan_of.is_some() || app.strays == StrayPolicy::Stop;
+        if !goes {
+            note(&stray.evidence, &mut used)?;
+        }
     }
-    for service in observed.serving.iter().flatten() {
-        used.extend(ReleaseId::new(service.as_str()).ok());
+    if !is_renewed(app, observed, difference) {
+        for service in observed.serving.iter().flatten() {
+            used.extend(ReleaseId::new(service.as_str()).ok());
+        }
     }
-    // Workers that run another release are drift of their own: until they are gone, no release goes.
+    // Workers that run another release are drift of their own, too.
     Some(used)
+}
+
+/// What serves now is renewed before anything is removed, or is asked again after the switch.
+fn is_renewed(app: &App, observed: &Observed, difference: &Difference) -> bool {
+    let to_come = !leads_to_desired(app, &observed.layout.link);
+    (to_come && app.services.iter().any(|service| service.on_release == OnRelease::Auto))
+        || difference.drift.iter().any(|drift| matches!(drift, Drift::ServiceStale { .. }))
 }
 
 fn note(evidence: &Evidence, used: &mut BTreeSet<ReleaseId>) -> Option<()> {
@@ -96,4 +120,120 @@ fn note(evidence: &Evidence, used: &mut BTreeSet<ReleaseId>) -> Option<()> {
         Runs::BeforeSwitch | Runs::AfterSwitch | Runs::Unknown => return None,
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::diff::diff;
+    use crate::decide::testing::{app, evidence, id, kept_out, noon, process, record, seconds_before, seen};
+    use crate::model::observed::{Link, Stray};
+    use crate::model::release::Source;
+
+    /// The releases that go, oldest first.
+    fn surplus(app: &App, observed: &Observed) -> Vec<String> {
+        let drift = diff(app, observed).drift.into_iter();
+        drift
+            .filter_map(|drift| match drift {
+                Drift::ReleaseSurplus { release, .. } => Some(release.to_string()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn keeping(keep: u32) -> App {
+        let mut wanted = app("r3", vec![]);
+        wanted.release.keep = keep;
+        wanted
+    }
+
+    fn verified(name: &str) -> ReleaseRecord {
+        let at = seconds_before(noon(), 1800);
+        ReleaseRecord { verified: Some(at), ..ReleaseRecord::adopted(id(name), at) }
+    }
+
+    #[test]
+    fn only_what_was_made_by_us_or_was_in_force_goes() {
+        let made = ReleaseRecord { recipe: Some("ab".to_owned()), ..verified("r1") };
+        let half = ReleaseRecord { made: Making::Building, ..verified("r1") };
+        let failed = ReleaseRecord { switched: None, ..kept_out("r1", 30, "another") };
+        let newer = ReleaseRecord { quarantine: kept_out("r2", 5, "x").quarantine, ..record("r2", 20) };
+        let rows: [(&str, Option<ReleaseRecord>, &[&str]); 7] = [
+            ("proven", Some(record("r1", 30)), &["r1"]),
+            ("uploaded, and nothing known of it", None, &[]),
+            ("uploaded and looked over", Some(verified("r1")), &[]),
+            ("uploaded and failed before it was in force", Some(failed), &[]),
+            ("in force once and failed", Some(kept_out("r1", 30, "another")), &[]),
+            ("made from its source and never in force", Some(made), &["r1"]),
+            ("half made", Some(half), &["r1"]),
+        ];
+        for (name, record, expected) in rows {
+            let mut observed = seen("r3", vec![]);
+            observed.records.retain(|known| known.id != id("r1"));
+            observed.records.extend(record);
+            assert_eq!(surplus(&keeping(1), &observed), expected, "{name}");
+            assert_eq!(
+                surplus(&keeping(3), &observed).len(),
+                usize::from(expected == ["r1"] && name != "proven"),
+                "{name}"
+            );
+        }
+        // One that failed, and was in force: it goes as soon as another one has failed since.
+        let mut observed = seen("r3", vec![]);
+        observed.records = vec![kept_out("r1", 30, "x"), newer, record("r3", 10)];
+        observed.records[0].quarantine.as_mut().unwrap().at = seconds_before(noon(), 600);
+        assert_eq!(surplus(&keeping(1), &observed), ["r1"]);
+    }
+
+    #[test]
+    fn the_one_that_comes_takes_a_place_before_it_is_there() {
+        let mut observed = seen("r2", vec![]);
+        for there in [true, false] {
+            if !there {
+                observed.layout.releases.retain(|release| release.id != id("r3"));
+            }
+            let mut wanted = keeping(2);
+            wanted.release.source = Some(Source::Dir { path: "/srv/build".into() });
+            assert_eq!(surplus(&wanted, &observed), ["r1"], "{there}");
+            wanted.release.keep = 3;
+            assert_eq!(surplus(&wanted, &observed), [""; 0], "{there}");
+        }
+    }
+
+    #[test]
+    fn on_a_host_that_is_new_to_us_nothing_goes_before_or_after_the_first_switch() {
+        for link in [Link::Absent, Link::Release { id: id("r1") }, Link::Release { id: id("r3") }] {
+            let mut observed = seen("r3", vec![]);
+            observed.records.clear();
+            observed.layout.link = link.clone();
+            for release in &mut observed.layout.releases {
+                release.made = Some(seconds_before(noon(), 9000));
+            }
+            assert_eq!(surplus(&keeping(1), &observed), [""; 0], "{link}");
+            observed.layout.link = Link::Release { id: id("r3") };
+            observed.records = vec![record("r3", 0)];
+            assert_eq!(surplus(&keeping(1), &observed), [""; 0], "{link}");
+        }
+    }
+
+    #[test]
+    fn what_will_be_adopted_and_what_will_be_stopped_counts_as_it_will_be() {
+        // The one in force is the way back as soon as the pass begins.
+        let mut observed = seen("r2", vec![]);
+        observed.records.retain(|known| known.id == id("r1"));
+        assert_eq!(surplus(&keeping(1), &observed), ["r1"]);
+        observed.records.push(record("r2", 0));
+        assert_eq!(surplus(&keeping(1), &observed), ["r1"]);
+
+        let mut observed = seen("r3", vec![]);
+        observed.strays = vec![Stray {
+            process: process(50),
+            evidence: evidence(Runs::Release { id: id("r1") }),
+            command: "php".to_owned(),
+            orphan_of: None,
+        }];
+        assert_eq!(surplus(&keeping(1), &observed), [""; 0]);
+        let stopping = App { strays: StrayPolicy::Stop, ..keeping(1) };
+        assert_eq!(surplus(&stopping, &observed), ["r1"]);
+    }
 }

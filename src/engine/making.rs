@@ -143,10 +143,10 @@ impl<H: Host> Making<'_, '_, H> {
     }
 }
 
-/// A failure of the release itself, whatever its form; an end that was asked for is none.
+/// A failure of the release itself, whatever its form; an end that was asked for is none, nor what the host lacks.
 pub fn of_release(error: HostError) -> HostError {
     match error.kind {
-        HostErrorKind::Interrupted => error,
+        HostErrorKind::Interrupted | HostErrorKind::Hindered => error,
         _ => HostError { kind: HostErrorKind::ReleaseFailed, ..error },
     }
 }

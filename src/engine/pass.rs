@@ -107,7 +107,12 @@ async fn take_lock<H: Host>(host: &H, app: &App, request: &Request) -> Result<H:
     if app.release.source.is_some() {
         host.make_root(app).await?;
     }
-    host.lock(&app.root, request.wait).await
+    let lock = host.lock(&app.root, request.wait).await?;
+    // It only takes room: no pass fails of it.
+    if let Err(error) = host.sweep(&app.root).await {
+        warn!(app = %app.name, %error, "what is left of an earlier removal cannot be removed either");
+    }
+    Ok(lock)
 }
 
 /// Whether such a pass over that App may ever act.

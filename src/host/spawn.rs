@@ -22,7 +22,7 @@ use tokio::process::{Child, Command};
 use super::proc;
 use super::users::User;
 use crate::model::process::{Pid, ProcessId};
-use crate::ports::{HostError, HostErrorKind};
+use crate::ports::{HostError, HostErrorKind, is_hindrance};
 
 /// The verb that makes the program a shim.
 pub const VERB: &str = "spawn";
@@ -168,8 +168,9 @@ struct Failure {
     help: String,
 }
 
-const KINDS: [(&str, HostErrorKind); 3] = [
+const KINDS: [(&str, HostErrorKind); 4] = [
     ("denied", HostErrorKind::Denied),
+    ("hindered", HostErrorKind::Hindered),
     ("misconfigured", HostErrorKind::Misconfigured),
     ("other", HostErrorKind::Other),
 ];
@@ -180,6 +181,7 @@ impl Failure {
         let kind = match error.kind() {
             ErrorKind::PermissionDenied => HostErrorKind::Denied,
             ErrorKind::NotFound | ErrorKind::NotADirectory => HostErrorKind::Misconfigured,
+            _ if is_hindrance(error) => HostErrorKind::Hindered,
             _ => HostErrorKind::Other,
         };
         Self { kind, message: format!("{doing}: {error}"), help: help.to_owned() }

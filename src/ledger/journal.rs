@@ -1,11 +1,12 @@
 //! What was done and why: one JSON line each, oldest first.
 //!
 //! `journal.jsonl` is moved to `journal.1.jsonl` before it would grow beyond 1 MiB, so the two
-//! never hold much more than 2 MiB together. Lines are not forced to the disk: a power cut may
-//! cost the last seconds of history, and no decision rests on them.
+//! never hold much more than 2 MiB together. Whoever owns the root can make them larger: no more is read than
+//! their ends. Lines are not forced to the disk: a power cut may cost the last seconds of history, and no decision
+//! rests on them.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::OFlags;
@@ -19,6 +20,9 @@ const NAME: &str = "journal.jsonl";
 const OLDER: &str = "journal.1.jsonl";
 /// Size in bytes that the journal does not grow beyond.
 const LIMIT: u64 = 1 << 20;
+/// So many bytes are read of each file, from its end: all of it, unless others have made it longer than we do, and
+/// at least one whole line of any length that we write.
+const WINDOW: u64 = 4 * LIMIT;
 
 /// Adds one line, in one write; a torn last line of a pass that died is closed first.
 ///
@@ -61,30 +65,60 @@ fn is_torn(file: &File, length: u64) -> io::Result<bool> {
     Ok(byte != *b"\n")
 }
 
-/// All lines, oldest first. Torn and unknown lines are skipped; no journal is an empty one.
+/// All lines of the journal, oldest first. Torn, unknown and too long lines are skipped; no journal is an empty one.
+/// Of a file that is longer than it can have become by our doing only the end is read.
 ///
 /// # Errors
 /// What the file system refuses: a history that may not be read is not an empty one.
 pub fn read(root: &Root) -> Result<Vec<JournalEntry>, HostError> {
     let mut entries = Vec::new();
     for name in [OLDER, NAME] {
-        let lines = Folder::existing(root)
+        let part = Folder::existing(root)
             .and_then(|folder| folder.map_or(Ok(None), |folder| folder.readable(name)))
-            .and_then(|file| file.map_or(Ok(Vec::new()), parse));
-        let failed = |error| HostError::io(format!("cannot read `{}`", root.state().join(name).display()), &error);
-        entries.append(&mut lines.map_err(failed)?);
+            .and_then(|file| file.map_or(Ok(Part::default()), |file| end(file, WINDOW)));
+        let path = root.state().join(name);
+        let mut part = part.map_err(|error| HostError::io(format!("cannot read `{}`", path.display()), &error))?;
+        if part.unread > 0 {
+            tracing::warn!(file = %path.display(), unread = part.unread, "the journal is too long: only its end is read");
+        }
+        if part.skipped > 0 {
+            tracing::debug!(file = %path.display(), skipped = part.skipped, "lines of the journal make no sense");
+        }
+        entries.append(&mut part.entries);
     }
     Ok(entries)
 }
 
-fn parse(file: File) -> io::Result<Vec<JournalEntry>> {
-    let mut entries = Vec::new();
-    for line in BufReader::new(file).split(b'\n') {
-        if let Ok(entry) = serde_json::from_slice(&line?) {
-            entries.push(entry);
+/// What was read of one file.
+#[derive(Debug, Default, PartialEq)]
+struct Part {
+    entries: Vec<JournalEntry>,
+    /// Bytes at its beginning that were not looked at.
+    unread: u64,
+    /// Lines that are none.
+    skipped: usize,
+}
+
+/// The whole lines among the last bytes of a file.
+fn end(mut file: File, window: u64) -> io::Result<Part> {
+    let unread = file.metadata()?.len().saturating_sub(window);
+    // The byte before them tells whether the first of them begins a line.
+    let from = unread.saturating_sub(1);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(window + 1).read_to_end(&mut bytes)?;
+    let mut part = Part { unread, ..Part::default() };
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    if unread > 0 {
+        lines.next();
+    }
+    for line in lines.filter(|line| !line.is_empty()) {
+        match serde_json::from_slice(line) {
+            Ok(entry) => part.entries.push(entry),
+            Err(_) => part.skipped += 1,
         }
     }
-    Ok(entries)
+    Ok(part)
 }
 
 #[cfg(test)]
@@ -178,6 +212,44 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         append(&root, &numbered(2)).unwrap();
         assert_eq!(read(&root).unwrap(), [numbered(1), numbered(2)]);
+    }
+
+    #[test]
+    fn only_the_end_of_a_file_is_read_and_only_whole_lines_of_it() {
+        let (_directory, root) = root();
+        let line = serde_json::to_vec(&numbered(0)).unwrap().len() as u64 + 1;
+        for number in 0..10 {
+            append(&root, &numbered(number)).unwrap();
+        }
+        let open = || fs::File::open(root.state().join(NAME)).unwrap();
+        let rows = [(0, 10), (1, 9), (line - 1, 9), (line, 9), (line + 1, 8), (9 * line, 1), (9 * line + 1, 0)];
+        for (unread, kept) in rows {
+            let part = end(open(), 10 * line - unread).unwrap();
+            let expected: Vec<JournalEntry> = (10 - kept..10).map(numbered).collect();
+            assert_eq!(part, Part { entries: expected, unread, skipped: 0 }, "{unread}");
+        }
+        fs::write(root.state().join(NAME), "{\nnonsense\n\n\0\0\n").unwrap();
+        assert_eq!(end(open(), 100).unwrap().skipped, 3);
+    }
+
+    #[test]
+    fn a_file_that_somebody_made_huge_costs_no_more_than_its_end() {
+        let (_directory, root) = root();
+        let path = root.state().join(NAME);
+        append(&root, &numbered(1)).unwrap();
+        let began = std::time::Instant::now();
+        // A hole, which takes no room on the disk and would take as much memory as it is long.
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(read(&root).unwrap(), []);
+        append(&root, &numbered(2)).unwrap();
+        assert_eq!(read(&root).unwrap(), [numbered(2)]);
+        assert_eq!(fs::metadata(root.state().join(OLDER)).unwrap().len(), 1 << 40);
+        // Real lines at the end of it count, however much is before them.
+        let line = serde_json::to_string(&numbered(3)).unwrap();
+        fs::rename(root.state().join(OLDER), &path).unwrap();
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(format!("\n{line}\n").as_bytes()).unwrap();
+        assert_eq!(read(&root).unwrap(), [numbered(3)]);
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -22,6 +22,8 @@ const SPARE: &str = "spare";
 const SPARE_SIZE: usize = 64 << 10;
 /// A longer file is none of ours.
 const LIMIT: u64 = 1 << 20;
+/// Bytes of all records together: some ten thousand releases.
+const ALL: u64 = 64 << 20;
 
 /// The records of all releases, ordered by id; none where nothing was ever recorded.
 ///
@@ -38,15 +40,17 @@ pub async fn records(root: &Root) -> Result<Vec<ReleaseRecord>, HostError> {
         let Some(folder) = folder else { return Ok(Vec::new()) };
         let names = folder.names().map_err(|error| failed(&error))?;
         let ours = names.iter().filter(|name| name.as_bytes().ends_with(SUFFIX.as_bytes()));
-        let mut records = ours.filter_map(|name| read(&folder, name).transpose()).collect::<Result<Vec<_>, _>>()?;
+        let mut left = ALL;
+        let mut records =
+            ours.filter_map(|name| read(&folder, name, &mut left).transpose()).collect::<Result<Vec<_>, _>>()?;
         records.sort_by(|one: &ReleaseRecord, other| one.id.cmp(&other.id));
         Ok(records)
     })
     .await?
 }
 
-/// One record; none when it was removed meanwhile.
-fn read(folder: &Folder, name: &OsStr) -> Result<Option<ReleaseRecord>, HostError> {
+/// One record; none when it was removed meanwhile. Takes its size off what may be read yet.
+fn read(folder: &Folder, name: &OsStr, left: &mut u64) -> Result<Option<ReleaseRecord>, HostError> {
     let path = folder.path(name);
     let senseless = |why: String| {
         let message = format!("`{}` is no record of a release: {why}", path.display());
@@ -62,6 +66,11 @@ fn read(folder: &Folder, name: &OsStr) -> Result<Option<ReleaseRecord>, HostErro
     file.take(LIMIT)
         .read_to_end(&mut bytes)
         .map_err(|error| HostError::io(format!("cannot read `{}`", path.display()), &error))?;
+    *left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+        let folder = path.parent().unwrap_or(&path).display();
+        let message = format!("`{folder}` holds more than {} MiB of records", ALL >> 20);
+        HostError::new(HostErrorKind::Misconfigured, message).with_help("remove those of releases that are long gone")
+    })?;
     let record: ReleaseRecord = serde_json::from_slice(&bytes).map_err(|error| senseless(error.to_string()))?;
     if file_name(&record.id) != text {
         return Err(senseless(format!("it speaks of the release `{}`", record.id)));
@@ -250,6 +259,20 @@ mod tests {
         }
         fs::remove_dir(&bad).unwrap();
         assert_eq!(records(&root).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn more_than_makes_sense_is_not_read() {
+        let (_directory, root) = root();
+        record(&root, &of("r1", Making::Built)).await.unwrap();
+        for number in 0..=ALL / LIMIT {
+            let name = format!("n{number}");
+            let mut text = serde_json::to_vec(&of(&name, Making::Built)).unwrap();
+            text.resize(usize::try_from(LIMIT).unwrap(), b' ');
+            fs::write(file(&root, &format!("{name}.json")), text).unwrap();
+        }
+        let error = records(&root).await.unwrap_err();
+        assert!(error.message.contains("more than 64 MiB") && error.help.is_some(), "{error:?}");
     }
 
     #[tokio::test]

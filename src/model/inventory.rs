@@ -50,7 +50,7 @@ pub enum Standing {
     HalfMade,
     /// It is whole, and was never proven here.
     Unproven,
-    /// Somebody put it there, and nothing was written down about it.
+    /// Somebody put it there, and nothing was written down about it: trueup never removes it.
     Unknown,
     /// It was written down, and its directory is gone.
     Absent,

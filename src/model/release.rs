@@ -30,7 +30,8 @@ pub struct Release {
     pub migrate: Vec<CommandStep>,
     /// Run around the switch.
     pub hooks: Hooks,
-    /// How many proven releases are kept; 5 unless said, at least 1.
+    /// How many proven releases are kept; 5 unless said, at least 1. What trueup has neither made nor seen in force is
+    /// not counted, and stays.
     pub keep: u32,
 }
 

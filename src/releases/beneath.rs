@@ -14,6 +14,18 @@ use crate::model::app::App;
 use crate::model::names::{RelativePath, ReleaseId, Root};
 use crate::ports::{HostError, HostErrorKind};
 
+/// So many directories in one another are gone into, where each is held open: an archive cannot bring more of them,
+/// no tree that people work with comes near, and 1024 descriptors are enough for it.
+pub(super) const DEPTH: usize = 200;
+
+/// Says of a directory that it is deeper than [`DEPTH`]: where that begins, and not two hundred names.
+pub(super) fn deep(shown: &Path, depth: usize) -> String {
+    // One more than the directory that is gone into: the name that shows which of them it is.
+    let head = shown.ancestors().nth(depth.saturating_sub(1)).unwrap_or(shown);
+    let above = head.parent().unwrap_or(head);
+    format!("`{}` has more than {DEPTH} directories in one another, from `{}` on", above.display(), head.display())
+}
+
 /// Whom something that we make is given to; none where it is ours anyway.
 pub(super) type Owner = Option<place::Owner>;
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::beneath::{DEPTH, deep};
 use super::place::{DIRECTORY, Owner, Place, finish, give_link, kind};
 use crate::ports::{HostError, HostErrorKind};
 
@@ -19,7 +20,7 @@ use crate::ports::{HostError, HostErrorKind};
 pub(super) fn fetch(place: &Place, source_path: &Path) -> Result<(), HostError> {
     let source = open(place, source_path)?;
     let release = place.begin()?;
-    let copied = copy_directory(source.as_fd(), release.as_fd(), place.owner, source_path)?;
+    let copied = copy_directory(source.as_fd(), release.as_fd(), place.owner, source_path, 0)?;
     if copied == 0 {
         let message = format!("the source `{}` is empty", source_path.display());
         return Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("put the release there"));
@@ -52,13 +53,19 @@ fn open(place: &Place, path: &Path) -> Result<OwnedFd, HostError> {
     Ok(source)
 }
 
-/// Copies what is in one directory into another and says how many entries that were.
+/// Copies what is in one directory into another and says how many entries that were. `depth` is that of the first in
+/// the source.
 fn copy_directory(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
     owner: Option<Owner>,
     shown: &Path,
+    depth: usize,
 ) -> Result<u64, HostError> {
+    if depth > DEPTH {
+        let message = format!("the source {}", deep(shown, depth));
+        return Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("take that out of the source"));
+    }
     let mut copied = 0;
     let unreadable = |error: Errno| HostError::io(format!("cannot read `{}`", shown.display()), &error.into());
     for entry in Dir::read_from(from).map_err(unreadable)? {
@@ -75,7 +82,7 @@ fn copy_directory(
                 let inner = rustix::fs::openat(from, name, DIRECTORY, Mode::empty()).map_err(failed)?;
                 rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700)).map_err(failed)?;
                 let made = rustix::fs::openat(to, name, DIRECTORY, Mode::empty()).map_err(failed)?;
-                copy_directory(inner.as_fd(), made.as_fd(), owner, &shown)?;
+                copy_directory(inner.as_fd(), made.as_fd(), owner, &shown, depth + 1)?;
                 finish(made.as_fd(), owner, found.st_mode).map_err(failed)?;
             }
             FileType::RegularFile => {

@@ -13,6 +13,7 @@
 mod archive;
 mod beneath;
 mod content;
+mod delete;
 mod dir;
 mod download;
 mod fetch;
@@ -33,7 +34,7 @@ pub use fetch::{fetch, make_root};
 pub use inspect::inspect;
 pub use layout::layout;
 pub use links::link;
-pub use remove::{remove, settle};
+pub use remove::{remove, settle, sweep};
 pub use size::sizes;
 pub use switch::switch;
 

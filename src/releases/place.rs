@@ -3,14 +3,15 @@
 //! Everything is opened relative to directories that are held open and no link is followed: root works in
 //! places that other users may change meanwhile.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
+use super::delete::delete;
 use crate::host::users::User;
 use crate::model::app::App;
 use crate::model::names::{ReleaseId, Root};
@@ -18,7 +19,7 @@ use crate::ports::{HostError, HostErrorKind};
 
 /// What is being removed has this name, which no look at the host takes for a release. One is enough: the
 /// root's lock is held.
-const REMOVING: &str = ".trueup-removing";
+pub(super) const REMOVING: &str = ".trueup-removing";
 
 /// How a directory is opened that must be one itself.
 pub(super) const DIRECTORY: OFlags =
@@ -171,44 +172,13 @@ pub(super) fn own_directory(
 /// Removes a name and everything behind it: first it gets another name, so that nobody takes what is half removed
 /// for a whole. One that is not there is success. What an earlier removal has left goes, too.
 pub(super) fn discard(above: BorrowedFd<'_>, name: &str, shown: &Path) -> Result<(), HostError> {
-    let removing = shown.join(REMOVING);
-    let failed = |error: &io::Error| HostError::io(format!("cannot remove `{}`", removing.display()), error);
-    remove(above).map_err(|error| failed(&error))?;
+    let removed = || delete(above, OsStr::new(REMOVING), &shown.join(REMOVING));
+    removed()?;
     match rustix::fs::renameat(above, name, above, REMOVING) {
-        Ok(()) => remove(above).map_err(|error| failed(&error)),
+        Ok(()) => removed(),
         Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(HostError::io(format!("cannot remove `{}`", shown.join(name).display()), &error.into())),
     }
-}
-
-fn remove(above: BorrowedFd<'_>) -> io::Result<()> {
-    let place = PathBuf::from(format!("/proc/self/fd/{}/{REMOVING}", above.as_raw_fd()));
-    match std::fs::remove_dir_all(&place) {
-        // Directories that their own user may not write, as the Go module cache has them.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(above, REMOVING)?;
-            std::fs::remove_dir_all(&place)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// Lets the owner of a tree change all its directories.
-fn open_up(above: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy) -> rustix::io::Result<()> {
-    rustix::fs::chmodat(above, name, Mode::from_raw_mode(0o700), AtFlags::empty())?;
-    let directory = rustix::fs::openat(above, name, DIRECTORY, Mode::empty())?;
-    for entry in Dir::read_from(&directory)? {
-        let entry = entry?;
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let found = rustix::fs::statat(&directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
-        if kind(&found) == FileType::Directory {
-            open_up(directory.as_fd(), entry.file_name())?;
-        }
-    }
-    Ok(())
 }
 
 /// Owner and mode of something just made: the umask must not decide who can read it.
@@ -269,22 +239,6 @@ mod tests {
         place.clear().unwrap();
         assert_eq!(fs::read_dir(app.root.releases()).unwrap().count(), 0);
         place.clear().unwrap();
-    }
-
-    #[test]
-    fn a_tree_that_is_closed_to_its_owner_is_opened() {
-        let (directory, ..) = site();
-        let tree = directory.path().join("tree");
-        fs::create_dir_all(tree.join("a/b")).unwrap();
-        fs::create_dir(directory.path().join("outside")).unwrap();
-        symlink("../outside", tree.join("link")).unwrap();
-        for path in ["tree/a/b", "tree/a", "tree", "outside"] {
-            fs::set_permissions(directory.path().join(path), fs::Permissions::from_mode(0o500)).unwrap();
-        }
-        let above = fs::File::open(directory.path()).unwrap();
-        open_up(above.as_fd(), "tree").unwrap();
-        let mode = |path: &str| fs::metadata(directory.path().join(path)).unwrap().mode() & 0o777;
-        assert_eq!([mode("tree"), mode("tree/a"), mode("tree/a/b"), mode("outside")], [0o700, 0o700, 0o700, 0o500]);
     }
 
     #[test]

@@ -1,29 +1,25 @@
 //! Removes one release.
 //!
-//! It loses its name first: what is half deleted is hidden, so that no look takes it for a release. Links are
-//! removed, never followed; what is mounted inside of a release is not the release's, and is left alone.
+//! It loses its name first: what is half deleted is hidden, so that no look takes it for a release.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
 use super::beneath::{directory, look, open_root};
 use super::blocking;
-use super::place::kind;
+use super::delete::delete;
+use super::place::{REMOVING, kind};
 use crate::model::names::{ReleaseId, Root};
 use crate::ports::{HostError, HostErrorKind};
 
 /// What a release is called while it is deleted, before a pid and a number.
 const REMOVED: &str = ".trueup-removed-";
-/// So often is a directory emptied in which somebody goes on making files.
-const ROUNDS: u32 = 5;
-/// Reading, writing and passing for the owner.
-const FOR_THE_OWNER: u32 = 0o700;
 
 /// Removes one release; one that is not there is success. Also removes what is left of removals that were
 /// killed. The caller holds the root's lock.
@@ -48,8 +44,32 @@ pub async fn remove(root: &Root, id: &ReleaseId) -> Result<(), HostError> {
             }
         };
         let removal = Removal { root: &root, opened, releases };
-        removal.leftovers()?;
+        leftovers(removal.releases.as_fd(), &root.releases())?;
         removal.run(&id)
+    })
+    .await?
+}
+
+/// Removes what is left of removals that were killed or refused, in `releases/` and in `.trueup/`. The caller holds the
+/// root's lock.
+///
+/// # Errors
+/// What stood in their way may still do.
+pub async fn sweep(root: &Root) -> Result<(), HostError> {
+    let root = root.clone();
+    blocking(move || {
+        let opened = open_root(&root)?;
+        for (name, shown) in [("releases", root.releases()), (".trueup", root.state())] {
+            match directory(opened.as_fd(), OsStr::new(name)) {
+                Ok(inner) => leftovers(inner.as_fd(), &shown)?,
+                // Whoever needs it says so.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(error) => {
+                    return Err(HostError::io(format!("cannot open `{}`", shown.display()), &error.into()));
+                }
+            }
+        }
+        Ok(())
     })
     .await?
 }
@@ -103,7 +123,7 @@ impl Removal<'_> {
             Ok(()) | Err(Errno::INVAL) => {}
             Err(error) => return Err(failed(error)),
         }
-        self.delete(&hidden)
+        delete(self.releases.as_fd(), &hidden, &self.root.releases().join(&hidden))
     }
 
     /// What `current` leads to, or into, is never removed; nor is anything while nobody can tell where it leads.
@@ -131,93 +151,20 @@ impl Removal<'_> {
         let message = format!("`{}` leads to the release `{id}`: it is not removed", current.display());
         Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("switch to another release first"))
     }
-
-    /// What removals that were killed have left.
-    fn leftovers(&self) -> Result<(), HostError> {
-        let names = names(self.releases.as_fd()).map_err(|error| {
-            HostError::io(format!("cannot list `{}`", self.root.releases().display()), &error.into())
-        })?;
-        names.iter().filter(|name| is_removed(name)).try_for_each(|name| self.delete(name))
-    }
-
-    fn delete(&self, name: &OsStr) -> Result<(), HostError> {
-        let shown = self.root.releases().join(name);
-        delete(self.releases.as_fd(), name, &shown).map_err(|(place, error)| match error {
-            Errno::XDEV | Errno::BUSY => {
-                let message = format!("cannot remove `{}`: another file system is mounted there", place.display());
-                HostError::new(HostErrorKind::Misconfigured, message).with_help("unmount it, then run again")
-            }
-            Errno::ACCESS | Errno::PERM => {
-                let message = format!("cannot remove `{}`: {}", place.display(), std::io::Error::from(error));
-                HostError::new(HostErrorKind::Denied, message).with_help("remove it as its owner or as root")
-            }
-            error => HostError::io(format!("cannot remove `{}`", place.display()), &error.into()),
-        })
-    }
 }
 
-/// Deletes something with all that is in it; else says where that failed.
-fn delete(at: BorrowedFd<'_>, name: &OsStr, shown: &Path) -> Result<(), (PathBuf, Errno)> {
-    let failed = |error: Errno| (shown.to_owned(), error);
-    let Some(found) = look(at, name).map_err(failed)? else { return Ok(()) };
-    if kind(&found) != FileType::Directory {
-        return unlinked(at, name, AtFlags::empty()).map_err(failed);
-    }
-    let inner = match entered(at, name, found.st_dev) {
-        Ok(inner) => inner,
-        // An empty one goes without being looked into.
-        Err(Errno::ACCESS) => return unlinked(at, name, AtFlags::REMOVEDIR).map_err(|_| failed(Errno::ACCESS)),
-        Err(error) => return Err(failed(error)),
-    };
-    if found.st_mode & FOR_THE_OWNER != FOR_THE_OWNER {
-        // Caches are often made read-only. Where this is refused, what follows tells why.
-        let _ = rustix::fs::fchmod(&inner, Mode::from_raw_mode(FOR_THE_OWNER));
-    }
-    for _ in 0..ROUNDS {
-        for entry in names(inner.as_fd()).map_err(failed)? {
-            delete(inner.as_fd(), &entry, &shown.join(&entry))?;
-        }
-        match unlinked(at, name, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-            other => return other.map_err(failed),
+/// Deletes what removals that were killed or refused have left in a directory.
+fn leftovers(directory: BorrowedFd<'_>, shown: &Path) -> Result<(), HostError> {
+    let failed = |error: Errno| HostError::io(format!("cannot list `{}`", shown.display()), &error.into());
+    let mut left = Vec::new();
+    for entry in Dir::read_from(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == REMOVING || is_removed(name) {
+            left.push(name.to_owned());
         }
     }
-    Err(failed(Errno::NOTEMPTY))
-}
-
-/// Opens a directory that is no link and where nothing is mounted.
-fn entered(at: BorrowedFd<'_>, name: &OsStr, device: u64) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    match rustix::fs::openat2(at, name, flags, Mode::empty(), resolve) {
-        // The call may be missing or filtered; then a mount of the same file system goes unseen.
-        Err(Errno::NOSYS | Errno::PERM) => {
-            if rustix::fs::fstat(at)?.st_dev != device {
-                return Err(Errno::XDEV);
-            }
-            directory(at, name)
-        }
-        opened => opened,
-    }
-}
-
-fn unlinked(at: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> rustix::io::Result<()> {
-    match rustix::fs::unlinkat(at, name, flags) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name.to_vec()));
-        }
-    }
-    Ok(names)
+    left.iter().try_for_each(|name| delete(directory, name, &shown.join(name)))
 }
 
 /// Whether something of this name was hidden by us: the prefix, a pid, a dash, a number.
@@ -317,6 +264,22 @@ mod tests {
         expected.extend(["r1", "r2"]);
         expected.sort_unstable();
         assert_eq!(left(&root), expected);
+        assert!(directory.path().join("outside/precious").exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_any_removal_is_swept_up() {
+        let (directory, root) = site();
+        sweep(&root).await.unwrap();
+        fs::create_dir(root.state()).unwrap();
+        for folder in [root.releases(), root.state()] {
+            fs::create_dir_all(folder.join(REMOVING).join("half")).unwrap();
+            fs::create_dir_all(folder.join(".trueup-removed-4711-0/half")).unwrap();
+            fs::write(folder.join("kept"), "").unwrap();
+        }
+        sweep(&root).await.unwrap();
+        assert_eq!(left(&root), ["kept", "r1", "r2"]);
+        assert_eq!(fs::read_dir(root.state()).unwrap().count(), 1);
         assert!(directory.path().join("outside/precious").exists());
     }
 

@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Dir, FileType};
 
-use super::beneath::{directory, look, open_release, open_root};
+use super::beneath::{DEPTH, directory, look, open_release, open_root};
 use super::blocking;
 use super::place::kind;
 use crate::model::names::{ReleaseId, Root};
 
-/// Directories deeper than this are not looked into: each level holds one open.
-const DEPTH: u32 = 200;
 /// Bytes of a block in `st_blocks`, whatever the file system's own blocks are.
 const BLOCK: u64 = 512;
 /// A call that hangs, such as on a dead mount, is waited for no longer than this beyond the time that was given.
@@ -51,7 +49,7 @@ struct Walk {
 
 impl Walk {
     /// None when it could not be walked through.
-    fn below(&mut self, at: BorrowedFd<'_>, depth: u32) -> Option<()> {
+    fn below(&mut self, at: BorrowedFd<'_>, depth: usize) -> Option<()> {
         if depth > DEPTH {
             return None;
         }

@@ -11,10 +11,11 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::beneath::DEPTH;
 use super::dir::copy_file;
 use super::place::{DIRECTORY, Owner, Place, finish, give_link, kind};
 use super::tape::shown;
-use crate::ports::{HostError, HostErrorKind};
+use crate::ports::{HostError, HostErrorKind, is_hindrance};
 
 /// How much may be made.
 #[derive(Debug, Clone, Copy)]
@@ -23,13 +24,13 @@ pub(super) struct Limits {
     pub(super) bytes: u64,
     /// Entries of the archive.
     pub(super) entries: u64,
-    /// Components of a path: each may hold a descriptor open while all is removed again.
+    /// Components of a path: as many as a walk over the release goes into.
     pub(super) depth: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: u64::MAX, entries: 1_000_000, depth: 200 }
+        Self { bytes: u64::MAX, entries: 1_000_000, depth: DEPTH }
     }
 }
 
@@ -52,6 +53,9 @@ impl Fault {
         let wrong =
             |what: String| HostError::new(HostErrorKind::Misconfigured, format!("the archive `{archive}` {what}"));
         match self {
+            Self::Unreadable(error) if is_hindrance(&error) => {
+                HostError::io(format!("cannot read the archive `{archive}`"), &error)
+            }
             Self::Unreadable(error) => {
                 wrong(format!("cannot be unpacked: {error}")).with_help("see whether it came over whole")
             }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Dir, FileType, Mode};
 use rustix::io::Errno;
 
-use super::beneath::{descend, descend_making, directory, is_barred, look, normal};
+use super::beneath::{DEPTH, deep, descend, descend_making, directory, is_barred, look, normal};
 use super::links::Linker;
 use super::place::kind;
 use crate::model::names::RelativePath;
@@ -41,7 +41,10 @@ pub(super) fn make_writable(linker: &Linker<'_>, path: &RelativePath) -> Result<
     if has_rights(found.st_mode) {
         return Ok(());
     }
-    below(top.as_fd(), found.st_dev).map_err(|error| place.failed(error))?;
+    below(top.as_fd(), found.st_dev, &place.shown, 0).map_err(|fault| match fault {
+        Fault::Refused(error) => place.failed(error),
+        Fault::TooDeep(deep) => place.too_deep(&deep),
+    })?;
     give_rights(top.as_fd(), found.st_mode).map_err(|error| place.failed(error))?;
     let after = rustix::fs::fstat(&top).map_err(|error| place.failed(error))?;
     if has_rights(after.st_mode) {
@@ -61,7 +64,22 @@ fn give_rights(directory: BorrowedFd<'_>, mode: u32) -> rustix::io::Result<()> {
     rustix::fs::fchmod(directory, Mode::from_raw_mode((mode & MODE) | FOR_THE_GROUP))
 }
 
-fn below(above: BorrowedFd<'_>, device: u64) -> rustix::io::Result<()> {
+/// Why not all of them can be made writable.
+enum Fault {
+    Refused(Errno),
+    TooDeep(String),
+}
+
+impl From<Errno> for Fault {
+    fn from(error: Errno) -> Self {
+        Self::Refused(error)
+    }
+}
+
+fn below(above: BorrowedFd<'_>, device: u64, shown: &Path, depth: usize) -> Result<(), Fault> {
+    if depth > DEPTH {
+        return Err(Fault::TooDeep(deep(shown, depth)));
+    }
     for entry in Dir::read_from(above)? {
         let entry = entry?;
         let name = std::os::unix::ffi::OsStrExt::from_bytes(entry.file_name().to_bytes());
@@ -76,13 +94,13 @@ fn below(above: BorrowedFd<'_>, device: u64) -> rustix::io::Result<()> {
             Ok(inner) => inner,
             // Replaced or removed since, or private to the web user who made it: he can write to it.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => continue,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
-        below(inner.as_fd(), device)?;
+        below(inner.as_fd(), device, &shown.join(name), depth + 1)?;
         if !has_rights(found.st_mode) {
             match give_rights(inner.as_fd(), found.st_mode) {
                 Ok(()) | Err(Errno::PERM) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -94,6 +112,8 @@ struct Place<'a> {
     above: BorrowedFd<'a>,
     path: PathBuf,
     shown: PathBuf,
+    /// It lies in `shared/`, and says nothing about the release.
+    is_shared: bool,
 }
 
 impl<'a> Place<'a> {
@@ -106,10 +126,16 @@ impl<'a> Place<'a> {
         if is_shared {
             let path = Path::new("shared").join(path);
             let shown = app.root.path().join(&path);
-            return Self { above: held(&linker.root), path, shown };
+            return Self { above: held(&linker.root), path, shown, is_shared };
         }
         let shown = app.root.release(&app.release.id).join(&path);
-        Self { above: held(&linker.release), path, shown }
+        Self { above: held(&linker.release), path, shown, is_shared }
+    }
+
+    fn too_deep(&self, deep: &str) -> HostError {
+        let kind = if self.is_shared { HostErrorKind::Hindered } else { HostErrorKind::Misconfigured };
+        HostError::new(kind, format!("cannot make `{}` writable for its group: {deep}", self.shown.display()))
+            .with_help("see who made them, and remove them")
     }
 
     fn failed(&self, error: Errno) -> HostError {

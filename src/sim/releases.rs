@@ -96,6 +96,10 @@ impl Releases for SimHost {
         Ok(())
     }
 
+    async fn sweep(&self, _: &Root) -> Result<(), HostError> {
+        Ok(())
+    }
+
     async fn remove(&self, _: &Root, id: &ReleaseId) -> Result<(), HostError> {
         let fault = self.before(Call::Remove).await?;
         {
@@ -258,6 +262,13 @@ impl World {
             .any(|process| process.runs == *id && process.id.pid != own && Some(process.id.pid) != parent);
         if current || used || *id == self.app.release.id || *id == self.target() {
             self.violation(format!("{id} is removed: current {current}, used {used}"));
+        }
+        let ours = self
+            .records
+            .get(id)
+            .is_some_and(|record| record.recipe.is_some() || record.proven.or(record.switched).is_some());
+        if !ours {
+            self.violation(format!("{id} is removed, which somebody else has put there"));
         }
     }
 

@@ -15,6 +15,7 @@ use crate::engine::batch::reconcile;
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::Request;
+use crate::model::action::Action;
 use crate::model::observed::Link;
 use crate::model::process::Pid;
 use crate::model::record::JournalEvent;
@@ -25,6 +26,8 @@ use crate::model::sync::Counting;
 const SCHEDULES: u64 = 120_000;
 /// Schedules in which something else is wanted in the middle of each pass.
 const SUPERSEDED: u64 = 3_000;
+/// Hosts on which a dry run is held against the pass after it.
+const SHOWN: u64 = 5_000;
 /// How often each fault must have met each call it fits.
 const COVERED: u64 = 100;
 
@@ -265,6 +268,45 @@ fn one(seed: u64, superseded: bool) -> Result<Coverage, String> {
             .await
             .unwrap_or_else(|_| Err(format!("seed {seed}: never ends")))
     })
+}
+
+/// What a dry run names of the releases, and what the pass after it has done with them; none where it did not come to
+/// its end.
+async fn shown_and_done(seed: u64) -> Option<(Vec<Action>, Vec<Action>)> {
+    let mut world = world(seed);
+    world.faults.enabled = false;
+    world.flaw = None;
+    for member in &mut world.members {
+        member.failing_starts = 0;
+    }
+    let host = SimHost::new(world);
+    let of_releases = |action: &Action| {
+        use Action::{FetchRelease, LinkShared, ProveRelease, PruneRelease, SwitchCurrent};
+        matches!(
+            action,
+            FetchRelease { .. } | LinkShared { .. } | SwitchCurrent { .. } | ProveRelease { .. } | PruneRelease { .. }
+        )
+    };
+    let shown = pass(&host, Mode::DryRun).await?.plan.steps.into_iter().map(|step| step.action);
+    let shown = shown.filter(of_releases).collect();
+    let report = pass(&host, Mode::Apply).await?;
+    let done = report.tried.into_iter().map(|one| one.action).filter(of_releases).collect();
+    (report.outcome == Outcome::Converged).then_some((shown, done))
+}
+
+#[test]
+fn a_dry_run_names_what_the_pass_then_does_with_the_releases() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (mut compared, mut pruned) = (0, 0);
+    for seed in 0..SHOWN {
+        let Some((mut shown, mut done)) = runtime.block_on(shown_and_done(seed)) else { continue };
+        shown.sort();
+        done.sort();
+        assert_eq!(shown, done, "seed {seed}");
+        compared += 1;
+        pruned += usize::from(done.iter().any(|action| matches!(action, Action::PruneRelease { .. })));
+    }
+    assert!(compared > 2000 && pruned > 50, "{compared} passes converged, {pruned} of them pruned");
 }
 
 #[test]

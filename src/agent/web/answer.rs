@@ -113,6 +113,7 @@ impl From<HostError> for Refusal {
             | HostErrorKind::Denied
             | HostErrorKind::Misconfigured
             | HostErrorKind::Storage
+            | HostErrorKind::Hindered
             | HostErrorKind::WorkerFailed
             | HostErrorKind::ReleaseFailed
             | HostErrorKind::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,

@@ -43,7 +43,8 @@ pub struct Release {
     /// Run around the switch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
-    /// How many releases that were healthy are kept; 5 unless said. Current and used ones are kept besides.
+    /// How many releases that were healthy are kept; 5 unless said. Current and used ones are kept besides, and those
+    /// that trueup has neither made nor seen in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub keep: Option<u32>,
