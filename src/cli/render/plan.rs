@@ -174,9 +174,10 @@ fn renewal(app: &App, service: &GroupName, how: Renewal) -> String {
         (Some(ServiceManager::Supervisord(program)), _) => {
             format!("supervisord replaces the processes of {}", program.group)
         }
-        (Some(ServiceManager::Command { reload: Some(run), .. }), Renewal::Reload)
-        | (Some(ServiceManager::Command { restart: Some(run), .. }), Renewal::Restart) => {
-            format!("run `{run}`")
+        (Some(ServiceManager::Command { reload: Some(run), user, .. }), Renewal::Reload)
+        | (Some(ServiceManager::Command { restart: Some(run), user, .. }), Renewal::Restart) => {
+            let whom = user.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
+            format!("run `{run}`{whom}")
         }
         (Some(ServiceManager::Command { .. }) | None, _) => format!("{} it", how.word()),
     }
