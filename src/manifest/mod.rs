@@ -18,6 +18,7 @@ mod fleet;
 mod load;
 mod node;
 mod report;
+mod roots;
 pub mod schema;
 mod secrets;
 pub mod shape;
