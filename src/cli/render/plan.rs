@@ -156,9 +156,7 @@ pub fn how(app: &App, action: &Action) -> String {
         }
         Action::EnableWorker { .. } => "systemd enables the unit, so that it starts at boot".to_owned(),
         Action::StopStray { process } => {
-            let longest = app.workers.iter().map(|group| group.stop_timeout).max();
-            let time = longest.map_or_else(|| "a while".to_owned(), limit);
-            format!("SIGTERM to {process}, wait up to {time}, then SIGKILL")
+            format!("SIGTERM to {process}, wait up to {}, then SIGKILL", limit(app.stray_grace()))
         }
     }
 }
