@@ -91,12 +91,11 @@ async fn known<'k, H: Host>(
     table: &ProcessTable,
     owned: &BTreeSet<Pid>,
 ) -> &'k BTreeSet<u32> {
-    let found = match users.take() {
-        Some(found) => found,
-        None => {
-            let workers = owned.iter().filter_map(|pid| table.get(*pid)).map(|process| process.uid);
-            workers.chain(host.user(app).await).collect()
-        }
+    let found = if let Some(found) = users.take() {
+        found
+    } else {
+        let workers = owned.iter().filter_map(|pid| table.get(*pid)).map(|process| process.uid);
+        workers.chain(host.user(app).await).collect()
     };
     users.insert(found)
 }
