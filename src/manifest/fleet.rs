@@ -4,7 +4,7 @@ use super::fill::fill;
 use super::load::{Loaded, load};
 use super::node::{Node, Place, Tree};
 use super::report::LoadErrors;
-use super::roots;
+use super::roots::distinct_roots;
 use crate::model::fleet::FleetHost;
 
 impl Loaded {
@@ -60,6 +60,6 @@ pub fn of_this_host(loaded: Vec<Loaded>, names: &[String]) -> Result<Vec<Loaded>
             }
         }
     }
-    roots::distinct(&own)?;
+    distinct_roots(&own)?;
     Ok(own)
 }

@@ -13,18 +13,20 @@ use super::report::{LoadErrors, Mistake};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Refuses Apps of this host that share a root, by links or mounts: each would take `current` from the other, pass after
-/// pass. Roots that are not there yet, or cannot be looked at, are left out.
+/// pass. Roots that are not there yet, or cannot be looked at, are left out, and Apps of other hosts. Blocks for as long as
+/// the file system does, 2 s where it does not answer.
 ///
 /// # Errors
 /// Each App whose root is an earlier one's, with the files of both.
-pub(super) fn distinct(apps: &[Loaded]) -> Result<(), LoadErrors> {
+pub fn distinct_roots(apps: &[Loaded]) -> Result<(), LoadErrors> {
+    let apps: Vec<&Loaded> = apps.iter().filter(|one| one.fleet.is_none()).collect();
     if apps.len() < 2 {
         return Ok(());
     }
     let mut first: BTreeMap<(u64, u64), &Loaded> = BTreeMap::new();
     let mut mistakes = Vec::new();
     let roots = apps.iter().map(|one| one.app.root.path().to_owned()).collect();
-    for (one, found) in apps.iter().zip(identities(roots)) {
+    for (one, found) in apps.into_iter().zip(identities(roots)) {
         let Some(found) = found else { continue };
         let Some(earlier) = first.get(&found) else {
             first.insert(found, one);

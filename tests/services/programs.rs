@@ -88,7 +88,7 @@ fn a_command_is_run_in_current_as_the_apps_user_or_its_own() {
     let mut told = String::new();
     for (named, user) in [(Value::Null, "deploy"), (json!("octane"), "octane"), (json!("root"), "root")] {
         done(&web.with("commandUser", named).renew("reload", &[]));
-        told += &format!("{user} {there} app /srv/app r1 {there}\n");
+        told = format!("{told}{user} {there} app /srv/app r1 {there}\n");
         assert_eq!(host.read("/tmp/told"), told);
     }
     refused(&web.with("commandUser", json!("nobody-here")).renew("reload", &[]), "Misconfigured", &["`nobody-here`"]);
