@@ -249,6 +249,10 @@ impl Processes for LocalHost {
         }
     }
 
+    async fn user(&self, app: &App) -> Option<u32> {
+        user_of(app).await.ok().map(|user| user.uid)
+    }
+
     fn own(&self) -> Pid {
         Pid(std::process::id())
     }

@@ -185,6 +185,9 @@ pub trait Processes: Send + Sync {
     /// owns them; in the order of the Apps. To be asked where a process shows us less: it costs a process of its own.
     fn witnesses(&self, apps: &[&App]) -> impl Future<Output = Vec<Result<Vec<Witness>, HostError>>> + Send;
 
+    /// The number of the App's user; none where nobody can tell.
+    fn user(&self, app: &App) -> impl Future<Output = Option<u32>> + Send;
+
     /// The process that looks: neither it nor its ancestors are strays.
     fn own(&self) -> Pid;
 

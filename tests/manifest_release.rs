@@ -80,8 +80,9 @@ fn every_key_of_services_and_workers_arrives() {
     let ServiceManager::Supervisord(supervisord) = &octane.manager else { panic!("{octane:?}") };
     assert_eq!((supervisord.group.as_str(), octane.on_release), ("octane", OnRelease::Restart));
     assert_eq!((octane.timeout, octane.restart_on.len()), (Duration::from_mins(1), 1));
-    let ServiceManager::Command { reload, restart } = &cdn.manager else { panic!("{cdn:?}") };
+    let ServiceManager::Command { reload, restart, user } = &cdn.manager else { panic!("{cdn:?}") };
     assert_eq!((reload.as_ref(), restart.as_ref().unwrap().argv().len()), (Some(&line("bin/purge")), 2));
+    assert_eq!(user.as_ref().unwrap().as_str(), "purger");
 
     let [default, mail, _] = app.workers.as_slice() else { panic!("{:?}", app.workers) };
     let drain = default.drain.as_ref().unwrap();

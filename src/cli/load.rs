@@ -7,7 +7,7 @@ use super::Failure;
 use super::options::{Paths, Selection};
 use super::render::problem::Complaint;
 use crate::agent::own;
-use crate::manifest::{self, Loaded, of_this_host};
+use crate::manifest::{self, Loaded, distinct_roots, of_this_host};
 use crate::model::agent::AgentConfig;
 use crate::model::app::App;
 use crate::model::nearest::suggestion;
@@ -59,6 +59,7 @@ pub fn full_places(paths: &Paths) -> Result<Option<Vec<PathBuf>>, Failure> {
 /// All that is wrong with any of them, or an App that is not there.
 pub fn select(selection: &Selection) -> Result<Vec<Loaded>, Failure> {
     let loaded = load(&selection.paths)?;
+    distinct_roots(&loaded).map_err(Failure::Manifests)?;
     if let Some(unknown) = selection.apps.iter().find(|name| !names_of(&loaded).contains(&name.as_str())) {
         return Err(no_such(unknown, &loaded));
     }

@@ -7,7 +7,7 @@ use crate::decide::aim::aimed;
 use crate::decide::freshness::{Content, Freshness, contents, leads_to_desired};
 use crate::decide::select::{Selection, select};
 use crate::decide::{gate, making, retention, services};
-use crate::model::app::{App, Manager, StrayPolicy, WorkerGroup};
+use crate::model::app::{App, Manager, WorkerGroup};
 use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
 use crate::model::names::{MemberName, ReleaseId};
 use crate::model::observed::{Aim, Link, MemberState, Observed, Worker};
@@ -64,7 +64,7 @@ pub fn diff(app: &App, observed: &Observed) -> Difference {
     }
     services::drift(app, observed, &mut difference);
     for stray in &observed.strays {
-        if stray.orphan_of.is_some() || app.strays == StrayPolicy::Stop {
+        if stray.is_stopped(app.strays) {
             difference.drift.push(Drift::StrayRunning { stray: stray.clone() });
         }
     }

@@ -3,7 +3,7 @@
 //! In: a [`Blocker`] or a [`Stalled`]. Out: a [`Problem`]: what happened, where, what to do.
 
 use crate::decide::aim::quarantine;
-use crate::model::app::{App, Manager, StrayPolicy};
+use crate::model::app::{App, Manager};
 use crate::model::drift::{Blocker, Stalled};
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Aim, Evidence, Observed, Runs, Stray};
@@ -27,16 +27,22 @@ fn listed<T: std::fmt::Display>(names: &[T]) -> String {
 /// Strays that stay and run another release than the desired one: nothing of ours, and mostly a mistake.
 #[must_use]
 pub fn strays(app: &App, observed: &Observed) -> Vec<Problem> {
-    let stays = |stray: &&Stray| stray.orphan_of.is_none() && app.strays == StrayPolicy::Report;
+    let stays = |stray: &&Stray| !stray.is_stopped(app.strays);
     let runs_another = |stray: &&Stray| !matches!(&stray.evidence.runs, Runs::Release { id } if *id == app.release.id);
     let told = observed.strays.iter().filter(stays).filter(runs_another).map(|stray| {
-        let Stray { process, evidence, command, .. } = stray;
+        let Stray { process, evidence, command, spared, .. } = stray;
+        let help = match spared {
+            None => format!("end it with `kill {}`, or let trueup do so: `spec.strays: stop`", process.pid),
+            Some(why) => {
+                format!("trueup never stops it, for {why}; where it is not needed, end it: `kill {}`", process.pid)
+            }
+        };
         problem(
             format!(
                 "{process} belongs to no group and does not run `{}`: {command} ({})",
                 app.release.id, evidence.seen
             ),
-            Some(format!("end it with `kill {}`, or let trueup do so: `spec.strays: stop`", process.pid)),
+            Some(help),
         )
     });
     told.collect()

@@ -130,6 +130,7 @@ mod tests {
             evidence: evidence(Runs::Release { id: id("r2") }),
             command: "php".to_owned(),
             orphan_of: None,
+            spared: None,
         }];
         let difference = diff(&wanted, &observed);
         let all = inventory(&wanted, &observed, &difference);

@@ -459,6 +459,7 @@ mod tests {
             evidence: Evidence::unknown("cwd"),
             command: "php artisan".to_owned(),
             orphan_of: orphan_of.map(|name| GroupName::new(name).unwrap()),
+            spared: None,
         };
         observed.strays = vec![stray(7, None), stray(8, Some("default"))];
         let stopped = |wanted: &App| -> Vec<Action> {
@@ -467,5 +468,10 @@ mod tests {
         assert_eq!(stopped(&wanted), [Action::StopStray { process: process(8) }]);
         wanted.strays = StrayPolicy::Stop;
         assert_eq!(stopped(&wanted).len(), 2);
+        for stray in &mut observed.strays {
+            stray.spared = Some("it has a terminal: somebody may work there".to_owned());
+        }
+        let steps = plan(&wanted, &observed).steps;
+        assert_eq!(steps.len(), 1, "an orphan is ours whatever it looks like: {steps:?}");
     }
 }

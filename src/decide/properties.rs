@@ -195,6 +195,7 @@ fn build(link: Link, seeds: &[GroupSeed], stop_strays: bool, strays: u32, helple
             evidence: evidence(Runs::Release { id: id("r1") }),
             command: "php artisan queue:work".to_owned(),
             orphan_of: (number == 1).then(|| GroupName::new("g0").unwrap()),
+            spared: None,
         })
         .collect();
     observed.layout.link = link;

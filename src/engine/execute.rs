@@ -237,7 +237,7 @@ impl<'a, H: Host> Executor<'a, H> {
             Action::EnableWorker { group, member } => {
                 host.enable(GroupOf { app, group: self.group(group)? }, member).await
             }
-            Action::StopStray { process } => host.terminate(*process, self.stray_grace()).await,
+            Action::StopStray { process } => host.terminate(*process, self.app.stray_grace()).await,
         }
     }
 
@@ -343,11 +343,6 @@ impl<'a, H: Host> Executor<'a, H> {
         self.app
             .group(name)
             .ok_or_else(|| HostError::new(HostErrorKind::Other, format!("the App has no group `{name}`")))
-    }
-
-    /// A stray gets as long as the most patient group: it may be anybody's worker.
-    fn stray_grace(&self) -> Duration {
-        self.app.workers.iter().map(|group| group.stop_timeout).max().unwrap_or(Duration::from_secs(30))
     }
 }
 

@@ -1,15 +1,13 @@
 //! Health from a file that the application writes.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::OFlags;
-
 use super::{BODY_LIMIT, body, failure, spoken};
+use crate::host::way::{self, Astray, Wanted};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 
 /// Reads the file once. One that is older than `max_age` is a failure, whatever it says.
@@ -29,16 +27,17 @@ pub(super) async fn probe(
     }
 }
 
-fn read(path: &PathBuf, max_age: Option<Duration>) -> Result<ProbeAnswer, ProbeFailure> {
+fn read(path: &Path, max_age: Option<Duration>) -> Result<ProbeAnswer, ProbeFailure> {
     let began = Instant::now();
     let failed = |error: &std::io::Error| failure(format!("cannot read `{}`: {error}", path.display()));
-    // Nonblocking: opening a named pipe would else wait for its writer.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| failed(&error))?;
+    // What it says ends in reports that the App's user may read.
+    let (opened, _) = way::open(path, Wanted::File).map_err(|error| match error {
+        Astray::Failed(error) => failed(&error.into()),
+        Astray::Other(what) => failure(format!("`{}` {what}", path.display())),
+        led @ Astray::Led { .. } => failure(format!("cannot read `{}`: {led}", path.display())),
+    })?;
+    let file = File::from(opened);
     let metadata = file.metadata().map_err(|error| failed(&error))?;
-    if !metadata.is_file() {
-        return Err(failure(format!("`{}` is not a regular file", path.display())));
-    }
     let written = metadata.modified().map_err(|error| failed(&error))?;
     // A file from the future, as clocks go, is new.
     let age = SystemTime::now().duration_since(written).unwrap_or_default();
@@ -107,6 +106,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_its_user_may_not_read_is_not_read_for_him() {
+        use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(place("secret"), "s3cret").unwrap();
+        fs::set_permissions(place("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("secret", place("health.json")).unwrap();
+        assert!(probe(&place("health.json"), None, TIMEOUT).await.is_ok(), "all of it is root's");
+        lchown(place("health.json"), Some(4242), Some(4242)).unwrap();
+        let failure = probe(&place("health.json"), None, TIMEOUT).await.unwrap_err();
+        let words = format!("`{}`, which belongs to `root` and which `4242` may not read", place("secret").display());
+        assert!(failure.message.contains(&words) && !failure.message.contains("s3cret"), "{failure}");
+    }
+
+    #[tokio::test]
     async fn what_is_no_answer_says_why() {
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name);
@@ -117,8 +135,8 @@ mod tests {
         assert!(probe(&place("largest"), None, TIMEOUT).await.is_ok());
         let rows = [
             (place("absent"), "cannot read"),
-            (place("pipe"), "not a regular file"),
-            (directory.path().to_owned(), "not a regular file"),
+            (place("pipe"), "no regular file"),
+            (directory.path().to_owned(), "no regular file"),
             (place("large"), "larger than 1 MiB"),
         ];
         for (path, words) in rows {

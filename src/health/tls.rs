@@ -1,5 +1,8 @@
 //! Whom HTTPS probes trust.
 
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -7,7 +10,11 @@ use reqwest::{Certificate, ClientBuilder};
 
 use super::failure;
 use crate::host::https::install_provider;
+use crate::host::way::{self, Wanted};
 use crate::model::health::ProbeFailure;
+
+/// More than this holds no list of certificates: all of a system's are a quarter of a megabyte.
+const LIMIT: u64 = 16 << 20;
 
 /// Whom a client trusts; two clients with equal trust are interchangeable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +53,11 @@ impl Trust {
 }
 
 fn read(path: &Path) -> Result<Vec<Certificate>, ProbeFailure> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| failure(format!("cannot read the certificates in `{}`: {error}", path.display())))?;
+    let unreadable =
+        |error: &dyn Display| failure(format!("cannot read the certificates in `{}`: {error}", path.display()));
+    let (opened, _) = way::open(path, Wanted::File).map_err(|error| unreadable(&error))?;
+    let mut bytes = Vec::new();
+    File::from(opened).take(LIMIT).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     let certificates = Certificate::from_pem_bundle(&bytes)
         .map_err(|error| failure(format!("`{}` does not hold certificates in PEM form: {error}", path.display())))?;
     if certificates.is_empty() {

@@ -5,7 +5,7 @@
 //! [`config`] reads the configuration files of others, [`machine`] tells what the machine is like,
 //! [`steps`] those of one stage of a release, [`kept`] reads a file of `ROOT/.trueup`, [`users`] says whom all that
 //! belongs to, [`witnesses`] asks what processes of other users run, [`https`] is what all HTTPS clients need,
-//! [`git`] runs the command line of git.
+//! [`git`] runs the command line of git, [`way`] opens what a manifest names where users could have laid a trap.
 
 pub mod command;
 pub mod config;
@@ -25,4 +25,5 @@ pub mod steps;
 pub(crate) mod testchild;
 mod transcript;
 pub mod users;
+pub mod way;
 pub mod witnesses;

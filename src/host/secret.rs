@@ -3,8 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
-use rustix::fs::{CWD, Mode, OFlags};
-
+use super::way::{self, Astray, Wanted};
 use crate::model::app::SecretSource;
 use crate::ports::{HostError, HostErrorKind};
 
@@ -33,10 +32,14 @@ pub fn read(source: &SecretSource, key: &str) -> Result<String, HostError> {
                 let what = format!("cannot read {place}: {error}");
                 refused(what, "put the value into its first line, readable for the user who runs trueup")
             };
-            // Nonblocking: opening a named pipe would else wait for its writer.
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let opened = rustix::fs::openat(CWD, path, flags, Mode::empty());
-            let file = File::from(opened.map_err(|error| unreadable(error.into()))?);
+            let (opened, _) = way::open(path, Wanted::File).map_err(|error| match error {
+                Astray::Led { message, help } => refused(message, &help),
+                Astray::Failed(error) => unreadable(error.into()),
+                Astray::Other(what) => {
+                    refused(format!("{place} {what}"), "put the value into the first line of a file")
+                }
+            })?;
+            let file = File::from(opened);
             let mut line = Vec::new();
             BufReader::new(file.take(LIMIT)).read_until(b'\n', &mut line).map_err(unreadable)?;
             let end = line.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |at| at + 1);
@@ -55,6 +58,8 @@ pub fn read(source: &SecretSource, key: &str) -> Result<String, HostError> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, Mode};
+
     use super::*;
 
     #[test]
@@ -86,6 +91,27 @@ mod tests {
         assert!(read(&source, "TOKEN").unwrap_err().message.contains("token"));
         rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         assert!(read(&source, "TOKEN").is_err(), "a pipe without a writer has nothing in it");
+    }
+
+    #[test]
+    fn a_secret_is_read_for_nobody_who_may_not_read_it() {
+        use std::os::unix::fs::{PermissionsExt, chown, symlink};
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("secret");
+        std::fs::write(&secret, "s3cret").unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let theirs = directory.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        symlink(&secret, theirs.join("token")).unwrap();
+        let source = SecretSource::File(theirs.join("token"));
+        assert_eq!(read(&source, "TOKEN").unwrap(), "s3cret");
+        chown(&theirs, Some(4242), Some(4242)).unwrap();
+        let error = read(&source, "TOKEN").unwrap_err();
+        let words = format!("there is no value for `TOKEN`: `{}` belongs to `4242`", theirs.display());
+        assert!(error.message.starts_with(&words) && error.help.is_some(), "{error:?}");
     }
 
     #[test]

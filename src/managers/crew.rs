@@ -153,6 +153,7 @@ mod tests {
             parent: Pid(parent),
             session: Pid(1),
             uid: 0,
+            terminal: false,
             started: Timestamp::from_millisecond(started).unwrap(),
             zombie,
             command: vec!["php-fpm: pool www ".to_owned()],

@@ -53,11 +53,9 @@ impl Doors {
             (ServiceManager::Supervisord(manager), _) => {
                 self.supervisord.renew(manager, how, &service.name, service.timeout).await
             }
-            (ServiceManager::Command { reload, .. }, Renewal::Reload) => {
-                command::renew(&self.shim, app, service, reload.as_ref(), how).await
-            }
-            (ServiceManager::Command { restart, .. }, Renewal::Restart) => {
-                command::renew(&self.shim, app, service, restart.as_ref(), how).await
+            (ServiceManager::Command { reload: run, user, .. }, Renewal::Reload)
+            | (ServiceManager::Command { restart: run, user, .. }, Renewal::Restart) => {
+                command::renew(&self.shim, app, service, (run.as_ref(), user.as_ref()), how).await
             }
         }
     }

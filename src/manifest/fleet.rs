@@ -4,6 +4,7 @@ use super::fill::fill;
 use super::load::{Loaded, load};
 use super::node::{Node, Place, Tree};
 use super::report::LoadErrors;
+use super::roots::distinct_roots;
 use crate::model::fleet::FleetHost;
 
 impl Loaded {
@@ -46,7 +47,7 @@ impl Loaded {
 /// are there. The others are not its business.
 ///
 /// # Errors
-/// As [`Loaded::on_host`].
+/// As [`Loaded::on_host`], and Apps whose roots are one directory here, by whatever names.
 pub fn of_this_host(loaded: Vec<Loaded>, names: &[String]) -> Result<Vec<Loaded>, LoadErrors> {
     let mut own = Vec::with_capacity(loaded.len());
     for one in loaded {
@@ -59,5 +60,6 @@ pub fn of_this_host(loaded: Vec<Loaded>, names: &[String]) -> Result<Vec<Loaded>
             }
         }
     }
+    distinct_roots(&own)?;
     Ok(own)
 }

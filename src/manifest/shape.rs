@@ -355,6 +355,6 @@ pub enum OnFailure {
 pub enum Strays {
     /// Say so, touch nothing.
     Report,
-    /// Stop them gently.
+    /// Stop those gently that run as the App's user, or as a user of its workers, and have no terminal; say so of others.
     Stop,
 }

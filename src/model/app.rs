@@ -111,6 +111,13 @@ impl App {
         of_workers.chain(of_services).map(|file| &file.path).collect()
     }
 
+    /// How long a stray may take to end: as long as the most patient group, for it may be anybody's worker; 30 s where
+    /// there is no group.
+    #[must_use]
+    pub fn stray_grace(&self) -> Duration {
+        self.workers.iter().map(|group| group.stop_timeout).max().unwrap_or(Duration::from_secs(30))
+    }
+
     /// The group of that name.
     #[must_use]
     pub fn group(&self, name: &GroupName) -> Option<&WorkerGroup> {
@@ -348,7 +355,7 @@ pub enum StrayPolicy {
     /// Say so, touch nothing. The default.
     #[default]
     Report,
-    /// Stop them gently.
+    /// Stop those gently that run as one of the App's users and have no terminal.
     Stop,
 }
 

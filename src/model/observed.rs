@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::app::StrayPolicy;
 use super::health::HealthVerdict;
 use super::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use super::process::{Inode, Known, ProcessId};
@@ -390,6 +391,17 @@ pub struct Stray {
     /// started it for a group that the App no longer has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orphan_of: Option<GroupName>,
+    /// Why it is left alone even under `strays: stop`, in words: it may be somebody's work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spared: Option<String>,
+}
+
+impl Stray {
+    /// It is stopped under this policy.
+    #[must_use]
+    pub fn is_stopped(&self, policy: StrayPolicy) -> bool {
+        self.orphan_of.is_some() || (policy == StrayPolicy::Stop && self.spared.is_none())
+    }
 }
 
 /// One file of `restartOn`.

@@ -111,6 +111,8 @@ pub struct ProcessSummary {
     pub session: Pid,
     /// The user that it runs as.
     pub uid: u32,
+    /// It has a controlling terminal: somebody works there, as a rule.
+    pub terminal: bool,
     /// When it started, in wall time, within some 10 ms.
     pub started: Timestamp,
     /// Dead, waiting for its parent.

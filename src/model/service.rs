@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::app::{CommandLine, RestartOn, Supervisord};
-use super::names::GroupName;
+use super::names::{GroupName, UserName};
 
 /// A daemon that serves the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,12 +33,14 @@ pub enum ServiceManager {
     },
     /// A program of a running supervisord; every process of it.
     Supervisord(Supervisord),
-    /// Commands of the App, which run as trueup's own user.
+    /// Commands of the App, which run as its user as its other commands do.
     Command {
         /// Makes it serve the present release without dropping requests.
         reload: Option<CommandLine>,
         /// Ends it and starts it anew.
         restart: Option<CommandLine>,
+        /// As whom they run instead of the App's user.
+        user: Option<UserName>,
     },
 }
 

@@ -228,6 +228,7 @@ mod tests {
             parent: Pid(1),
             session: Pid(1),
             uid: 0,
+            terminal: false,
             started: seconds_before(noon(), seconds),
             zombie: false,
             command: vec!["php".to_owned(), "/srv/app/current/artisan".to_owned()],

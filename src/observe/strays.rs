@@ -30,6 +30,7 @@ pub async fn find<H: Host>(
     told: &[Witness],
 ) -> Vec<Stray> {
     let ourselves = with_ancestors(table, host.own());
+    let mut users: Option<BTreeSet<u32>> = None;
     let mut strays = Vec::new();
     for process in suspects.of(&app.root, layout, told) {
         let pid = process.id.pid;
@@ -48,13 +49,15 @@ pub async fn find<H: Host>(
             Look::Seen(facts) if facts.summary.id == process.id => facts,
             Look::Unreadable(_) => {
                 // What everybody may see is still true of it.
-                let command = shown(&process.command);
-                strays.extend(candidate.map(|evidence| Stray {
+                let Some(evidence) = candidate else { continue };
+                let users = known(&mut users, host, app, table, owned).await;
+                strays.push(Stray {
                     process: process.id,
                     evidence,
-                    command,
+                    command: shown(&process.command),
                     orphan_of: None,
-                }));
+                    spared: spared(process, users),
+                });
                 continue;
             }
             Look::Seen(_) | Look::Gone | Look::Hidden => continue,
@@ -73,9 +76,36 @@ pub async fn find<H: Host>(
             }
             left
         };
-        strays.push(Stray { process: process.id, evidence, command: shown(&process.command), orphan_of });
+        let users = known(&mut users, host, app, table, owned).await;
+        let spared = spared(process, users);
+        strays.push(Stray { process: process.id, evidence, command: shown(&process.command), orphan_of, spared });
     }
     strays
+}
+
+/// The App's own user and those of its workers, asked for once and only where there is a stray.
+async fn known<'k, H: Host>(
+    users: &'k mut Option<BTreeSet<u32>>,
+    host: &H,
+    app: &App,
+    table: &ProcessTable,
+    owned: &BTreeSet<Pid>,
+) -> &'k BTreeSet<u32> {
+    let found = if let Some(found) = users.take() {
+        found
+    } else {
+        let workers = owned.iter().filter_map(|pid| table.get(*pid)).map(|process| process.uid);
+        workers.chain(host.user(app).await).collect()
+    };
+    users.insert(found)
+}
+
+/// Why a stray is not for trueup to stop: a person may have it in hand, or another application.
+fn spared(process: &ProcessSummary, users: &BTreeSet<u32>) -> Option<String> {
+    if !users.contains(&process.uid) {
+        return Some(format!("it runs as the user {}, who is none of the App's", process.uid));
+    }
+    process.terminal.then(|| "it has a terminal: somebody may work there".to_owned())
 }
 
 /// Whether an argument speaks of this root.

@@ -144,6 +144,7 @@ mod tests {
             parent,
             session,
             uid: 0,
+            terminal: false,
             started: noon(),
             zombie: false,
             command,

@@ -9,13 +9,14 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
-use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::place::{Place, kind};
+use super::dir::astray;
+use super::place::Place;
 use super::tree::{Limits, Tree};
 use super::{content, tape};
+use crate::host::way::{self, Astray, Wanted};
 use crate::ports::{HostError, HostErrorKind};
 
 /// What an archive must be, and what of it is wanted.
@@ -35,23 +36,20 @@ pub(super) const HEADERS: u64 = 1 << 30;
 /// Opens an archive of this host.
 ///
 /// # Errors
-/// There is none, it is no plain file or lies in the release.
+/// There is none, it is no plain file or lies in the release, or somebody leads root to it who may not read it himself.
 pub(super) fn open(place: &Place, path: &Path) -> Result<File, HostError> {
     let wrong = |what: &str| {
         HostError::new(HostErrorKind::Misconfigured, format!("the archive `{}` {what}", path.display()))
             .with_help("correct `spec.release.source`, or put the archive there")
     };
-    // Nonblocking: opening a named pipe would else wait for its writer.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| match error {
-        Errno::NOENT | Errno::NOTDIR => wrong("does not exist"),
-        other => HostError::io(format!("cannot open the archive `{}`", path.display()), &other.into()),
+    let (opened, _) = way::open(path, Wanted::File).map_err(|error| match error {
+        Astray::Failed(Errno::NOENT | Errno::NOTDIR) => wrong("does not exist"),
+        Astray::Other(what) => wrong(what),
+        error => astray(&format!("cannot open the archive `{}`", path.display()), error),
     })?;
-    let found = rustix::fs::fstat(&opened).map_err(|error| place.failed(error))?;
-    if kind(&found) != FileType::RegularFile {
-        return Err(wrong("is no file"));
-    }
-    place.refuse_inside(path)?;
+    let real = way::place(opened.as_fd())
+        .map_err(|error| HostError::io(format!("cannot resolve the archive `{}`", path.display()), &error))?;
+    place.refuse_inside(&real)?;
     Ok(File::from(opened))
 }
 

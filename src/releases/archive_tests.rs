@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
 use tar::Header;
 
 use super::*;
@@ -334,7 +334,8 @@ fn only_a_plain_file_outside_the_release_is_an_archive() {
     fs::create_dir_all(site.release()).unwrap();
     fs::write(&inside, "").unwrap();
     let absent = site.room.path().join("absent");
-    for (path, words) in [(&pipe, "is no file"), (&inside, "lies in the release"), (&absent, "does not exist")] {
+    for (path, words) in [(&pipe, "is no regular file"), (&inside, "lies in the release"), (&absent, "does not exist")]
+    {
         let error = open(&site.place(), path).unwrap_err();
         assert!(error.message.contains(words) && error.kind == HostErrorKind::Misconfigured, "{error:?}");
     }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::blocking;
-use crate::host::hex;
+use crate::host::{hex, way};
 use crate::model::names::{RelativePath, Root};
 use crate::model::process::Known;
 
@@ -63,11 +63,13 @@ fn open(root: &Path, path: &Path) -> io::Result<OwnedFd> {
         // Any absolute link counts as leaving, even one that comes back (`current` often is one);
         // and the call itself may be missing or filtered.
         Err(Errno::XDEV | Errno::NOSYS | Errno::PERM) => {
-            let resolved = root.join(path).canonicalize()?;
-            if !resolved.starts_with(root.canonicalize()?) {
+            let named = rustix::fs::openat(CWD, root.join(path), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            // Where it really is, not where its path led a moment ago.
+            if !way::place(named.as_fd())?.starts_with(root.canonicalize()?) {
                 return Err(Errno::XDEV.into());
             }
-            Ok(rustix::fs::openat(CWD, &resolved, flags | OFlags::NOFOLLOW, Mode::empty())?)
+            let same = format!("/proc/self/fd/{}", named.as_raw_fd());
+            Ok(rustix::fs::openat(CWD, same, flags, Mode::empty())?)
         }
         opened => Ok(opened?),
     }

@@ -5,22 +5,24 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beneath::{DEPTH, deep};
 use super::place::{DIRECTORY, Owner, Place, finish, give_link, kind};
+use crate::host::way::{self, Astray, Led, Wanted};
 use crate::ports::{HostError, HostErrorKind};
 
 /// Copies the directory into the place. Blocks are shared where the file system can, inodes never are: a
 /// build that edits in place would edit the source.
 ///
 /// # Errors
-/// A source that is absent, is empty, holds the root itself or lies in the release; what the file system refuses.
+/// A source that is absent, is empty, holds the root itself or lies in the release; what the file system refuses; and
+/// whatever somebody leads root to who may not read it himself.
 pub(super) fn fetch(place: &Place, source_path: &Path) -> Result<(), HostError> {
-    let source = open(place, source_path)?;
+    let (source, led) = open(place, source_path)?;
     let release = place.begin()?;
-    let copied = copy_directory(source.as_fd(), release.as_fd(), place.owner, source_path, 0)?;
+    let copied = copy_directory((source.as_fd(), &led), release.as_fd(), place.owner, source_path, 0)?;
     if copied == 0 {
         let message = format!("the source `{}` is empty", source_path.display());
         return Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("put the release there"));
@@ -29,34 +31,43 @@ pub(super) fn fetch(place: &Place, source_path: &Path) -> Result<(), HostError> 
     place.finish(release.as_fd(), mode)
 }
 
-fn open(place: &Place, path: &Path) -> Result<OwnedFd, HostError> {
+fn open(place: &Place, path: &Path) -> Result<(OwnedFd, Led), HostError> {
     let shown = path.display();
     // The source itself may be a link: it is the person's word, not the tree's.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let source = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| match error {
-        Errno::NOENT | Errno::NOTDIR => {
+    let (source, led) = way::open(path, Wanted::Directory).map_err(|error| match error {
+        Astray::Failed(Errno::NOENT | Errno::NOTDIR) | Astray::Other(_) => {
             HostError::new(HostErrorKind::Misconfigured, format!("the source `{shown}` is not a directory"))
                 .with_help("correct `spec.release.source`, or put the release there")
         }
-        other => HostError::io(format!("cannot open the source `{shown}`"), &other.into()),
+        error => astray(&format!("cannot open the source `{shown}`"), error),
     })?;
-    let holds_root = std::fs::canonicalize(place.root.path())
-        .and_then(|root| Ok(root.starts_with(std::fs::canonicalize(path)?)))
-        .map_err(|error| HostError::io(format!("cannot resolve the source `{shown}`"), &error))?;
-    if holds_root {
+    let unresolved = |error: io::Error| HostError::io(format!("cannot resolve the source `{shown}`"), &error);
+    let real = way::place(source.as_fd()).map_err(unresolved)?;
+    if std::fs::canonicalize(place.root.path()).map_err(unresolved)?.starts_with(&real) {
         let message = format!("the source `{shown}` holds the root `{}`: it would be copied into itself", place.root);
         return Err(
             HostError::new(HostErrorKind::Misconfigured, message).with_help("move one of them out of the other")
         );
     }
-    place.refuse_inside(path)?;
-    Ok(source)
+    place.refuse_inside(&real)?;
+    Ok((source, led))
+}
+
+/// What keeps us from something, in the words of this room.
+pub(super) fn astray(doing: &str, error: Astray) -> HostError {
+    match error {
+        Astray::Failed(error) => HostError::io(doing, &error.into()),
+        Astray::Other(what) => HostError::new(HostErrorKind::Misconfigured, format!("{doing}: it {what}")),
+        Astray::Led { message, help } => {
+            HostError::new(HostErrorKind::Denied, format!("{doing}: {message}")).with_help(help)
+        }
+    }
 }
 
 /// Copies what is in one directory into another and says how many entries that were. `depth` is that of the first in
 /// the source.
 fn copy_directory(
-    from: BorrowedFd<'_>,
+    (from, led): (BorrowedFd<'_>, &Led),
     to: BorrowedFd<'_>,
     owner: Option<Owner>,
     shown: &Path,
@@ -76,18 +87,26 @@ fn copy_directory(
         }
         let shown = shown.join(name.to_string_lossy().as_ref());
         let failed = |error: Errno| HostError::io(format!("cannot copy `{}`", shown.display()), &error.into());
+        let led_astray = |error: Astray| astray(&format!("cannot copy `{}`", shown.display()), error);
         let found = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
         match kind(&found) {
             FileType::Directory => {
                 let inner = rustix::fs::openat(from, name, DIRECTORY, Mode::empty()).map_err(failed)?;
+                let led = led.beyond(inner.as_fd()).map_err(led_astray)?;
                 rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700)).map_err(failed)?;
                 let made = rustix::fs::openat(to, name, DIRECTORY, Mode::empty()).map_err(failed)?;
-                copy_directory(inner.as_fd(), made.as_fd(), owner, &shown, depth + 1)?;
+                copy_directory((inner.as_fd(), &led), made.as_fd(), owner, &shown, depth + 1)?;
                 finish(made.as_fd(), owner, found.st_mode).map_err(failed)?;
             }
             FileType::RegularFile => {
-                let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                // Nonblocking: a named pipe may stand here by now, and would wait for its writer.
+                let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 let original = rustix::fs::openat(from, name, OFlags::RDONLY | flags, Mode::empty()).map_err(failed)?;
+                let found = rustix::fs::fstat(&original).map_err(failed)?;
+                if kind(&found) != FileType::RegularFile {
+                    return Err(led_astray(Astray::Other("is no file any more")));
+                }
+                led.allows(original.as_fd()).map_err(led_astray)?;
                 let fresh = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | flags;
                 let copy = rustix::fs::openat(to, name, fresh, Mode::from_raw_mode(0o600)).map_err(failed)?;
                 copy_file(original, &copy)

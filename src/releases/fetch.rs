@@ -218,6 +218,61 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn root_copies_nothing_for_a_user_who_may_not_read_it_himself() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (directory, mut app) = site();
+        make_root(&app).await.unwrap();
+        let at = |path: &str| directory.path().join(path);
+        let give = |path: &Path| std::os::unix::fs::lchown(path, Some(4242), Some(4242)).unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(at("closed")).unwrap();
+        fs::set_permissions(at("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(at("closed/secret"), "secret").unwrap();
+        let mut packed = std::process::Command::new("tar");
+        packed.args(["--create", "--file", "closed/packed", "closed/secret"]).current_dir(directory.path());
+        assert!(packed.status().unwrap().success());
+        fs::set_permissions(at("closed/packed"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::create_dir(at("theirs")).unwrap();
+        fs::create_dir(at("theirs/mixed")).unwrap();
+        fs::write(at("theirs/mixed/roots"), "secret").unwrap();
+        fs::set_permissions(at("theirs/mixed/roots"), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink(at("closed"), at("theirs/app")).unwrap();
+        symlink(at("closed/packed"), at("theirs/packed")).unwrap();
+        for path in ["theirs", "theirs/mixed", "theirs/app", "theirs/packed"] {
+            give(&at(path));
+        }
+        let archive = |path| Source::Archive {
+            location: Location::Path(path),
+            sha256: None,
+            strip_components: 0,
+            limit: 1 << 20,
+        };
+        let rows = [
+            (Source::Dir { path: at("theirs/app") }, "closed"),
+            (Source::Dir { path: at("theirs/mixed") }, "theirs/mixed/roots"),
+            (archive(at("theirs/packed")), "closed"),
+        ];
+        for (source, closed) in rows {
+            app.release.source = Some(source);
+            let error = fetched(&app).await.unwrap_err();
+            let words =
+                format!("leads to `{}`, which belongs to `root` and which `4242` may not read", at(closed).display());
+            assert!(error.message.contains(&words) && error.help.is_some(), "{closed}: {error:?}");
+            assert_eq!(error.kind, HostErrorKind::Denied);
+            assert_eq!(names(&app), Vec::<String>::new(), "{closed}");
+        }
+        for (source, found) in
+            [(Source::Dir { path: at("closed") }, "secret"), (archive(at("closed/packed")), "closed/secret")]
+        {
+            app.release.source = Some(source);
+            fetched(&app).await.unwrap();
+            assert!(app.root.release(&app.release.id).join(found).exists(), "root's own way leads anywhere");
+        }
+    }
+
+    #[tokio::test]
     async fn a_source_inside_the_release_is_not_removed_with_it() {
         let (_directory, mut app) = site();
         let inside = app.root.release(&app.release.id).join("build");

@@ -114,6 +114,7 @@ impl SimHost {
             parent: process.parent,
             session: process.id.pid,
             uid: 33,
+            terminal: false,
             started: process.seen_started,
             zombie: false,
             command: vec!["php".to_owned(), root.join("current/artisan").display().to_string()],
@@ -130,6 +131,7 @@ impl SimHost {
             parent: Pid(1),
             session: Pid(2),
             uid: 0,
+            terminal: false,
             started,
             zombie: false,
             command: vec!["/usr/bin/python3".to_owned(), "/usr/bin/supervisord".to_owned()],
@@ -195,6 +197,10 @@ impl Processes for SimHost {
             })
             .collect();
         apps.iter().map(|_| asked.clone().map(|_| told.clone())).collect()
+    }
+
+    async fn user(&self, _: &App) -> Option<u32> {
+        Some(33)
     }
 
     fn own(&self) -> Pid {

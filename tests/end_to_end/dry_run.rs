@@ -43,7 +43,7 @@ fn a_dry_run_names_what_the_journal_tells_afterwards_and_touches_nothing() {
     let site = Site::new(&host, "/srv/app").owner("deploy").release("r1").release("r2").current("r1");
     let workers = Program::php("app-worker", &site).numprocs(4).user("deploy").start();
     host.run(&["supervisorctl", "stop", "app-worker:app-worker_02"]).ok();
-    let stray = host.spawn(&["php", "/srv/app/releases/r1/artisan", "queue:work"]);
+    let stray = host.spawn_as("deploy", &["php", "/srv/app/releases/r1/artisan", "queue:work"]);
     let pid = stray.pid();
     host.wait_until("the stray at work", std::time::Duration::from_secs(10), || {
         site.events().iter().any(|line| line.pid == pid)

@@ -34,6 +34,30 @@ fn a_worker_started_by_hand_is_reported_and_stopped_only_when_asked_for() {
 }
 
 #[test]
+fn what_somebody_may_have_in_hand_is_left_and_said() {
+    let host = require_host!("spared", []);
+    let site = Site::new(&host, "/srv/app").owner("deploy").release("r1").release("r2").current("r2");
+    host.add_user("anna");
+    let there = "cd /srv/app/rel*/r1 && exec sleep 300";
+    let mut ours = host.spawn_as("deploy", &["sh", "-c", there]);
+    let mut annas = host.spawn_as("anna", &["sh", "-c", there]);
+    let mut roots = host.spawn(&["sh", "-c", there]);
+    let mut at_work = host.spawn_as("deploy", &["script", "--quiet", "--command", there, "/dev/null"]);
+    host.wait_until("all of them", Duration::from_secs(10), || host.sh("pgrep -xc sleep").stdout.trim() == "4");
+
+    let manifest = Manifest::new(&host, "app", &site, "r2").with("strays: stop");
+    manifest.reconcile().converged_by(&[&format!("stop stray {}", ours.pid())]);
+    ours.wait(Duration::from_secs(10));
+    assert!(annas.is_running() && roots.is_running() && at_work.is_running());
+    let said = manifest.reconcile_for_people();
+    let said = format!("{}{}", said.stdout, said.stderr);
+    let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("it runs as the user 0, who is none of the App's"), "{said}");
+    assert!(flat.contains("it has a terminal: somebody may work there"), "{said}");
+    assert!(said.contains(&annas.pid().to_string()) && said.contains(&roots.pid().to_string()), "{said}");
+}
+
+#[test]
 fn orphans_of_a_killed_supervisord_are_stopped_beside_their_successors() {
     let host = require_host!("orphans", [Unit::Supervisor]);
     let site = Site::new(&host, "/srv/app").owner("deploy").release("r1").release("r2").current("r1");

@@ -22,7 +22,7 @@ use trueup::host::proc;
 use trueup::host::spawn::Shim;
 use trueup::managers::Doors;
 use trueup::model::app::{App, CommandLine, Supervisord};
-use trueup::model::names::{AppName, GroupName, ReleaseId, Root};
+use trueup::model::names::{AppName, GroupName, ReleaseId, Root, UserName};
 use trueup::model::release::Release;
 use trueup::model::service::{OnRelease, Renewal, Service, ServiceManager};
 use trueup::ports::HostError;
@@ -100,7 +100,8 @@ fn app(request: &Value) -> App {
         ServiceManager::Supervisord(Supervisord { group, program: None, socket, username: None, password: None })
     } else {
         let line = |name| text(name).map(CommandLine::Shell);
-        ServiceManager::Command { reload: line("reloadCommand"), restart: line("restartCommand") }
+        let user = text("commandUser").map(|name| UserName::new(name).unwrap());
+        ServiceManager::Command { reload: line("reloadCommand"), restart: line("restartCommand"), user }
     };
     let service = Service {
         name: GroupName::new("web").unwrap(),

@@ -71,19 +71,27 @@ fn php_fpm_under_supervisord_is_reloaded() {
 }
 
 #[test]
-fn a_command_is_run_in_current_as_trueups_own_user() {
+fn a_command_is_run_in_current_as_the_apps_user_or_its_own() {
     let host = require_host!("command", []);
     let site = Site::new(&host, "/srv/app").owner("deploy").release("r1").current("r1");
-    let line = r#"echo "$(id -un) $(pwd) $APP $ROOT $RELEASE_ID $RELEASE_PATH" >/run/told"#;
+    let line = r#"echo "$(id -un) $(pwd) $APP $ROOT $RELEASE_ID $RELEASE_PATH" >>/tmp/told"#;
+    host.add_user("octane");
+    host.write("/tmp/told", "");
+    host.run(&["chmod", "666", "/tmp/told"]).ok();
     let web = Served::new(&host, json!({ "reloadCommand": line }));
     let state = web.look();
     assert_eq!((&state["up"], &state["detail"]), (&json!(true), &json!("nobody can tell")), "{state}");
     for name in ["oldest", "started", "renewed", "warning"] {
         assert_eq!(state[name], Value::Null, "{state}");
     }
-    done(&web.renew("reload", &[]));
     let there = site.release_dir("r1");
-    assert_eq!(host.read("/run/told"), format!("root {there} app /srv/app r1 {there}\n"));
+    let mut told = String::new();
+    for (named, user) in [(Value::Null, "deploy"), (json!("octane"), "octane"), (json!("root"), "root")] {
+        done(&web.with("commandUser", named).renew("reload", &[]));
+        told = format!("{told}{user} {there} app /srv/app r1 {there}\n");
+        assert_eq!(host.read("/tmp/told"), told);
+    }
+    refused(&web.with("commandUser", json!("nobody-here")).renew("reload", &[]), "Misconfigured", &["`nobody-here`"]);
 
     refused(&web.renew("restart", &[]), "Misconfigured", &["no command to restart it", "manager.command.restart"]);
     let failing = Served::new(&host, json!({ "restartCommand": "echo no such socket; exit 3", "timeoutMs": 5_000 }));

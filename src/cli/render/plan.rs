@@ -156,9 +156,7 @@ pub fn how(app: &App, action: &Action) -> String {
         }
         Action::EnableWorker { .. } => "systemd enables the unit, so that it starts at boot".to_owned(),
         Action::StopStray { process } => {
-            let longest = app.workers.iter().map(|group| group.stop_timeout).max();
-            let time = longest.map_or_else(|| "a while".to_owned(), limit);
-            format!("SIGTERM to {process}, wait up to {time}, then SIGKILL")
+            format!("SIGTERM to {process}, wait up to {}, then SIGKILL", limit(app.stray_grace()))
         }
     }
 }
@@ -174,9 +172,10 @@ fn renewal(app: &App, service: &GroupName, how: Renewal) -> String {
         (Some(ServiceManager::Supervisord(program)), _) => {
             format!("supervisord replaces the processes of {}", program.group)
         }
-        (Some(ServiceManager::Command { reload: Some(run), .. }), Renewal::Reload)
-        | (Some(ServiceManager::Command { restart: Some(run), .. }), Renewal::Restart) => {
-            format!("run `{run}`")
+        (Some(ServiceManager::Command { reload: Some(run), user, .. }), Renewal::Reload)
+        | (Some(ServiceManager::Command { restart: Some(run), user, .. }), Renewal::Restart) => {
+            let whom = user.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
+            format!("run `{run}`{whom}")
         }
         (Some(ServiceManager::Command { .. }) | None, _) => format!("{} it", how.word()),
     }

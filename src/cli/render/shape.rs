@@ -12,7 +12,7 @@ use crate::decide::freshness::{Content, Freshness, contents, freshness};
 use crate::decide::select::{Selection, select};
 use crate::decide::status::worker_status;
 use crate::manifest;
-use crate::model::app::{App, StrayPolicy, WorkerGroup};
+use crate::model::app::{App, WorkerGroup};
 use crate::model::drift::{Drift, ServiceStale, StaleBecause};
 use crate::model::names::MemberName;
 use crate::model::observed::{MemberState, Observed, Stray, Worker};
@@ -133,8 +133,7 @@ fn seen<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
 
 fn wanted<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
     let workers = app.workers.iter().map(|group| group_wanted(app, observed, group)).collect();
-    let may_stay = |stray: &Stray| stray.orphan_of.is_none() && app.strays == StrayPolicy::Report;
-    let strays = strays(observed, may_stay);
+    let strays = strays(observed, |stray| !stray.is_stopped(app.strays));
     let release = Release { id: app.release.id.to_string(), lacks: Vec::new(), surplus: Vec::new() };
     let services = services(&diff(app, observed).drift, |_| app.release.id.to_string());
     shape(app, release, services, workers, strays, app.health.as_ref().map(|_| healthy()))

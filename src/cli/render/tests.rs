@@ -142,6 +142,7 @@ fn mess() -> Scene {
         evidence: evidence(Runs::Release { id: id("r1") }),
         command: "php /srv/app/releases/r1/artisan schedule:run \u{1b}[31m| tail".to_owned(),
         orphan_of: None,
+        spared: None,
     }];
     scene.observed.health = Some(sick());
     scene

@@ -228,6 +228,18 @@ fn every_rule_is_judged_and_says_what_it_saw() {
 }
 
 #[test]
+fn of_a_file_that_is_no_json_only_a_rule_that_names_its_text_shows_it() {
+    let file = Probe::File { path: "/srv/health.json".into(), max_age: None };
+    let text = || ProbeAnswer { body: json!("root:x:0"), ..answer() };
+    let reason = |contract: &HealthContract| judged(contract, text()).rules.remove(0).reason.unwrap();
+    let rules = ["body.status == \"healthy\""];
+    assert_eq!(reason(&contract(file.clone(), &rules)), "there is no `body.status`: `body` is a text");
+    assert_eq!(reason(&contract(http(), &rules)), "there is no `body.status`: `body` is a text: \"root:x:0\"");
+    let named = judged(&contract(file, &["body == \"ready\""]), text()).rules.remove(0);
+    assert_eq!(named.seen, "body = \"root:x:0\"");
+}
+
+#[test]
 fn what_is_seen_is_short_and_shows_no_header_unasked() {
     let rules = ["body.long == \"\"", "body == 1", "headers == {}"];
     let verdict = judged(&contract(http(), &rules), answer());

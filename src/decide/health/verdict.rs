@@ -265,7 +265,9 @@ impl<'a> Named<'a> {
                     Ok(Value::Map(_) | Value::List(_)) => return Some(format!("there is no `{spelling}`")),
                     Ok(other) => {
                         let is = kind(&other);
-                        let text = if matches!(other, Value::String(_)) {
+                        // A file that is no JSON may be anything, and no rule has asked for its text.
+                        let of_file = self.variables.contains_key("age");
+                        let text = if matches!(other, Value::String(_)) && !(shorter == "body" && of_file) {
                             format!(": {}", show(&other))
                         } else {
                             String::new()

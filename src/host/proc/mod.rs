@@ -269,6 +269,7 @@ impl Reader {
             parent: Pid(stat.parent),
             session: Pid(stat.session),
             uid,
+            terminal: stat.terminal,
             started: self.started(stat.start),
             zombie,
             command,

@@ -15,6 +15,8 @@ pub(super) struct Stat {
     pub(super) parent: u32,
     /// The session leader's number.
     pub(super) session: u32,
+    /// It has a controlling terminal.
+    pub(super) terminal: bool,
     /// A thread of the kernel: no program, no files.
     pub(super) kernel: bool,
     /// Dead, waiting for its parent.
@@ -36,12 +38,13 @@ pub(super) fn stat(line: &[u8]) -> Option<Stat> {
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
-    let flags: u64 = fields.nth(2)?.parse().ok()?;
+    let terminal = fields.next()?.parse::<i32>().ok()? != 0;
+    let flags: u64 = fields.nth(1)?.parse().ok()?;
     let threads: u64 = fields.nth(10)?.parse().ok()?;
     let start = fields.nth(1)?.parse().ok()?;
     // A first thread that has ended shows as `Z` while the others go on: such a process lives.
     let zombie = matches!(state, "Z" | "X" | "x") && threads < 2;
-    Some(Stat { parent, session, kernel: flags & KERNEL_THREAD != 0, zombie, start })
+    Some(Stat { parent, session, terminal, kernel: flags & KERNEL_THREAD != 0, zombie, start })
 }
 
 /// Splits what `/proc/PID/cmdline` holds.
@@ -106,9 +109,13 @@ mod tests {
         ];
         for (name, head, flags, threads, (kernel, zombie)) in rows {
             let line = format!("12 {head} {}", tail.replace("FLAGS", flags).replace("THREADS", threads));
-            let expected = Stat { parent: 7, session: 71, kernel, zombie, start: 4242 };
+            let expected = Stat { parent: 7, session: 71, terminal: false, kernel, zombie, start: 4242 };
             assert_eq!(stat(line.as_bytes()), Some(expected), "{name}");
         }
+        // The 34th of the pseudo-terminals.
+        let there =
+            format!("12 (bash) S {}", tail.replace("71 0", "71 34850").replace("FLAGS", "0").replace("THREADS", "1"));
+        assert!(stat(there.as_bytes()).unwrap().terminal);
         for broken in ["", "12 (x", "12 (x) S 1 2", "12 (x) S a b c d"] {
             assert_eq!(stat(broken.as_bytes()), None, "{broken:?}");
         }

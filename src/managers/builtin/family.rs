@@ -218,6 +218,7 @@ mod tests {
             parent: Pid(parent),
             session: Pid(session),
             uid,
+            terminal: false,
             started: Timestamp::UNIX_EPOCH,
             zombie: false,
             command: vec!["x".to_owned()],

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::host::command::{Job, Wanted, describe, execute, quote};
+use crate::host::command::{Job, Wanted, describe, execute, quote, user_of};
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::model::app::{App, CommandLine};
+use crate::model::names::UserName;
 use crate::model::service::{Renewal, Service, ServiceState};
 use crate::ports::{HostError, HostErrorKind};
 
@@ -19,7 +20,8 @@ pub(super) fn state(reload: Option<&CommandLine>) -> ServiceState {
     }
 }
 
-/// Runs the command as trueup's own user in `current`.
+/// Runs the command in `current` as its own user, the App's unless it names another: whoever may write to `current`
+/// says what is run there.
 ///
 /// It does not inherit the root's lock as steps do: a daemon that it starts would hold that for as long as it lives.
 ///
@@ -29,13 +31,17 @@ pub(super) async fn renew(
     shim: &Shim,
     app: &App,
     service: &Service,
-    command: Option<&CommandLine>,
+    (command, user): (Option<&CommandLine>, Option<&UserName>),
     how: Renewal,
 ) -> Result<(), HostError> {
     let Some(command) = command else { return Err(missing(service, how)) };
-    let user = tokio::task::spawn_blocking(User::who_runs)
-        .await
-        .map_err(|error| HostError::new(HostErrorKind::Other, format!("cannot look up who runs: {error}")))??;
+    let user = match user.cloned() {
+        None => user_of(app).await?,
+        Some(name) => tokio::task::spawn_blocking(move || User::named(name.as_str()))
+            .await
+            .map_err(|error| HostError::new(HostErrorKind::Other, format!("cannot look up the user: {error}")))??,
+    };
+    let name = user.name.clone();
     let environment = BTreeMap::from([
         ("APP".to_owned(), app.name.to_string()),
         ("ROOT".to_owned(), app.root.to_string()),
@@ -62,8 +68,10 @@ pub(super) async fn renew(
         describe(ended.status),
         quote(&ended.output)
     );
-    Err(HostError::new(HostErrorKind::Other, message)
-        .with_help("run it by hand as the user that runs trueup, or correct it in the manifest"))
+    Err(HostError::new(HostErrorKind::Other, message).with_help(format!(
+        "run it by hand as `{name}`, or correct it in the manifest; if it needs another user, name him beside it: \
+             `user: root`"
+    )))
 }
 
 fn missing(service: &Service, how: Renewal) -> HostError {

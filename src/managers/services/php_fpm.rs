@@ -173,6 +173,7 @@ mod tests {
             parent: Pid(1),
             session: Pid(7),
             uid: 0,
+            terminal: false,
             started: Timestamp::UNIX_EPOCH,
             zombie: false,
             command: words(&[title]),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Checker, LABEL, LEAST, each, optional};
+use super::{Checker, LABEL, LEAST, LOGIN, each, optional};
 use crate::manifest::node::{Place, cut};
 use crate::manifest::shape;
-use crate::model::names::GroupName;
+use crate::model::names::{GroupName, UserName};
 use crate::model::service::{OnRelease, Service, ServiceManager};
 
 /// How long a reload or restart may take, unless said.
@@ -64,14 +64,19 @@ impl Checker<'_> {
                     self.find(at.span.clone(), message, "add `reload`, `restart` or both");
                     return None;
                 }
-                Some(ServiceManager::Command { reload: optional(reload)?, restart: optional(restart)? })
+                let user = command.user.as_ref().map(|user| self.accept(&at.key("user"), UserName::new(user), LOGIN));
+                Some(ServiceManager::Command {
+                    reload: optional(reload)?,
+                    restart: optional(restart)?,
+                    user: optional(user)?,
+                })
             }
         }
     }
 
     /// Whether there is a command for what the service is to do.
     fn is_able(&mut self, manager: &ServiceManager, on_release: OnRelease, at: &Place<'_>) -> bool {
-        let ServiceManager::Command { reload, restart } = manager else { return true };
+        let ServiceManager::Command { reload, restart, .. } = manager else { return true };
         let (needed, word) = match on_release {
             OnRelease::Auto if reload.is_none() => ("reload", "auto"),
             OnRelease::Reload if reload.is_none() => ("reload", "reload"),

@@ -36,7 +36,7 @@ pub enum ServiceManager {
     Systemd(ServiceUnit),
     /// A program of a running supervisord, every process of it.
     Supervisord(Supervisord),
-    /// Commands of your own, which run as the user who runs trueup.
+    /// Commands of your own, which run in `current` as the App's user.
     Command(ServiceCommand),
 }
 
@@ -50,7 +50,7 @@ pub struct ServiceUnit {
     pub unit: Option<String>,
 }
 
-/// Commands of your own, which run as the user who runs trueup.
+/// Commands of your own, which run in `current` as the App's user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("anyOf" = [{"required": ["reload"]}, {"required": ["restart"]}]))]
@@ -61,6 +61,10 @@ pub struct ServiceCommand {
     /// Ends it and starts it anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<Run>,
+    /// As whom they run; the App's user unless said. Whoever may write to `current` can change what runs there, so
+    /// `root` is for commands that come from elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// What a new release means to a service.
