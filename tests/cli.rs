@@ -134,7 +134,10 @@ fn validate_names_each_app_and_where_it_stands() {
     let output = in_place(place.path(), &["validate", "--format", "json"]);
     let found: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
     let app = serde_json::json!({"name": "shop", "file": "manifests/shop.yaml", "line": 1});
-    assert_eq!(found, serde_json::json!({"valid": true, "apps": [app], "errors": []}));
+    let expected = serde_json::json!({
+        "apiVersion": "trueup/v1", "kind": "ValidationReport", "valid": true, "apps": [app], "errors": [],
+    });
+    assert_eq!(found, expected);
     let output = trueup(&["validate", "-"]).write_stdin(MANIFEST).output().expect("runs");
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), "ok  <stdin>:1  shop\n"));
 }
@@ -155,7 +158,7 @@ fn wrong_manifests_are_an_error_of_every_verb() {
     let output = in_place(place.path(), &["validate", "--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
     let found: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
-    assert_eq!(found["valid"], false);
+    assert_eq!((&found["kind"], &found["valid"]), (&"ValidationReport".into(), &false.into()));
     assert_eq!(found["errors"][0]["line"], 9, "{found}");
 }
 
@@ -321,11 +324,22 @@ fn a_reader_that_goes_away_is_no_error() {
 
 #[test]
 fn a_full_disk_is_an_error() {
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("opens");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trueup"));
-    let output = command.arg("schema").stdout(full).stderr(Stdio::piped()).output().expect("runs");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(err(&output).starts_with("error: cannot write to the standard output\n  cause: "), "{}", err(&output));
+    for argument in ["schema", "--help", "--version"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("opens");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trueup"));
+        let output = command.arg(argument).stdout(full).stderr(Stdio::piped()).output().expect("runs");
+        assert_eq!(output.status.code(), Some(1), "{argument}");
+        assert!(err(&output).starts_with("error: cannot write to the standard output\n  cause: "), "{}", err(&output));
+    }
+}
+
+#[test]
+fn a_schema_is_yaml_where_that_is_asked_for_and_never_markdown() {
+    let yaml = run(&["schema", "--format", "yaml"]);
+    assert!(yaml.status.success() && out(&yaml).starts_with("$schema: "), "{}", out(&yaml));
+    let json = run(&["schema", "--format", "json"]);
+    assert_eq!(out(&json), out(&run(&["schema"])));
+    assert_eq!(run(&["schema", "--format", "markdown"]).status.code(), Some(64));
 }
 
 #[test]
