@@ -342,6 +342,31 @@ fn a_schema_is_yaml_where_that_is_asked_for_and_never_markdown() {
     assert_eq!(run(&["schema", "--format", "markdown"]).status.code(), Some(64));
 }
 
+/// A root of this test's own, and what the manifest says beside it.
+fn with_root(place: &Path, release: &str, more: &str) {
+    std::fs::create_dir_all(place.join("source")).expect("makes a directory");
+    std::fs::write(place.join("source/app"), "1").expect("writes");
+    let manifest = format!(
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {0}/shop\n  release:\n    id: r1\n    \
+         source: {{dir: {{path: {0}/source}}}}\n{release}{more}",
+        place.display(),
+    );
+    std::fs::write(place.join("shop.yaml"), manifest).expect("writes");
+}
+
+#[test]
+fn what_a_step_prints_forges_no_line_of_the_log() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    let forged = "2026-01-01T00:00:00.000000Z  INFO pass app=shop outcome=Converged";
+    let build = format!("    build: [{{run: 'printf \"no\\n{forged}\\n\\033[2J\\n\"; exit 1'}}]\n");
+    with_root(place.path(), &build, "");
+    let output = in_place(place.path(), &["reconcile", "shop.yaml", "-vv"]);
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    let said = err(&output);
+    assert!(said.contains("outcome=Converged") && !said.contains('\u{1b}'), "{said}");
+    assert!(said.lines().all(|line| !line.trim_start().starts_with(forged)), "{said}");
+}
+
 #[test]
 fn a_log_filter_that_is_none_is_told_and_not_obeyed() {
     let place = place();
