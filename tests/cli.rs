@@ -355,6 +355,32 @@ fn with_root(place: &Path, release: &str, more: &str) {
 }
 
 #[test]
+fn a_first_release_that_fails_is_kept_out_and_not_rolled_back() {
+    let build = "    build: [{run: 'echo no >&2; false'}]\n";
+    let sick = "  health:\n    command: {run: 'false'}\n    attempts: 1\n";
+    for (release, more, current) in [(build, "", false), ("", sick, true)] {
+        let place = tempfile::tempdir().expect("makes a directory");
+        with_root(place.path(), release, more);
+        let output = in_place(place.path(), &["reconcile", "shop.yaml", "--format", "json"]);
+        assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+        let report: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
+        assert_eq!(report["items"][0]["outcome"], "quarantined", "{report:#}");
+        assert_eq!(place.path().join("shop/current").exists(), current);
+
+        // What is kept out looks like it everywhere, and no preview calls it fine.
+        let diff = in_place(place.path(), &["diff", "shop.yaml"]);
+        assert_eq!(diff.status.code(), Some(1), "{}", out(&diff));
+        let preview = in_place(place.path(), &["reconcile", "--dry-run", "--format", "markdown", "shop.yaml"]);
+        assert_eq!(preview.status.code(), Some(3), "{}", out(&preview));
+        let preview = out(&preview);
+        assert!(!preview.contains("white_check_mark"), "{preview}");
+        for part in ["Kept out", "release `r1` failed", "`trueup retry shop`"] {
+            assert!(preview.contains(part), "{part}: {preview}");
+        }
+    }
+}
+
+#[test]
 fn what_a_step_prints_forges_no_line_of_the_log() {
     let place = tempfile::tempdir().expect("makes a directory");
     let forged = "2026-01-01T00:00:00.000000Z  INFO pass app=shop outcome=Converged";

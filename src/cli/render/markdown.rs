@@ -13,7 +13,7 @@ use crate::model::action::Plan;
 use crate::model::app::App;
 use crate::model::drift::Difference;
 use crate::model::names::AppName;
-use crate::model::observed::Observed;
+use crate::model::observed::{Aim, Observed};
 use crate::model::report::Problem;
 use crate::model::sync::Withheld;
 
@@ -75,7 +75,11 @@ fn summary(observed: &Observed, difference: &Difference, plan: &Plan) -> String 
     if !difference.blockers.is_empty() {
         return ":x: **Blocked**: nothing may be touched.".to_owned();
     }
+    let kept_out = observed.aim != Aim::Desired;
     match plan.steps.len() {
+        0 if difference.is_empty() && kept_out => {
+            ":warning: **Kept out**: this release is not tried again, and nothing would be done.".to_owned()
+        }
         0 if difference.is_empty() && healthy => ":white_check_mark: Nothing to do.".to_owned(),
         0 if difference.is_empty() => ":warning: Nothing to do, but not healthy.".to_owned(),
         0 => ":warning: Nothing that Trueup does would help.".to_owned(),
@@ -88,7 +92,8 @@ fn summary(observed: &Observed, difference: &Difference, plan: &Plan) -> String 
                 }
             }
             let verbs: Vec<String> = verbs.iter().map(|(verb, number)| format!("{number} × {verb}")).collect();
-            format!("**{}** would close the drift: {}.", count(steps, "action"), verbs.join(", "))
+            let out = if kept_out { ":warning: **Kept out**: this release is not tried again. " } else { "" };
+            format!("{out}**{}** would close the drift: {}.", count(steps, "action"), verbs.join(", "))
         }
     }
 }

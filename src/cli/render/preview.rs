@@ -104,11 +104,13 @@ fn summary(observed: &Observed, difference: &Difference, plan: &Plan, withheld: 
             let verb = if moving == 1 { "is" } else { "are" };
             paint(WARN, format!("settling: {} {verb} changing without us", count(moving, "worker")))
         }
-        0 if !healthy => format!("nothing to do, {}", paint(WARN, "but not healthy")),
         0 if observed.aim != Aim::Desired => paint(BAD, "kept out: nothing is tried again"),
+        0 if !healthy => format!("nothing to do, {}", paint(WARN, "but not healthy")),
         0 => paint(GOOD, "nothing to do"),
         actions => {
-            format!("{}{}", paint(WARN, format!("{} would close the drift", count(actions, "action"))), paint(DIM, but))
+            let out = if observed.aim == Aim::Desired { String::new() } else { paint(BAD, "kept out: ") };
+            let drift = paint(WARN, format!("{} would close the drift", count(actions, "action")));
+            format!("{out}{drift}{}", paint(DIM, but))
         }
     }
 }
