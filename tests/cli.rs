@@ -394,6 +394,24 @@ fn what_a_step_prints_forges_no_line_of_the_log() {
 }
 
 #[test]
+fn links_in_the_place_of_directories_of_the_root_are_named() {
+    for (link, said) in [("releases", "/shop/releases` is a link"), (".trueup", "/shop/.trueup` is a link")] {
+        let place = tempfile::tempdir().expect("makes a directory");
+        with_root(place.path(), "", "");
+        std::fs::create_dir_all(place.path().join("shop")).expect("makes a directory");
+        std::fs::create_dir_all(place.path().join("elsewhere")).expect("makes a directory");
+        std::os::unix::fs::symlink("../elsewhere", place.path().join("shop").join(link)).expect("makes a link");
+        let output = in_place(place.path(), &["reconcile", "shop.yaml"]);
+        assert_ne!(output.status.code(), Some(0), "{link}");
+        let told = format!("{}{}", out(&output), err(&output));
+        assert!(told.contains(said) && told.contains("help: "), "{link}: {told}");
+        let doctor = in_place(place.path(), &["doctor", "shop.yaml"]);
+        assert_eq!(doctor.status.code(), Some(3), "{}", out(&doctor));
+        assert!(out(&doctor).contains(said), "{link}: {}", out(&doctor));
+    }
+}
+
+#[test]
 fn a_log_filter_that_is_none_is_told_and_not_obeyed() {
     let place = place();
     let output = trueup(&["validate"]).env("TRUEUP_LOG", "a=b=c").current_dir(place.path()).output().expect("runs");

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::beneath::{directory, look, open_root};
+use super::beneath::{directory, look, no_releases, open_root};
 use super::blocking;
 use super::place::kind;
 use crate::model::names::{ReleaseId, Root};
@@ -42,10 +42,7 @@ pub async fn remove(root: &Root, id: &ReleaseId) -> Result<(), HostError> {
         let releases = match directory(opened.as_fd(), OsStr::new("releases")) {
             Ok(releases) => releases,
             Err(Errno::NOENT) => return Ok(()),
-            Err(error) => {
-                let doing = format!("cannot open `{}` as a directory", root.releases().display());
-                return Err(HostError::io(doing, &error.into()));
-            }
+            Err(error) => return Err(no_releases(&root, error)),
         };
         let removal = Removal { root: &root, opened, releases };
         removal.leftovers()?;
