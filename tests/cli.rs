@@ -342,6 +342,18 @@ fn a_schema_is_yaml_where_that_is_asked_for_and_never_markdown() {
     assert_eq!(run(&["schema", "--format", "markdown"]).status.code(), Some(64));
 }
 
+#[test]
+fn a_pipe_among_manifests_is_waited_for_by_nobody() {
+    let place = place();
+    let pipe = place.path().join("manifests/z.yaml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("runs");
+    assert!(made.success());
+    let mut command = trueup(&["validate"]);
+    let output = command.current_dir(place.path()).timeout(std::time::Duration::from_secs(60)).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("cannot read it: it is no regular file"), "{}", err(&output));
+}
+
 /// A root of this test's own, and what the manifest says beside it.
 fn with_root(place: &Path, release: &str, more: &str) {
     std::fs::create_dir_all(place.join("source")).expect("makes a directory");
