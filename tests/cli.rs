@@ -336,10 +336,28 @@ fn a_full_disk_is_an_error() {
 #[test]
 fn a_schema_is_yaml_where_that_is_asked_for_and_never_markdown() {
     let yaml = run(&["schema", "--format", "yaml"]);
-    assert!(yaml.status.success() && out(&yaml).starts_with("$schema: "), "{}", out(&yaml));
+    assert!(yaml.status.success() && out(&yaml).starts_with("$defs:\n  Builtin:\n"), "{}", out(&yaml));
     let json = run(&["schema", "--format", "json"]);
     assert_eq!(out(&json), out(&run(&["schema"])));
     assert_eq!(run(&["schema", "--format", "markdown"]).status.code(), Some(64));
+}
+
+#[test]
+fn an_empty_variable_is_none_and_numbers_are_explained() {
+    let place = place();
+    for (arguments, said) in [
+        (&["reconcile", "--forks", "0"][..], "write a whole number, 1 at least"),
+        (&["agent", "--concurrency", "many"], "write a whole number, 1 at least"),
+        (&["agent", "-"], "help: name files or directories"),
+    ] {
+        let output = in_place(place.path(), arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        assert!(err(&output).contains(said), "{arguments:?}: {}", err(&output));
+    }
+    let mut command = trueup(&["resume", "shop", "manifests/shop.yaml"]);
+    let output = command.env("TRUEUP_SOCKET", "").current_dir(place.path()).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    assert!(err(&output).contains("/nonexistent/shop"), "{}", err(&output));
 }
 
 #[test]
