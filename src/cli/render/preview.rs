@@ -42,7 +42,7 @@ pub fn preview(
         text.push_str(&kept_out(wish, observed));
         text.push_str(&strays);
         if let Some(complaint) = health::complaint(app, observed, None) {
-            text.push_str(&complaint.render_as_warning());
+            text.push_str(&complaint.untold(&text).render_as_warning());
         }
         return text;
     }
@@ -65,7 +65,7 @@ pub fn preview(
     rest.push_str(&trouble(app, difference));
     rest.push_str(&strays);
     if let Some(complaint) = health::complaint(app, observed, None) {
-        rest.push_str(&complaint.render_as_warning());
+        rest.push_str(&complaint.untold(&rest).render_as_warning());
     }
     if let Some(withheld) = withheld.filter(|_| !plan.steps.is_empty() && difference.blockers.is_empty()) {
         rest.push_str(&way_out(wish, withheld));

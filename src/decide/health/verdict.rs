@@ -22,7 +22,7 @@ use crate::model::names::ReleaseId;
 const SHOWN: usize = 80;
 
 /// Stands between what is a text, where something with keys was looked for, and the text itself.
-const IS_TEXT: &str = " is a string: ";
+const IS_TEXT: &str = " is a text: ";
 
 /// Most values that one verdict shows.
 const SHOWN_VALUES: usize = 8;
