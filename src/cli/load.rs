@@ -122,11 +122,13 @@ pub fn apps(loaded: &[Loaded]) -> Vec<&App> {
 }
 
 /// Where manifests are when no path is given; none where there are none.
+#[must_use]
 pub fn usual_place() -> Option<PathBuf> {
     PLACES.iter().map(Path::new).find(|place| place.is_dir()).map(Path::to_owned)
 }
 
 /// Where the manifests of a host belong.
+#[must_use]
 pub fn common_place() -> PathBuf {
     PathBuf::from(PLACES[1])
 }

@@ -141,7 +141,7 @@ impl Loader {
         }
         match self.real(path).and_then(|real| real.metadata()) {
             Ok(metadata) if metadata.is_dir() => self.directory(path),
-            Ok(_) => self.file(path, |path| File::open(path)),
+            Ok(_) => self.file(path, named),
             Err(error) => self.cannot("read", path, &error),
         }
     }
@@ -371,6 +371,11 @@ pub(super) fn text(name: &str, from: &mut dyn Read) -> Result<Text, Unreadable> 
         return content(text.mistake(finding));
     }
     Ok(text)
+}
+
+/// Opens what somebody has named: `<(…)` of a shell is a pipe.
+fn named(path: &Path) -> io::Result<File> {
+    File::open(path)
 }
 
 /// Opens what was found in a directory. A pipe there, which nobody may ever write into, is waited for by nobody.

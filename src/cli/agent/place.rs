@@ -49,7 +49,7 @@ pub(super) fn place(options: &Options, config: &AgentConfig) -> Result<Place, Fa
     let Options { git, paths, .. } = options;
     if git.url.is_none() && !paths.is_empty() {
         refuse_git_options(git)?;
-        return manifests(paths.clone());
+        return manifests(paths);
     }
     let configured = match &config.source {
         Some(AgentSource::Git(configured)) => Some(configured.clone()),
@@ -82,7 +82,7 @@ pub(super) fn place(options: &Options, config: &AgentConfig) -> Result<Place, Fa
     match &config.source {
         Some(AgentSource::Dir(path)) => Ok(Place::Paths(vec![path.clone()])),
         // Where nothing is there yet, something will be: it is told, and waited for.
-        Some(AgentSource::Git(_)) | None => manifests(vec![usual_place().unwrap_or_else(common_place)]),
+        Some(AgentSource::Git(_)) | None => manifests(&[usual_place().unwrap_or_else(common_place)]),
     }
 }
 
@@ -103,7 +103,7 @@ fn refuse_git_options(git: &Git) -> Result<(), Failure> {
     }
 }
 
-fn manifests(paths: Vec<PathBuf>) -> Result<Place, Failure> {
+fn manifests(paths: &[PathBuf]) -> Result<Place, Failure> {
     if paths.iter().any(|path| path == Path::new("-")) {
         let complaint = Complaint::new("the standard input cannot be followed");
         return Err(Failure::Usage(complaint.help("name files or directories")));
