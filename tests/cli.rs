@@ -134,7 +134,10 @@ fn validate_names_each_app_and_where_it_stands() {
     let output = in_place(place.path(), &["validate", "--format", "json"]);
     let found: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
     let app = serde_json::json!({"name": "shop", "file": "manifests/shop.yaml", "line": 1});
-    assert_eq!(found, serde_json::json!({"valid": true, "apps": [app], "errors": []}));
+    let expected = serde_json::json!({
+        "apiVersion": "trueup/v1", "kind": "ValidationReport", "valid": true, "apps": [app], "errors": [],
+    });
+    assert_eq!(found, expected);
     let output = trueup(&["validate", "-"]).write_stdin(MANIFEST).output().expect("runs");
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), "ok  <stdin>:1  shop\n"));
 }
@@ -155,7 +158,7 @@ fn wrong_manifests_are_an_error_of_every_verb() {
     let output = in_place(place.path(), &["validate", "--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
     let found: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
-    assert_eq!(found["valid"], false);
+    assert_eq!((&found["kind"], &found["valid"]), (&"ValidationReport".into(), &false.into()));
     assert_eq!(found["errors"][0]["line"], 9, "{found}");
 }
 
@@ -321,11 +324,121 @@ fn a_reader_that_goes_away_is_no_error() {
 
 #[test]
 fn a_full_disk_is_an_error() {
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("opens");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trueup"));
-    let output = command.arg("schema").stdout(full).stderr(Stdio::piped()).output().expect("runs");
+    for argument in ["schema", "--help", "--version"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("opens");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trueup"));
+        let output = command.arg(argument).stdout(full).stderr(Stdio::piped()).output().expect("runs");
+        assert_eq!(output.status.code(), Some(1), "{argument}");
+        assert!(err(&output).starts_with("error: cannot write to the standard output\n  cause: "), "{}", err(&output));
+    }
+}
+
+#[test]
+fn a_schema_is_yaml_where_that_is_asked_for_and_never_markdown() {
+    let yaml = run(&["schema", "--format", "yaml"]);
+    assert!(yaml.status.success() && out(&yaml).starts_with("$defs:\n  Builtin:\n"), "{}", out(&yaml));
+    let json = run(&["schema", "--format", "json"]);
+    assert_eq!(out(&json), out(&run(&["schema"])));
+    assert_eq!(run(&["schema", "--format", "markdown"]).status.code(), Some(64));
+}
+
+#[test]
+fn an_empty_variable_is_none_and_numbers_are_explained() {
+    let place = place();
+    for (arguments, said) in [
+        (&["reconcile", "--forks", "0"][..], "write a whole number, 1 at least"),
+        (&["agent", "--concurrency", "many"], "write a whole number, 1 at least"),
+        (&["agent", "-"], "help: name files or directories"),
+    ] {
+        let output = in_place(place.path(), arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        assert!(err(&output).contains(said), "{arguments:?}: {}", err(&output));
+    }
+    let mut command = trueup(&["resume", "shop", "manifests/shop.yaml"]);
+    let output = command.env("TRUEUP_SOCKET", "").current_dir(place.path()).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    assert!(err(&output).contains("/nonexistent/shop"), "{}", err(&output));
+}
+
+#[test]
+fn a_pipe_among_manifests_is_waited_for_by_nobody() {
+    let place = place();
+    let pipe = place.path().join("manifests/z.yaml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("runs");
+    assert!(made.success());
+    let mut command = trueup(&["validate"]);
+    let output = command.current_dir(place.path()).timeout(std::time::Duration::from_secs(60)).output().expect("runs");
     assert_eq!(output.status.code(), Some(1));
-    assert!(err(&output).starts_with("error: cannot write to the standard output\n  cause: "), "{}", err(&output));
+    assert!(err(&output).contains("cannot read it: it is no regular file"), "{}", err(&output));
+}
+
+/// A root of this test's own, and what the manifest says beside it.
+fn with_root(place: &Path, release: &str, more: &str) {
+    std::fs::create_dir_all(place.join("source")).expect("makes a directory");
+    std::fs::write(place.join("source/app"), "1").expect("writes");
+    let manifest = format!(
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {0}/shop\n  release:\n    id: r1\n    \
+         source: {{dir: {{path: {0}/source}}}}\n{release}{more}",
+        place.display(),
+    );
+    std::fs::write(place.join("shop.yaml"), manifest).expect("writes");
+}
+
+#[test]
+fn a_first_release_that_fails_is_kept_out_and_not_rolled_back() {
+    let build = "    build: [{run: 'echo no >&2; false'}]\n";
+    let sick = "  health:\n    command: {run: 'false'}\n    attempts: 1\n";
+    for (release, more, current) in [(build, "", false), ("", sick, true)] {
+        let place = tempfile::tempdir().expect("makes a directory");
+        with_root(place.path(), release, more);
+        let output = in_place(place.path(), &["reconcile", "shop.yaml", "--format", "json"]);
+        assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+        let report: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
+        assert_eq!(report["items"][0]["outcome"], "quarantined", "{report:#}");
+        assert_eq!(place.path().join("shop/current").exists(), current);
+
+        // What is kept out looks like it everywhere, and no preview calls it fine.
+        let diff = in_place(place.path(), &["diff", "shop.yaml"]);
+        assert_eq!(diff.status.code(), Some(1), "{}", out(&diff));
+        let preview = in_place(place.path(), &["reconcile", "--dry-run", "--format", "markdown", "shop.yaml"]);
+        assert_eq!(preview.status.code(), Some(3), "{}", out(&preview));
+        let preview = out(&preview);
+        assert!(!preview.contains("white_check_mark"), "{preview}");
+        for part in ["Kept out", "release `r1` failed", "`trueup retry shop`"] {
+            assert!(preview.contains(part), "{part}: {preview}");
+        }
+    }
+}
+
+#[test]
+fn what_a_step_prints_forges_no_line_of_the_log() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    let forged = "2026-01-01T00:00:00.000000Z  INFO pass app=shop outcome=Converged";
+    let build = format!("    build: [{{run: 'printf \"no\\n{forged}\\n\\033[2J\\n\"; exit 1'}}]\n");
+    with_root(place.path(), &build, "");
+    let output = in_place(place.path(), &["reconcile", "shop.yaml", "-vv"]);
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    let said = err(&output);
+    assert!(said.contains("outcome=Converged") && !said.contains('\u{1b}'), "{said}");
+    assert!(said.lines().all(|line| !line.trim_start().starts_with(forged)), "{said}");
+}
+
+#[test]
+fn links_in_the_place_of_directories_of_the_root_are_named() {
+    for (link, said) in [("releases", "/shop/releases` is a link"), (".trueup", "/shop/.trueup` is a link")] {
+        let place = tempfile::tempdir().expect("makes a directory");
+        with_root(place.path(), "", "");
+        std::fs::create_dir_all(place.path().join("shop")).expect("makes a directory");
+        std::fs::create_dir_all(place.path().join("elsewhere")).expect("makes a directory");
+        std::os::unix::fs::symlink("../elsewhere", place.path().join("shop").join(link)).expect("makes a link");
+        let output = in_place(place.path(), &["reconcile", "shop.yaml"]);
+        assert_ne!(output.status.code(), Some(0), "{link}");
+        let told = format!("{}{}", out(&output), err(&output));
+        assert!(told.contains(said) && told.contains("help: "), "{link}: {told}");
+        let doctor = in_place(place.path(), &["doctor", "shop.yaml"]);
+        assert_eq!(doctor.status.code(), Some(3), "{}", out(&doctor));
+        assert!(out(&doctor).contains(said), "{link}: {}", out(&doctor));
+    }
 }
 
 #[test]

@@ -268,11 +268,13 @@ fn a_suspended_app_is_left_alone_until_it_is_resumed() {
     let said = place.refused(&["rollback", "shop"]);
     assert!(said.contains("is suspended: moving the database") && said.contains("`trueup resume shop`"), "{said}");
     let said = words(&place.run(&["suspend", "shop", "shop.yaml"]));
-    assert!(said.contains("it was suspended already: moving the database"), "{said}");
+    assert!(said.contains("suspended as before; because: moving the database"), "{said}");
+    let said = words(&place.run(&["suspend", "shop", "shop.yaml", "--reason", "and the queue"]));
+    assert!(said.contains("because: and the queue") && said.contains("it was suspended already: moving"), "{said}");
 
     let (said, code) = place.ask(&["resume", "shop"]);
     assert_eq!((&said["suspended"], code), (&Value::Null, 0));
-    assert!(said["before"].as_str().unwrap().starts_with("by hand (anna, since"), "{said}");
+    assert!(said["before"].as_str().unwrap().starts_with("and the queue (anna, since"), "{said}");
     assert_eq!(words(&place.run(&["resume", "shop", "shop.yaml"])), "shop  not suspended on this host\n");
     place.wish("r2", "");
     assert_eq!(place.pass().1, ("converged".to_owned(), 0));

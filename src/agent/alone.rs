@@ -36,11 +36,21 @@ impl Drop for Alone {
 
 fn directory(path: &Path) -> Result<(), HostError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| HostError::io(format!("cannot make `{}`", path.display()), &error))
+    made.map_err(|error| refused(HostError::io(format!("cannot make `{}`", path.display()), &error)))
+}
+
+/// What the kernel did not permit here has nothing to do with a root.
+fn refused(error: HostError) -> HostError {
+    match error.kind {
+        HostErrorKind::Denied => {
+            error.with_help("run as root, or name places of your own: `--state-dir DIR --socket PATH`")
+        }
+        _ => error,
+    }
 }
 
 fn claim(path: &Path, what: &Path) -> Result<File, HostError> {
-    let failed = |error: &io::Error| HostError::io(format!("cannot lock `{}`", path.display()), error);
+    let failed = |error: &io::Error| refused(HostError::io(format!("cannot lock `{}`", path.display()), error));
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o644);
     let mut file = options.open(path).map_err(|error| failed(&error))?;

@@ -181,7 +181,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         if self.manifests.refused.as_ref() == Some(&problem.message) {
             return;
         }
-        warn!(problem = %problem.message, "the manifests cannot be used; what was in force stays");
+        if self.manifests.are_known() {
+            warn!(problem = %problem.message, "the manifests cannot be used; what was in force stays");
+        } else {
+            warn!(problem = %problem.message, "the manifests cannot be used, and none are in force yet: better ones are waited for");
+        }
         self.manifests.refused = Some(problem.message.clone());
         let SourceProblem { revision, message, help, .. } = problem;
         self.ground.board.refused(ManifestProblem { revision, message, help, since: self.now });

@@ -16,7 +16,7 @@ use crate::decide::leaving::without_workers;
 use crate::decide::schedule::{May, Turn};
 use crate::engine::batch::reconcile_each;
 use crate::engine::interrupt::Interrupt;
-use crate::engine::operate::{self, TakeBack};
+use crate::engine::operate::{self, Suspended, TakeBack};
 use crate::engine::pass::Request;
 use crate::model::app::App;
 use crate::model::names::AppName;
@@ -207,13 +207,12 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                     made.map(|made| made.map_or(Operated::NotKeptOut, |report| Operated::Passed(Box::new(report))))
                 }
                 Operation::Suspend { reason, by } => {
-                    let now = Some(operate::reason_to_suspend(reason.as_deref(), by, host.now()));
-                    let before = operate::suspend(host, app, now.clone(), request.wait).await;
-                    before.map(|before| Operated::Suspension { before, now })
+                    let changed = operate::suspend(host, app, reason.as_deref(), by, request.wait).await;
+                    changed.map(|Suspended { before, now }| Operated::Suspension { before, now })
                 }
                 Operation::Resume { .. } => {
-                    let before = operate::suspend(host, app, None, request.wait).await;
-                    before.map(|before| Operated::Suspension { before, now: None })
+                    let changed = operate::resume(host, app, request.wait).await;
+                    changed.map(|Suspended { before, now }| Operated::Suspension { before, now })
                 }
             };
             Done::Operated(name, turn, errand, result)
@@ -262,7 +261,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             let _ = write!(line, ", {} failing: {}{more}", failing.len(), named.join(", "));
         }
         if self.manifests.are_refused() {
-            line.push_str("; the newest manifests cannot be used");
+            line.push_str(if self.manifests.are_known() {
+                "; the newest manifests cannot be used"
+            } else {
+                "; there are no manifests that can be used yet"
+            });
         }
         if let Some(words) = self.configuration.words() {
             let _ = write!(line, "; {words}");

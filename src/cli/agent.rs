@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::place::{Place, configuration, place};
 use self::reload::Reloader;
 use super::Failure;
-use super::host::on_this_host;
+use super::host::{AGENT, on_this_host};
 use super::operate::failure;
 use super::options::agent::Agent as Options;
 use super::options::{Global, Paths};
@@ -36,8 +36,6 @@ use crate::local::LocalHost;
 use crate::model::agent::AgentConfig;
 use crate::ports::HostError;
 
-/// What others read about who holds a lock.
-const HOLDER: &str = "trueup agent";
 /// Orders that wait for the loop; whoever finds more is told so.
 const ORDERS: usize = 256;
 
@@ -62,7 +60,7 @@ pub fn run(options: &Options, global: &Global) -> Result<u8, Failure> {
     };
     let told = Told { config, place, webhooks, operators };
     let work = async |host: &LocalHost| follow(options, told, host, &*listener, &stop).await;
-    on_this_host(HOLDER, manifests.as_ref(), Some(&stop), work)??;
+    on_this_host(AGENT, manifests.as_ref(), Some(&stop), work)??;
     Ok(0)
 }
 
@@ -135,7 +133,7 @@ fn web(board: Board, orders: Orders, operators: Operators, webhooks: watch::Rece
     Web {
         board,
         orders,
-        journals: Arc::new(|root| Box::pin(async move { LocalHost::new(HOLDER).journaled(&root).await })),
+        journals: Arc::new(|root| Box::pin(async move { LocalHost::new(AGENT).journaled(&root).await })),
         webhooks,
         operators,
         texts: Texts { pass: report::report, suspension: text::suspension, not_kept_out: text::not_kept_out },

@@ -3,19 +3,41 @@
 use std::path::Path;
 
 use clap::CommandFactory;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::Failure;
 use super::load::load;
+use super::operate::refuse_markdown;
 use super::options::{Cli, Format, Kind, Paths};
-use super::output::{Output, json as pretty};
+use super::output::Output;
 use super::render::problem::Complaint;
 use super::render::style::{GOOD, STRONG, paint};
 use super::render::words::safe;
+use crate::documents::API_VERSION;
 use crate::manifest::schema::{agent_schema, json_schema};
 
 /// The program's own name.
 const NAME: &str = "trueup";
+
+/// Whether manifests are right.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Validation {
+    api_version: &'static str,
+    kind: &'static str,
+    valid: bool,
+    /// Each App with its file and line; none where something is wrong.
+    apps: Vec<Value>,
+    /// Each mistake with its file and line.
+    errors: Value,
+}
+
+impl Validation {
+    fn new(apps: Vec<Value>, errors: Value) -> Self {
+        Self { api_version: API_VERSION, kind: "ValidationReport", valid: !apps.is_empty(), apps, errors }
+    }
+}
 
 /// Checks manifests; 0: all are right, 1: some are not.
 ///
@@ -28,7 +50,7 @@ pub fn validate(paths: &Paths, output: Output) -> Result<u8, Failure> {
             return Err(Failure::Usage(complaint));
         }
         (Err(Failure::Manifests(errors)), Format::Json | Format::Yaml) => {
-            output.document(&json!({"valid": false, "apps": [], "errors": errors.to_json()}))?;
+            output.document(&Validation::new(vec![], errors.to_json()))?;
             return Ok(1);
         }
         (loaded, _) => loaded?,
@@ -44,22 +66,22 @@ pub fn validate(paths: &Paths, output: Output) -> Result<u8, Failure> {
             let path = one.source.path.as_ref().map(|path| path.to_string_lossy().into_owned());
             json!({"name": one.app.name, "file": path, "line": one.source.line})
         };
-        let apps: Vec<serde_json::Value> = loaded.iter().map(app).collect();
-        output.document(&json!({"valid": true, "apps": apps, "errors": []}))?;
+        output.document(&Validation::new(loaded.iter().map(app).collect(), json!([])))?;
     }
     Ok(0)
 }
 
-/// Prints the JSON schema of manifests or of the agent's own configuration, always as JSON.
+/// Prints the JSON schema of manifests or of the agent's own configuration: as JSON, or as YAML where that is asked for.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When it cannot be written, or has no such form.
 pub fn schema(kind: Kind, output: Output) -> Result<u8, Failure> {
     let schema = match kind {
         Kind::App => json_schema(),
         Kind::Agent => agent_schema(),
     };
-    output.bytes(pretty(&schema)?.as_bytes())?;
+    refuse_markdown("schema", output)?;
+    output.document(&schema)?;
     Ok(0)
 }
 

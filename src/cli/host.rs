@@ -20,6 +20,8 @@ use crate::model::sync::Counting;
 
 /// What others read about who holds a lock; a pass that only looks takes none.
 const HOLDER: &str = "trueup reconcile";
+/// The same of the agent.
+pub(super) const AGENT: &str = "trueup agent";
 /// The exit code after a second wish to stop, as shells count SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -56,7 +58,7 @@ pub fn on_this_host<T>(
     let runtime = runtime().map_err(|error| cannot_begin(&error))?;
     let done = runtime.block_on(async {
         if let Some(interrupt) = interrupt {
-            listen_for_signals(interrupt).map_err(|error| cannot_begin(&error))?;
+            listen_for_signals(interrupt, holder == AGENT).map_err(|error| cannot_begin(&error))?;
         }
         let host = LocalHost::new(holder).telling(waits_for_lock);
         let host = match &manifests {
@@ -89,21 +91,26 @@ fn cannot_begin(error: &std::io::Error) -> Failure {
 }
 
 /// The first signal asks for an end between two steps, the second one ends everything at once.
-fn listen_for_signals(interrupt: &Interrupt) -> std::io::Result<()> {
+/// An agent `logs` that it was asked to end.
+fn listen_for_signals(interrupt: &Interrupt, logs: bool) -> std::io::Result<()> {
     let mut int = signal(SignalKind::interrupt())?;
     let mut term = signal(SignalKind::terminate())?;
     let interrupt = interrupt.clone();
     tokio::spawn(async move {
         loop {
-            tokio::select! {
-                _ = int.recv() => {}
-                _ = term.recv() => {}
-            }
+            let pressed = tokio::select! {
+                _ = int.recv() => true,
+                _ = term.recv() => false,
+            };
             if interrupt.is_asked() {
                 std::process::exit(INTERRUPTED);
             }
             interrupt.ask();
-            say("finishing the step in hand; press again to leave at once\n");
+            if pressed {
+                say("finishing the step in hand; press again to leave at once\n");
+            } else if !logs {
+                say("finishing the step in hand\n");
+            }
         }
     });
     Ok(())

@@ -24,6 +24,7 @@ use crate::documents::wire::Operation;
 use crate::documents::{List, pass};
 use crate::engine::events::Silent;
 use crate::manifest::Loaded;
+use crate::model::observed::Aim;
 use crate::model::report::{Mode, PassReport, worst};
 use crate::model::status::{AppStatus, Verdict};
 
@@ -36,7 +37,8 @@ pub fn diff(options: &Look, global: &Global, output: Output) -> Result<u8, Failu
     let code = |report: &PassReport| match &report.before {
         None => 2,
         Some(_) if unreadable(&report.difference) => 2,
-        Some(_) => u8::from(!report.difference.is_empty()),
+        // What the manifest names is not in force while its release is kept out.
+        Some(observed) => u8::from(!report.difference.is_empty() || observed.aim != Aim::Desired),
     };
     if theirs.is_empty() && !options.hosts.is_choice() {
         let reports = look(&options.selection.paths, &here)?;

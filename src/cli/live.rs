@@ -1,27 +1,33 @@
 //! What goes on in a pass, while it goes on: one line on the standard error for each thing that matters.
 //!
-//! Nothing for a settled host. On a terminal a step is named when it begins, too: it may wait for a worker's job.
+//! Nothing for a settled host. On a terminal a step is named when it begins, since it may wait for a worker's job; the
+//! report tells how it ended. Elsewhere it is named when it is done.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 
 use super::output::say;
 use super::render::health::broken;
 use super::render::style::{BAD, DIM, STRONG, WARN, paint};
 use super::render::words::{limit, safe, took};
 use crate::engine::events::{Event, Listener};
+use crate::model::health::HealthVerdict;
 use crate::model::names::AppName;
 
 /// Tells the person at the terminal, or the log of a CI job.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Live {
     terminal: bool,
+    /// Why something was not well last, of each App.
+    told: Mutex<HashMap<AppName, String>>,
 }
 
 impl Live {
     /// Looks once at what the standard error is.
     #[must_use]
     pub fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal() }
+        Self { terminal: std::io::stderr().is_terminal(), told: Mutex::default() }
     }
 }
 
@@ -31,12 +37,59 @@ impl Default for Live {
     }
 }
 
+impl Live {
+    /// What is said of an event, if anything.
+    fn said(&self, app: &AppName, event: &Event) -> Option<String> {
+        let known = why(event).is_some_and(|why| {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = told.insert(app.clone(), why.clone());
+            let goes_on = match event {
+                Event::Unhealthy { attempt, .. } => *attempt > 1,
+                Event::KeptOut { .. } => true,
+                _ => false,
+            };
+            // What failed is kept out for it: the action is named before the reason, or in it.
+            let same = |last: String| !last.is_empty() && (last.contains(&why) || why.contains(&last));
+            goes_on && last.is_some_and(same)
+        });
+        if known { again(app, event) } else { line(app, event, self.terminal) }
+    }
+}
+
 impl Listener for Live {
     fn event(&self, app: &AppName, event: &Event) {
-        if let Some(line) = line(app, event, self.terminal) {
+        if let Some(line) = self.said(app, event) {
             say(&line);
         }
     }
+}
+
+/// Why something is not well.
+fn why(event: &Event) -> Option<String> {
+    match event {
+        Event::Unhealthy { verdict, .. } => Some(first(verdict)),
+        Event::Failed { error, .. } => Some(error.clone()),
+        Event::KeptOut { reason, .. } => Some(reason.clone()),
+        Event::Begun { .. } | Event::Done { .. } | Event::Settling { .. } => None,
+    }
+}
+
+/// The first of all that speaks against the App's health.
+fn first(verdict: &HealthVerdict) -> String {
+    let broken = || verdict.rules.iter().find(|rule| !rule.passed).map(broken);
+    verdict.failure.clone().or_else(broken).unwrap_or_default()
+}
+
+/// The line for an event whose reason was told right before.
+fn again(whose: impl std::fmt::Display, event: &Event) -> Option<String> {
+    let text = match event {
+        Event::Unhealthy { attempt, of, .. } => {
+            format!("{} as before", paint(WARN, format!("not healthy, attempt {attempt} of {of}:")))
+        }
+        Event::KeptOut { release, .. } => paint(BAD, safe(&format!("{release} is kept out for that"))),
+        Event::Begun { .. } | Event::Done { .. } | Event::Failed { .. } | Event::Settling { .. } => return None,
+    };
+    Some(format!("{}  {text}\n", paint(STRONG, whose)))
 }
 
 /// The line for one event of an App or a host, in colour; none where it says nothing new.
@@ -44,6 +97,7 @@ impl Listener for Live {
 pub fn line(whose: impl std::fmt::Display, event: &Event, terminal: bool) -> Option<String> {
     let text = match event {
         Event::Begun { .. } if !terminal => return None,
+        Event::Done { .. } if terminal => return None,
         Event::Begun { action, reason } => {
             format!("{} {}", safe(&format!("{action} …")), paint(DIM, safe(reason)))
         }
@@ -62,8 +116,7 @@ pub fn line(whose: impl std::fmt::Display, event: &Event, terminal: bool) -> Opt
             format!("{} {}", paint(BAD, safe(&format!("{release} is kept out:"))), safe(reason))
         }
         Event::Unhealthy { attempt, of, verdict } => {
-            let first = verdict.failure.clone().or_else(|| verdict.rules.iter().find(|rule| !rule.passed).map(broken));
-            let why = safe(&first.unwrap_or_default());
+            let why = safe(&first(verdict));
             format!("{} {why}", paint(WARN, format!("not healthy, attempt {attempt} of {of}:")))
         }
     };
@@ -79,6 +132,37 @@ mod tests {
     use crate::model::action::Action;
     use crate::model::health::{HealthVerdict, Rule, RuleVerdict};
     use crate::model::names::GroupName;
+
+    #[test]
+    fn what_goes_on_failing_for_the_same_reason_is_told_once() {
+        let app = AppName::new("shop").unwrap();
+        let live = Live { terminal: false, told: Mutex::default() };
+        let sick = |attempt, why: &str| Event::Unhealthy {
+            attempt,
+            of: 3,
+            verdict: HealthVerdict::unanswered(why.to_owned()),
+        };
+        let error = "the gate was not passed in 3 attempts: no answer".to_owned();
+        let events = [
+            sick(1, "no answer"),
+            sick(2, "no answer"),
+            sick(3, "status = 500"),
+            Event::Failed { action: Action::ProveRelease { id: id("r2") }, error: error.clone(), retry_in: None },
+            Event::KeptOut { release: id("r2"), reason: format!("prove r2: {error}") },
+            sick(1, "no answer"),
+        ];
+        let said: String = events.iter().filter_map(|event| live.said(&app, event)).collect();
+        let said = anstream::adapter::strip_str(&said).to_string();
+        let expected = "\
+shop  not healthy, attempt 1 of 3: no answer
+shop  not healthy, attempt 2 of 3: as before
+shop  not healthy, attempt 3 of 3: status = 500
+shop  prove r2 failed: the gate was not passed in 3 attempts: no answer
+shop  r2 is kept out for that
+shop  not healthy, attempt 1 of 3: no answer
+";
+        assert_eq!(said, expected);
+    }
 
     #[test]
     fn each_event_is_one_line_or_none() {
@@ -103,7 +187,7 @@ mod tests {
             ),
             (
                 Event::Done { action: Action::SwitchCurrent { to: id("r2") }, took: Duration::from_millis(3) },
-                Some("shop  switch current to r2 done  3 ms\n"),
+                None,
                 Some("shop  switch current to r2 done  3 ms\n"),
             ),
             (

@@ -36,7 +36,11 @@ pub fn load(paths: &Paths) -> Result<Vec<Loaded>, Failure> {
 /// # Errors
 /// None was given, and there is no usual place.
 pub fn places(paths: &Paths) -> Result<Vec<PathBuf>, Failure> {
-    if paths.paths.is_empty() { Ok(vec![usual_place()?]) } else { Ok(paths.paths.clone()) }
+    if paths.paths.is_empty() {
+        usual_place().map(|place| vec![place]).ok_or(Failure::NoManifests)
+    } else {
+        Ok(paths.paths.clone())
+    }
 }
 
 /// The same by their full paths, as they are given to sudo; none where one is the standard input.
@@ -118,8 +122,16 @@ pub fn apps(loaded: &[Loaded]) -> Vec<&App> {
     loaded.iter().map(|one| &one.app).collect()
 }
 
-fn usual_place() -> Result<PathBuf, Failure> {
-    PLACES.iter().map(Path::new).find(|place| place.is_dir()).map(Path::to_owned).ok_or(Failure::NoManifests)
+/// Where manifests are when no path is given; none where there are none.
+#[must_use]
+pub fn usual_place() -> Option<PathBuf> {
+    PLACES.iter().map(Path::new).find(|place| place.is_dir()).map(Path::to_owned)
+}
+
+/// Where the manifests of a host belong.
+#[must_use]
+pub fn common_place() -> PathBuf {
+    PathBuf::from(PLACES[1])
 }
 
 /// No path was given to this verb, and there is no usual place.

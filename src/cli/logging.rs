@@ -1,14 +1,24 @@
 //! The log: on the standard error, quiet unless asked.
+//!
+//! What steps print and what applications answer comes into it as values of fields. Nothing of that can begin a line
+//! of its own or speak to a terminal.
 
+use std::fmt::{self, Debug, Write as _};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use anstyle::Style;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use super::options::{Global, LogFormat};
 use super::output::{say, stderr_has_colour};
 use super::render::problem::Complaint;
+use super::render::words::turns;
 
 /// Filters the log, such as `trueup=debug,zbus=warn`; wins over `-v`.
 const VARIABLE: &str = "TRUEUP_LOG";
@@ -23,7 +33,7 @@ pub fn start(global: &Global, talkative: bool) {
         .log_internal_errors(false);
     // Only fails when there is a log already.
     let _ = match global.log_format {
-        LogFormat::Text => builder.compact().with_target(false).try_init(),
+        LogFormat::Text => builder.fmt_fields(fields()).compact().with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
 }
@@ -39,7 +49,40 @@ pub fn start_bounded() {
         .with_writer(move || Bounded(Arc::clone(&left)))
         .with_ansi(false)
         .log_internal_errors(false);
-    let _ = builder.compact().with_target(false).try_init();
+    let _ = builder.fmt_fields(fields()).compact().with_target(false).try_init();
+}
+
+/// How messages and fields of events and spans are written for people.
+fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    debug_fn(field).delimited(" ")
+}
+
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    let coloured = writer.has_ansi_escapes();
+    let style = |style: Style| if coloured { style } else { Style::new() };
+    let name = field.name();
+    if name != "message" {
+        let (italic, dim) = (style(Style::new().italic()), style(Style::new().dimmed()));
+        let name = name.strip_prefix("r#").unwrap_or(name);
+        write!(writer, "{italic}{name}{italic:#}{dim}={dim:#}")?;
+    }
+    write!(Escaped(writer), "{value:?}")
+}
+
+/// Writes control characters, line breaks among them, and changes of direction as `\n` and `\u{1b}`.
+struct Escaped<'a, 'writer>(&'a mut Writer<'writer>);
+
+impl fmt::Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            match c {
+                c if c.is_control() => write!(self.0, "{}", c.escape_default())?,
+                c if turns(c) => write!(self.0, "{}", c.escape_unicode())?,
+                c => self.0.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The standard error, as long as something is left.
@@ -83,5 +126,38 @@ fn level(verbose: u8, form: LogFormat) -> &'static str {
         (0, LogFormat::Json) | (1, _) => "warn,trueup=info",
         (2, _) => "info,trueup=debug",
         _ => "debug,trueup=trace",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use tracing::subscriber::with_default;
+    use tracing::{info, info_span, warn};
+
+    use super::*;
+
+    /// A build that prints a line of the log, and a health endpoint that clears the screen.
+    #[test]
+    fn what_comes_from_elsewhere_is_one_line_and_no_command_to_a_terminal() {
+        const FORGED: &str =
+            "no\n2026-01-01T00:00:00.000000Z  INFO pass app=shop outcome=Converged\r\u{1b}[2J\u{9b}2J\u{202e}";
+        for coloured in [false, true] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let log = Arc::new(File::create(file.path()).unwrap());
+            let builder = tracing_subscriber::fmt().with_writer(log).with_ansi(coloured).without_time();
+            with_default(builder.fmt_fields(fields()).compact().with_target(false).finish(), || {
+                let _span = info_span!("reconcile", app = %FORGED).entered();
+                warn!(error = %FORGED, text = FORGED, debug = ?FORGED, "it says {FORGED}");
+                info!(outcome = ?Some(1), took_ms = 12, "pass ended");
+            });
+            let said = std::fs::read_to_string(file.path()).unwrap();
+            assert_eq!(said.lines().count(), 2, "{said}");
+            let said = if coloured { anstream::adapter::strip_str(&said).to_string() } else { said };
+            assert!(!said.contains(['\r', '\u{1b}', '\u{9b}', '\u{202e}']), "{said:?}");
+            assert!(said.contains(r"it says no\n2026-01-01") && said.contains(r"error=no\n2026-01-01"), "{said}");
+            assert!(said.contains("pass ended outcome=Some(1) took_ms=12"), "{said}");
+        }
     }
 }

@@ -64,9 +64,14 @@ pub fn main() -> ExitCode {
     let (verb, cli) = match parse() {
         Ok(parsed) => parsed,
         Err(error) => {
-            // Help and version are errors to the parser, and none to people. A closed pipe is none either.
-            let _ = error.print();
-            return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
+            // Help and version are errors to the parser, and none to people.
+            let printed = error.print();
+            if error.use_stderr() {
+                return USAGE.into();
+            }
+            let Err(Failure::Complaint(complaint)) = output::forgive(printed) else { return ExitCode::SUCCESS };
+            say(&complaint.render());
+            return ExitCode::FAILURE;
         }
     };
     if !matches!(cli.verb, Verb::Schema { .. } | Verb::Completions { .. } | Verb::Man { .. }) {

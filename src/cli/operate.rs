@@ -17,8 +17,9 @@ use super::render::{operate as text, report};
 use crate::documents::pass::passes;
 use crate::documents::suspension::Suspension;
 use crate::engine::interrupt::Interrupt;
-use crate::engine::operate::{self, TakeBack};
+use crate::engine::operate::{self, Suspended, TakeBack};
 use crate::engine::pass::Request;
+use crate::local::LocalHost;
 use crate::model::app::App;
 use crate::model::names::ReleaseId;
 use crate::model::report::{Mode, PassReport};
@@ -80,13 +81,9 @@ pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
         return Ok(code);
     }
     let app = one(&options.one.app, &options.one.paths)?.app;
-    let reason = operate::reason_to_suspend(options.reason.as_deref(), &person(), jiff::Timestamp::now());
-    let wait = options.wait.wait;
-    let before = on_this_host("trueup suspend", None, None, async |host| {
-        operate::suspend(host, &app, Some(reason.clone()), wait).await
-    })?
-    .map_err(failure)?;
-    tell(&app, before.as_deref(), Some(&reason), output)
+    let (reason, by, wait) = (options.reason.as_deref(), person(), options.wait.wait);
+    let work = async |host: &LocalHost| operate::suspend(host, &app, reason, &by, wait).await;
+    tell(&app, &on_this_host("trueup suspend", None, None, work)?.map_err(failure)?, output)
 }
 
 /// Acts on an App again.
@@ -100,10 +97,8 @@ pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
     }
     let app = one(&options.one.app, &options.one.paths)?.app;
     let wait = options.wait.wait;
-    let before =
-        on_this_host("trueup resume", None, None, async |host| operate::suspend(host, &app, None, wait).await)?
-            .map_err(failure)?;
-    tell(&app, before.as_deref(), None, output)
+    let work = async |host: &LocalHost| operate::resume(host, &app, wait).await;
+    tell(&app, &on_this_host("trueup resume", None, None, work)?.map_err(failure)?, output)
 }
 
 /// Has the agent do it that looks after the App; none when there is no such agent, and it is to be done here.
@@ -132,7 +127,8 @@ fn by_agent(verb: &str, which: &One, at: &Agent, body: &Value, output: Output) -
     })?
 }
 
-fn tell(app: &App, before: Option<&str>, suspended: Option<&str>, output: Output) -> Result<u8, Failure> {
+fn tell(app: &App, changed: &Suspended, output: Output) -> Result<u8, Failure> {
+    let (before, suspended) = (changed.before.as_deref(), changed.now.as_deref());
     match output.format {
         Format::Text | Format::Markdown => output.text(&text::suspension(app, before, suspended))?,
         Format::Json | Format::Yaml => output.document(&Suspension::new(app, before, suspended))?,

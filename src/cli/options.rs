@@ -1,8 +1,10 @@
 //! The words of the command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use self::agent::Agent;
@@ -237,7 +239,14 @@ pub struct ByAgent {
     #[arg(long, requires = "request")]
     pub no_wait: bool,
     /// With --request: where the agent listens
-    #[arg(long, value_name = "PATH", env = "TRUEUP_SOCKET", hide_env_values = true, default_value = PLACE)]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "TRUEUP_SOCKET",
+        hide_env_values = true,
+        default_value = PLACE,
+        value_parser = place(PLACE)
+    )]
     pub socket: PathBuf,
 }
 
@@ -266,6 +275,15 @@ fn length(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     duration::parse(text).map_err(|error| format!("{error}; {}", error.help(text)))
+}
+
+/// A path; an empty one, as an environment may have it, is the usual one.
+fn place(usual: &'static str) -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(move |text| PathBuf::from(if text.is_empty() { usual.into() } else { text }))
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "write a whole number, 1 at least".to_owned())
 }
 
 const RECONCILE_HELP: &str = "\
@@ -302,7 +320,7 @@ Examples:
 
 Exit codes:
   0   nothing differs
-  1   something differs
+  1   something differs, or the release is in quarantine
   2   an error: a manifest is wrong, or the host could not be looked at
   64  wrong usage";
 
@@ -333,7 +351,7 @@ lines to paste; -v also lists what is fine.
 Examples:
   trueup doctor
   sudo -u deploy trueup doctor manifests/shop.yaml  what this user lacks
-  trueup doctor --format json | jq '.items[].findings[] | select(.severity == \"error\")'
+  trueup doctor --format json | jq '(.host, .items[].findings)[] | select(.severity == \"error\")'
 
 Exit codes:
   0   nothing, or notes only

@@ -82,7 +82,11 @@ fn unprintable(error: &str) -> Failure {
     Failure::Complaint(Complaint::new("cannot print the result").cause(error))
 }
 
-fn forgive(written: io::Result<()>) -> Result<(), Failure> {
+/// What came of writing a result: a reader that has gone away is no error.
+///
+/// # Errors
+/// When it could not be written.
+pub fn forgive(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Complaint(Complaint::new("cannot write to the standard output").cause(error.to_string())))

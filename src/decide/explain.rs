@@ -112,7 +112,8 @@ pub fn kept_out(app: &App, observed: &Observed) -> Option<Problem> {
     };
     let since = quarantine.at.strftime("%Y-%m-%d %H:%M:%S UTC");
     let mut message = format!("release `{}` {by} at {since}: {}", app.release.id, quarantine.reason);
-    for seen in &quarantine.evidence {
+    // What the gate says of a failed attempt is mostly the evidence itself.
+    for seen in quarantine.evidence.iter().filter(|seen| !quarantine.reason.contains(seen.as_str())) {
         message.push_str("; ");
         message.push_str(seen);
     }
@@ -178,7 +179,7 @@ fn finding(evidence: &Evidence) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::testing::{app, evidence, group, id, member, process, supervisord};
+    use crate::decide::testing::{app, evidence, group, id, kept_out, member, process, seen, supervisord};
     use crate::model::names::{GroupName, RelativePath};
     use crate::model::observed::Unreadable;
 
@@ -233,6 +234,19 @@ mod tests {
         for (given, expected) in rows {
             assert_eq!(text(&blocker(&app, &given)), expected);
         }
+    }
+
+    #[test]
+    fn what_the_gate_saw_is_told_once() {
+        let app = app("r3", vec![]);
+        let mut record = kept_out("r3", 0, "trial");
+        let quarantine = record.quarantine.as_mut().unwrap();
+        quarantine.reason = "prove r3: the gate was not passed in 1 attempt: status = 500".to_owned();
+        quarantine.evidence = vec!["status = 500".to_owned(), "the disk is full".to_owned()];
+        let aim = Aim::Back { to: id("r2") };
+        let observed = Observed { records: vec![record], aim, ..seen("r2", vec![]) };
+        let said = super::kept_out(&app, &observed).unwrap().message;
+        assert!(said.ends_with("in 1 attempt: status = 500; the disk is full; `r2` is the way back"), "{said}");
     }
 
     #[test]

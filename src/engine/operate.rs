@@ -33,8 +33,7 @@ pub fn reason_to_take_back(reason: Option<&str>, by: &str) -> String {
 }
 
 /// Why an App is left alone, for the status and the history.
-#[must_use]
-pub fn reason_to_suspend(reason: Option<&str>, by: &str, now: Timestamp) -> String {
+fn reason_to_suspend(reason: Option<&str>, by: &str, now: Timestamp) -> String {
     format!("{} ({by}, since {})", reason.unwrap_or("by hand"), now.strftime("%Y-%m-%d %H:%M:%S UTC"))
 }
 
@@ -84,27 +83,53 @@ pub async fn retry<H: Host>(
     Ok(Some(go_on(host, app, Begun { lock, at, taken_back: false }, request, listener).await))
 }
 
-/// Leaves the App alone on this host from now on, for that reason, or acts on it again. Returns the reason that
-/// stood before.
+/// Why an App is left alone on this host; none where it is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspended {
+    /// Until now.
+    pub before: Option<String>,
+    /// From now on.
+    pub now: Option<String>,
+}
+
+/// Leaves the App alone on this host from now on, for that reason; whoever gives none does not take away the reason that
+/// stands.
 ///
 /// # Errors
 /// What the host refuses; then nothing has changed.
 pub async fn suspend<H: Host>(
     host: &H,
     app: &App,
-    reason: Option<String>,
+    reason: Option<&str>,
+    by: &str,
     wait: Duration,
-) -> Result<Option<String>, HostError> {
+) -> Result<Suspended, HostError> {
     let (_lock, at) = begin(host, app, wait).await?;
     let mut memory = host.recall(&app.root).await;
     let before = memory.suspended.take();
-    if before.is_none() && reason.is_none() {
-        return Ok(None);
+    if reason.is_none() && before.is_some() {
+        return Ok(Suspended { now: before.clone(), before });
     }
-    memory.suspended.clone_from(&reason);
+    let reason = reason_to_suspend(reason, by, at);
+    memory.suspended = Some(reason.clone());
     host.remember(&app.root, &memory).await?;
-    note(host, app, at, reason.map_or(JournalEvent::Resumed, |reason| JournalEvent::Suspended { reason })).await;
-    Ok(before)
+    note(host, app, at, JournalEvent::Suspended { reason: reason.clone() }).await;
+    Ok(Suspended { before, now: Some(reason) })
+}
+
+/// Acts on the App again.
+///
+/// # Errors
+/// What the host refuses; then nothing has changed.
+pub async fn resume<H: Host>(host: &H, app: &App, wait: Duration) -> Result<Suspended, HostError> {
+    let (_lock, at) = begin(host, app, wait).await?;
+    let mut memory = host.recall(&app.root).await;
+    let before = memory.suspended.take();
+    if before.is_some() {
+        host.remember(&app.root, &memory).await?;
+        note(host, app, at, JournalEvent::Resumed).await;
+    }
+    Ok(Suspended { before, now: None })
 }
 
 async fn begin<H: Host>(host: &H, app: &App, wait: Duration) -> Result<(H::Lock, Timestamp), HostError> {

@@ -19,7 +19,7 @@ use crate::engine::helpless::{helpless, living};
 use crate::engine::interrupt::Interrupt;
 use crate::engine::patience::Patience;
 use crate::engine::probing::probing_after;
-use crate::model::action::{Phase, Plan};
+use crate::model::action::{Action, Phase, Plan};
 use crate::model::app::App;
 use crate::model::drift::{Difference, Stalled};
 use crate::model::observed::{Aim, Observed};
@@ -438,11 +438,18 @@ impl<'a, H: Host> Pass<'a, H> {
             () if !remaining.drift.is_empty() && report.withheld.is_some() => Outcome::Withheld,
             () if drift && (self.cut_short || self.request.interrupt.is_asked()) => Outcome::Interrupted,
             () if drift => Outcome::Failed,
-            () if self.kept_out || (self.taken_back && kept_out) => Outcome::RolledBack,
-            () if kept_out => Outcome::Quarantined,
+            () if kept_out && (self.taken_back || self.went_back()) => Outcome::RolledBack,
+            () if kept_out || self.kept_out => Outcome::Quarantined,
             () if sick => Outcome::Unhealthy,
             () => Outcome::Converged,
         }
+    }
+
+    /// This pass has put the way back in force: a release that fails before the switch, or has no way back, moves nothing.
+    fn went_back(&self) -> bool {
+        let Some(Aim::Back { to: way_back }) = self.report.after.as_ref().map(|after| &after.aim) else { return false };
+        let mut done = self.report.tried.iter().filter(|one| one.problem.is_none());
+        done.any(|one| matches!(&one.action, Action::SwitchCurrent { to } if to == way_back))
     }
 
     /// One sentence for the journal.

@@ -102,6 +102,7 @@ fn stands(found: &std::fs::Metadata) -> Standing {
     let kind = match found.file_type() {
         kind if kind.is_dir() => FileKind::Directory,
         kind if kind.is_symlink() => FileKind::Link,
+        kind if kind.is_file() => FileKind::File,
         _ => FileKind::Other,
     };
     Standing { kind, device: found.dev(), uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 }

@@ -8,14 +8,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::host::kept::not_plain;
 use crate::model::names::Root;
-use crate::ports::HostError;
+use crate::ports::{HostError, HostErrorKind};
 
 const NAME: &str = ".trueup";
 
@@ -66,7 +66,7 @@ impl Folder {
         };
         let failed = {
             let path = path.clone();
-            move |error: &io::Error| HostError::io(format!("cannot open `{}`", path.display()), error)
+            move |error: &io::Error| cannot_open(&path, error)
         };
         let folder = Self::inside(above, name, path, owner).map_err(|error| failed(&error))?;
         if made {
@@ -175,6 +175,15 @@ impl Folder {
     }
 }
 
+fn cannot_open(path: &Path, error: &io::Error) -> HostError {
+    if !matches!(Errno::from_io_error(error), Some(Errno::NOTDIR | Errno::LOOP)) {
+        return HostError::io(format!("cannot open `{}`", path.display()), error);
+    }
+    let message = format!("`{}` is a link or no directory at all", path.display());
+    HostError::new(HostErrorKind::Misconfigured, message)
+        .with_help("move it away: trueup makes it as a real directory of the root, and follows no link to it")
+}
+
 fn present(opened: io::Result<Folder>) -> io::Result<Option<Folder>> {
     match opened {
         Ok(folder) => Ok(Some(folder)),
@@ -219,7 +228,6 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;
-    use crate::ports::HostErrorKind;
 
     fn root() -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -262,7 +270,8 @@ mod tests {
         fs::remove_dir_all(root.state()).unwrap();
         fs::create_dir(directory.path().join("elsewhere")).unwrap();
         symlink("elsewhere", root.state()).unwrap();
-        assert!(Folder::open(&root).is_err());
+        let error = Folder::open(&root).err().unwrap();
+        assert!(error.message.contains("is a link") && error.help.is_some(), "{error}");
     }
 
     #[test]

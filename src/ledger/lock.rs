@@ -124,7 +124,7 @@ fn held(root: &Root, file: &mut File) -> HostError {
         Some(holder) => {
             let here = holder.host == host();
             let place = if here { String::new() } else { format!(" on {}", holder.host) };
-            let since = Timestamp::from_second(holder.since.as_second()).unwrap_or(holder.since);
+            let since = holder.since.strftime("%Y-%m-%d %H:%M:%S UTC");
             let held = spoken(Timestamp::now().duration_since(holder.since).unsigned_abs());
             // Writing to a string cannot fail.
             let _ = write!(message, "held by pid {}{place} ({}) since {since} ({held})", holder.pid, holder.command);

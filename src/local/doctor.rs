@@ -107,13 +107,16 @@ impl LocalHost {
     }
 }
 
+/// Opened at each pass that acts.
+const LOCK: &str = ".trueup/lock";
+
 /// Blocks.
 fn look(app: &App, programs: Vec<Program>) -> AppFacts {
     let root = &app.root;
     let user = User::of(app).map_or_else(|error| Known::Unknown(error.message), Known::Known);
     let shared = &app.release.shared;
     let shared = shared.dirs.iter().chain(&shared.files).chain(&shared.writable).map(|path| format!("shared/{path}"));
-    let inside = ["current", "releases", "shared", ".trueup"].map(str::to_owned).into_iter().chain(shared);
+    let inside = ["current", "releases", "shared", ".trueup", LOCK].map(str::to_owned).into_iter().chain(shared);
     let inside = inside.map(|path| (path.clone(), machine::standing(&root.path().join(path)))).collect();
     AppFacts {
         root: followed(root.path()),

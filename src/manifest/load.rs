@@ -5,7 +5,10 @@ mod hosts;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::check::{Base, Checked, Claim, check};
 use super::conform::conform;
@@ -138,7 +141,7 @@ impl Loader {
         }
         match self.real(path).and_then(|real| real.metadata()) {
             Ok(metadata) if metadata.is_dir() => self.directory(path),
-            Ok(_) => self.file(path),
+            Ok(_) => self.file(path, named),
             Err(error) => self.cannot("read", path, &error),
         }
     }
@@ -197,12 +200,13 @@ impl Loader {
             if let Ok(real) = self.real(&file) {
                 self.listed.push((real, self.name(&file).to_string_lossy().into_owned()));
             }
-            self.file(&file);
+            self.file(&file, plain);
         }
     }
 
-    fn file(&mut self, path: &Path) {
-        let opened = self.real(path).and_then(|real| File::open(&real).map(|file| (real, file)));
+    /// Reads a file, which may be a pipe where somebody has named it.
+    fn file(&mut self, path: &Path, open: fn(&Path) -> io::Result<File>) {
+        let opened = self.real(path).and_then(|real| open(&real).map(|file| (real, file)));
         match opened {
             Ok((real, mut file)) => {
                 if self.seen.insert(real) {
@@ -367,6 +371,21 @@ pub(super) fn text(name: &str, from: &mut dyn Read) -> Result<Text, Unreadable> 
         return content(text.mistake(finding));
     }
     Ok(text)
+}
+
+/// Opens what somebody has named: `<(…)` of a shell is a pipe.
+fn named(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Opens what was found in a directory. A pipe there, which nobody may ever write into, is waited for by nobody.
+fn plain(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    Ok(file)
 }
 
 /// The directory that a file was found in: a link to a file elsewhere is there too.

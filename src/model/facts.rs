@@ -198,7 +198,9 @@ pub enum FileKind {
     Directory,
     /// A symbolic link.
     Link,
-    /// Anything else.
+    /// A regular file.
+    File,
+    /// Anything else: a pipe, a socket, a device.
     Other,
 }
 

@@ -36,7 +36,7 @@ pub enum Outcome {
     Unhealthy,
     /// The desired release failed in this pass, and the last proven one is in force again.
     RolledBack,
-    /// The desired release is kept out; what was there before it stays.
+    /// The desired release is kept out, since this pass or an earlier one; what is there stays.
     Quarantined,
     /// Drift is left that this pass could not close, or something went wrong.
     Failed,

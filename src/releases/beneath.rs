@@ -43,8 +43,11 @@ pub(super) fn open_root(root: &Root) -> Result<OwnedFd, HostError> {
 
 /// The directory of a release.
 pub(super) fn open_release(opened: BorrowedFd<'_>, root: &Root, id: &ReleaseId) -> Result<OwnedFd, HostError> {
-    let release = directory(opened, OsStr::new("releases"))
-        .and_then(|releases| directory(releases.as_fd(), OsStr::new(id.as_str())));
+    let releases = match directory(opened, OsStr::new("releases")) {
+        Err(error) if error != Errno::NOENT => return Err(no_releases(root, error)),
+        releases => releases,
+    };
+    let release = releases.and_then(|releases| directory(releases.as_fd(), OsStr::new(id.as_str())));
     release.map_err(|error| {
         let shown = root.release(id);
         if matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP) {
@@ -54,6 +57,19 @@ pub(super) fn open_release(opened: BorrowedFd<'_>, root: &Root, id: &ReleaseId) 
         }
         HostError::io(format!("cannot open the release `{}`", shown.display()), &error.into())
     })
+}
+
+/// Why `releases/` could not be opened, or made.
+pub(super) fn no_releases(root: &Root, error: Errno) -> HostError {
+    let shown = root.releases();
+    if !is_barred(error) {
+        return HostError::io(format!("cannot open `{}` as a directory", shown.display()), &error.into());
+    }
+    let message = format!("`{}` is a link or no directory at all", shown.display());
+    HostError::new(HostErrorKind::Misconfigured, message).with_help(
+        "it has to be a real directory of the root; to have it on another disk, mount that there (`mount --bind`), or set \
+         `spec.root` to a directory on that disk",
+    )
 }
 
 /// A directory of that name; a link is none.

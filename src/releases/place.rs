@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
+use super::beneath::no_releases;
 use super::delete::delete;
 use crate::host::users::User;
 use crate::model::app::App;
@@ -50,10 +51,8 @@ impl Place {
         let directory = rustix::fs::openat(CWD, app.root.path(), flags, Mode::empty())
             .map_err(|error| HostError::io(format!("cannot open the root `{}`", app.root), &error.into()))?;
         let owner = owner(user);
-        let failed = |error: Errno| {
-            HostError::io(format!("cannot open `{}` as a directory", app.root.releases().display()), &error.into())
-        };
-        let releases = own_directory(directory.as_fd(), "releases", 0o755, owner).map_err(failed)?;
+        let releases = own_directory(directory.as_fd(), "releases", 0o755, owner)
+            .map_err(|error| no_releases(&app.root, error))?;
         Ok(Self {
             root: app.root.clone(),
             id: app.release.id.clone(),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
-use super::beneath::{directory, look, open_root};
+use super::beneath::{directory, look, no_releases, open_root};
 use super::blocking;
 use super::delete::delete;
 use super::place::{REMOVING, kind};
@@ -38,10 +38,7 @@ pub async fn remove(root: &Root, id: &ReleaseId) -> Result<(), HostError> {
         let releases = match directory(opened.as_fd(), OsStr::new("releases")) {
             Ok(releases) => releases,
             Err(Errno::NOENT) => return Ok(()),
-            Err(error) => {
-                let doing = format!("cannot open `{}` as a directory", root.releases().display());
-                return Err(HostError::io(doing, &error.into()));
-            }
+            Err(error) => return Err(no_releases(&root, error)),
         };
         let removal = Removal { root: &root, opened, releases };
         leftovers(removal.releases.as_fd(), &root.releases())?;

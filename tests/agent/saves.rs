@@ -171,6 +171,16 @@ pub fn save(room: &Path, file: &str, release: &str) {
 }
 
 #[test]
+fn the_first_manifest_is_waited_for() {
+    let desk = Desk::new("m", |_| {});
+    wait_until("it says so", SOON, || desk.said().contains("none are in force yet"));
+    std::fs::create_dir(desk.path("m")).unwrap();
+    save(desk.room(), "m/app.yaml", "r1");
+    desk.follows("r1", "the first manifest");
+    assert!(!desk.said().contains("what was in force stays"), "{}", desk.said());
+}
+
+#[test]
 fn every_kind_of_save_is_noticed_once() {
     let desk = Desk::new("m", |room| save(room, "m/app.yaml", "r1"));
     desk.follows("r1", "the first look");

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::super::Failure;
-use super::super::load::places;
+use super::super::load::{common_place, usual_place};
 use super::super::operate::failure;
-use super::super::options::Paths;
 use super::super::options::agent::{Agent as Options, Git};
 use super::super::render::problem::Complaint;
 use crate::agent::web::Watched;
@@ -48,7 +47,7 @@ pub(super) fn configuration(named: Option<&Path>) -> Result<AgentConfig, Failure
 /// Where manifests come from. The command line goes before the configuration.
 pub(super) fn place(options: &Options, config: &AgentConfig) -> Result<Place, Failure> {
     let Options { git, paths, .. } = options;
-    if git.url.is_none() && !paths.paths.is_empty() {
+    if git.url.is_none() && !paths.is_empty() {
         refuse_git_options(git)?;
         return manifests(paths);
     }
@@ -82,7 +81,8 @@ pub(super) fn place(options: &Options, config: &AgentConfig) -> Result<Place, Fa
     refuse_git_options(git)?;
     match &config.source {
         Some(AgentSource::Dir(path)) => Ok(Place::Paths(vec![path.clone()])),
-        Some(AgentSource::Git(_)) | None => manifests(paths),
+        // Where nothing is there yet, something will be: it is told, and waited for.
+        Some(AgentSource::Git(_)) | None => manifests(&[usual_place().unwrap_or_else(common_place)]),
     }
 }
 
@@ -103,8 +103,7 @@ fn refuse_git_options(git: &Git) -> Result<(), Failure> {
     }
 }
 
-fn manifests(paths: &Paths) -> Result<Place, Failure> {
-    let paths = places(paths)?;
+fn manifests(paths: &[PathBuf]) -> Result<Place, Failure> {
     if paths.iter().any(|path| path == Path::new("-")) {
         let complaint = Complaint::new("the standard input cannot be followed");
         return Err(Failure::Usage(complaint.help("name files or directories")));
@@ -171,6 +170,10 @@ mod tests {
         ];
         for (arguments, source, expected) in rows {
             assert_eq!(said(arguments, source).unwrap(), expected, "{arguments:?}");
+        }
+        // Where there are no manifests yet, they are waited for.
+        if usual_place().is_none() {
+            assert_eq!(said(&[], None).unwrap(), Place::Paths(vec!["/etc/trueup/manifests".into()]));
         }
         let here = std::env::current_dir().unwrap().join("repo");
         let Place::Git(found) = said(&["--git", "./repo"], None).unwrap() else { panic!() };

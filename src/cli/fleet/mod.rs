@@ -115,7 +115,7 @@ pub fn dry_run_code(looked: &Looked, detailed: bool) -> u8 {
 #[must_use]
 pub fn diff_code(looked: &Looked) -> u8 {
     let one = |host: &crate::fleet::report::HostReport| match &host.summary {
-        Some(summary) if summary.observed => u8::from(summary.differs),
+        Some(summary) if summary.observed => u8::from(summary.differs || summary.kept_out.is_some()),
         _ => 2,
     };
     looked.hosts.iter().map(one).max().unwrap_or(0)

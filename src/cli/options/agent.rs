@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use super::Paths;
+use super::{at_least_one, place};
 use crate::agent::web::PLACE;
 use crate::model::names::RelativePath;
 
@@ -17,9 +17,10 @@ pub const STATE: &str = "/var/lib/trueup";
 /// `agent`.
 #[derive(Debug, Args)]
 pub struct Agent {
-    /// Where the manifests are
-    #[command(flatten)]
-    pub paths: Paths,
+    /// Manifest files, directories of them; else what the configuration says, else manifests/, else
+    /// /etc/trueup/manifests/
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
     /// The agent's own configuration; else /etc/trueup/agent.yaml, if it is there
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
@@ -33,6 +34,7 @@ pub struct Agent {
         env = "TRUEUP_SOCKET",
         hide_env_values = true,
         default_value = PLACE,
+        value_parser = place(PLACE),
         value_hint = ValueHint::FilePath
     )]
     pub socket: PathBuf,
@@ -52,11 +54,12 @@ pub struct Agent {
         env = "TRUEUP_STATE_DIR",
         hide_env_values = true,
         default_value = STATE,
+        value_parser = place(STATE),
         value_hint = ValueHint::DirPath
     )]
     pub state_dir: PathBuf,
     /// Work on at most so many Apps at a time; to look at them takes no turn
-    #[arg(long, value_name = "N", default_value = "4")]
+    #[arg(long, value_name = "N", default_value = "4", value_parser = at_least_one)]
     pub concurrency: NonZeroUsize,
 }
 

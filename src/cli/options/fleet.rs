@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 
-use super::Selection;
+use super::{Selection, at_least_one};
 use crate::model::fleet::{HostName, Pick};
 
 /// Most hosts that are asked at a time, unless said: one connection costs little more than its handshake.
@@ -24,7 +24,7 @@ pub struct Hosts {
     #[arg(long, value_name = "LABEL=VALUE", value_parser = limit, help_heading = HOSTS)]
     pub limit: Vec<Pick>,
     /// How many hosts to work on at a time; else four for each core here, 32 at most
-    #[arg(long, value_name = "N", help_heading = HOSTS)]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = HOSTS)]
     pub forks: Option<NonZeroUsize>,
     /// Trust hosts whose key is not known yet, and remember it; a key that has changed is refused all the same
     #[arg(long, help_heading = HOSTS)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Paths, length};
+use super::{Paths, length, place};
 use crate::agent::web::PLACE;
 use crate::model::names::ReleaseId;
 
@@ -32,7 +32,14 @@ pub struct Wait {
 #[derive(Debug, Args)]
 pub struct Agent {
     /// Where the agent listens
-    #[arg(long, value_name = "PATH", env = "TRUEUP_SOCKET", hide_env_values = true, default_value = PLACE)]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "TRUEUP_SOCKET",
+        hide_env_values = true,
+        default_value = PLACE,
+        value_parser = place(PLACE)
+    )]
     pub socket: PathBuf,
     /// Do it here, even if an agent looks after the App
     #[arg(long)]
@@ -246,11 +253,12 @@ Exit codes:
 pub(super) const SUDOERS_HELP: &str = "\
 For a user who is not root: exactly the commands that trueup falls back on, for these workers and services and no others. \
 Run it as root, so that supervisord can be asked for the names of its programs. After a change of workers or services, \
-print the rules again.
+print the rules again, and check them before they replace those in force.
 
 Examples:
-  trueup sudoers --user deploy > /etc/sudoers.d/trueup && visudo -cf /etc/sudoers.d/trueup
   trueup sudoers /etc/trueup/manifests/shop.yaml
+  new=$(mktemp) && trueup sudoers --user deploy > \"$new\" && visudo -cf \"$new\" &&
+    install -m 440 \"$new\" /etc/sudoers.d/trueup
 
 Exit codes:
   0   printed

@@ -13,7 +13,7 @@ use crate::model::action::Plan;
 use crate::model::app::App;
 use crate::model::drift::Difference;
 use crate::model::names::AppName;
-use crate::model::observed::Observed;
+use crate::model::observed::{Aim, Observed};
 use crate::model::report::Problem;
 use crate::model::sync::Withheld;
 
@@ -75,7 +75,15 @@ fn summary(observed: &Observed, difference: &Difference, plan: &Plan) -> String 
     if !difference.blockers.is_empty() {
         return ":x: **Blocked**: nothing may be touched.".to_owned();
     }
+    let kept_out = observed.aim != Aim::Desired;
     match plan.steps.len() {
+        0 if difference.is_empty() && kept_out => {
+            ":warning: **Kept out**: this release is not tried again, and nothing would be done.".to_owned()
+        }
+        0 if kept_out => {
+            ":warning: **Kept out**: this release is not tried again, and nothing that Trueup does would help."
+                .to_owned()
+        }
         0 if difference.is_empty() && healthy => ":white_check_mark: Nothing to do.".to_owned(),
         0 if difference.is_empty() => ":warning: Nothing to do, but not healthy.".to_owned(),
         0 => ":warning: Nothing that Trueup does would help.".to_owned(),
@@ -88,13 +96,15 @@ fn summary(observed: &Observed, difference: &Difference, plan: &Plan) -> String 
                 }
             }
             let verbs: Vec<String> = verbs.iter().map(|(verb, number)| format!("{number} × {verb}")).collect();
-            format!("**{}** would close the drift: {}.", count(steps, "action"), verbs.join(", "))
+            let out = if kept_out { ":warning: **Kept out**: this release is not tried again. " } else { "" };
+            format!("{out}**{}** would close the drift: {}.", count(steps, "action"), verbs.join(", "))
         }
     }
 }
 
 fn problems(app: &App, observed: &Observed, difference: &Difference) -> String {
     let kept_out = explain::kept_out(app, observed);
+    let known = kept_out.as_ref().map(|problem| problem.message.clone()).unwrap_or_default();
     let blockers = kept_out.into_iter().chain(difference.blockers.iter().map(|one| explain::blocker(app, one)));
     let stalled = difference.stalled.iter().map(|one| explain::stalled(app, one));
     let mut items: Vec<String> =
@@ -102,7 +112,10 @@ fn problems(app: &App, observed: &Observed, difference: &Difference) -> String {
     items.extend(explain::strays(app, observed).iter().map(|stray| item(&stray.message, stray.help.as_deref())));
     let verdict = observed.health.as_ref().filter(|_| observed.well != Some(true));
     let sick = verdict.and_then(crate::model::health::HealthVerdict::complaint);
-    items.extend(sick.map(|why| item(&format!("not healthy: {why}"), None)));
+    items.extend(sick.map(|why| {
+        let why = if known.contains(&why) { ", for the same reason".to_owned() } else { format!(": {why}") };
+        item(&format!("not healthy{why}"), None)
+    }));
     if items.is_empty() { String::new() } else { format!("\n{}", items.concat()) }
 }
 

@@ -21,6 +21,9 @@ pub fn suspension(app: &App, before: Option<&str>, now: Option<&str>) -> String 
     let because = |why: &str| paint(DIM, format!("; because: {}", safe(why)));
     let mut text = match (before, now) {
         (None, Some(now)) => format!("{name}  {}: passes change nothing{}\n", paint(WARN, "suspended"), because(now)),
+        (Some(before), Some(now)) if before == now => {
+            format!("{name}  {} as before{}\n", paint(WARN, "suspended"), because(now))
+        }
         (Some(before), Some(now)) => {
             let line = format!("{name}  {} as before{}\n", paint(WARN, "suspended"), because(now));
             format!("{line}{}: it was suspended already: {}\n", paint(DIM, "note"), safe(before))

@@ -42,7 +42,7 @@ pub fn preview(
         text.push_str(&kept_out(wish, observed));
         text.push_str(&strays);
         if let Some(complaint) = health::complaint(app, observed, None) {
-            text.push_str(&complaint.render_as_warning());
+            text.push_str(&complaint.untold(&text).render_as_warning());
         }
         return text;
     }
@@ -65,7 +65,7 @@ pub fn preview(
     rest.push_str(&trouble(app, difference));
     rest.push_str(&strays);
     if let Some(complaint) = health::complaint(app, observed, None) {
-        rest.push_str(&complaint.render_as_warning());
+        rest.push_str(&complaint.untold(&rest).render_as_warning());
     }
     if let Some(withheld) = withheld.filter(|_| !plan.steps.is_empty() && difference.blockers.is_empty()) {
         rest.push_str(&way_out(wish, withheld));
@@ -104,11 +104,13 @@ fn summary(observed: &Observed, difference: &Difference, plan: &Plan, withheld: 
             let verb = if moving == 1 { "is" } else { "are" };
             paint(WARN, format!("settling: {} {verb} changing without us", count(moving, "worker")))
         }
-        0 if !healthy => format!("nothing to do, {}", paint(WARN, "but not healthy")),
         0 if observed.aim != Aim::Desired => paint(BAD, "kept out: nothing is tried again"),
+        0 if !healthy => format!("nothing to do, {}", paint(WARN, "but not healthy")),
         0 => paint(GOOD, "nothing to do"),
         actions => {
-            format!("{}{}", paint(WARN, format!("{} would close the drift", count(actions, "action"))), paint(DIM, but))
+            let out = if observed.aim == Aim::Desired { String::new() } else { paint(BAD, "kept out: ") };
+            let drift = paint(WARN, format!("{} would close the drift", count(actions, "action")));
+            format!("{out}{drift}{}", paint(DIM, but))
         }
     }
 }

@@ -36,6 +36,13 @@ impl Complaint {
         Self { help: Some(help.into()), ..self }
     }
 
+    /// The same without the causes that stand in what was said already.
+    #[must_use]
+    pub fn untold(mut self, said: &str) -> Self {
+        self.causes.retain(|cause| !said.contains(&safe(cause)));
+        self
+    }
+
     /// Three lines, in colour.
     #[must_use]
     pub fn render(&self) -> String {

@@ -42,7 +42,8 @@ pub fn report(app: &App, report: &PassReport, width: Option<usize>) -> String {
     if let Some(after) = &report.after {
         text.push_str(&kept_out(wish, after));
     }
-    text.push_str(&problems(app, report));
+    let problems = problems(app, report, &text);
+    text.push_str(&problems);
     if let Some(withheld) = report.withheld.as_ref().filter(|_| report.outcome == Outcome::Withheld) {
         text.push_str(&withheld::way_out(wish, withheld));
     }
@@ -71,7 +72,12 @@ fn result(app: &App, report: &PassReport) -> String {
         Outcome::RolledBack => {
             format!("{}{time}: {} is kept out", paint(BAD, "rolled back"), safe(app.release.id.as_str()))
         }
-        Outcome::Quarantined => format!("{}{time}: nothing is tried again", paint(BAD, "quarantined")),
+        Outcome::Quarantined if report.tried.is_empty() => {
+            format!("{}: nothing is tried again", paint(BAD, "quarantined"))
+        }
+        Outcome::Quarantined => {
+            format!("{}{time}: {} is kept out", paint(BAD, "quarantined"), safe(app.release.id.as_str()))
+        }
         Outcome::Failed => format!("{}{time}", paint(BAD, "failed")),
         Outcome::Interrupted => format!("{}{time}: the next pass goes on from here", paint(WARN, "interrupted")),
     }
@@ -136,7 +142,8 @@ pub(super) fn target(action: &Action) -> String {
     }
 }
 
-fn problems(app: &App, report: &PassReport) -> String {
+/// What went wrong, and is not in what was `said` already.
+fn problems(app: &App, report: &PassReport, said: &str) -> String {
     let mut text = String::new();
     let mut told: Vec<&Problem> = Vec::new();
     for tried in &report.tried {
@@ -148,7 +155,7 @@ fn problems(app: &App, report: &PassReport) -> String {
         // The message names the action, too; once is enough.
         let named = format!("{}: ", tried.action);
         let cause = problem.message.strip_prefix(&named).unwrap_or(&problem.message);
-        let complaint = Complaint::new(format!("could not {}", tried.action)).cause(cause);
+        let complaint = Complaint::new(format!("could not {}", tried.action)).cause(cause).untold(said);
         text.push_str(&Complaint { help: problem.help.clone(), ..complaint }.render());
     }
     for problem in report.problems.iter().filter(|problem| !told.contains(problem)) {
@@ -159,7 +166,7 @@ fn problems(app: &App, report: &PassReport) -> String {
         text.push_str(&Complaint::from(&stray).render_as_warning());
     }
     let sick = report.after.as_ref().and_then(|after| health::complaint(app, after, Some(report.health_attempts)));
-    if let Some(complaint) = sick {
+    if let Some(complaint) = sick.map(|complaint| complaint.untold(said).untold(&text)) {
         let outcome_is_about_it = report.outcome == Outcome::Unhealthy;
         text.push_str(&if outcome_is_about_it { complaint.render() } else { complaint.render_as_warning() });
     }

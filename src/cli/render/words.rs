@@ -68,7 +68,6 @@ pub fn count(number: usize, one: &str) -> String {
 /// direction, one line.
 #[must_use]
 pub fn safe(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -78,6 +77,12 @@ pub fn safe(text: &str) -> String {
         }
     }
     safe
+}
+
+/// Whether a character changes the direction in which the text around it is shown.
+#[must_use]
+pub fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// What a worker runs, in as few words as possible. A silent worker that was started after the switch

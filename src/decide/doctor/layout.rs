@@ -53,6 +53,7 @@ fn of_root(app: &App, host: &HostFacts, facts: &AppFacts) -> Vec<Finding> {
         }
     };
     let mut found = vec![current(app, facts), devices(app, standing, facts), writable(app, standing, host)];
+    found.extend(real(app, facts));
     found.extend(open_to_all(app, standing, facts));
     found.extend(owner(app, facts));
     for (path, what) in &facts.inside {
@@ -95,12 +96,44 @@ fn current(app: &App, facts: &AppFacts) -> Finding {
             .why("there is no way back to it after the first switch")
             .mend(format!("cp -a {current}/. {releases}/before-trueup && ln -sfnT releases/before-trueup {current}"))
         }
+        (Some(Standing { kind: kind @ (FileKind::File | FileKind::Other), .. }), _) => {
+            let what = if *kind == FileKind::File { "a file" } else { "neither a directory nor a link" };
+            Finding::new(CHECK, Severity::Error, format!("`{current}` is {what}, where a link belongs"))
+                .why("trueup never removes what it did not make")
+                .mend(format!("mv {current} {current}.before-trueup"))
+        }
         (Some(_), _) => Finding::new(CHECK, Severity::Error, format!("`{current}` is a real directory, not a link"))
             .why("a directory cannot be replaced in one step, and trueup never removes what it did not make")
             .mend(format!(
                 "mkdir -p {releases} && mv {current} {releases}/before-trueup && ln -s releases/before-trueup {current}"
             )),
     }
+}
+
+/// What trueup opens in the root itself, and never through a link.
+fn real(app: &App, facts: &AppFacts) -> Vec<Finding> {
+    const CHECK: &str = "layout.real";
+    let wanted = [
+        ("releases", FileKind::Directory, "mount --bind it there, or set `spec.root` to a directory on its disk"),
+        (".trueup", FileKind::Directory, "mv it away; trueup makes it anew"),
+        (".trueup/lock", FileKind::File, "rm it; trueup makes it anew"),
+    ];
+    let wrong = wanted.into_iter().filter_map(|(path, kind, mend)| {
+        let found = inside(facts, path).filter(|found| found.kind != kind)?;
+        let what = match found.kind {
+            FileKind::Link => "a link",
+            FileKind::Directory => "a directory",
+            FileKind::File => "a file",
+            FileKind::Other => "a pipe, a socket or a device",
+        };
+        let wanted = if kind == FileKind::Directory { "real directory" } else { "regular file" };
+        let path = app.root.path().join(path);
+        let path = path.display();
+        let found = format!("`{path}` is {what}, where a {wanted} belongs");
+        let why = "every pass that would act fails: what root opens there, whoever owns the root could lead elsewhere";
+        Some(Finding::new(CHECK, Severity::Error, found).why(why).mend(format!("ls -ld {path}  # {mend}")))
+    });
+    wrong.collect()
 }
 
 fn devices(app: &App, root: &Standing, facts: &AppFacts) -> Finding {

@@ -7,7 +7,8 @@ const CHECK: &str = "rights";
 /// So many missing rules are shown; `trueup sudoers` prints all.
 const SHOWN: usize = 6;
 /// Puts the rules in force, if they are right.
-const RULES: &str = "trueup sudoers > /etc/sudoers.d/trueup && visudo -cf /etc/sudoers.d/trueup";
+const RULES: &str = "new=$(mktemp) && trueup sudoers > \"$new\" && visudo -cf \"$new\" && \
+    install -m 440 \"$new\" /etc/sudoers.d/trueup";
 
 pub(super) fn findings(facts: &AppFacts) -> Vec<Finding> {
     facts.rights.iter().map(|right| of_door(&right.what, &right.door)).collect()

@@ -4,7 +4,7 @@ use super::testing::{deploy, directory, good_app, good_host, said, shop, written
 use super::*;
 use crate::decide::testing::{builtin, group};
 use crate::model::app::RestartOn;
-use crate::model::facts::{Door, Person, Right, Space, Standing, Unit};
+use crate::model::facts::{Door, FileKind, Person, Right, Space, Standing, Unit};
 use crate::model::names::RelativePath;
 use crate::model::process::Known;
 
@@ -23,8 +23,15 @@ fn the_root_and_what_is_in_it() {
         facts
     };
     let open = Standing { mode: 0o777, ..directory(1000) };
+    let of = |kind| Standing { kind, ..directory(1000) };
     let rows: Vec<(&str, AppFacts, &[&str])> = vec![
         ("real directory", seen("current", Some(directory(1000))), &["error layout.current"]),
+        ("a file", seen("current", Some(of(FileKind::File))), &["error layout.current"]),
+        ("a pipe", seen("current", Some(of(FileKind::Other))), &["error layout.current"]),
+        ("releases elsewhere", seen("releases", Some(of(FileKind::Link))), &["error layout.real"]),
+        ("state elsewhere", seen(".trueup", Some(of(FileKind::Link))), &["error layout.real"]),
+        ("a pipe for a lock", seen(".trueup/lock", Some(of(FileKind::Other))), &["error layout.real"]),
+        ("a lock", seen(".trueup/lock", Some(of(FileKind::File))), &[]),
         ("no link", seen("current", None), &[]),
         ("dangling", AppFacts { serving: None, ..good_app() }, &["warning layout.current"]),
         ("outside", AppFacts { current: Some("/opt/x".into()), ..good_app() }, &["note layout.current"]),

@@ -61,7 +61,7 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::NotHealthy => "did not stay healthy",
         Verdict::Unreachable => "could not be reached",
         Verdict::Lost => "was lost in the middle of its pass",
-        Verdict::Refused(Outcome::Quarantined) => "keeps the release out",
+        Verdict::Refused(Outcome::Quarantined) | Verdict::Failed(Outcome::Quarantined) => "keeps the release out",
         Verdict::Refused(Outcome::Unhealthy) | Verdict::Failed(Outcome::Unhealthy) => "is not healthy",
         _ => "failed",
     }

@@ -250,6 +250,19 @@ fn what_is_seen_is_short_and_shows_no_header_unasked() {
 }
 
 #[test]
+fn an_answer_that_is_no_json_is_shown_with_one_rule_only() {
+    let rules = ["body.status == \"ok\"", "status == 502", "body.release == release.id"];
+    let text = ProbeAnswer { body: json!("<html>Bad Gateway</html>"), ..answer() };
+    let complaint = judged(&contract(http(), &rules), text).complaint().unwrap();
+    assert_eq!(complaint.matches("Bad Gateway").count(), 1, "{complaint}");
+    assert!(
+        complaint
+            .contains("`body.release == release.id` does not hold: there is no `body.release`: `body` is that text"),
+        "{complaint}"
+    );
+}
+
+#[test]
 fn no_answer_is_unhealthy_with_its_reason() {
     let failure = Err(ProbeFailure { message: "connection refused".to_owned() });
     let release = ReleaseId::new("7").unwrap();

@@ -21,6 +21,9 @@ use crate::model::names::ReleaseId;
 /// Most characters of one value that a verdict shows.
 const SHOWN: usize = 80;
 
+/// Stands between what is a text, where something with keys was looked for, and the text itself.
+const IS_TEXT: &str = " is a text: ";
+
 /// Most values that one verdict shows.
 const SHOWN_VALUES: usize = 8;
 
@@ -47,12 +50,28 @@ pub fn judge(
     let Some(mut rules): Option<Vec<RuleVerdict>> = judged else {
         return HealthVerdict::unanswered("the rules could not be evaluated");
     };
+    tell_text_once(&mut rules);
     rules.extend(freshness(&contract.probe, answer));
     HealthVerdict {
         healthy: rules.iter().all(|verdict| verdict.passed),
         rules,
         failure: None,
         latency_ms: Some(u64::try_from(answer.latency.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// An answer that is no JSON is shown with the first rule that stumbles over it, and not again with each.
+fn tell_text_once(rules: &mut [RuleVerdict]) {
+    let mut told: Option<String> = None;
+    for reason in rules.iter_mut().filter_map(|verdict| verdict.reason.as_mut()) {
+        let Some((_, text)) = reason.split_once(IS_TEXT) else { continue };
+        match &told {
+            Some(told) if told == text => {
+                let end = reason.len() - text.len() - IS_TEXT.len();
+                reason.replace_range(end.., " is that text");
+            }
+            _ => told = Some(text.to_owned()),
+        }
     }
 }
 
