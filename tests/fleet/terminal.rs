@@ -72,8 +72,8 @@ impl<'host> Terminal<'host> {
         self.host.run(&["sh", "-c", r#"printf %s "$0" >"$1""#, keys, &file]).ok();
     }
 
-    /// All that it was sent so far.
-    fn shown(&self) -> Vec<u8> {
+    /// All that was sent to it so far.
+    pub fn shown(&self) -> Vec<u8> {
         let file = format!("{}.shown", &self.files[1..]);
         std::fs::read(self.host.root_path().join(file)).unwrap_or_default()
     }

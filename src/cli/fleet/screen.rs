@@ -70,7 +70,7 @@ impl Screen {
     /// Takes the board off the terminal.
     pub fn clear(&self) {
         self.with(|drawn, _| {
-            let text = up(drawn.lines) + "\x1b[J";
+            let text = wiped(drawn.lines);
             drawn.lines = 0;
             write(&text);
         });
@@ -98,11 +98,9 @@ impl Screen {
         let shown = |line: &str| {
             if stderr_has_colour() { line.to_owned() } else { anstream::adapter::strip_str(line).to_string() }
         };
-        let mut text = up(drawn.lines);
-        if !above.is_empty() {
-            // It may be longer than a line of the terminal: then it has no end that could be cleared as it is written.
-            text.push_str("\x1b[J");
-        }
+        // What is told above may be longer than a line of the terminal: then it has no end that could be cleared as it is
+        // written.
+        let mut text = if above.is_empty() { up(drawn.lines) } else { wiped(drawn.lines) };
         // Writing to a string cannot fail.
         for line in above.lines() {
             let _ = writeln!(text, "{}", shown(line));
@@ -119,21 +117,19 @@ impl Screen {
 
 impl Watch for Screen {
     fn phase(&self, host: &HostName, phase: &Phase) {
-        match &self.drawn {
-            Some(_) => self.with(|drawn, now| {
+        if self.drawn.is_some() {
+            return self.with(|drawn, now| {
                 drawn.board.phase(host, phase, now.saturating_duration_since(self.began));
                 let soon = drawn.last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE);
                 if !soon {
                     self.draw(drawn, now, "");
                 }
-            }),
-            None => {
-                let again = *phase == Phase::Ended(Verdict::Changed)
-                    && self.converged.lock().is_ok_and(|mut told| !told.insert(host.clone()));
-                if let Some(line) = line(host, phase).filter(|_| !again) {
-                    say(&line);
-                }
-            }
+            });
+        }
+        let again = *phase == Phase::Ended(Verdict::Changed)
+            && self.converged.lock().is_ok_and(|mut told| !told.insert(host.clone()));
+        if let Some(line) = line(host, phase).filter(|_| !again) {
+            say(&line);
         }
     }
 
@@ -184,6 +180,12 @@ fn line(host: &HostName, phase: &Phase) -> Option<String> {
 /// To the first of the last so many lines.
 fn up(lines: usize) -> String {
     if lines == 0 { String::new() } else { format!("\r\x1b[{lines}A") }
+}
+
+/// To there, with nothing left of them. Line by line: clearing all that is below means to some terminals that their
+/// screen is cleared, when they are at its top, and that what was on it must be kept.
+fn wiped(lines: usize) -> String {
+    if lines == 0 { String::new() } else { up(lines) + &"\x1b[2K\x1b[B".repeat(lines) + "\x1b[2K" + &up(lines) }
 }
 
 /// Nobody looking is no error.
