@@ -6,6 +6,9 @@ use crate::terminal::{CTRL_C, Terminal};
 /// What is said when a wave begins: as wide as the narrowest of the terminals.
 const WAVE: &str = "wave 1: web1, web2, web3";
 
+/// A release, the size of the terminal, a variable of the environment, and what stands on the board.
+type Row = (&'static str, (u16, u16), &'static str, &'static [&'static str]);
+
 /// Tells whether anything on it stands out.
 fn is_painted(screen: &vt100::Screen) -> bool {
     let (rows, columns) = screen.size();
@@ -31,7 +34,7 @@ fn is_in_order(frame: &vt100::Screen, title: &str) {
 #[test]
 fn a_board_fits_its_terminal_and_leaves_nothing_but_what_was_told() {
     let Some(network) = open_shops(3) else { return };
-    let rows: [(&str, (u16, u16), &str, &[&str]); 3] = [
+    let rows: [Row; 3] = [
         (
             "r2",
             (100, 30),

@@ -19,7 +19,7 @@ pub const WORKERS: usize = 2;
 /// How long a rollout may take that loses its connections.
 pub const PATIENCE: Duration = Duration::from_mins(4);
 /// How long anything else may take.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// What is said at the first Ctrl-C.
 pub const FINISHING: &str = "no more hosts are begun, and those at work finish; press again to leave them to it";
