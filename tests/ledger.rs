@@ -77,6 +77,13 @@ fn a_full_disk_is_told_as_such_and_spoils_nothing() {
     host.run(&["rm", "/srv/app/releases/fill"]).ok();
     let answer = door.ask(&request);
     assert_eq!((&answer["journal"], &answer["lines"]), (&json!("ok"), &json!(2)), "{answer}");
+
+    // What is remembered takes the room that records have kept: a switch that was begun must come to its end.
+    host.sh("cd /srv/app/.trueup; rm -f memory.json journal.jsonl; head -c 128K /dev/zero >spare").ok();
+    host.sh("cat /dev/zero >/srv/app/releases/fill || true").ok();
+    let answer = door.ask(&request);
+    assert_eq!((&answer["remember"], &answer["remembered"]), (&json!("ok"), &json!(true)), "{answer}");
+    assert!(answer["journal"]["kind"] == "Storage" && !host.exists("/srv/app/.trueup/spare"), "{answer}");
 }
 
 #[test]

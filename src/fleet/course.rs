@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::phase::{Phase, Watch};
-use super::report::{HostReport, Rolled};
+use super::report::{HostReport, Rolled, Trouble};
 use super::task::{Done, Fact, Task};
 use super::work::Target;
 use crate::decide::fleet::next;
@@ -96,6 +96,10 @@ impl Course {
         if let Some(told) = done.report {
             report.take(*told, keep);
         }
+        // What was seen before tells nothing any more.
+        if matches!(done.fact, Fact::Applied(Some(Applied::Lost)) | Fact::TakenBack(TakenBack::Lost)) {
+            report.summary = None;
+        }
         if let Some(trouble) = done.trouble {
             watch.says(Some(&state.name), &trouble.told());
             report.trouble(trouble);
@@ -114,7 +118,12 @@ impl Course {
             match state.doing.take() {
                 Some(Doing::Apply) => state.applied = Some(Applied::Lost),
                 Some(Doing::TakeBack) => state.taken_back = Some(TakenBack::Lost),
-                Some(Doing::Observe | Doing::Hold) | None => {}
+                Some(Doing::Observe | Doing::Hold) | None => continue,
+            }
+            let report = self.places.get(&state.name).and_then(|place| self.reports.get_mut(place.target));
+            if let Some(report) = report {
+                report.summary = None;
+                report.trouble(left());
             }
         }
         match next(terms, &self.progress) {
@@ -164,6 +173,12 @@ fn phase(fact: Fact, actions: usize) -> Phase {
         }
         Fact::TakenBack(_) => Phase::Ended(Verdict::NotTakenBack),
     }
+}
+
+/// What is said of a host that nobody waits for any more.
+fn left() -> Trouble {
+    let help = "see how it is: `trueup status`";
+    Trouble { help: Some(help.to_owned()), ..Trouble::new("left in the middle of its pass, which it ends by itself") }
 }
 
 /// Most hosts that are named one by one.

@@ -156,6 +156,8 @@ async fn pass<R: Reach>(
 async fn hold<R: Reach>(work: &Work<'_, R>, target: &Target, length: Duration, task: &Task) -> Done {
     let end = Instant::now() + length;
     let pause = (length / QUESTIONS).max(OFTEN);
+    // It is at that also while nobody asks.
+    work.watch().phase(&target.host.name, &task.phase());
     loop {
         let due = end.min(Instant::now() + pause);
         tokio::select! {

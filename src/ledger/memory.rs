@@ -4,6 +4,7 @@ use std::io;
 
 use super::blocking;
 use super::folder::Folder;
+use super::spare;
 use crate::host::kept::{self, Kept};
 use crate::model::names::Root;
 use crate::model::record::Memory;
@@ -32,7 +33,8 @@ pub async fn recall(root: &Root) -> Memory {
     Memory::default()
 }
 
-/// Replaces what is remembered: after a crash it is the old or the new memory, whole.
+/// Replaces what is remembered: after a crash it is the old or the new memory, whole. On a full disk it takes the room
+/// that records keep.
 ///
 /// # Errors
 /// What the file system refuses; the old memory is then still there.
@@ -53,7 +55,7 @@ fn replace(root: &Root, folder: &Folder, text: &[u8]) -> io::Result<()> {
     if matches!(kept::read(root, NAME), Ok(Kept::Bytes(there)) if there == text) {
         return Ok(());
     }
-    folder.replace(NAME, NEW, text)
+    spare::within(folder, || folder.replace(NAME, NEW, text)).map(drop)
 }
 
 #[cfg(test)]

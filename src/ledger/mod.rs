@@ -12,6 +12,7 @@ pub mod journal;
 mod lock;
 mod memory;
 mod records;
+mod spare;
 
 pub use lock::{Lock, lock};
 pub use memory::{recall, remember};

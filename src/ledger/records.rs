@@ -1,14 +1,13 @@
 //! What is known of each release: `ROOT/.trueup/releases/ID.json`, each replaced whole.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
-
 use super::blocking;
 use super::folder::Folder;
+use super::spare;
 use crate::model::names::{ReleaseId, Root};
 use crate::model::record::ReleaseRecord;
 use crate::ports::{HostError, HostErrorKind};
@@ -17,9 +16,6 @@ const FOLDER: &str = "releases";
 const SUFFIX: &str = ".json";
 /// What a record grows as; no id makes this name, since it has no suffix.
 const NEW: &str = "record.new";
-/// In `ROOT/.trueup`: room that a record takes on a full disk.
-const SPARE: &str = "spare";
-const SPARE_SIZE: usize = 64 << 10;
 /// A longer file is none of ours.
 const LIMIT: u64 = 1 << 20;
 /// Bytes of all records together: some ten thousand releases.
@@ -99,29 +95,15 @@ pub async fn record(root: &Root, record: &ReleaseRecord) -> Result<(), HostError
     blocking(move || {
         let above = Folder::open(&root)?;
         let folder = above.inner(FOLDER)?;
-        let written = match folder.replace(&name, NEW, &text) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                above.remove(SPARE).and_then(|()| folder.replace(&name, NEW, &text))
-            }
-            Ok(()) => {
-                keep_spare(&above);
-                Ok(())
-            }
-            written => written,
-        };
-        written.map_err(|error| HostError::io(format!("cannot write `{}`", folder.path(&name).display()), &error))
+        let written = spare::within(&above, || folder.replace(&name, NEW, &text));
+        if matches!(written, Ok(false)) {
+            spare::keep(&above);
+        }
+        written
+            .map(drop)
+            .map_err(|error| HostError::io(format!("cannot write `{}`", folder.path(&name).display()), &error))
     })
     .await?
-}
-
-/// Takes the room, while there is any. Without it, a record must find its own.
-fn keep_spare(above: &Folder) {
-    let kept = above.readable(SPARE).is_ok_and(|there| there.is_some());
-    let filled = || above.file(SPARE, OFlags::empty())?.write_all(&vec![0; SPARE_SIZE]);
-    if !kept && filled().is_err() {
-        // Half of it would not be noticed.
-        let _ = above.remove(SPARE);
-    }
 }
 
 /// Removes the record of one release, whatever is in it; one that is not there is success. On disk when it returns.

@@ -18,7 +18,7 @@ use crate::ports::Host;
 /// How much of a command line is kept for people.
 const COMMAND_SHOWN: usize = 120;
 
-/// Finds them among all processes but `owned`, ourselves and our ancestors; `told` is what is said of those that hide
+/// Finds them among all processes but `owned`, ourselves and our ancestors, and what trueup has in hand; `told` is what is said of those that hide
 /// from us what they run.
 pub async fn find<H: Host>(
     host: &H,
@@ -37,6 +37,7 @@ pub async fn find<H: Host>(
         if process.zombie || process.command.is_empty() || owned.contains(&pid) || ourselves.contains(&pid) {
             continue;
         }
+        let in_hand = is_in_hand(host, table, process);
         let told = of_process(told, process.id);
         // As if we saw it ourselves: of the rungs that everybody shows to root, this one says it by itself.
         let at_home = told.filter(|evidence| evidence.rung == Some(Rung::WorkingDirectory));
@@ -46,7 +47,9 @@ pub async fn find<H: Host>(
             continue;
         }
         let facts = match host.facts(pid).await {
+            Look::Seen(facts) if in_hand && !is_worker(&facts) => continue,
             Look::Seen(facts) if facts.summary.id == process.id => facts,
+            Look::Unreadable(_) if in_hand => continue,
             Look::Unreadable(_) => {
                 // What everybody may see is still true of it.
                 let Some(evidence) = candidate else { continue };
@@ -106,6 +109,31 @@ fn spared(process: &ProcessSummary, users: &BTreeSet<u32>) -> Option<String> {
         return Some(format!("it runs as the user {}, who is none of the App's", process.uid));
     }
     process.terminal.then(|| "it has a terminal: somebody may work there".to_owned())
+}
+
+/// Whether a living trueup, ourselves or another one, has started it, or what has started it. Unless it is a worker, that
+/// is a step or a question for health, and ends with it.
+fn is_in_hand<H: Host>(host: &H, table: &ProcessTable, process: &ProcessSummary) -> bool {
+    let is_trueup = |above: &ProcessSummary| {
+        above.id.pid == host.own() || above.executable.known().is_some_and(|place| names_trueup(&place.path))
+    };
+    let mut above = with_ancestors(table, process.id.pid);
+    above.remove(&process.id.pid);
+    // The first process inherits whatever was left behind.
+    above.remove(&Pid(1));
+    above.into_iter().filter_map(|pid| table.get(pid)).any(is_trueup)
+}
+
+/// By its own name, or by that of the cache that a control side keeps it in.
+fn names_trueup(program: &Path) -> bool {
+    let name = program.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b"trueup")
+        || program.parent().is_some_and(|above| above.ends_with("trueup/bin"))
+}
+
+fn is_worker(facts: &ProcessFacts) -> bool {
+    let mut environment = facts.environment.known().into_iter().flatten();
+    environment.any(|(key, _)| key == WORKER_VARIABLE)
 }
 
 /// Whether an argument speaks of this root.

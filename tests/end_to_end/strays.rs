@@ -110,3 +110,33 @@ fn while_supervisord_is_away_its_workers_are_left_alone() {
     assert!(orphans.iter().all(|pid| host.is_alive(*pid)));
     assert_eq!(site.current_release().as_deref(), Some("r1"));
 }
+
+#[test]
+fn what_another_trueup_has_in_hand_is_no_stray() {
+    let host = require_host!("in-hand", [Unit::Supervisor]);
+    let site = Site::new(&host, "/srv/app").release("r1").current("r1");
+    let workers = Program::php("app-worker", &site).start();
+    // The first one who asks waits for its answer, in the release.
+    let question = "[ -e /tmp/asked ] || { touch /tmp/asked; while [ -e /tmp/hold ]; do sleep 0.05; done; }";
+    let manifest = || {
+        Manifest::new(&host, "app", &site, "r1")
+            .supervisord("app-worker", 1)
+            .with("strays: stop")
+            .with(&format!("health: {{command: {{run: '{question}', timeout: 1m}}, expect: [status == 0]}}"))
+    };
+    host.run(&["touch", "/tmp/hold"]).ok();
+    let path = manifest().write();
+    let mut asking = host.spawn(&["trueup", "status", &path]);
+    host.wait_until("the question", Duration::from_secs(10), || host.exists("/tmp/asked"));
+    let by_hand = host.spawn(&["php", "/srv/app/releases/r1/artisan", "queue:work"]);
+    host.wait_until("the stray at work", Duration::from_secs(10), || {
+        site.events().iter().any(|line| line.event == "started" && line.pid == by_hand.pid())
+    });
+    let owned = workers.pids();
+    manifest().reconcile().converged_by(&[&format!("stop stray {}", by_hand.pid())]);
+    assert_eq!(workers.pids(), owned);
+    assert!(asking.is_running());
+    host.run(&["rm", "/tmp/hold"]).ok();
+    let answer = asking.wait(Duration::from_secs(10));
+    assert!(answer.stdout.contains("healthy"), "{answer}");
+}

@@ -1,5 +1,6 @@
 //! Work over hosts, from the command line: the runtime, the connections, the signals, and who watches.
 
+use std::convert::Infallible;
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +16,6 @@ use crate::cli::Failure;
 use crate::cli::operate::person;
 use crate::cli::options::fleet::Hosts;
 use crate::cli::options::{Global, LogFormat};
-use crate::cli::output::say;
 use crate::cli::render::problem::Complaint;
 use crate::fleet::ask::Asker;
 use crate::fleet::phase::Watch;
@@ -42,8 +42,8 @@ impl Kind {
     /// What is said at the first wish to stop.
     const fn at_first(self) -> &'static str {
         match self {
-            Self::Look => "stopped; the others are not looked at\n",
-            Self::Rollout => "no more hosts are begun, and those at work finish; press again to leave them to it\n",
+            Self::Look => "stopped; the others are not looked at",
+            Self::Rollout => "no more hosts are begun, and those at work finish; press again to leave them to it",
         }
     }
 }
@@ -76,16 +76,32 @@ impl Ground<'_> {
         // A log in JSON tells the same; a program that reads it wants nothing else in between.
         if self.logs {
             let logged = Logged::new(&app.name);
-            return work(&self.work(&logged)).await;
+            return tokio::select! {
+                biased;
+                ever = self.answer_wish(&logged) => never(ever),
+                done = async { work(&self.work(&logged)).await } => done,
+            };
         }
         let title = format!("{}  {}", app.name, app.release.id);
         let screen = Screen::new(&title, names, self.kind, self.wish.clone());
         let done = tokio::select! {
+            biased;
+            ever = self.answer_wish(&screen) => never(ever),
             done = async { work(&self.work(&screen)).await } => done,
             ever = screen.keep_up() => never(ever),
         };
         screen.clear();
         done
+    }
+
+    /// Says what the first wish to stop does, through whoever writes there: a line from elsewhere would tear the board
+    /// apart, or a log in JSON. Never returns.
+    async fn answer_wish(&self, watch: &dyn Watch) -> Infallible {
+        let mut wish = self.wish.clone();
+        if wish.wait_for(|wish| *wish > Wish::GoOn).await.is_ok() {
+            watch.says(None, self.kind.at_first());
+        }
+        std::future::pending().await
     }
 }
 
@@ -101,7 +117,7 @@ pub fn over_hosts<T>(
 ) -> Result<Came<T>, Failure> {
     let runtime = runtime().map_err(|error| cannot_begin(&error))?;
     let came = runtime.block_on(async {
-        let wish = listen(kind).map_err(|error| cannot_begin(&error))?;
+        let wish = listen().map_err(|error| cannot_begin(&error))?;
         let ssh = Ssh::new(Options { accept_new: hosts.accept_new, ..Options::default() }).map_err(|error| {
             let complaint = Complaint::new("there is no safe place for the sockets of connections");
             let help = "set XDG_RUNTIME_DIR to a directory that is this user's alone";
@@ -133,7 +149,7 @@ fn cannot_begin(error: &io::Error) -> Failure {
 }
 
 /// The first signal wishes for no more, which ends a look; the second one leaves, the third one ends everything at once.
-fn listen(kind: Kind) -> io::Result<watch::Receiver<Wish>> {
+fn listen() -> io::Result<watch::Receiver<Wish>> {
     let mut int = signal(SignalKind::interrupt())?;
     let mut term = signal(SignalKind::terminate())?;
     let (sender, wish) = watch::channel(Wish::GoOn);
@@ -147,7 +163,6 @@ fn listen(kind: Kind) -> io::Result<watch::Receiver<Wish>> {
             match now {
                 Wish::GoOn => {
                     let _ = sender.send(Wish::NoMore);
-                    say(kind.at_first());
                 }
                 Wish::NoMore => {
                     let _ = sender.send(Wish::Leave);

@@ -1,6 +1,7 @@
 //! What people see while many hosts are worked on, on the standard error: on a terminal a board that is drawn over again,
 //! elsewhere one line for each thing that happens.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -32,6 +33,8 @@ pub struct Screen {
     began: Instant,
     /// None where there is no terminal to draw on.
     drawn: Option<Mutex<Drawn>>,
+    /// Hosts whose convergence has its line already: it is told again when they have stayed healthy.
+    converged: Mutex<HashSet<HostName>>,
     kind: Kind,
     wish: watch::Receiver<Wish>,
 }
@@ -53,7 +56,7 @@ impl Screen {
     ) -> Self {
         let draws = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         let drawn = Drawn { board: Board::new(title, hosts), lines: 0, last: None };
-        Self { began: Instant::now(), drawn: draws.then(|| Mutex::new(drawn)), kind, wish }
+        Self { began: Instant::now(), drawn: draws.then(|| Mutex::new(drawn)), converged: Mutex::default(), kind, wish }
     }
 
     /// Keeps the times on the board right; never returns.
@@ -67,7 +70,7 @@ impl Screen {
     /// Takes the board off the terminal.
     pub fn clear(&self) {
         self.with(|drawn, _| {
-            let text = up(drawn.lines) + "\x1b[J";
+            let text = wiped(drawn.lines);
             drawn.lines = 0;
             write(&text);
         });
@@ -92,12 +95,18 @@ impl Screen {
             (Kind::Rollout, true) => Hint::Ending,
         };
         let lines = drawn.board.lines(elapsed, width.saturating_sub(1), height.saturating_sub(1), hint);
-        let mut text = up(drawn.lines);
-        for line in above.lines().chain(lines.iter().map(String::as_str)) {
-            let line =
-                if stderr_has_colour() { line.to_owned() } else { anstream::adapter::strip_str(line).to_string() };
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{line}\x1b[K");
+        let shown = |line: &str| {
+            if stderr_has_colour() { line.to_owned() } else { anstream::adapter::strip_str(line).to_string() }
+        };
+        // What is told above may be longer than a line of the terminal: then it has no end that could be cleared as it is
+        // written.
+        let mut text = if above.is_empty() { up(drawn.lines) } else { wiped(drawn.lines) };
+        // Writing to a string cannot fail.
+        for line in above.lines() {
+            let _ = writeln!(text, "{}", shown(line));
+        }
+        for line in &lines {
+            let _ = writeln!(text, "{}\x1b[K", shown(line));
         }
         text.push_str("\x1b[J");
         drawn.lines = lines.len();
@@ -108,19 +117,19 @@ impl Screen {
 
 impl Watch for Screen {
     fn phase(&self, host: &HostName, phase: &Phase) {
-        match &self.drawn {
-            Some(_) => self.with(|drawn, now| {
+        if self.drawn.is_some() {
+            return self.with(|drawn, now| {
                 drawn.board.phase(host, phase, now.saturating_duration_since(self.began));
                 let soon = drawn.last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE);
                 if !soon {
                     self.draw(drawn, now, "");
                 }
-            }),
-            None => {
-                if let Some(line) = line(host, phase) {
-                    say(&line);
-                }
-            }
+            });
+        }
+        let again = *phase == Phase::Ended(Verdict::Changed)
+            && self.converged.lock().is_ok_and(|mut told| !told.insert(host.clone()));
+        if let Some(line) = line(host, phase).filter(|_| !again) {
+            say(&line);
         }
     }
 
@@ -171,6 +180,12 @@ fn line(host: &HostName, phase: &Phase) -> Option<String> {
 /// To the first of the last so many lines.
 fn up(lines: usize) -> String {
     if lines == 0 { String::new() } else { format!("\r\x1b[{lines}A") }
+}
+
+/// To there, with nothing left of them. Line by line: clearing all that is below means to some terminals that their
+/// screen is cleared, when they are at its top, and that what was on it must be kept.
+fn wiped(lines: usize) -> String {
+    if lines == 0 { String::new() } else { up(lines) + &"\x1b[2K\x1b[B".repeat(lines) + "\x1b[2K" + &up(lines) }
 }
 
 /// Nobody looking is no error.

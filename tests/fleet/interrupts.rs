@@ -1,0 +1,119 @@
+//! Ctrl-C, once and twice.
+
+use crate::shop::{
+    FINISHING, MANIFEST, ROOT, SOON, WORKER, hold, is_whole, let_go, open_shops, reconcile, reconciling,
+    runners_and_fronts, runs, switches, wait_until_alone, wait_until_held, want,
+};
+use crate::support::Host;
+use crate::support::passes::Listing;
+use crate::terminal::{CTRL_C, Terminal};
+
+/// The processes that hold the connections of the control host.
+fn masters(control: &Host) -> Vec<u32> {
+    control.pids_of("ssh -f -N ")
+}
+
+/// Ends them, so that new ones are made by who comes next.
+fn hang_up(control: &Host) {
+    control.sh("pkill -x ssh").ok();
+    control.wait_until("the end of all connections", SOON, || masters(control).is_empty());
+}
+
+#[test]
+fn after_a_signal_hosts_at_work_finish_and_no_others_are_begun() {
+    let Some(network) = open_shops(2) else { return };
+    let (canary, other) = (network.host(0), network.host(1));
+    let json = ["--log-format", "json"];
+    for (from, to, signal, more) in [("r1", "r2", "INT", &json[..0]), ("r2", "r1", "TERM", &json[..])] {
+        want(&network, to, "canary: 1, batch: 100%, healthyFor: 1s");
+        let before = (Listing::of(other, &[ROOT]), other.pids_of(WORKER), switches(other, to));
+        hold(canary);
+        let mut rolling = reconciling(&network, more);
+        wait_until_held(canary);
+        rolling.signal(signal);
+        network.control.wait_until("the word of the end", SOON, || rolling.stderr().contains(FINISHING));
+        assert!(rolling.is_running(), "{}", rolling.stderr());
+        let_go(canary);
+        let done = rolling.wait(SOON);
+        assert_eq!(done.code, 1, "{done}");
+        for words in ["interrupted", "1 of 2 hosts changed in 1 wave", "1 not touched"] {
+            assert!(done.stdout.contains(words), "{words}: {done}");
+        }
+        let is_json = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+        assert!(more.is_empty() || done.stderr.lines().all(is_json), "nothing tears the log: {done}");
+        is_whole(canary, to);
+        is_whole(other, from);
+        assert_eq!(before.0.changes(&Listing::of(other, &[ROOT])), Vec::<String>::new());
+        assert_eq!(other.pids_of(WORKER), before.1);
+        let rest = reconcile(&network, &[]);
+        assert_eq!(rest.code, 0, "{rest}");
+        is_whole(other, to);
+        assert_eq!(switches(other, to).len(), before.2.len() + 1);
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_the_hosts_to_finish_by_themselves() {
+    let Some(network) = open_shops(3) else { return };
+    want(&network, "r2", "canary: 0, batch: 100%, healthyFor: 0s");
+    hang_up(&network.control);
+    network.hosts().iter().for_each(hold);
+    let mut rolling = Terminal::run(&network.control, (100, 30), &["trueup", "reconcile", MANIFEST]);
+    network.hosts().iter().for_each(wait_until_held);
+    let connections = masters(&network.control);
+    assert_eq!(connections.len(), 3, "{connections:?}");
+
+    // To all in front of the terminal: a connection that died with it would take the news of its host along.
+    rolling.press(CTRL_C);
+    let seen = rolling.wait_for(&[FINISHING, "ends after these; press again to leave"], SOON);
+    assert_eq!(seen.contents().matches("shop  r2").count(), 1, "{}", seen.contents());
+    // One of them goes on and is heard to its end, while the others are waited for.
+    let_go(network.host(0));
+    rolling.wait_for(&["web1  converged", "1 of 3 done"], SOON);
+    assert!(rolling.is_running());
+    assert_eq!(masters(&network.control), connections);
+    is_whole(network.host(0), "r2");
+
+    rolling.press(CTRL_C);
+    let (code, seen) = rolling.wait(SOON);
+    assert_eq!(code, 130, "{}", seen.contents());
+    for words in [
+        "interrupted after",
+        "1 of 3 hosts changed in 1 wave",
+        "web1  r2       converged",
+        "web2  unknown  lost",
+        "web3: left in the middle of its pass, which it ends by itself",
+    ] {
+        assert!(seen.contents().contains(words), "{words}: {}", seen.contents());
+    }
+    assert!(!seen.hide_cursor() && seen.cursor_position().1 == 0, "{}", seen.contents());
+    for host in &network.hosts()[1..] {
+        host.wait_until("the end of the one who talked", SOON, || runners_and_fronts(host).1.is_empty());
+        assert_eq!(runners_and_fronts(host).0.len(), 1, "{}", host.name());
+        assert_eq!(runs(host), ("r2".to_owned(), vec!["r1".to_owned(); 2]), "{}", host.name());
+        let_go(host);
+        wait_until_alone(host);
+        is_whole(host, "r2");
+    }
+    let again = reconcile(&network, &[]);
+    assert_eq!(again.code, 0, "{again}");
+    assert!(again.stdout.contains("nothing to do on 3 hosts"), "{again}");
+    for host in network.hosts() {
+        assert_eq!(switches(host, "r2").len(), 1, "{}", host.name());
+    }
+}
+
+#[test]
+fn a_look_ends_at_the_first_ctrl_c() {
+    let Some(network) = open_shops(1) else { return };
+    hang_up(&network.control);
+    network.cut(0);
+    let mut looking = Terminal::run(&network.control, (60, 12), &["trueup", "status", MANIFEST]);
+    looking.wait_for(&["web1  connecting", "Ctrl-C stops"], SOON);
+    network.control.wait_until("somebody who knocks", SOON, || !masters(&network.control).is_empty());
+    looking.press(CTRL_C);
+    let (code, seen) = looking.wait(SOON);
+    assert_eq!(code, 1, "{}", seen.contents());
+    assert!(seen.contents().contains("stopped; the others are not looked at"), "{}", seen.contents());
+    assert_eq!(masters(&network.control), [0; 0], "nobody knocks any more");
+}

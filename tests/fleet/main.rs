@@ -1,0 +1,17 @@
+//! One manifest, real hosts, real SSH: rollouts as people run them, and what may happen in the middle of one.
+//!
+//! One executable for all, so that hosts boot side by side; a file for each subject.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod board;
+mod cuts;
+mod interrupts;
+mod mishaps;
+mod shop;
+mod terminal;
+mod waves;
+mod ways;
