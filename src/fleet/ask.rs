@@ -92,7 +92,7 @@ pub async fn ask(
         Heard::Way(way) => way_told(watch, host, &way, at),
         Heard::Line(line) => match line.what {
             What::Hello(_) => watch.phase(&host.name, at),
-            What::Begun(_) | What::Omitted(_) | What::Stopping(_) => {}
+            What::Begun(_) | What::Beat(_) | What::Omitted(_) | What::Stopping(_) => {}
             What::Waiting(why) => watch.says(Some(&host.name), &format!("waiting: {why}")),
             What::Event(event) => {
                 if let Event::Begun { action, .. } = &event {
@@ -127,7 +127,7 @@ fn way_told(watch: &dyn Watch, host: &FleetHost, way: &Way, at: &Phase) {
         Way::Connecting => watch.phase(&host.name, &Phase::Connecting),
         Way::Copying { size } => watch.phase(&host.name, &Phase::Copying { size: *size }),
         Way::Lost { why, again_in } => {
-            watch.says(Some(&host.name), &format!("connection lost: {why}"));
+            watch.says(Some(&host.name), &format!("lost: {why}"));
             watch.phase(&host.name, &Phase::Lost { again_in: *again_in });
         }
         Way::Back => watch.phase(&host.name, at),

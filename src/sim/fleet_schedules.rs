@@ -157,7 +157,7 @@ fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms
             Verdict::NotTakenBack => !member.taken_back.is_empty() || left,
             Verdict::NotHealthy => touched && matches!(member.habit, Habit::Sickening | Habit::Deaf),
             Verdict::Unreachable => matches!(member.habit, Habit::Unreachable | Habit::Vanishing),
-            Verdict::Lost => matches!(member.habit, Habit::Lost | Habit::KilledAgain) || left,
+            Verdict::Lost => matches!(member.habit, Habit::Lost | Habit::Stopped | Habit::KilledAgain) || left,
             Verdict::Failed(_) => touched,
         };
         if !so {

@@ -3,7 +3,8 @@
 //! The request is one line of JSON on the standard input of `trueup far`; the answer is one JSON object on each line
 //! of its standard output. The first is [`What::Hello`], the last [`What::End`]; what lies between depends on the
 //! [`Operation`]. Lines are numbered from 1 in the order in which they were said, whoever listens: whoever asks again
-//! with the same id and `from` gets each of them exactly once. The hello is number 0 of each connection.
+//! with the same id and `from` gets each of them exactly once. What belongs to a connection and not to the run has
+//! number 0: the hello, and the beats while a run has nothing to say.
 //!
 //! Both sides are the same version of the same program, or they do not talk: [`read`] refuses everything else. What a
 //! refusal needs keeps its shape for ever, in every version: `wire` and `program` of a request, a hello, a failure,
@@ -29,10 +30,13 @@ use crate::model::process::ProcessId;
 use crate::model::report::{Outcome, Problem};
 
 /// The version of the wire.
-pub const WIRE: u32 = 1;
+pub const WIRE: u32 = 2;
 
 /// The version of the program: two that differ may decide differently, so they do not talk.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
+/// How often whoever makes a pass gives a sign of life, and how long whoever copies its lines says nothing at most.
+pub const BEAT: Duration = Duration::from_secs(5);
 
 /// The number of the first line of a run.
 pub const FIRST: u64 = 1;
@@ -119,7 +123,7 @@ impl Operation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
-    /// Its number; 0 for the hello of each connection.
+    /// Its number; 0 for what belongs to the connection: its hello, and beats.
     pub seq: u64,
     /// When it was said, by the host's clock.
     pub at: Timestamp,
@@ -133,6 +137,8 @@ pub struct Line {
 pub enum What {
     /// Somebody of the right version is there.
     Hello(Hello),
+    /// The far side is there, and so is, as far as it sees, the runner.
+    Beat(Beat),
     /// A runner has begun. Always number 1 of an apply or a taking back.
     Begun(Begun),
     /// Another pass over the same root is waited for; says who makes it and since when.
@@ -173,6 +179,16 @@ impl Hello {
     pub fn own(attached: bool) -> Self {
         Self { wire: WIRE, program: PROGRAM.to_owned(), attached }
     }
+}
+
+/// Said each [`BEAT`] in which a run that is followed has said nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Beat {
+    /// For how long the runner has given no sign of life, as far as this connection knows: below [`BEAT`], it has given one.
+    /// A step that runs for hours is no silence of its runner.
+    #[serde(with = "millis", rename = "silentMs")]
+    pub silent: Duration,
 }
 
 /// Who makes the pass.

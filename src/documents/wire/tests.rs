@@ -90,6 +90,7 @@ fn every_line_crosses_unchanged() {
     };
     let rows = [
         What::Hello(Hello::own(true)),
+        What::Beat(Beat { silent: Duration::from_millis(5_010) }),
         What::Begun(Begun { process, boot: "b".to_owned() }),
         What::Waiting("`/srv/shop` is locked".to_owned()),
         What::Event(Event::Begun { action: restart.clone(), reason: "runs 1".to_owned() }),
@@ -131,7 +132,7 @@ fn other_versions_and_garbage_are_refused_and_never_guessed_at() {
         other.to_string()
     };
     let rows = [
-        ("another wire", with("wire", json!(2)), Fault::Version),
+        ("another wire", with("wire", json!(WIRE + 1)), Fault::Version),
         ("another program", with("program", json!("0.0.9")), Fault::Version),
         (
             "another wire whose request has nothing in common",

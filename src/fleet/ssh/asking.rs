@@ -13,7 +13,7 @@ use super::copy::{copy, fits};
 use super::scripts::{self, Needed, NeededLines};
 use super::trouble::{Again, Trouble};
 use crate::documents::wire::read;
-use crate::documents::wire::{PROGRAM, Request, What};
+use crate::documents::wire::{BEAT, Beat, PROGRAM, Request, What};
 use crate::fleet::reach::{Broken, Heard, Unreached, Way};
 use crate::model::fleet::FleetHost;
 
@@ -62,6 +62,10 @@ pub(super) struct Asking<'a> {
     /// New lines came since the last setback.
     fruitful: bool,
     copied: bool,
+    /// Who makes the pass there, by its own words.
+    runner: Option<u32>,
+    /// That one has given no sign of life for too long, though whoever tells of it does.
+    stuck: bool,
     /// How long it may yet talk; none: a pass takes as long as it takes.
     left: Option<Duration>,
 }
@@ -75,7 +79,20 @@ impl<'a> Asking<'a> {
     ) -> Self {
         let request = request.clone();
         let left = (!request.operation.changes()).then_some(LOOK);
-        Self { ssh, host, request, heard, sent: false, met: false, lost: false, fruitful: false, copied: false, left }
+        Self {
+            ssh,
+            host,
+            request,
+            heard,
+            sent: false,
+            met: false,
+            lost: false,
+            fruitful: false,
+            copied: false,
+            runner: None,
+            stuck: false,
+            left,
+        }
     }
 
     /// Asks until everything was said.
@@ -120,6 +137,7 @@ impl<'a> Asking<'a> {
 
     /// One conversation with the far side.
     async fn turn(&mut self) -> Result<Turn, Trouble> {
+        self.stuck = false;
         let program = self.ssh.program().await?;
         let target = &self.host.ssh;
         let lost = self.lost;
@@ -134,7 +152,9 @@ impl<'a> Asking<'a> {
             .map_err(|error| Trouble::new(Broken::Wire, format!("the request cannot be written: {error}")))?;
         input.push(b'\n');
         let script = scripts::run(program, PROGRAM);
-        let (began, limits) = (Instant::now(), Limits { first: FIRST, whole: self.left });
+        // What looks has a limit for all of it.
+        let silence = self.left.is_none().then_some(self.ssh.options.silence);
+        let (began, limits) = (Instant::now(), Limits { first: FIRST, whole: self.left, silence });
         let mut listening = Listening::new(self);
         listening.asking.sent = true;
         let spoken = converse(&connection, &script, Input::Open(input), limits, &mut |line| listening.hear(line)).await;
@@ -208,10 +228,11 @@ impl<'a> Asking<'a> {
     fn unreached(&self, trouble: Trouble, begun: bool, lost_for: Duration) -> Unreached {
         let in_hand = begun && self.request.operation.changes();
         let mut message = trouble.message;
-        if self.lost {
+        if self.lost || self.stuck {
             message = format!("{message}; given up after {} s", lost_for.as_secs());
         }
         let help = match (in_hand, trouble.help) {
+            (true, _) if self.stuck => Some(self.unstick()),
             (true, help) => {
                 let rest = "the host finishes what it has begun by itself: run again when it is there";
                 Some(help.map_or_else(|| rest.to_owned(), |help| format!("{help}; {rest}")))
@@ -219,6 +240,16 @@ impl<'a> Asking<'a> {
             (false, help) => help,
         };
         Unreached { broken: if self.lost { Broken::Lost } else { trouble.broken }, message, help, in_hand }
+    }
+
+    /// What to do about a runner that does not stir.
+    fn unstick(&self) -> String {
+        let runner = self.runner.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+        format!(
+            "see on the host what keeps it: `ps -o pid,stat,wchan:32 -p {runner}`. Stopped (T), it goes on after `kill -CONT \
+             {runner}`, and finishes by itself; one that never will is ended by `kill -KILL {runner}`, and the next run \
+             goes on from what it left"
+        )
     }
 }
 
@@ -282,6 +313,9 @@ impl<'b, 'a> Listening<'b, 'a> {
             return Some(Err(self.strays(&format!("it said line {} before its hello", line.seq))));
         }
         self.greeted = true;
+        if let What::Beat(beat) = &line.what {
+            return self.beat(*beat).map(Err);
+        }
         let wanted = self.asking.request.from;
         let new = line.seq >= wanted;
         let next = match line.seq.checked_add(1) {
@@ -303,11 +337,31 @@ impl<'b, 'a> Listening<'b, 'a> {
             }
             asking.request.from = wanted.max(next);
             asking.fruitful |= new;
+            if let What::Begun(begun) = &line.what {
+                asking.runner = Some(begun.process.pid.0);
+            }
         }
         let end = matches!(line.what, What::End(_));
         (asking.heard)(Heard::Line(Box::new(line)));
         end.then_some(Ok(Turn::Ended))
     }
+
+    /// Whoever copies the run's lines is there; is the one who makes them?
+    fn beat(&mut self, beat: Beat) -> Option<Trouble> {
+        let asking = &mut *self.asking;
+        if beat.silent < asking.ssh.options.silence {
+            // What breaks after a sign of life breaks anew. That of a far side that has seen none is no sign.
+            asking.fruitful |= beat.silent < BEAT;
+            return None;
+        }
+        asking.stuck = true;
+        let runner = asking.runner.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+        let target = &asking.host.ssh;
+        let silent = beat.silent.as_secs();
+        let message = format!("whoever makes the pass on `{target}`{runner} has given no sign of life for {silent} s");
+        Some(Trouble::new(Broken::Lost, message).again(Again::Later))
+    }
+
     /// What it says cannot be what a far side of this version says.
     fn strays(&self, how: &str) -> Trouble {
         Trouble::new(Broken::Wire, format!("`{}` does not keep to the wire: {how}", self.asking.host.ssh))
