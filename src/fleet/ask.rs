@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::phase::{Phase, Watch};
 use super::reach::{Heard, Reach, Unreached, Way};
+use crate::documents::wire::bounds::Bounds;
 use crate::documents::wire::{self, Ended, FIRST, Failed, Operation, PROGRAM, RunId, WIRE, What};
 use crate::model::event::Event;
 use crate::model::fleet::FleetHost;
@@ -90,7 +91,7 @@ pub async fn ask(
     let mut ended = None;
     let mut heard = |heard: Heard| match heard {
         Heard::Way(way) => way_told(watch, host, &way, at),
-        Heard::Line(line) => match line.what {
+        Heard::Line(line) => match bounded(*line) {
             What::Hello(_) => watch.phase(&host.name, at),
             What::Begun(_) | What::Beat(_) | What::Omitted(_) | What::Stopping(_) => {}
             What::Waiting(why) => watch.says(Some(&host.name), &format!("waiting: {why}")),
@@ -118,6 +119,12 @@ pub async fn ask(
             Err(Silence::Refused(Failed::new(wire::Fault::Other, why)))
         }
     }
+}
+
+/// What it says, as long as it may be: not every far side is one of ours, and there are many of them.
+fn bounded(mut line: wire::Line) -> What {
+    line.what.bound(&Bounds::USUAL);
+    line.what
 }
 
 fn way_told(watch: &dyn Watch, host: &FleetHost, way: &Way, at: &Phase) {

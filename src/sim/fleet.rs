@@ -528,6 +528,6 @@ fn report(host: &HostName, outcome: Outcome, done: usize, member: &SimMember) ->
         failed: 0,
         summary,
         shown: Some(Shown { diff, text: String::new() }),
-        document: serde_json::json!({"host": host.as_str()}),
+        document: serde_json::json!({"host": host.as_str()}).to_string(),
     }
 }

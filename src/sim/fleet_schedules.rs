@@ -150,6 +150,8 @@ fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms
             Verdict::Settled => member.habit == Habit::Settled && !touched,
             Verdict::Changed => touched && is(Release::New) && member.taken_back.is_empty(),
             Verdict::NotReached | Verdict::Unseen | Verdict::Withheld | Verdict::Refused(_) => !touched,
+            // Only of what was to be looked at.
+            Verdict::Untold => false,
             Verdict::RolledBack | Verdict::Failed(Outcome::RolledBack) => {
                 touched && is(Release::Old) && member.habit == Habit::Failing
             }

@@ -6,21 +6,25 @@
 //! with the same id and `from` gets each of them exactly once. What belongs to a connection and not to the run has
 //! number 0: the hello, and the beats while a run has nothing to say.
 //!
+//! No line is longer than [`bounds::LINE`]: what a report is too long with is cut, and says so.
+//!
 //! Both sides are the same version of the same program, or they do not talk: [`read`] refuses everything else. What a
 //! refusal needs keeps its shape for ever, in every version: `wire` and `program` of a request, a hello, a failure,
 //! an end, and the number of a line. Start with [`Request`] and [`Line`].
 
+pub mod bounds;
+mod failed;
 mod names;
 pub mod read;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+pub use self::failed::{Failed, Fault};
 pub use self::names::{NoRunId, RunId};
 use crate::model::event::Event;
 use crate::model::health::HealthVerdict;
@@ -256,8 +260,9 @@ pub struct Status {
     pub exit_code: u8,
     /// In a few words.
     pub summary: Summary,
-    /// The App's document with its status, as `status --format json` prints it.
-    pub document: Value,
+    /// The App's document with its status, as `status --format json` prints it: as text, which nobody has to read who does
+    /// not want it.
+    pub document: String,
     /// The same for people, without colour.
     pub text: String,
 }
@@ -282,8 +287,8 @@ pub struct Report {
     /// What it would do, for people; only of a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<Shown>,
-    /// The pass as `reconcile --format json` prints it, with `host`.
-    pub document: Value,
+    /// The pass as `reconcile --format json` prints it, with `host`, as text.
+    pub document: String,
 }
 
 /// What a pass would do, for people, without colour.
@@ -305,63 +310,4 @@ pub struct Health {
     pub verdict: Option<HealthVerdict>,
     /// In a few words, as of the same look.
     pub summary: Summary,
-}
-
-/// What went wrong, for people; its shape is the same in every version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Failed {
-    /// What sort of failure.
-    pub fault: Fault,
-    /// What happened and where, as a lower-case fragment.
-    pub message: String,
-    /// Why, outermost first.
-    #[serde(default)]
-    pub causes: Vec<String>,
-    /// What to do.
-    #[serde(default)]
-    pub help: Option<String>,
-}
-
-/// What sort of failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Fault {
-    /// The two sides are of different versions.
-    Version,
-    /// What was read is no request.
-    Request,
-    /// The manifest does not do on this host.
-    Manifest,
-    /// The host does not let it be done; nothing has changed.
-    Host,
-    /// Lines of a run are wanted of which nothing is known here any more.
-    Unknown,
-    /// The runner was killed.
-    Killed,
-    /// Anything else, also from another version.
-    #[serde(other)]
-    Other,
-}
-
-impl Failed {
-    /// A failure without causes and help.
-    #[must_use]
-    pub fn new(fault: Fault, message: impl Into<String>) -> Self {
-        Self { fault, message: message.into(), causes: Vec::new(), help: None }
-    }
-
-    /// Adds a cause.
-    #[must_use]
-    pub fn cause(mut self, cause: impl Into<String>) -> Self {
-        self.causes.push(cause.into());
-        self
-    }
-
-    /// Adds what to do.
-    #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
-    }
 }

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::model::action::Action;
@@ -17,7 +17,7 @@ fn request() -> Request {
     }
 }
 
-fn summary() -> Summary {
+pub(super) fn summary() -> Summary {
     Summary {
         release: ReleaseId::new("2").unwrap(),
         current: Some(ReleaseId::new("1").unwrap()),
@@ -33,6 +33,19 @@ fn summary() -> Summary {
         running: 2,
         fresh: 0,
         problems: vec![Problem { message: "no".to_owned(), help: Some("do".to_owned()), lasting: false }],
+    }
+}
+
+pub(crate) fn report() -> Report {
+    Report {
+        exit_code: 3,
+        outcome: Outcome::RolledBack,
+        took: Duration::from_millis(12),
+        done: 4,
+        failed: 1,
+        summary: summary(),
+        shown: Some(Shown { diff: "-a\n+b\n".to_owned(), text: "…".to_owned() }),
+        document: json!({"kind": "PassReport", "host": "web1"}).to_string(),
     }
 }
 
@@ -77,17 +90,7 @@ fn every_line_crosses_unchanged() {
         process: Some(process),
     };
     let verdict = HealthVerdict::unanswered("connection refused");
-    let took = Duration::from_millis(12);
-    let report = Report {
-        exit_code: 3,
-        outcome: Outcome::RolledBack,
-        took,
-        done: 4,
-        failed: 1,
-        summary: summary(),
-        shown: Some(Shown { diff: "-a\n+b\n".to_owned(), text: "…".to_owned() }),
-        document: json!({"kind": "PassReport", "host": "web1"}),
-    };
+    let (took, report) = (Duration::from_millis(12), report());
     let rows = [
         What::Hello(Hello::own(true)),
         What::Beat(Beat { silent: Duration::from_millis(5_010) }),
@@ -104,7 +107,7 @@ fn every_line_crosses_unchanged() {
         What::Status(Box::new(Status {
             exit_code: 2,
             summary: summary(),
-            document: json!({"kind": "App"}),
+            document: json!({"kind": "App"}).to_string(),
             text: "shop\n".to_owned(),
         })),
         What::Report(Box::new(report.clone())),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::documents::wire::{FIRST, Hello, Operation, RunId, WIRE};
+use crate::documents::wire::{Beat, FIRST, Hello, Operation, RunId, WIRE, What};
 use crate::fleet::ssh::control::ControlFolder;
+use crate::fleet::ssh::conversation::Took;
 use crate::fleet::ssh::options::Options;
 use crate::model::names::HostName;
 use crate::model::ssh::SshTarget;

@@ -8,13 +8,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::trouble::{Again, Trouble};
+use crate::documents::wire::bounds::LINE;
 use crate::fleet::reach::Broken;
 
 /// How long the host may take to open a conversation, and its end to come after the last word.
 const TURN: Duration = Duration::from_secs(15);
 
-/// Most bytes of a line: a report of some ten thousand workers. Many hosts are heard at a time.
-const LINE_LIMIT: usize = 8 << 20;
+/// Most bytes of a line without its end: what a far side keeps to. Many hosts are heard at a time.
+const LINE_LIMIT: usize = LINE;
 
 /// Most bytes of what comes before the first word that counts: the greetings of shells.
 const NOISE_LIMIT: usize = 64 * 1024;
@@ -120,7 +121,7 @@ fn broken(what: impl Into<String>) -> Trouble {
 }
 
 /// Has each line heard; true: that was enough, false: there are no more.
-async fn listen<O: AsyncRead + Unpin, E: AsyncRead + Unpin>(
+pub(super) async fn listen<O: AsyncRead + Unpin, E: AsyncRead + Unpin>(
     lines: &mut Lines<O, E>,
     limits: Limits,
     hear: &mut (dyn FnMut(&str) -> Took + Send),
@@ -177,7 +178,7 @@ fn deepest(error: &openssh::Error) -> String {
 }
 
 /// The lines of one stream, while the other one is kept from running full.
-struct Lines<O, E> {
+pub(super) struct Lines<O, E> {
     stdout: BufReader<O>,
     stderr: Option<E>,
     /// Most bytes of a line.
@@ -189,7 +190,7 @@ struct Lines<O, E> {
 }
 
 impl<O: AsyncRead + Unpin, E: AsyncRead + Unpin> Lines<O, E> {
-    fn new(stdout: O, stderr: E) -> Self {
+    pub(super) fn new(stdout: O, stderr: E) -> Self {
         let (line, aside) = (Vec::new(), Vec::new());
         let heard = Instant::now();
         Self { stdout: BufReader::new(stdout), stderr: Some(stderr), limit: NOISE_LIMIT, line, aside, heard }
@@ -223,7 +224,8 @@ impl<O: AsyncRead + Unpin, E: AsyncRead + Unpin> Lines<O, E> {
                     }
                     if end.is_some() {
                         let line = std::mem::take(&mut self.line);
-                        return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+                        let line = String::from_utf8(line);
+                        return Ok(Some(line.unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned())));
                     }
                 }
             }
@@ -272,7 +274,7 @@ mod tests {
             (long.clone(), "longer than 64 KiB"),
             (format!("{{1\n{}end\n", noise.repeat(66)), "Ok(true)"),
             (format!("{{1\n{{{long}\nend\n"), "Ok(true)"),
-            (format!("{{1\n{{{}", "x".repeat(LINE_LIMIT)), "longer than 8192 KiB"),
+            (format!("{{1\n{{{}", "x".repeat(LINE_LIMIT)), "longer than 1024 KiB"),
         ];
         for (said, expected) in rows {
             let mut lines = Lines::new(said.as_bytes(), tokio::io::empty());
