@@ -1,7 +1,7 @@
 //! How large what a host says may be.
 //!
 //! It is cut where it is made, so that every line fits, and again where it is heard, so that it does not matter who made
-//! it. What is cut says so. Pure; begin at [`What::bound`] and [`line`].
+//! it. What is cut says so. Pure; begin at [`What::bound`] and [`line()`].
 
 use std::fmt::Write;
 

@@ -87,7 +87,7 @@ impl ControlFolder {
             } else {
                 // A link is found by its name, whatever it leads to; the name it had before is nobody's.
                 let ours = path.extension().is_some_and(|last| last == "link") || has_prefix(&path, "log.");
-                age > OLD && (ours && !kind.is_dir() || kind.is_symlink() && !path.exists())
+                age > OLD && ((ours && !kind.is_dir()) || (kind.is_symlink() && !path.exists()))
             };
             if dead {
                 let _ = fs::remove_file(&path);
