@@ -367,7 +367,7 @@ fn a_pipe_among_manifests_is_waited_for_by_nobody() {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("runs");
     assert!(made.success());
     let mut command = trueup(&["validate"]);
-    let output = command.current_dir(place.path()).timeout(std::time::Duration::from_secs(60)).output().expect("runs");
+    let output = command.current_dir(place.path()).timeout(std::time::Duration::from_mins(1)).output().expect("runs");
     assert_eq!(output.status.code(), Some(1));
     assert!(err(&output).contains("cannot read it: it is no regular file"), "{}", err(&output));
 }

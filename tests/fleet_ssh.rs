@@ -149,14 +149,9 @@ fn only_known_keys_are_spoken_to_unless_new_ones_may_be_trusted() {
 
     network.change_host_key(0);
     let place = format!("{}:1", network.known_hosts().display());
+    let remove = format!("ssh-keygen -R web1 -f {}`", network.known_hosts().display());
     for options in [&strict, &trusting] {
-        refused(
-            &network,
-            options,
-            "web1",
-            Broken::HostKey,
-            &[&place, "SHA256:", "ssh-keygen -R web1`", "find out why"],
-        );
+        refused(&network, options, "web1", Broken::HostKey, &[&place, "SHA256:", &remove, "find out why"]);
     }
     network.trust_all();
     answers(&network, &strict, "web1");

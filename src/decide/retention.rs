@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::decide::freshness::leads_to_desired;
 use crate::decide::gate;
-use crate::model::app::{App, StrayPolicy};
+use crate::model::app::App;
 use crate::model::drift::{Difference, Drift};
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Aim, Evidence, Observed, ObservedRelease, Runs};
@@ -89,8 +89,7 @@ fn used(app: &App, observed: &Observed, difference: &Difference) -> Option<BTree
     let mut used = BTreeSet::new();
     for stray in &observed.strays {
         // Those that are stopped are drift of their own: until they are gone, no release goes.
-        let goes = stray.orphan_of.is_some() || app.strays == StrayPolicy::Stop;
-        if !goes {
+        if !stray.is_stopped(app.strays) {
             note(&stray.evidence, &mut used)?;
         }
     }
@@ -127,6 +126,7 @@ mod tests {
     use super::*;
     use crate::decide::diff::diff;
     use crate::decide::testing::{app, evidence, id, kept_out, noon, process, record, seconds_before, seen};
+    use crate::model::app::StrayPolicy;
     use crate::model::observed::{Link, Stray};
     use crate::model::release::Source;
 
@@ -231,9 +231,12 @@ mod tests {
             evidence: evidence(Runs::Release { id: id("r1") }),
             command: "php".to_owned(),
             orphan_of: None,
+            spared: None,
         }];
         assert_eq!(surplus(&keeping(1), &observed), [""; 0]);
         let stopping = App { strays: StrayPolicy::Stop, ..keeping(1) };
         assert_eq!(surplus(&stopping, &observed), ["r1"]);
+        observed.strays[0].spared = Some("it has a terminal".to_owned());
+        assert_eq!(surplus(&stopping, &observed), [""; 0]);
     }
 }

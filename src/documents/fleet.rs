@@ -64,10 +64,22 @@ pub struct FleetDocument<'a> {
     pub outcome: Option<&'static str>,
     /// How many waves were begun.
     pub waves: usize,
+    /// What became of the migrations; null where the release has none.
+    pub migrations: Option<MigrationsDocument>,
     /// How long it took.
     pub took_ms: u128,
     /// In the order of the manifest; every one of them.
     pub hosts: Vec<FleetHostDocument<'a>>,
+}
+
+/// What became of the migrations of a release, which one host runs.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationsDocument {
+    /// Who was to run them in this rollout; null: nobody. How it went is told of that host.
+    pub run_on: Option<HostName>,
+    /// Whose records say that they were run before, so that nobody runs them.
+    pub recorded_by: Vec<HostName>,
 }
 
 /// What became of one host.
@@ -119,6 +131,7 @@ pub fn verdict(verdict: Verdict) -> &'static str {
         Verdict::NotTakenBack => "notTakenBack",
         Verdict::Unreachable => "unreachable",
         Verdict::Lost => "lost",
+        Verdict::Untold => outcome(Outcome::Failed),
         Verdict::Unseen => "notLookedAt",
     }
 }

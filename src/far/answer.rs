@@ -6,6 +6,7 @@ use crate::decide::aim::quarantine;
 use crate::decide::withhold;
 use crate::documents::app::{self, document, problems};
 use crate::documents::pass;
+use crate::documents::wire::bounds;
 use crate::documents::wire::{Failed, Fault, Health, Report, Shown, Status, Summary};
 use crate::manifest::Loaded;
 use crate::model::names::HostName;
@@ -71,7 +72,7 @@ pub fn status(one: &Loaded, report: &PassReport, status: &AppStatus, faces: &Fac
     Ok(Status {
         exit_code: app::exit_code(report),
         summary: summary(one, report)?,
-        document: serde_json::to_value(document(one, status)).map_err(|error| formless(&error))?,
+        document: bounds::document(serde_json::to_value(document(one, status)).map_err(|error| formless(&error))?),
         text: (faces.status)(one, status, problems(one, report)),
     })
 }
@@ -95,7 +96,7 @@ pub fn report(one: &Loaded, made: &PassReport, host: &HostName, faces: &Faces, b
         failed: made.tried.len() - done,
         summary: summary(one, made)?,
         shown: (made.mode == Mode::DryRun).then(shown),
-        document,
+        document: bounds::document(document),
     })
 }
 
@@ -117,3 +118,7 @@ pub fn health(one: &Loaded, report: &PassReport) -> Result<Health, Failed> {
 fn formless(error: &serde_json::Error) -> Failed {
     Failed::new(Fault::Other, "the answer has no JSON form").cause(error.to_string())
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

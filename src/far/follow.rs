@@ -1,14 +1,15 @@
 //! Reading a spool along while it is written, until its end.
 //!
 //! Woken by the kernel when something is written, when the runner's last descriptor is closed (however it ended), and
-//! when nobody listens any more; and each second in any case.
+//! when nobody listens any more; and each second in any case. While there is nothing to copy it says so, and for how
+//! long the runner has not stirred: that is seen by the times of the spool, which the runner touches.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::spool::{Spool, lock, unlock};
-use crate::documents::wire::{Ended, FIRST, Failed, Fault, Line, What};
+use crate::documents::wire::{Beat, Ended, FIRST, Failed, Fault, Line, What};
 
 /// How long nothing is looked at when the kernel says nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -43,9 +44,9 @@ struct Numbered {
     what: Value,
 }
 
-/// Copies lines from that number on, as they come. A runner that has died without an end is told, to this listener and
-/// to all later ones.
-pub(super) fn follow(path: &Path, from: u64, out: &mut (impl Write + AsFd)) -> io::Result<Followed> {
+/// Copies lines from that number on, as they come, with a beat each `beat` in which none came. A runner that has died
+/// without an end is told, to this listener and to all later ones.
+pub(super) fn follow(path: &Path, from: u64, beat: Duration, out: &mut (impl Write + AsFd)) -> io::Result<Followed> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits()).unwrap_or_default();
     let file = match OpenOptions::new().read(true).append(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -55,11 +56,15 @@ pub(super) fn follow(path: &Path, from: u64, out: &mut (impl Write + AsFd)) -> i
     // Before the first read: what is written after that one wakes us.
     let watch = watch(path);
     let mut reader = Reader { file, from, whole: 0, last: FIRST - 1, rest: Vec::new() };
+    let mut pulse = Pulse::new(beat);
     loop {
         let read = reader.copy(out)?;
         match read {
             Copied::End => return Ok(Followed::Ended),
-            Copied::Some => continue,
+            Copied::Some => {
+                pulse.said = Instant::now();
+                continue;
+            }
             Copied::None => {}
         }
         if lock(&reader.file)? {
@@ -79,9 +84,47 @@ pub(super) fn follow(path: &Path, from: u64, out: &mut (impl Write + AsFd)) -> i
                 }
             }
             unlock(&reader.file)?;
-        } else if !wait(watch.as_ref(), out)? {
-            return Ok(Followed::Unheard);
+        } else {
+            if let Some(beat) = pulse.beat(&reader.file)? {
+                line(0, What::Beat(beat), out)?;
+            }
+            if !wait(watch.as_ref(), beat, out)? {
+                return Ok(Followed::Unheard);
+            }
         }
+    }
+}
+
+/// Whether the runner stirs, and when it is time to say so.
+struct Pulse {
+    every: Duration,
+    /// When anything was said last.
+    said: Instant,
+    /// When the runner was seen to stir last; at the beginning, when it began to be looked at.
+    stirred: Instant,
+    /// By what that is seen: the times that the runner gives the spool. They may leap, as its clock may; only that they
+    /// change counts.
+    times: Option<(i64, i64)>,
+}
+
+impl Pulse {
+    fn new(every: Duration) -> Self {
+        let now = Instant::now();
+        Self { every, said: now, stirred: now, times: None }
+    }
+
+    fn beat(&mut self, spool: &File) -> io::Result<Option<Beat>> {
+        let now = Instant::now();
+        let found = spool.metadata()?;
+        let times = (found.mtime(), found.mtime_nsec());
+        if self.times.replace(times).is_some_and(|before| before != times) {
+            self.stirred = now;
+        }
+        if now.duration_since(self.said) < self.every {
+            return Ok(None);
+        }
+        self.said = now;
+        Ok(Some(Beat { silent: now.duration_since(self.stirred) }))
     }
 }
 
@@ -144,11 +187,16 @@ impl Reader {
     /// Says a line that is nowhere written.
     fn tell(&mut self, what: What, out: &mut impl Write) -> io::Result<()> {
         self.last += 1;
-        let mut text = serde_json::to_vec(&Line { seq: self.last, at: Timestamp::now(), what })?;
-        text.push(b'\n');
-        out.write_all(&text)?;
-        out.flush()
+        line(self.last, what, out)
     }
+}
+
+/// Says a line of this process's own.
+fn line(seq: u64, what: What, out: &mut impl Write) -> io::Result<()> {
+    let mut text = serde_json::to_vec(&Line { seq, at: Timestamp::now(), what })?;
+    text.push(b'\n');
+    out.write_all(&text)?;
+    out.flush()
 }
 
 fn killed(mut say: impl FnMut(What) -> io::Result<()>) -> io::Result<()> {
@@ -167,8 +215,8 @@ fn watch(path: &Path) -> Option<OwnedFd> {
 }
 
 /// Waits until something may have happened; false: nobody listens any more.
-fn wait(watch: Option<&OwnedFd>, out: &impl AsFd) -> io::Result<bool> {
-    let limit = if watch.is_some() { PATIENCE } else { IMPATIENCE };
+fn wait(watch: Option<&OwnedFd>, beat: Duration, out: &impl AsFd) -> io::Result<bool> {
+    let limit = if watch.is_some() { PATIENCE.min(beat) } else { IMPATIENCE };
     let mut waiting = vec![PollFd::new(out, PollFlags::empty())];
     waiting.extend(watch.map(|watch| PollFd::new(watch, PollFlags::IN)));
     match poll(&mut waiting, Timespec::try_from(limit).ok().as_ref()) {

@@ -22,7 +22,7 @@ use super::say::Speaker;
 use super::spool::{Spool, State};
 use super::stop::stop;
 use super::{RUN, VERB, app_of};
-use crate::documents::wire::{Ended, FIRST, Failed, Fault, Operation, Request, What, read};
+use crate::documents::wire::{BEAT, Ended, FIRST, Failed, Fault, Operation, Request, What, read};
 use crate::local::runtime::runtime;
 use crate::ports::HostError;
 
@@ -99,7 +99,7 @@ fn run(request: &Request, out: &mut (impl Write + AsFd)) -> io::Result<bool> {
             speaker.hello(attached)?;
             greeted = true;
         }
-        match follow(&place.spool(&request.id), request.from, speaker.out())? {
+        match follow(&place.spool(&request.id), request.from, BEAT, speaker.out())? {
             Followed::Ended => return Ok(true),
             Followed::Unheard => return Ok(false),
             // Whoever was to start the runner died before that: it is ours to start, but not for ever.

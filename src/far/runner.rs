@@ -1,12 +1,14 @@
 //! The process that makes a pass for a control side, and outlives the connection.
 //!
 //! It leads a session of its own, so that neither a hang-up nor the end of sshd's session reaches it. A wish to stop
-//! (SIGTERM, SIGINT, however often) ends the pass after the step in hand.
+//! (SIGTERM, SIGINT, however often) ends the pass after the step in hand. It touches its spool while it lives, whatever
+//! its steps are at: whoever follows sees by that whether it was stopped, or waits for a dead disk.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 use rustix::io::fcntl_dupfd_cloexec;
@@ -17,7 +19,7 @@ use super::answer::{self, Faces};
 use super::spool::Spool;
 use super::{app_of, who};
 use crate::decide::aim::quarantine;
-use crate::documents::wire::{Begun, Ended, Failed, Fault, Operation, Request, What, read};
+use crate::documents::wire::{BEAT, Begun, Ended, Failed, Fault, Operation, Request, What, read};
 use crate::engine::batch::reconcile;
 use crate::engine::events::{Event, Listener};
 use crate::engine::interrupt::Interrupt;
@@ -43,15 +45,16 @@ type Shared = Arc<Mutex<Spool>>;
 /// Makes the pass of the request that is on the standard input, and says all of it into the file on the standard output.
 #[must_use]
 pub fn runner(faces: &Faces) -> ExitCode {
-    let spool = match settle() {
-        Ok(spool) => spool,
+    let spool = match settle().and_then(|spool| Ok((spool.try_clone()?, spool))) {
+        Ok(both) => both,
         Err(error) => {
             tracing::error!(%error, "cannot begin");
             return ExitCode::FAILURE;
         }
     };
+    let (pulse, spool) = spool;
     let spool = Arc::new(Mutex::new(Spool::new(spool)));
-    let ended = match run(faces, &spool) {
+    let ended = match run(faces, pulse, &spool) {
         Ok(report) => {
             say(&spool, report);
             Ended::Done
@@ -76,7 +79,7 @@ fn settle() -> io::Result<File> {
     Ok(File::from(spool))
 }
 
-fn run(faces: &Faces, spool: &Shared) -> Result<What, Failed> {
+fn run(faces: &Faces, pulse: File, spool: &Shared) -> Result<What, Failed> {
     let request = request()?;
     let one = app_of(&request)?;
     let unsure = |why: String| Failed::new(Fault::Host, "cannot tell which process this is").cause(why);
@@ -86,6 +89,7 @@ fn run(faces: &Faces, spool: &Shared) -> Result<What, Failed> {
     let interrupt = Interrupt::default();
     let made = runtime.block_on(async {
         listen_for_signals(&interrupt).map_err(|error| HostError::io("cannot begin", &error))?;
+        tokio::spawn(stir(pulse));
         // From here on a wish to stop is heard.
         say(spool, What::Begun(Begun { process: own, boot: proc::boot_id() }));
         // Nobody would ever hear of this pass, nor that it was made.
@@ -161,6 +165,18 @@ impl Listener for Telling {
 
 fn say(spool: &Shared, what: What) {
     spool.lock().unwrap_or_else(PoisonError::into_inner).say(what);
+}
+
+/// Gives signs of life, as long as the pass's own thread comes to it.
+async fn stir(spool: File) {
+    let mut beats = tokio::time::interval(BEAT);
+    loop {
+        beats.tick().await;
+        if let Err(error) = spool.set_modified(SystemTime::now()) {
+            // The pass goes on: who follows it will think that it does not.
+            tracing::warn!(%error, "cannot show that the pass goes on");
+        }
+    }
 }
 
 /// Every wish to stop asks for an end between two steps; hang-ups are not heard.

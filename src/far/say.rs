@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
+use crate::documents::wire::bounds;
 use crate::documents::wire::{Ended, FIRST, Failed, Hello, Line, What};
 
 /// Numbers what is said.
@@ -34,8 +35,7 @@ impl<W: Write> Speaker<W> {
     }
 
     fn line(&mut self, seq: u64, what: What) -> io::Result<()> {
-        let mut text = serde_json::to_vec(&Line { seq, at: Timestamp::now(), what })?;
-        text.push(b'\n');
+        let text = bounds::line(Line { seq, at: Timestamp::now(), what })?;
         self.out.write_all(&text)?;
         self.out.flush()
     }

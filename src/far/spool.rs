@@ -11,13 +11,15 @@ use jiff::Timestamp;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
 use rustix::io::Errno;
 
+use crate::documents::wire::bounds;
 use crate::documents::wire::{FIRST, Line, What};
-
-/// Taken from the disk at the beginning, so that a disk that fills up during the pass does not swallow its report.
-const RESERVE: u64 = 512 * 1024;
 
 /// Most bytes of events; those that come after are counted.
 const EVENTS_LIMIT: usize = 256 * 1024;
+
+/// Taken from the disk at the beginning, so that a disk that fills up during the pass does not swallow its report: all
+/// events, the report, and the few lines around them.
+const RESERVE: u64 = (EVENTS_LIMIT + bounds::LINE + 64 * 1024) as u64;
 
 /// What is to be done with a spool.
 #[derive(Debug)]
@@ -117,8 +119,7 @@ impl Spool {
             return;
         }
         let line = Line { seq: self.next, at: Timestamp::now(), what };
-        let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut text| {
-            text.push(b'\n');
+        let written = bounds::line(line).map_err(io::Error::from).and_then(|text| {
             self.spent += text.len();
             self.file.write_all(&text)
         });

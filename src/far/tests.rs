@@ -2,13 +2,13 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::follow::{Followed, follow};
 use super::input;
 use super::place::Place;
 use super::spool::{Spool, State};
-use crate::documents::wire::{Ended, Fault, Line, RunId, What, read};
+use crate::documents::wire::{Beat, Ended, Fault, Line, RunId, What, read};
 use crate::model::event::Event;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -25,7 +25,7 @@ fn waiting(text: &str) -> What {
 /// Follows into a file.
 fn followed(path: &Path, from: u64) -> (Followed, Vec<Line>) {
     let mut out = tempfile::tempfile().unwrap();
-    let ended = follow(path, from, &mut out).unwrap();
+    let ended = follow(path, from, SOON, &mut out).unwrap();
     out.seek(SeekFrom::Start(0)).unwrap();
     let text = std::io::read_to_string(out).unwrap();
     (ended, text.lines().map(|line| read::line(line).unwrap()).collect())
@@ -145,8 +145,8 @@ fn who_never_began_and_who_no_longer_listens_is_noticed() {
     let (reader, mut out) = std::io::pipe().unwrap();
     drop(reader);
     // The first line breaks the pipe; of a silent run, the pipe itself tells.
-    assert_eq!(follow(&path, 1, &mut out).unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
-    assert_eq!(follow(&path, 2, &mut out).unwrap(), Followed::Unheard);
+    assert_eq!(follow(&path, 1, SOON, &mut out).unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    assert_eq!(follow(&path, 2, SOON, &mut out).unwrap(), Followed::Unheard);
 }
 
 #[test]
@@ -219,4 +219,52 @@ fn the_place_is_its_users_alone_and_does_not_grow_for_ever() {
     symlink(directory.path(), &inside).unwrap();
     let error = place.make().unwrap_err();
     assert!(error.message.contains("no directory of this user's own") && error.help.is_some(), "{error:?}");
+}
+
+/// Lines of a follower in a thread, read until its first beats have come that are so.
+fn beats_until(out: &mut impl std::io::BufRead, is: impl Fn(Beat) -> bool) -> Vec<Beat> {
+    let (mut beats, begun) = (Vec::new(), Instant::now());
+    while begun.elapsed() < SOON {
+        let mut text = String::new();
+        out.read_line(&mut text).unwrap();
+        let line = read::line(&text).unwrap();
+        let What::Beat(beat) = line.what else { continue };
+        assert_eq!(line.seq, 0, "it is none of the run's lines");
+        beats.push(beat);
+        if is(beat) {
+            return beats;
+        }
+    }
+    panic!("not within {SOON:?}: {beats:?}");
+}
+
+#[test]
+fn a_quiet_runner_is_told_from_one_that_does_not_stir() {
+    const EVERY: Duration = Duration::from_millis(40);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.jsonl");
+    let mut spool = taken(&path);
+    spool.say(waiting("1"));
+    let (reader, mut out) = std::io::pipe().unwrap();
+    let mut reader = std::io::BufReader::new(reader);
+    let follower = {
+        let path = path.clone();
+        std::thread::spawn(move || follow(&path, 1, EVERY, &mut out).unwrap())
+    };
+    // Nothing touches the spool: each beat tells of a longer silence, from the first one on.
+    let beats = beats_until(&mut reader, |beat| beat.silent > EVERY * 5);
+    assert!(beats.iter().all(|beat| beat.silent >= EVERY), "{beats:?}");
+    assert!(beats.is_sorted_by_key(|beat| beat.silent), "{beats:?}");
+    // Touched, whatever the clock says, it is none.
+    let touched = fs::File::open(&path).unwrap();
+    for time in [SystemTime::UNIX_EPOCH, SystemTime::now()] {
+        touched.set_modified(time).unwrap();
+        beats_until(&mut reader, |beat| beat.silent < EVERY * 4);
+        beats_until(&mut reader, |beat| beat.silent > EVERY * 5);
+    }
+    spool.say(What::End(Ended::Done));
+    let rest = std::io::read_to_string(reader).unwrap();
+    assert_eq!(follower.join().unwrap(), Followed::Ended);
+    let last = read::line(rest.lines().last().unwrap()).unwrap();
+    assert_eq!((last.seq, last.what), (2, What::End(Ended::Done)), "what counts is numbered as before");
 }

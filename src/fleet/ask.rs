@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::phase::{Phase, Watch};
 use super::reach::{Heard, Reach, Unreached, Way};
+use crate::documents::wire::bounds::Bounds;
 use crate::documents::wire::{self, Ended, FIRST, Failed, Operation, PROGRAM, RunId, WIRE, What};
 use crate::model::event::Event;
 use crate::model::fleet::FleetHost;
@@ -90,9 +91,9 @@ pub async fn ask(
     let mut ended = None;
     let mut heard = |heard: Heard| match heard {
         Heard::Way(way) => way_told(watch, host, &way, at),
-        Heard::Line(line) => match line.what {
+        Heard::Line(line) => match bounded(*line) {
             What::Hello(_) => watch.phase(&host.name, at),
-            What::Begun(_) | What::Omitted(_) | What::Stopping(_) => {}
+            What::Begun(_) | What::Beat(_) | What::Omitted(_) | What::Stopping(_) => {}
             What::Waiting(why) => watch.says(Some(&host.name), &format!("waiting: {why}")),
             What::Event(event) => {
                 if let Event::Begun { action, .. } = &event {
@@ -120,6 +121,12 @@ pub async fn ask(
     }
 }
 
+/// What it says, as long as it may be: not every far side is one of ours, and there are many of them.
+fn bounded(mut line: wire::Line) -> What {
+    line.what.bound(&Bounds::USUAL);
+    line.what
+}
+
 fn way_told(watch: &dyn Watch, host: &FleetHost, way: &Way, at: &Phase) {
     match way {
         // Asked for its health once more, it is at what it was at.
@@ -127,7 +134,7 @@ fn way_told(watch: &dyn Watch, host: &FleetHost, way: &Way, at: &Phase) {
         Way::Connecting => watch.phase(&host.name, &Phase::Connecting),
         Way::Copying { size } => watch.phase(&host.name, &Phase::Copying { size: *size }),
         Way::Lost { why, again_in } => {
-            watch.says(Some(&host.name), &format!("connection lost: {why}"));
+            watch.says(Some(&host.name), &format!("lost: {why}"));
             watch.phase(&host.name, &Phase::Lost { again_in: *again_in });
         }
         Way::Back => watch.phase(&host.name, at),

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::phase::{Phase, Watch};
-use super::report::{HostReport, Rolled, Trouble};
+use super::report::{HostReport, Migrations, Rolled, Trouble};
+use super::shelf::Shelf;
 use super::task::{Done, Fact, Task};
 use super::work::Target;
-use crate::decide::fleet::next;
+use crate::decide::fleet::{migrated_by, next};
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{
@@ -22,6 +23,8 @@ pub(super) struct Course {
     /// Of each host: its place among the states, which are in the order of change, and among the targets.
     places: HashMap<HostName, Place>,
     waves: usize,
+    migrations: Migrations,
+    shelf: Shelf,
 }
 
 /// Where a host stands.
@@ -32,7 +35,8 @@ pub(super) struct Place {
 }
 
 impl Course {
-    pub(super) fn new(targets: &[Target], order: &[HostName]) -> Self {
+    /// `keep`: the documents of the hosts are wanted.
+    pub(super) fn new(targets: &[Target], order: &[HostName], keep: bool) -> Self {
         let reports = targets.iter().map(|target| HostReport::new(target.host.name.clone())).collect();
         let states: HashMap<&HostName, usize> = order.iter().zip(0..).collect();
         let place = |(at, target): (usize, &Target)| {
@@ -41,14 +45,31 @@ impl Course {
         };
         let places = targets.iter().enumerate().filter_map(place).collect();
         let hosts = order.iter().cloned().map(HostState::new).collect();
-        Self { progress: Progress { hosts, ..Progress::default() }, reports, places, waves: 0 }
+        Self {
+            progress: Progress { hosts, ..Progress::default() },
+            reports,
+            places,
+            waves: 0,
+            migrations: Migrations::default(),
+            shelf: Shelf::new(keep),
+        }
     }
 
-    /// Takes an order apart into who and what; says when a wave begins.
-    pub(super) fn take(&mut self, order: Order, watch: &dyn Watch) -> (Vec<HostName>, Task) {
+    /// Takes an order apart into who and what; says when a wave begins, and before the first one whose record spares the
+    /// migrations.
+    pub(super) fn take(&mut self, order: Order, terms: &Terms, watch: &dyn Watch) -> (Vec<HostName>, Task) {
         match order {
             Order::Observe { hosts } => (hosts, Task::Observe),
             Order::Apply { wave, hosts, migrate } => {
+                if self.waves == 0 {
+                    self.migrations.recorded_by = migrated_by(terms, &self.progress);
+                    if let Some(told) = self.migrations.spared() {
+                        watch.says(None, &told);
+                    }
+                }
+                if migrate {
+                    self.migrations.run_on = hosts.first().cloned();
+                }
                 if wave >= self.waves {
                     self.waves = wave + 1;
                     watch.says(None, &wave_of(wave, &hosts, migrate));
@@ -76,7 +97,7 @@ impl Course {
     }
 
     /// Writes down what came of it.
-    pub(super) fn end(&mut self, place: Place, task: &Task, done: Done, took: Duration, keep: bool, watch: &dyn Watch) {
+    pub(super) fn end(&mut self, place: Place, task: &Task, done: Done, took: Duration, watch: &dyn Watch) {
         let (Some(state), Some(report)) =
             (self.progress.hosts.get_mut(place.state), self.reports.get_mut(place.target))
         else {
@@ -94,7 +115,7 @@ impl Course {
             report.took += took;
         }
         if let Some(told) = done.report {
-            report.take(*told, keep);
+            report.take(*told, &mut self.shelf);
         }
         // What was seen before tells nothing any more.
         if matches!(done.fact, Fact::Applied(Some(Applied::Lost)) | Fact::TakenBack(TakenBack::Lost)) {
@@ -147,7 +168,7 @@ impl Course {
             }
             report.verdict = *verdict;
         }
-        Rolled { ending, hosts: self.reports, waves: self.waves, took }
+        Rolled { ending, hosts: self.reports, waves: self.waves, migrations: self.migrations, took }
     }
 }
 

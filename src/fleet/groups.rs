@@ -3,16 +3,35 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use super::ask::{Answer, Silence};
 use super::look::verdict;
-use super::report::HostReport;
+use super::report::{HostReport, Migrations};
+use super::shelf::Shelf;
 use crate::documents::wire::Shown;
+use crate::documents::wire::bounds::{Bounds, cut};
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::Verdict;
 
 /// The highest exit code of a pass or of a status.
 const MOST: u8 = 4;
+/// Most hosts whose state is shown in full.
+pub const DETAILED: usize = 4;
+/// Most bytes that are shown of all groups; of those beyond, only how many hosts they have.
+const SHOWN: usize = 8 << 20;
+
+/// What a difference is known by: of a thousand different ones it takes less room than they do.
+type Digest = [u8; 32];
+
+fn digest(texts: [&str; 2]) -> Digest {
+    let mut digest = Sha256::new();
+    for text in texts {
+        digest.update(format!("{}:{text}", text.len()));
+    }
+    digest.finalize().into()
+}
 
 /// Hosts on which the same would be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,16 +53,19 @@ pub struct Looked {
     pub hosts: Vec<HostReport>,
     /// Equal hosts together; in the order of the first of each.
     pub groups: Vec<Group>,
-    /// For people: what the hosts look like that are not as they should be, by their places among `hosts`.
+    /// For people: what the hosts look like that are not as they should be, by their places among `hosts`; of all but the
+    /// first [`DETAILED`] the text is empty.
     pub details: Vec<(usize, String)>,
     /// The exit code of each host that answered.
     pub codes: Vec<Option<u8>>,
     /// How long it took.
     pub took: Duration,
     /// Whose each host's group is.
-    keys: HashMap<(Outcome, String, String), usize>,
+    keys: HashMap<(Outcome, Digest), usize>,
     members: Vec<Vec<usize>>,
-    keep: bool,
+    shelf: Shelf,
+    /// Bytes that are shown of the groups so far.
+    shown: usize,
 }
 
 impl Looked {
@@ -53,7 +75,8 @@ impl Looked {
         let hosts: Vec<HostReport> = hosts.map(HostReport::new).collect();
         let codes = vec![None; hosts.len()];
         let (groups, details, keys, members) = (Vec::new(), Vec::new(), HashMap::new(), Vec::new());
-        Self { hosts, groups, details, codes, took: Duration::ZERO, keys, members, keep }
+        let shelf = Shelf::new(keep);
+        Self { hosts, groups, details, codes, took: Duration::ZERO, keys, members, shelf, shown: 0 }
     }
 
     /// Takes in what the host at that place has answered.
@@ -70,21 +93,29 @@ impl Looked {
                     self.group(at, report.outcome, shown);
                 }
                 if let Some(host) = self.hosts.get_mut(at) {
-                    host.take(*report, self.keep);
+                    host.take(*report, &mut self.shelf);
                 }
             }
             Ok(Answer { status: Some(status), .. }) => {
-                host.summary = Some(status.summary);
-                if self.keep {
-                    host.keep(status.document);
-                }
+                host.see(status.summary);
+                self.shelf.keep(&mut host.document, &host.name, "App", &status.document);
                 if host.verdict != Verdict::Settled {
                     self.details.push((at, status.text));
+                    self.details.sort_by_key(|(at, _)| *at);
+                    self.details.iter_mut().skip(DETAILED).for_each(|(_, text)| *text = String::new());
                 }
                 self.set_code(at, status.exit_code);
             }
             Ok(_) => {}
         }
+    }
+
+    /// Whose records say that the release's migrations were run.
+    #[must_use]
+    pub fn migrations(&self) -> Migrations {
+        let has_run = |host: &&HostReport| host.summary.as_ref().is_some_and(|summary| summary.migrated);
+        let recorded_by = self.hosts.iter().filter(has_run).map(|host| host.name.clone()).collect();
+        Migrations { run_on: None, recorded_by }
     }
 
     /// Puts everything into the order of the manifest.
@@ -111,15 +142,22 @@ impl Looked {
     }
 
     /// Equal are hosts whose differences are: the text for people names processes, its first line does not.
-    fn group(&mut self, at: usize, outcome: Outcome, shown: Shown) {
+    fn group(&mut self, at: usize, outcome: Outcome, mut shown: Shown) {
         let Some(teller) = self.hosts.get(at).map(|host| host.name.clone()) else { return };
         let first = shown.text.lines().next().unwrap_or_default().to_owned();
-        let key = (outcome, first, shown.diff.clone());
+        let key = (outcome, digest([&first, &shown.diff]));
         if let Some(members) = self.keys.get(&key).and_then(|group| self.members.get_mut(*group)) {
             members.push(at);
         } else {
             self.keys.insert(key, self.groups.len());
             self.members.push(vec![at]);
+            let size = shown.text.len() + shown.diff.len();
+            if self.shown + size > SHOWN {
+                let text = format!("{first}\n\n(not shown among so many differences: `--hosts {teller}` shows it)\n");
+                shown = Shown { diff: String::new(), text };
+                cut(&mut shown.text, Bounds::NARROW.text);
+            }
+            self.shown += shown.text.len() + shown.diff.len();
             self.groups.push(Group { hosts: Vec::new(), outcome, shown, teller });
         }
     }

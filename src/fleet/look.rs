@@ -47,7 +47,9 @@ pub async fn look<R: Reach>(
 pub fn verdict(answer: &Result<Answer, Silence>) -> Verdict {
     match answer {
         Err(Silence::Unreached(_)) => Verdict::Unreachable,
-        Err(Silence::Refused(_) | Silence::Killed) => Verdict::Refused(Outcome::Failed),
+        // It was not to be changed.
+        Err(Silence::Refused(_) | Silence::Killed) => Verdict::Untold,
+        Ok(Answer { report: Some(report), .. }) if !report.summary.observed => Verdict::Untold,
         Ok(Answer { report: Some(report), .. }) => match report.outcome {
             Outcome::Converged => Verdict::Settled,
             Outcome::Drift => Verdict::NotReached,
@@ -58,7 +60,7 @@ pub fn verdict(answer: &Result<Answer, Silence>) -> Verdict {
             0 => Verdict::Settled,
             2 => Verdict::NotReached,
             3 => Verdict::Refused(Outcome::Unhealthy),
-            _ => Verdict::Refused(Outcome::Failed),
+            _ => Verdict::Untold,
         },
         Ok(_) => Verdict::Unseen,
     }

@@ -14,6 +14,7 @@ pub mod phase;
 pub mod reach;
 pub mod report;
 pub mod rollout;
+mod shelf;
 pub mod ssh;
 mod task;
 pub mod work;

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use crate::documents::wire::bounds::cut;
 use crate::model::action::Action;
 use crate::model::event::Event;
 use crate::model::fleet::HostName;
 use crate::model::rollout::Verdict;
+
+/// Most bytes of a step's name; whoever shows it has one line.
+const STEP: usize = 1 << 10;
 
 /// What a host is at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +58,14 @@ impl Phase {
     /// The same work, at that step of it.
     #[must_use]
     pub fn with_step(&self, action: &Action) -> Self {
+        let step = || {
+            let mut step = action.to_string();
+            cut(&mut step, STEP);
+            step
+        };
         match self {
-            Self::Changing { .. } => Self::Changing { step: action.to_string() },
-            Self::TakingBack { .. } => Self::TakingBack { step: action.to_string() },
+            Self::Changing { .. } => Self::Changing { step: step() },
+            Self::TakingBack { .. } => Self::TakingBack { step: step() },
             other => other.clone(),
         }
     }

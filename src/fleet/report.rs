@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::ask::Silence;
+use super::shelf::Shelf;
 use crate::documents::wire::{Failed, Report, Summary};
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{Ending, Verdict};
 
-/// Most troubles of one host that are kept.
+/// Most troubles of one host that are kept, and most bytes of their texts.
 const TROUBLES: usize = 8;
+const TEXTS: usize = 16 << 10;
 
 /// What went wrong on a host, in words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +41,19 @@ pub struct HostReport {
     pub took: Duration,
     /// What went wrong.
     pub troubles: Vec<Trouble>,
+    /// How many more troubles there were than are kept.
+    pub untold: usize,
     /// Its last pass as a document in JSON, where these were wanted.
     pub document: Option<String>,
+}
+
+/// What became of the migrations of a release, which one host runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Migrations {
+    /// Who was to run them; how that went is told of its pass.
+    pub run_on: Option<HostName>,
+    /// Whose records say that they were run before, so that nobody has run them now.
+    pub recorded_by: Vec<HostName>,
 }
 
 /// What came of a rollout.
@@ -54,8 +65,27 @@ pub struct Rolled {
     pub hosts: Vec<HostReport>,
     /// How many waves were begun.
     pub waves: usize,
+    /// What became of the migrations.
+    pub migrations: Migrations,
     /// How long it took.
     pub took: Duration,
+}
+
+impl Migrations {
+    /// That nobody runs them, and by whose record; none where that is not so.
+    #[must_use]
+    pub fn spared(&self) -> Option<String> {
+        let first = self.recorded_by.first()?;
+        let others = match self.recorded_by.len() - 1 {
+            0 => " has".to_owned(),
+            1 => " and one more have".to_owned(),
+            more => format!(" and {more} more have"),
+        };
+        Some(format!(
+            "the migrations are not run: {first}{others} recorded them as run for this release; if that is not so, begin \
+             without it (`--hosts`)"
+        ))
+    }
 }
 
 impl HostReport {
@@ -70,47 +100,55 @@ impl HostReport {
             failed: 0,
             took: Duration::ZERO,
             troubles: Vec::new(),
+            untold: 0,
             document: None,
         }
     }
 
-    /// Takes in what a pass there has reported; its document where `keep`.
-    pub fn take(&mut self, report: Report, keep: bool) {
+    /// Takes in what a pass there has reported, and puts its document on the shelf.
+    pub(super) fn take(&mut self, mut report: Report, shelf: &mut Shelf) {
         self.done = self.done.saturating_add(report.done);
         self.failed = self.failed.saturating_add(report.failed);
         if !matches!(report.outcome, Outcome::Converged | Outcome::Drift) {
-            let told = report.summary.problems.iter().map(|problem| Trouble {
-                message: problem.message.clone(),
+            let told = std::mem::take(&mut report.summary.problems).into_iter().map(|problem| Trouble {
+                message: problem.message,
                 causes: Vec::new(),
-                help: problem.help.clone(),
+                help: problem.help,
             });
             let sick =
                 report.summary.complaint.iter().map(|complaint| Trouble::new(format!("not healthy: {complaint}")));
             told.chain(sick).for_each(|trouble| self.trouble(trouble));
         }
-        if keep {
-            self.keep(report.document);
-        }
-        self.summary = Some(report.summary);
+        shelf.keep(&mut self.document, &self.name, "PassReport", &report.document);
+        self.see(report.summary);
     }
 
-    /// Keeps what the host has printed, as its own: no host speaks for another one.
-    pub fn keep(&mut self, mut document: Value) {
-        if let Some(keys) = document.as_object_mut() {
-            keys.insert("host".to_owned(), Value::String(self.name.to_string()));
-        }
-        self.document = Some(document.to_string());
+    /// What the host looks like now. Its problems stand among its troubles, or in its own words.
+    pub(super) fn see(&mut self, summary: Summary) {
+        self.summary = Some(Summary { problems: Vec::new(), ..summary });
     }
 
-    /// Takes in what went wrong, once.
+    /// Takes in what went wrong, once; what is too much is counted.
     pub fn trouble(&mut self, trouble: Trouble) {
-        if self.troubles.len() < TROUBLES && !self.troubles.contains(&trouble) {
+        if self.troubles.contains(&trouble) {
+            return;
+        }
+        let texts: usize = self.troubles.iter().chain([&trouble]).map(Trouble::len).sum();
+        if self.troubles.len() < TROUBLES && texts <= TEXTS {
             self.troubles.push(trouble);
+        } else {
+            self.untold += 1;
         }
     }
 }
 
 impl Trouble {
+    /// Bytes of its texts.
+    fn len(&self) -> usize {
+        let texts = self.causes.iter().chain(&self.help);
+        self.message.len() + texts.map(String::len).sum::<usize>()
+    }
+
     /// What happened, and why, on one line.
     #[must_use]
     pub fn told(&self) -> String {

@@ -41,7 +41,7 @@ pub async fn roll_out<R: Reach>(
     order: &[HostName],
 ) -> Rolled {
     let began = Instant::now();
-    let mut course = Course::new(targets, order);
+    let mut course = Course::new(targets, order, way.keep);
     // All in one task: what is in hand shares nothing, and what ends is written down in one place.
     let mut running = FuturesUnordered::new();
     let mut asking = 0;
@@ -58,7 +58,7 @@ pub async fn roll_out<R: Reach>(
                 continue;
             }
             Next::Do(order) => {
-                let (hosts, task) = course.take(order, work.watch());
+                let (hosts, task) = course.take(order, terms, work.watch());
                 // A host that has to stay as it is takes no turn; the questions whether it does are turns of their own.
                 let holds = task.doing() == Doing::Hold;
                 let room = if holds { usize::MAX } else { work.forks().saturating_sub(asking) };
@@ -84,7 +84,7 @@ pub async fn roll_out<R: Reach>(
             () = work.wished(Wish::NoMore), if !course.progress.interrupted => course.progress.interrupted = true,
             Some((place, task, done, took)) = running.next() => {
                 asking -= usize::from(task.doing() != Doing::Hold);
-                course.end(place, &task, done, took, way.keep, work.watch());
+                course.end(place, &task, done, took, work.watch());
             }
         }
     };

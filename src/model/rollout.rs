@@ -240,6 +240,8 @@ pub enum Verdict {
     Unreachable,
     /// It was lost in the middle of a pass, which may still run.
     Lost,
+    /// It was to be looked at only, and what it is like cannot be told.
+    Untold,
     /// It was not looked at.
     Unseen,
 }
@@ -257,7 +259,9 @@ impl Verdict {
             | Self::NotHealthy
             | Self::RolledBack
             | Self::TakenBack => Some(3),
-            Self::Refused(_) | Self::Failed(_) | Self::NotTakenBack | Self::Unreachable | Self::Lost => Some(1),
+            Self::Refused(_) | Self::Failed(_) | Self::NotTakenBack | Self::Unreachable | Self::Lost | Self::Untold => {
+                Some(1)
+            }
         }
     }
 }

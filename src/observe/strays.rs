@@ -18,8 +18,8 @@ use crate::ports::Host;
 /// How much of a command line is kept for people.
 const COMMAND_SHOWN: usize = 120;
 
-/// Finds them among all processes but `owned`, ourselves and our ancestors, and what trueup has in hand; `told` is what is said of those that hide
-/// from us what they run.
+/// Finds them among all processes but `owned`, ourselves and our ancestors, and what trueup has in hand; `told` is what
+/// is said of those that hide from us what they run.
 pub async fn find<H: Host>(
     host: &H,
     app: &App,

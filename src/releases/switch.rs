@@ -301,6 +301,28 @@ mod tests {
         });
     }
 
+    /// What the kernel tells of the root while the link moves: something took its place, and it never went.
+    #[test]
+    fn the_link_is_replaced_and_never_removed() {
+        use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
+
+        let (_directory, root) = site();
+        Switch::open(&root, &id("r1")).unwrap().run().unwrap();
+        let told = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+        add_watch(&told, root.path(), WatchFlags::ALL_EVENTS).unwrap();
+        Switch::open(&root, &id("r2")).unwrap().run().unwrap();
+
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&told, &mut buffer);
+        let mut of_link = Vec::new();
+        while let Ok(event) = reader.next() {
+            if event.file_name().is_some_and(|name| name.to_bytes() == b"current") {
+                of_link.push(event.events());
+            }
+        }
+        assert_eq!(of_link, [ReadFlags::MOVED_TO]);
+    }
+
     #[tokio::test]
     async fn made_by_root_the_link_belongs_to_the_owner_of_the_root() {
         if !rustix::process::geteuid().is_root() {

@@ -37,6 +37,8 @@ pub enum Habit {
     Blinking,
     /// The connection breaks in the middle of a pass, and does not come back in time.
     Lost,
+    /// The maker of a pass is stopped in the middle, and nobody lets it go on: what it holds, it keeps.
+    Stopped,
     /// The new release fails its gate there.
     Failing,
     /// Its passes take minutes.
@@ -59,13 +61,14 @@ pub enum Habit {
 
 impl Habit {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Plain,
         Self::Settled,
         Self::Unreachable,
         Self::Vanishing,
         Self::Blinking,
         Self::Lost,
+        Self::Stopped,
         Self::Failing,
         Self::Slow,
         Self::Killed,
@@ -158,7 +161,12 @@ impl SimFleet {
             release: if habit == Habit::Settled { Release::New } else { Release::Old },
             kept_out: habit == Habit::KeptOut,
             running: None,
-            takes: Duration::from_millis(200 + random.below(20_000)) * if habit == Habit::Slow { 30 } else { 1 },
+            takes: Duration::from_millis(200 + random.below(20_000))
+                * match habit {
+                    Habit::Slow => 30,
+                    Habit::Stopped => 1_000_000,
+                    _ => 1,
+                },
             looked: false,
             applied: Vec::new(),
             taken_back: Vec::new(),
@@ -229,6 +237,11 @@ impl SimFleet {
             }
             Habit::Lost if !back => {
                 sleep_until(half).await;
+                return Err(unreached(host, Broken::Lost, true));
+            }
+            Habit::Stopped => {
+                // Asked anew until patience is over.
+                sleep(Duration::from_mins(5)).await;
                 return Err(unreached(host, Broken::Lost, true));
             }
             Habit::Stubborn if back => {
@@ -515,6 +528,6 @@ fn report(host: &HostName, outcome: Outcome, done: usize, member: &SimMember) ->
         failed: 0,
         summary,
         shown: Some(Shown { diff, text: String::new() }),
-        document: serde_json::json!({"host": host.as_str()}),
+        document: serde_json::json!({"host": host.as_str()}).to_string(),
     }
 }

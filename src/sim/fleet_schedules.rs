@@ -150,6 +150,8 @@ fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms
             Verdict::Settled => member.habit == Habit::Settled && !touched,
             Verdict::Changed => touched && is(Release::New) && member.taken_back.is_empty(),
             Verdict::NotReached | Verdict::Unseen | Verdict::Withheld | Verdict::Refused(_) => !touched,
+            // Only of what was to be looked at.
+            Verdict::Untold => false,
             Verdict::RolledBack | Verdict::Failed(Outcome::RolledBack) => {
                 touched && is(Release::Old) && member.habit == Habit::Failing
             }
@@ -157,7 +159,7 @@ fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms
             Verdict::NotTakenBack => !member.taken_back.is_empty() || left,
             Verdict::NotHealthy => touched && matches!(member.habit, Habit::Sickening | Habit::Deaf),
             Verdict::Unreachable => matches!(member.habit, Habit::Unreachable | Habit::Vanishing),
-            Verdict::Lost => matches!(member.habit, Habit::Lost | Habit::KilledAgain) || left,
+            Verdict::Lost => matches!(member.habit, Habit::Lost | Habit::Stopped | Habit::KilledAgain) || left,
             Verdict::Failed(_) => touched,
         };
         if !so {

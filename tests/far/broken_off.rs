@@ -1,13 +1,14 @@
 //! What a lost connection does, and a kill on either side.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rustix::process::Signal;
-use trueup::documents::wire::{Ended, Fault, Operation, Request, What};
+use trueup::documents::wire::{BEAT, Beat, Ended, Fault, Operation, Request, What};
 use trueup::host::proc;
 use trueup::model::report::Outcome;
 
-use crate::rig::{Rig, numbers, report, runner, signal, wait_until};
+use crate::rig::{Front, Rig, numbers, report, runner, signal, wait_until};
 
 #[test]
 fn a_front_that_dies_takes_nothing_along_and_the_next_one_hears_the_rest() {
@@ -125,4 +126,42 @@ fn who_asks_to_stop_gets_the_step_in_hand_finished_and_no_other() {
     assert!(rig.path().join("verified").exists(), "the step was finished");
     assert_eq!(stop(&rig, "apply-0000001"), What::Stopping(false), "it has ended");
     assert_eq!(rig.applied("apply-0000002").outcome, Outcome::Converged);
+}
+
+/// The first beat that is so, while nothing else is said.
+fn beat(front: &mut Front, is: impl Fn(Duration) -> bool) {
+    // Far more than it takes: one each BEAT.
+    for _ in 0..12 {
+        let line = front.next_or_beat().unwrap();
+        let What::Beat(Beat { silent }) = line.what else { panic!("a quiet pass: {line:?}") };
+        assert_eq!(line.seq, 0);
+        if is(silent) {
+            return;
+        }
+    }
+    panic!("no such beat");
+}
+
+#[test]
+fn a_runner_that_is_stopped_is_told_from_a_quiet_step() {
+    let mut rig = Rig::new();
+    rig.gate();
+    let mut front = rig.start(&rig.apply("apply-0000001"));
+    let mut lines = front.until_gate();
+    let maker = runner(&lines).pid;
+    // A step that says nothing for as long as it takes: its runner stirs.
+    beat(&mut front, |silent| silent < BEAT);
+    signal(maker, Signal::STOP);
+    beat(&mut front, |silent| silent > BEAT * 2);
+    // Whoever comes to it anew is attached, and sees no sign either.
+    let mut second = rig.start(&rig.apply("apply-0000001"));
+    second.until_gate();
+    beat(&mut second, |silent| silent > BEAT * 2);
+    drop(second);
+    signal(maker, Signal::CONT);
+    beat(&mut front, |silent| silent < BEAT);
+    rig.open();
+    lines.extend(front.rest());
+    assert_eq!(numbers(&lines), (1..lines.len() as u64).collect::<Vec<_>>());
+    assert_eq!((report(&lines).outcome, rig.passes()), (Outcome::Converged, 1));
 }

@@ -44,7 +44,8 @@ fn an_apply_converges_and_looking_changes_nothing() {
     assert_eq!((made.exit_code, made.outcome, made.failed), (0, Outcome::Converged, 0));
     assert_eq!((made.summary.fresh, made.summary.desired, made.summary.healthy), (2, 2, Some(true)));
     assert!(!made.summary.differs && made.shown.is_none());
-    assert_eq!((&made.document["host"], &made.document["kind"]), (&json!("web1"), &json!("PassReport")));
+    let document: serde_json::Value = serde_json::from_str(&made.document).unwrap();
+    assert_eq!((&document["host"], &document["kind"]), (&json!("web1"), &json!("PassReport")));
     let done = lines.iter().filter(|line| format!("{:?}", line.what).starts_with("Event(Done")).count();
     assert_eq!(done, made.done, "each action is told");
     assert_eq!(rig.current().as_deref(), Some("r1"));
@@ -96,8 +97,9 @@ fn status_and_health_tell_how_it_is_now() {
     };
     let found = status();
     assert_eq!(found.exit_code, 0);
-    assert_eq!(found.document["status"]["lastAppliedRevision"], "r1");
-    assert_eq!(found.document["spec"]["release"]["id"], "r1");
+    let document: serde_json::Value = serde_json::from_str(&found.document).unwrap();
+    assert_eq!(document["status"]["lastAppliedRevision"], "r1");
+    assert_eq!(document["spec"]["release"]["id"], "r1");
     assert!(found.text.contains("2/2") && !found.text.contains('\u{1b}'), "{}", found.text);
     assert!(health().verdict.unwrap().healthy);
 

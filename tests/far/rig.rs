@@ -207,8 +207,14 @@ impl Front {
         Pid(self.child.id())
     }
 
-    /// The next line; none at the end.
+    /// The next line of the run, or the hello; none at the end.
     pub fn next(&mut self) -> Option<Line> {
+        // How many there are depends on how slow the machine is.
+        std::iter::from_fn(|| self.next_or_beat()).find(|line| !matches!(line.what, What::Beat(_)))
+    }
+
+    /// The next line of any kind; none at the end.
+    pub fn next_or_beat(&mut self) -> Option<Line> {
         let mut line = String::new();
         let read = self.lines.read_line(&mut line).unwrap();
         (read > 0).then(|| read::line(&line).unwrap_or_else(|failed| panic!("{line}: {failed:?}")))

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::chosen::One;
-use crate::documents::fleet::{FleetDocument, FleetHostDocument, FleetList, Item, how, verdict};
+use crate::documents::fleet::{FleetDocument, FleetHostDocument, FleetList, Item, MigrationsDocument, how, verdict};
 use crate::documents::pass::pass;
 use crate::fleet::groups::Looked;
-use crate::fleet::report::{HostReport, Rolled, Trouble};
+use crate::fleet::report::{HostReport, Migrations, Rolled, Trouble};
 use crate::model::report::{PassReport, Problem};
 
 /// What came of a verb over the hosts of one App.
@@ -24,7 +24,8 @@ impl Told for Rolled {
 
     fn document<'a>(&'a self, one: &'a One<'_>) -> FleetDocument<'a> {
         let outcome = Some(how(self.ending.how));
-        fleet(one, outcome, self.waves, self.took.as_millis(), &self.hosts)
+        let came = (self.waves, self.migrations.clone());
+        fleet(one, outcome, came, self.took.as_millis(), &self.hosts)
     }
 }
 
@@ -34,7 +35,7 @@ impl Told for Looked {
     }
 
     fn document<'a>(&'a self, one: &'a One<'_>) -> FleetDocument<'a> {
-        fleet(one, None, 0, self.took.as_millis(), &self.hosts)
+        fleet(one, None, (0, self.migrations()), self.took.as_millis(), &self.hosts)
     }
 }
 
@@ -58,16 +59,18 @@ fn list<'a>(kind: &'static str, mut items: Vec<Item<'a>>, apps: &'a [One<'_>], c
 fn fleet<'a>(
     one: &'a One<'_>,
     outcome: Option<&'static str>,
-    waves: usize,
+    (waves, Migrations { run_on, recorded_by }): (usize, Migrations),
     took_ms: u128,
     hosts: &'a [HostReport],
 ) -> FleetDocument<'a> {
     let app = &one.loaded.app;
+    let migrations = MigrationsDocument { run_on, recorded_by };
     FleetDocument {
         app: &app.name,
         release: &app.release.id,
         outcome,
         waves,
+        migrations: (!app.release.migrate.is_empty()).then_some(migrations),
         took_ms,
         hosts: hosts.iter().map(host).collect(),
     }
@@ -83,8 +86,13 @@ fn host(host: &HostReport) -> FleetHostDocument<'_> {
         done: host.done,
         failed: host.failed,
         took_ms: host.took.as_millis(),
-        problems: host.troubles.iter().map(problem).collect(),
+        problems: host.troubles.iter().map(problem).chain(untold(host)).collect(),
     }
+}
+
+fn untold(host: &HostReport) -> Option<Problem> {
+    let message = format!("and {} more, which `trueup status` tells on the host", host.untold);
+    (host.untold > 0).then_some(Problem { message, help: None, lasting: false })
 }
 
 fn problem(trouble: &Trouble) -> Problem {

@@ -212,6 +212,7 @@ pub fn word(verdict: Verdict) -> &'static str {
         Verdict::NotTakenBack => "not taken back",
         Verdict::Unreachable => "not reached",
         Verdict::Lost => "lost",
+        Verdict::Untold => "cannot be looked at",
         Verdict::Unseen => "not looked at",
     }
 }
@@ -233,6 +234,7 @@ pub fn colour(verdict: Verdict) -> Style {
         | Verdict::TakenBack
         | Verdict::NotTakenBack
         | Verdict::Unreachable
+        | Verdict::Untold
         | Verdict::Lost => BAD,
     }
 }

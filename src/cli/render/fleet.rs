@@ -9,19 +9,16 @@ use super::style::{ADDED, BAD, DIM, GOOD, REMOVED, STRONG, WARN, paint};
 use super::table::{Cell, Table, wrap};
 use super::words::{count, safe, took};
 use crate::documents::wire::Summary;
-use crate::fleet::groups::{Group, Looked};
+use crate::fleet::groups::{DETAILED, Group, Looked};
 use crate::fleet::report::{HostReport, Rolled, Trouble};
 use crate::model::app::App;
 use crate::model::fleet::HostName;
-use crate::model::report::Outcome;
 use crate::model::rollout::{How, Verdict};
 
 /// More hosts than that which were not touched and need nothing are one line.
 const SETTLED: usize = 12;
 /// Most hosts that a heading names one by one.
 const NAMED: usize = 12;
-/// Most hosts whose state is shown in full.
-const DETAILED: usize = 4;
 
 /// What a rollout came to: one clear line, then host by host, then what went wrong.
 #[must_use]
@@ -48,6 +45,10 @@ pub fn rolled(app: &App, rolled: &Rolled, width: Option<usize>) -> String {
     }
     for host in &rolled.hosts {
         text.push_str(&troubles(host));
+    }
+    if let Some(told) = rolled.migrations.spared() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}: {}", paint(DIM, "note"), safe(&told));
     }
     text
 }
@@ -127,14 +128,19 @@ fn troubles(host: &HostReport) -> String {
         };
         if is_bad(host.verdict) { complaint.render() } else { complaint.render_as_warning() }
     };
-    host.troubles.iter().map(one).collect()
+    let untold = match host.untold {
+        0 => String::new(),
+        more => Complaint::new(format!("{}: and {} more", host.name, count(more, "problem")))
+            .help("`trueup status` there tells all")
+            .render_as_warning(),
+    };
+    host.troubles.iter().map(one).chain([untold]).collect()
 }
 
 /// What would be done, equal hosts together.
 #[must_use]
 pub fn looked(app: &App, looked: &Looked, width: Option<usize>) -> String {
-    let mut text =
-        format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked, word));
+    let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked));
     for group in &looked.groups {
         text.push('\n');
         text.push_str(&heading(&group.hosts, width));
@@ -152,18 +158,20 @@ pub fn looked(app: &App, looked: &Looked, width: Option<usize>) -> String {
     text
 }
 
-/// What no host says by itself: that one of them is to run the migrations.
-fn migrations(app: &App, looked: &Looked) -> Option<&'static str> {
-    let has_run = |host: &HostReport| host.summary.as_ref().is_some_and(|summary| summary.migrated);
+/// What no host says by itself: that one of them is to run the migrations, or by whose record nobody is.
+fn migrations(app: &App, looked: &Looked) -> Option<String> {
     let drifts = looked.hosts.iter().any(|host| host.verdict == Verdict::NotReached);
-    let due = !app.release.migrate.is_empty() && drifts && !looked.hosts.iter().any(has_run);
-    due.then_some("the first host that changes runs the migrations before the others begin")
+    if app.release.migrate.is_empty() || !drifts {
+        return None;
+    }
+    let due = || "the first host that changes runs the migrations before the others begin".to_owned();
+    Some(looked.migrations().spared().unwrap_or_else(due))
 }
 
 /// The same as Markdown, for a comment on a merge request.
 #[must_use]
 pub fn markdown(app: &App, looked: &Looked) -> String {
-    let mut text = format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, plain(&numbers(looked, word)));
+    let mut text = format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, plain(&numbers(looked)));
     for group in &looked.groups {
         let hosts: Vec<String> = group.hosts.iter().map(|host| format!("`{host}`")).collect();
         let told = shown(group);
@@ -225,7 +233,7 @@ fn heading(hosts: &[HostName], width: Option<usize>) -> String {
 }
 
 /// `14 hosts: 12 with drift, 1 with nothing to do, 1 not reached`.
-fn numbers(looked: &Looked, word: impl Fn(Verdict) -> &'static str) -> String {
+fn numbers(looked: &Looked) -> String {
     let mut kinds: Vec<(Verdict, usize)> = Vec::new();
     for host in &looked.hosts {
         match kinds.iter_mut().find(|(verdict, _)| *verdict == host.verdict) {
@@ -249,15 +257,14 @@ fn numbers(looked: &Looked, word: impl Fn(Verdict) -> &'static str) -> String {
 /// What is: a line for each host, then those in full that are not as they should be.
 #[must_use]
 pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
-    let mut text =
-        format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked, state));
+    let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked));
     let mut table = Table::new(&["HOST", "RELEASE", "WORKERS", "HEALTH", "STATE"]).give_way(&[1]).indented(2);
     for host in &looked.hosts {
         let seen = host.summary.as_ref().filter(|summary| summary.observed);
         let state = match host.verdict {
             Verdict::Settled => Cell::styled(GOOD, "as it should be"),
             Verdict::NotReached => Cell::styled(WARN, "drift"),
-            other => Cell::styled(colour(other), state(other)),
+            other => Cell::styled(colour(other), word(other)),
         };
         table.row([Cell::styled(STRONG, &host.name), release(app, seen), workers(seen), health(seen), state]);
     }
@@ -283,14 +290,6 @@ pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
         text.push_str(&silent);
     }
     text
-}
-
-/// The word for what a host is, where nothing was to be changed.
-fn state(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Refused(Outcome::Failed) => "cannot be told",
-        other => word(other),
-    }
 }
 
 /// Fresh workers of those that are wanted.

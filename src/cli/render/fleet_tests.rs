@@ -7,6 +7,7 @@ use crate::documents::wire::{Report, Shown, Status};
 use crate::fleet::ask::{Answer, Silence};
 use crate::fleet::phase::Phase;
 use crate::fleet::reach::{Broken, Unreached};
+use crate::fleet::report::Migrations;
 use crate::model::report::{Outcome, Problem};
 use crate::model::rollout::Ending;
 
@@ -53,7 +54,13 @@ fn host(text: &str, verdict: Verdict, current: Option<&str>, done: usize) -> Hos
 
 fn of(how: How, waves: usize, hosts: Vec<HostReport>) -> Rolled {
     let each = hosts.iter().map(|host| (host.name.clone(), host.verdict)).collect();
-    Rolled { ending: Ending { how, hosts: each }, hosts, waves, took: Duration::from_millis(12_400) }
+    Rolled {
+        ending: Ending { how, hosts: each },
+        hosts,
+        waves,
+        migrations: Migrations::default(),
+        took: Duration::from_millis(12_400),
+    }
 }
 
 fn unreached(broken: Broken, message: &str, help: &str, in_hand: bool) -> Silence {
@@ -69,7 +76,7 @@ fn report(outcome: Outcome, current: &str, shown: &str, diff: &str) -> Report {
         failed: 0,
         summary: summary(current, if current == "r2" { 2 } else { 0 }),
         shown: Some(Shown { diff: diff.to_owned(), text: shown.to_owned() }),
-        document: serde_json::json!({}),
+        document: "{}".to_owned(),
     }
 }
 
@@ -171,7 +178,7 @@ fn what_a_host_says_means_nothing_to_markdown() {
 fn the_state_of_hosts_is_a_table_and_what_is_not_well_in_full() {
     let mut looked = Looked::new(["web1", "web2", "web3", "web4"].iter().map(|text| name(text)), false);
     let status = |exit_code, summary, text: &str| {
-        let status = Status { exit_code, summary, document: serde_json::json!({}), text: text.to_owned() };
+        let status = Status { exit_code, summary, document: "{}".to_owned(), text: text.to_owned() };
         Ok(Answer { status: Some(Box::new(status)), ..Answer::default() })
     };
     looked.take(0, Duration::ZERO, status(0, summary("r2", 2), "all is well\n"));

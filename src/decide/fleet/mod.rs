@@ -11,6 +11,7 @@ mod ending;
 
 use self::ending::{ended, why};
 use crate::model::app::OnFailure;
+use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{Applied, Doing, Found, HostState, How, Next, Order, Progress, Terms};
 
@@ -25,6 +26,17 @@ pub fn next(terms: &Terms, progress: &Progress) -> Next {
     // Passes go to their end, and are heard to it. To see whether somebody stays healthy is for who goes on.
     let awaited = progress.hosts.iter().any(|host| host.doing.is_some_and(|doing| doing != Doing::Hold));
     if awaited { Next::Wait } else { Next::Done(ended(How::Interrupted, &progress.hosts)) }
+}
+
+/// The hosts by whose records the migrations were run in an earlier rollout, so that this one runs none, in the order in
+/// which they change. Empty where that decides nothing: there are no migrations, nobody has anything to do, or not all
+/// were looked at.
+#[must_use]
+pub fn migrated_by(terms: &Terms, progress: &Progress) -> Vec<HostName> {
+    let hosts = &progress.hosts;
+    let decides = terms.migrates && hosts.iter().all(|host| host.found.is_some()) && hosts.iter().any(has_drift);
+    let recorded = hosts.iter().filter(|host| decides && has_migrated(host));
+    recorded.map(|host| host.name.clone()).collect()
 }
 
 struct Course<'a> {
@@ -111,9 +123,8 @@ impl<'a> Course<'a> {
     /// The one that runs the migrations: the first that changes. None where there are none, or a host has run them in an
     /// earlier rollout.
     fn leader(&self) -> Option<&'a HostState> {
-        let migrated = |host: &HostState| matches!(host.found, Some(Found::Seen { migrated: true, .. }));
         let hosts = &self.progress.hosts;
-        hosts.iter().find(|host| has_drift(host)).filter(|_| self.terms.migrates && !hosts.iter().any(migrated))
+        hosts.iter().find(|host| has_drift(host)).filter(|_| self.terms.migrates && !hosts.iter().any(has_migrated))
     }
 
     /// The waves. Who cannot take part takes nobody's place: a canary that is out of reach would prove nothing.
@@ -131,7 +142,7 @@ impl<'a> Course<'a> {
 }
 
 /// Those at which nothing is in hand; none where there are none.
-fn idle(hosts: &[&HostState]) -> Option<Vec<crate::model::fleet::HostName>> {
+fn idle(hosts: &[&HostState]) -> Option<Vec<HostName>> {
     let idle: Vec<_> = hosts.iter().filter(|host| host.doing.is_none()).map(|host| host.name.clone()).collect();
     (!idle.is_empty()).then_some(idle)
 }
@@ -142,6 +153,10 @@ fn is_busy(hosts: &[HostState]) -> bool {
 
 fn has_drift(host: &HostState) -> bool {
     matches!(host.found, Some(Found::Seen { outcome: Outcome::Drift, .. }))
+}
+
+fn has_migrated(host: &HostState) -> bool {
+    matches!(host.found, Some(Found::Seen { migrated: true, .. }))
 }
 
 fn takes_part(host: &HostState) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::next;
+use super::{migrated_by, next};
 use crate::model::app::OnFailure;
 use crate::model::fleet::{Amount, HostName};
 use crate::model::report::Outcome;
@@ -420,4 +420,39 @@ fn an_interruption_awaits_what_is_in_hand_and_begins_nothing() {
     assert_eq!(ending.how, How::Interrupted);
     assert_eq!(verdicts(&ending), [Verdict::Changed, Verdict::NotReached, Verdict::NotReached]);
     assert_eq!(ending.exit_code(), 1);
+}
+
+/// Who has recorded it, of hosts as they were found, and who is then told to run the migrations.
+#[test]
+fn whose_record_spares_the_migrations_is_known() {
+    /// The case, the terms, what was found, whose records count, and what is ordered.
+    type Row<'a> = (&'a str, &'a Terms, Vec<Found>, &'a [&'a str], Option<&'a str>);
+    let by = |outcome, migrated| Found::Seen { outcome, migrated };
+    let (drift, done, recorded) = (DRIFT, SETTLED, by(Outcome::Converged, true));
+    let moving = Terms { migrates: true, ..terms() };
+    let rows: [Row<'_>; 8] = [
+        ("nobody", &moving, vec![done, drift, drift], &[], Some("migrate h1")),
+        ("one that has it in force", &moving, vec![drift, recorded, drift], &["h1"], None),
+        ("one that has gone back", &moving, vec![drift, by(Outcome::Drift, true)], &["h1"], None),
+        ("one that keeps it out", &moving, vec![drift, by(Outcome::Quarantined, true)], &["h1"], None),
+        ("several", &moving, vec![recorded, recorded, drift], &["h0", "h1"], None),
+        ("nothing is to be done", &moving, vec![recorded, done], &[], None),
+        ("there are none", &terms(), vec![recorded, drift], &[], None),
+        // As on one host: what is in force has had its chance, and what came to it later waits for the next release.
+        ("they were added to a release in force", &moving, vec![done, done], &[], None),
+    ];
+    for (name, terms, found, expected, leader) in rows {
+        let fates: Vec<Fate> = found.iter().map(|found| Fate::of(*found, GOOD)).collect();
+        let mut progress = hosts(&fates);
+        assert_eq!(migrated_by(terms, &progress), [], "{name}: before anybody was looked at");
+        for (host, found) in progress.hosts.iter_mut().zip(found) {
+            host.found = Some(found);
+        }
+        let names = migrated_by(terms, &progress);
+        assert_eq!(names.iter().map(HostName::as_str).collect::<Vec<_>>(), expected, "{name}");
+        let lenient = Terms { max_failures: 9, ..terms.clone() };
+        let (told, _) = play(&lenient, &fates);
+        let migrate = told.iter().find(|told| told.starts_with("migrate")).map(String::as_str);
+        assert_eq!(migrate, leader, "{name}: {told:?}");
+    }
 }

@@ -3,23 +3,28 @@
 //! The request is one line of JSON on the standard input of `trueup far`; the answer is one JSON object on each line
 //! of its standard output. The first is [`What::Hello`], the last [`What::End`]; what lies between depends on the
 //! [`Operation`]. Lines are numbered from 1 in the order in which they were said, whoever listens: whoever asks again
-//! with the same id and `from` gets each of them exactly once. The hello is number 0 of each connection.
+//! with the same id and `from` gets each of them exactly once. What belongs to a connection and not to the run has
+//! number 0: the hello, and the beats while a run has nothing to say.
+//!
+//! No line is longer than [`bounds::LINE`]: what a report is too long with is cut, and says so.
 //!
 //! Both sides are the same version of the same program, or they do not talk: [`read`] refuses everything else. What a
 //! refusal needs keeps its shape for ever, in every version: `wire` and `program` of a request, a hello, a failure,
 //! an end, and the number of a line. Start with [`Request`] and [`Line`].
 
+pub mod bounds;
+mod failed;
 mod names;
 pub mod read;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+pub use self::failed::{Failed, Fault};
 pub use self::names::{NoRunId, RunId};
 use crate::model::event::Event;
 use crate::model::health::HealthVerdict;
@@ -29,10 +34,13 @@ use crate::model::process::ProcessId;
 use crate::model::report::{Outcome, Problem};
 
 /// The version of the wire.
-pub const WIRE: u32 = 1;
+pub const WIRE: u32 = 2;
 
 /// The version of the program: two that differ may decide differently, so they do not talk.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
+/// How often whoever makes a pass gives a sign of life, and how long whoever copies its lines says nothing at most.
+pub const BEAT: Duration = Duration::from_secs(5);
 
 /// The number of the first line of a run.
 pub const FIRST: u64 = 1;
@@ -119,7 +127,7 @@ impl Operation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
-    /// Its number; 0 for the hello of each connection.
+    /// Its number; 0 for what belongs to the connection: its hello, and beats.
     pub seq: u64,
     /// When it was said, by the host's clock.
     pub at: Timestamp,
@@ -133,6 +141,8 @@ pub struct Line {
 pub enum What {
     /// Somebody of the right version is there.
     Hello(Hello),
+    /// The far side is there, and so is, as far as it sees, the runner.
+    Beat(Beat),
     /// A runner has begun. Always number 1 of an apply or a taking back.
     Begun(Begun),
     /// Another pass over the same root is waited for; says who makes it and since when.
@@ -173,6 +183,16 @@ impl Hello {
     pub fn own(attached: bool) -> Self {
         Self { wire: WIRE, program: PROGRAM.to_owned(), attached }
     }
+}
+
+/// Said each [`BEAT`] in which a run that is followed has said nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Beat {
+    /// For how long the runner has given no sign of life, as far as this connection knows: below [`BEAT`], it has given one.
+    /// A step that runs for hours is no silence of its runner.
+    #[serde(with = "millis", rename = "silentMs")]
+    pub silent: Duration,
 }
 
 /// Who makes the pass.
@@ -240,8 +260,9 @@ pub struct Status {
     pub exit_code: u8,
     /// In a few words.
     pub summary: Summary,
-    /// The App's document with its status, as `status --format json` prints it.
-    pub document: Value,
+    /// The App's document with its status, as `status --format json` prints it: as text, which nobody has to read who does
+    /// not want it.
+    pub document: String,
     /// The same for people, without colour.
     pub text: String,
 }
@@ -266,8 +287,8 @@ pub struct Report {
     /// What it would do, for people; only of a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<Shown>,
-    /// The pass as `reconcile --format json` prints it, with `host`.
-    pub document: Value,
+    /// The pass as `reconcile --format json` prints it, with `host`, as text.
+    pub document: String,
 }
 
 /// What a pass would do, for people, without colour.
@@ -289,63 +310,4 @@ pub struct Health {
     pub verdict: Option<HealthVerdict>,
     /// In a few words, as of the same look.
     pub summary: Summary,
-}
-
-/// What went wrong, for people; its shape is the same in every version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Failed {
-    /// What sort of failure.
-    pub fault: Fault,
-    /// What happened and where, as a lower-case fragment.
-    pub message: String,
-    /// Why, outermost first.
-    #[serde(default)]
-    pub causes: Vec<String>,
-    /// What to do.
-    #[serde(default)]
-    pub help: Option<String>,
-}
-
-/// What sort of failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Fault {
-    /// The two sides are of different versions.
-    Version,
-    /// What was read is no request.
-    Request,
-    /// The manifest does not do on this host.
-    Manifest,
-    /// The host does not let it be done; nothing has changed.
-    Host,
-    /// Lines of a run are wanted of which nothing is known here any more.
-    Unknown,
-    /// The runner was killed.
-    Killed,
-    /// Anything else, also from another version.
-    #[serde(other)]
-    Other,
-}
-
-impl Failed {
-    /// A failure without causes and help.
-    #[must_use]
-    pub fn new(fault: Fault, message: impl Into<String>) -> Self {
-        Self { fault, message: message.into(), causes: Vec::new(), help: None }
-    }
-
-    /// Adds a cause.
-    #[must_use]
-    pub fn cause(mut self, cause: impl Into<String>) -> Self {
-        self.causes.push(cause.into());
-        self
-    }
-
-    /// Adds what to do.
-    #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
-    }
 }

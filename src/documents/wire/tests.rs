@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::model::action::Action;
@@ -17,7 +17,7 @@ fn request() -> Request {
     }
 }
 
-fn summary() -> Summary {
+pub(super) fn summary() -> Summary {
     Summary {
         release: ReleaseId::new("2").unwrap(),
         current: Some(ReleaseId::new("1").unwrap()),
@@ -33,6 +33,19 @@ fn summary() -> Summary {
         running: 2,
         fresh: 0,
         problems: vec![Problem { message: "no".to_owned(), help: Some("do".to_owned()), lasting: false }],
+    }
+}
+
+pub(crate) fn report() -> Report {
+    Report {
+        exit_code: 3,
+        outcome: Outcome::RolledBack,
+        took: Duration::from_millis(12),
+        done: 4,
+        failed: 1,
+        summary: summary(),
+        shown: Some(Shown { diff: "-a\n+b\n".to_owned(), text: "…".to_owned() }),
+        document: json!({"kind": "PassReport", "host": "web1"}).to_string(),
     }
 }
 
@@ -77,19 +90,10 @@ fn every_line_crosses_unchanged() {
         process: Some(process),
     };
     let verdict = HealthVerdict::unanswered("connection refused");
-    let took = Duration::from_millis(12);
-    let report = Report {
-        exit_code: 3,
-        outcome: Outcome::RolledBack,
-        took,
-        done: 4,
-        failed: 1,
-        summary: summary(),
-        shown: Some(Shown { diff: "-a\n+b\n".to_owned(), text: "…".to_owned() }),
-        document: json!({"kind": "PassReport", "host": "web1"}),
-    };
+    let (took, report) = (Duration::from_millis(12), report());
     let rows = [
         What::Hello(Hello::own(true)),
+        What::Beat(Beat { silent: Duration::from_millis(5_010) }),
         What::Begun(Begun { process, boot: "b".to_owned() }),
         What::Waiting("`/srv/shop` is locked".to_owned()),
         What::Event(Event::Begun { action: restart.clone(), reason: "runs 1".to_owned() }),
@@ -103,7 +107,7 @@ fn every_line_crosses_unchanged() {
         What::Status(Box::new(Status {
             exit_code: 2,
             summary: summary(),
-            document: json!({"kind": "App"}),
+            document: json!({"kind": "App"}).to_string(),
             text: "shop\n".to_owned(),
         })),
         What::Report(Box::new(report.clone())),
@@ -131,7 +135,7 @@ fn other_versions_and_garbage_are_refused_and_never_guessed_at() {
         other.to_string()
     };
     let rows = [
-        ("another wire", with("wire", json!(2)), Fault::Version),
+        ("another wire", with("wire", json!(WIRE + 1)), Fault::Version),
         ("another program", with("program", json!("0.0.9")), Fault::Version),
         (
             "another wire whose request has nothing in common",

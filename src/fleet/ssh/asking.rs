@@ -3,17 +3,19 @@
 //! The request keeps its id, so whatever arrives twice is done once; `from` says which lines are wanted, so whatever is
 //! said twice is heard once. Begin at [`Asking::ask`].
 
+mod listening;
+
 use std::time::{Duration, Instant};
 
 use backoff::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+use self::listening::Listening;
 use super::Ssh;
-use super::conversation::{Fallen, Input, Limits, Took, converse};
+use super::conversation::{Fallen, Input, Limits, converse};
 use super::copy::{copy, fits};
-use super::scripts::{self, Needed, NeededLines};
+use super::scripts::{self, Needed};
 use super::trouble::{Again, Trouble};
-use crate::documents::wire::read;
-use crate::documents::wire::{PROGRAM, Request, What};
+use crate::documents::wire::{PROGRAM, Request};
 use crate::fleet::reach::{Broken, Heard, Unreached, Way};
 use crate::model::fleet::FleetHost;
 
@@ -62,6 +64,10 @@ pub(super) struct Asking<'a> {
     /// New lines came since the last setback.
     fruitful: bool,
     copied: bool,
+    /// Who makes the pass there, by its own words.
+    runner: Option<u32>,
+    /// That one has given no sign of life for too long, though whoever tells of it does.
+    stuck: bool,
     /// How long it may yet talk; none: a pass takes as long as it takes.
     left: Option<Duration>,
 }
@@ -75,7 +81,20 @@ impl<'a> Asking<'a> {
     ) -> Self {
         let request = request.clone();
         let left = (!request.operation.changes()).then_some(LOOK);
-        Self { ssh, host, request, heard, sent: false, met: false, lost: false, fruitful: false, copied: false, left }
+        Self {
+            ssh,
+            host,
+            request,
+            heard,
+            sent: false,
+            met: false,
+            lost: false,
+            fruitful: false,
+            copied: false,
+            runner: None,
+            stuck: false,
+            left,
+        }
     }
 
     /// Asks until everything was said.
@@ -120,6 +139,7 @@ impl<'a> Asking<'a> {
 
     /// One conversation with the far side.
     async fn turn(&mut self) -> Result<Turn, Trouble> {
+        self.stuck = false;
         let program = self.ssh.program().await?;
         let target = &self.host.ssh;
         let lost = self.lost;
@@ -134,7 +154,9 @@ impl<'a> Asking<'a> {
             .map_err(|error| Trouble::new(Broken::Wire, format!("the request cannot be written: {error}")))?;
         input.push(b'\n');
         let script = scripts::run(program, PROGRAM);
-        let (began, limits) = (Instant::now(), Limits { first: FIRST, whole: self.left });
+        // What looks has a limit for all of it.
+        let silence = self.left.is_none().then_some(self.ssh.options.silence);
+        let (began, limits) = (Instant::now(), Limits { first: FIRST, whole: self.left, silence });
         let mut listening = Listening::new(self);
         listening.asking.sent = true;
         let spoken = converse(&connection, &script, Input::Open(input), limits, &mut |line| listening.hear(line)).await;
@@ -208,10 +230,11 @@ impl<'a> Asking<'a> {
     fn unreached(&self, trouble: Trouble, begun: bool, lost_for: Duration) -> Unreached {
         let in_hand = begun && self.request.operation.changes();
         let mut message = trouble.message;
-        if self.lost {
+        if self.lost || self.stuck {
             message = format!("{message}; given up after {} s", lost_for.as_secs());
         }
         let help = match (in_hand, trouble.help) {
+            (true, _) if self.stuck => Some(self.unstick()),
             (true, help) => {
                 let rest = "the host finishes what it has begun by itself: run again when it is there";
                 Some(help.map_or_else(|| rest.to_owned(), |help| format!("{help}; {rest}")))
@@ -220,101 +243,21 @@ impl<'a> Asking<'a> {
         };
         Unreached { broken: if self.lost { Broken::Lost } else { trouble.broken }, message, help, in_hand }
     }
-}
 
-/// Who hears the lines of one conversation.
-struct Listening<'b, 'a> {
-    asking: &'b mut Asking<'a>,
-    /// The far side has said its hello on this connection, or why it cannot.
-    greeted: bool,
-    needed: NeededLines,
-    /// What came before the first line of ours.
-    noise: String,
-    end: Option<Result<Turn, Trouble>>,
-}
-
-impl<'b, 'a> Listening<'b, 'a> {
-    fn new(asking: &'b mut Asking<'a>) -> Self {
-        Self { asking, greeted: false, needed: NeededLines::default(), noise: String::new(), end: None }
-    }
-
-    fn hear(&mut self, line: &str) -> Took {
-        match self.take(line) {
-            None if self.greeted => Took::Word,
-            None => Took::Noise,
-            Some(end) => {
-                self.end = Some(end);
-                Took::Enough
-            }
-        }
-    }
-
-    fn take(&mut self, text: &str) -> Option<Result<Turn, Trouble>> {
-        // A far side that speaks is there: whatever it shows of others is not the shell's answer.
-        if !self.greeted
-            && let Some(needed) = self.needed.hear(text)
-        {
-            return Some(Ok(Turn::Needed(needed)));
-        }
-        // A shell's greeting.
-        if !text.starts_with('{') {
-            if self.noise.len() + text.len() < NOISE_LIMIT {
-                self.noise.push_str(text);
-                self.noise.push('\n');
-            }
-            return None;
-        }
-        let line = match read::line(text) {
-            Ok(line) => line,
-            Err(failed) => {
-                let why = [vec![failed.message], failed.causes].concat().join(": ");
-                let trouble = Trouble::new(Broken::Wire, format!("`{}`: {why}", self.asking.host.ssh));
-                return Some(Err(match failed.help {
-                    Some(help) => trouble.with_help(help),
-                    None => trouble,
-                }));
-            }
-        };
-        // What looks only is done anew on a new connection, and counts anew; a refusal counts from one, too.
-        let last = matches!(line.what, What::Failed(_) | What::End(_));
-        let hello = matches!(line.what, What::Hello(_));
-        if !(self.greeted || last || hello) {
-            return Some(Err(self.strays(&format!("it said line {} before its hello", line.seq))));
-        }
-        self.greeted = true;
-        let wanted = self.asking.request.from;
-        let new = line.seq >= wanted;
-        let next = match line.seq.checked_add(1) {
-            Some(next) if hello || line.seq <= wanted => next,
-            _ => return Some(Err(self.strays(&format!("it said line {} where line {wanted} was due", line.seq)))),
-        };
-        let asking = &mut *self.asking;
-        if hello {
-            if asking.lost {
-                asking.lost = false;
-                (asking.heard)(Heard::Way(Way::Back));
-            }
-            if std::mem::replace(&mut asking.met, true) {
-                return None;
-            }
-        } else {
-            if !new && !last {
-                return None;
-            }
-            asking.request.from = wanted.max(next);
-            asking.fruitful |= new;
-        }
-        let end = matches!(line.what, What::End(_));
-        (asking.heard)(Heard::Line(Box::new(line)));
-        end.then_some(Ok(Turn::Ended))
-    }
-    /// What it says cannot be what a far side of this version says.
-    fn strays(&self, how: &str) -> Trouble {
-        Trouble::new(Broken::Wire, format!("`{}` does not keep to the wire: {how}", self.asking.host.ssh))
-            .with_help("see what else answers in the far side's place: `command -v trueup` there")
+    /// What to do about a runner that does not stir.
+    fn unstick(&self) -> String {
+        let runner = self.runner.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+        format!(
+            "see on the host what keeps it: `ps -o pid,stat,wchan:32 -p {runner}`. Stopped (T), it goes on after `kill -CONT \
+             {runner}`, and finishes by itself; one that never will is ended by `kill -KILL {runner}`, and the next run \
+             goes on from what it left"
+        )
     }
 }
 
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod memory_tests;
 #[cfg(test)]
 #[path = "asking_tests.rs"]
 mod tests;

@@ -6,10 +6,11 @@
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
@@ -21,6 +22,12 @@ use crate::model::ssh::SshTarget;
 
 /// A socket's path has at most 107 bytes, of which ours takes 32, and ssh adds 17 while it makes one.
 const LONGEST: usize = 58;
+
+/// A socket exists before anybody listens at it, but not for so long.
+const YOUNG: Duration = Duration::from_mins(1);
+
+/// Longer than any connection takes to be made.
+const OLD: Duration = Duration::from_hours(1);
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -66,6 +73,28 @@ impl ControlFolder {
         Ok(Self { path })
     }
 
+    /// Removes what nobody holds any more: sockets of ssh processes that were killed, also under the name by which ssh makes
+    /// one, and what of ours was killed while it connected. What is younger than that takes is left alone, and so is
+    /// everything that somebody listens at.
+    pub fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let Ok(found) = path.symlink_metadata() else { continue };
+            let age = found.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+            let kind = found.file_type();
+            let dead = if kind.is_socket() {
+                age > YOUNG && is_dead(&path)
+            } else {
+                // A link is found by its name, whatever it leads to; the name it had before is nobody's.
+                let ours = path.extension().is_some_and(|last| last == "link") || has_prefix(&path, "log.");
+                age > OLD && ((ours && !kind.is_dir()) || (kind.is_symlink() && !path.exists()))
+            };
+            if dead {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
     /// Where the connection to that host is kept.
     pub fn place(&self, target: &SshTarget, options: &Options) -> Place {
         let mut digest = Sha256::new();
@@ -84,6 +113,16 @@ impl ControlFolder {
         name.truncate(16);
         Place { link: self.path.join(&name), folder: self.path.clone(), name }
     }
+}
+
+fn has_prefix(path: &Path, prefix: &str) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
+}
+
+/// Nobody listens there. One that is too busy is not dead.
+fn is_dead(socket: &Path) -> bool {
+    let found = UnixStream::connect(socket).map_err(|error| error.kind());
+    matches!(found, Err(io::ErrorKind::ConnectionRefused))
 }
 
 /// A folder that nobody else may enter.
@@ -208,6 +247,35 @@ mod tests {
         }
         let fresh = place.fresh();
         assert!(!fresh.exists() && left(number + 99).exists(), "{fresh:?}");
+    }
+
+    #[test]
+    fn what_nobody_holds_any_more_is_swept_away() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = ControlFolder::at(room.path().join("control")).unwrap();
+        let at = |name: &str| folder.path.join(name);
+        // As ssh leaves one that was killed between making its socket and naming it.
+        let bind = |name: &str| UnixListener::bind(at(name)).unwrap();
+        drop((bind("0123456789abcdef.1.0.fQ3vXz0pWk1LmN2b"), bind("0123456789abcdef.1.1"), bind("young")));
+        let (alive, busy) = (bind("alive"), std::os::unix::net::UnixDatagram::bind(at("datagrams")).unwrap());
+        for name in ["log.abc", "log.young", "fedcba9876543210.7.0.link", "notes"] {
+            fs::write(at(name), "").unwrap();
+        }
+        symlink("nowhere", at("fedcba9876543210")).unwrap();
+        symlink("alive", at("0123456789abcdef")).unwrap();
+        fs::create_dir(at("log.d")).unwrap();
+        for entry in fs::read_dir(&folder.path).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.to_string_lossy().ends_with("young") {
+                let old = std::process::Command::new("touch").args(["-h", "-d", "2 hours ago"]).arg(path).status();
+                assert!(old.unwrap().success());
+            }
+        }
+        folder.sweep();
+        let mut left: Vec<_> = fs::read_dir(&folder.path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["0123456789abcdef", "alive", "datagrams", "log.d", "log.young", "notes", "young"]);
+        drop((alive, busy));
     }
 
     #[test]

@@ -8,13 +8,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::trouble::{Again, Trouble};
+use crate::documents::wire::bounds::LINE;
 use crate::fleet::reach::Broken;
 
 /// How long the host may take to open a conversation, and its end to come after the last word.
 const TURN: Duration = Duration::from_secs(15);
 
-/// Most bytes of a line: a report of some ten thousand workers. Many hosts are heard at a time.
-const LINE_LIMIT: usize = 8 << 20;
+/// Most bytes of a line without its end: what a far side keeps to. Many hosts are heard at a time.
+const LINE_LIMIT: usize = LINE;
 
 /// Most bytes of what comes before the first word that counts: the greetings of shells.
 const NOISE_LIMIT: usize = 64 * 1024;
@@ -37,6 +38,8 @@ pub struct Limits {
     pub first: Duration,
     /// Until its end; none: for as long as there is somebody.
     pub whole: Option<Duration>,
+    /// After the first word that counts, without a byte; none: as long as it likes.
+    pub silence: Option<Duration>,
 }
 
 /// What a listener makes of a line.
@@ -118,7 +121,7 @@ fn broken(what: impl Into<String>) -> Trouble {
 }
 
 /// Has each line heard; true: that was enough, false: there are no more.
-async fn listen<O: AsyncRead + Unpin, E: AsyncRead + Unpin>(
+pub(super) async fn listen<O: AsyncRead + Unpin, E: AsyncRead + Unpin>(
     lines: &mut Lines<O, E>,
     limits: Limits,
     hear: &mut (dyn FnMut(&str) -> Took + Send),
@@ -134,9 +137,15 @@ async fn listen<O: AsyncRead + Unpin, E: AsyncRead + Unpin>(
             _ if begun => None,
             _ => Some((limits.first, late(limits.first))),
         };
-        let line = match limit {
-            Some((limit, trouble)) => timeout_at(began + limit, lines.next()).await.map_err(|_| trouble)?,
-            None => lines.next().await,
+        let line = match (limit, limits.silence.filter(|_| begun)) {
+            (Some((limit, trouble)), _) => timeout_at(began + limit, lines.next()).await.map_err(|_| trouble)?,
+            (None, Some(silence)) => match timeout_at(lines.heard + silence, lines.next()).await {
+                Ok(line) => line,
+                // A long line over a slow network is no silence.
+                Err(_) if lines.heard.elapsed() < silence => continue,
+                Err(_) => return Err(broken(format!("nothing was heard for {} s", silence.as_secs()))),
+            },
+            (None, None) => lines.next().await,
         };
         let Some(line) = line.map_err(|error| broken(error.to_string()))? else { return Ok(false) };
         match hear(&line) {
@@ -169,19 +178,22 @@ fn deepest(error: &openssh::Error) -> String {
 }
 
 /// The lines of one stream, while the other one is kept from running full.
-struct Lines<O, E> {
+pub(super) struct Lines<O, E> {
     stdout: BufReader<O>,
     stderr: Option<E>,
     /// Most bytes of a line.
     limit: usize,
     line: Vec<u8>,
     aside: Vec<u8>,
+    /// When the last bytes came.
+    heard: Instant,
 }
 
 impl<O: AsyncRead + Unpin, E: AsyncRead + Unpin> Lines<O, E> {
-    fn new(stdout: O, stderr: E) -> Self {
+    pub(super) fn new(stdout: O, stderr: E) -> Self {
         let (line, aside) = (Vec::new(), Vec::new());
-        Self { stdout: BufReader::new(stdout), stderr: Some(stderr), limit: NOISE_LIMIT, line, aside }
+        let heard = Instant::now();
+        Self { stdout: BufReader::new(stdout), stderr: Some(stderr), limit: NOISE_LIMIT, line, aside, heard }
     }
 
     /// The next line without its end; none when there are no more. May be dropped half-way and called again.
@@ -197,6 +209,7 @@ impl<O: AsyncRead + Unpin, E: AsyncRead + Unpin> Lines<O, E> {
                 }
                 filled = self.stdout.fill_buf() => {
                     let bytes = filled?;
+                    self.heard = Instant::now();
                     let end = bytes.iter().position(|byte| *byte == b'\n');
                     let taken = end.map_or(bytes.len(), |end| end + 1);
                     self.line.extend_from_slice(bytes.get(..end.unwrap_or(taken)).unwrap_or_default());
@@ -211,7 +224,8 @@ impl<O: AsyncRead + Unpin, E: AsyncRead + Unpin> Lines<O, E> {
                     }
                     if end.is_some() {
                         let line = std::mem::take(&mut self.line);
-                        return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+                        let line = String::from_utf8(line);
+                        return Ok(Some(line.unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned())));
                     }
                 }
             }
@@ -238,7 +252,7 @@ async fn read_some(stream: &mut Option<impl AsyncRead + Unpin>, piece: &mut [u8]
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { first: Duration::from_mins(1), whole: Some(Duration::from_mins(2)) };
+    const LIMITS: Limits = Limits { first: Duration::from_mins(1), whole: Some(Duration::from_mins(2)), silence: None };
 
     fn take(line: &str) -> Took {
         match line {
@@ -260,7 +274,7 @@ mod tests {
             (long.clone(), "longer than 64 KiB"),
             (format!("{{1\n{}end\n", noise.repeat(66)), "Ok(true)"),
             (format!("{{1\n{{{long}\nend\n"), "Ok(true)"),
-            (format!("{{1\n{{{}", "x".repeat(LINE_LIMIT)), "longer than 8192 KiB"),
+            (format!("{{1\n{{{}", "x".repeat(LINE_LIMIT)), "longer than 1024 KiB"),
         ];
         for (said, expected) in rows {
             let mut lines = Lines::new(said.as_bytes(), tokio::io::empty());
@@ -273,6 +287,7 @@ mod tests {
     async fn whoever_says_nothing_that_counts_is_not_waited_for() {
         let endless = Limits { whole: None, ..LIMITS };
         let spent = Limits { whole: Some(Duration::from_secs(5)), ..LIMITS };
+        let pass = Limits { whole: None, silence: Some(Duration::from_secs(45)), ..LIMITS };
         // What is said each second: when it is given up, why, and whether another try makes sense.
         let rows = [
             (LIMITS, "", 60, "nothing was said within 60 s", Again::Later),
@@ -280,6 +295,7 @@ mod tests {
             (endless, "hi\n", 60, "nothing was said within 60 s", Again::Later),
             (LIMITS, "{1\n", 120, "not done within 120 s", Again::Never),
             (spent, "", 5, "not done within 5 s", Again::Never),
+            (pass, "", 60, "nothing was said within 60 s", Again::Later),
         ];
         for (limits, said, seconds, expected, again) in rows {
             let (mut far, near) = tokio::io::duplex(1024);
@@ -298,6 +314,39 @@ mod tests {
             let trouble = came.unwrap_err();
             assert_eq!((began.elapsed().as_secs(), trouble.again), (seconds, again), "{said:?}: {trouble:?}");
             assert!(trouble.message.contains(expected), "{said:?}: {trouble:?}");
+        }
+    }
+
+    /// Bytes by when they come, in seconds, and when the silence after them is too long.
+    #[tokio::test(start_paused = true)]
+    async fn who_makes_a_pass_may_take_any_time_and_be_silent_for_some_of_it() {
+        type Row<'a> = (&'a [(u64, &'a str)], u64, &'a str);
+        let limits = Limits { whole: None, silence: Some(Duration::from_secs(45)), ..LIMITS };
+        let rows: [Row<'_>; 5] = [
+            (&[(0, "{1\n")], 45, "nothing was heard for 45 s"),
+            (&[(50, "{1\n")], 95, "nothing was heard for 45 s"),
+            (&[(0, "{1\n"), (44, "{2\n"), (88, "{3\n")], 133, "nothing was heard for 45 s"),
+            // A line that comes slowly is no silence.
+            (&[(0, "{1\n{"), (40, "x"), (80, "x"), (120, "x"), (160, "\n"), (200, "end\n")], 200, "Ok(true)"),
+            (&[(0, "{1\n"), (3_600, "end\n")], 45, "nothing was heard for 45 s"),
+        ];
+        for (said, seconds, expected) in rows {
+            let (mut far, near) = tokio::io::duplex(1024);
+            let began = Instant::now();
+            let talk = async {
+                for (at, bytes) in said {
+                    tokio::time::sleep_until(began + Duration::from_secs(*at)).await;
+                    far.write_all(bytes.as_bytes()).await.unwrap();
+                }
+                std::future::pending::<()>().await;
+            };
+            let (mut lines, mut hear) = (Lines::new(near, tokio::io::empty()), take);
+            let came: Result<bool, Trouble> = tokio::select! {
+                came = listen(&mut lines, limits, &mut hear) => came,
+                () = talk => Ok(false),
+            };
+            let came = format!("{came:?}");
+            assert!(began.elapsed().as_secs() == seconds && came.contains(expected), "{said:?}: {came} {began:?}");
         }
     }
 }

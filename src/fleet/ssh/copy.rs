@@ -13,6 +13,9 @@ use crate::fleet::reach::Broken;
 /// How long the first word may take: that it begins.
 const FIRST: Duration = Duration::from_secs(30);
 
+/// How long one of its steps may take. The longest is the copying itself: twenty MiB over a line of 200 kbit/s.
+const STEP: Duration = Duration::from_mins(15);
+
 /// What must be left beside the program.
 const SPARE: u64 = 1 << 20;
 
@@ -77,8 +80,7 @@ pub async fn copy(target: &str, connection: &Connection, program: &Program) -> R
         .map_err(|error| Trouble::new(Broken::Program, format!("cannot read `{}`: {error}", program.path.display())))?;
     let mut steps = Steps::default();
     let script = scripts::keep(program, PROGRAM);
-    // How long it takes is the line's business.
-    let limits = Limits { first: FIRST, whole: None };
+    let limits = Limits { first: FIRST, whole: None, silence: Some(STEP) };
     let fallen = converse(connection, &script, Input::File(file), limits, &mut |line| steps.hear(line)).await?;
     match fallen {
         None => Ok(()),

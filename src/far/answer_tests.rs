@@ -1,0 +1,89 @@
+//! How large what is said of a large App is.
+
+use std::time::Duration;
+
+use super::*;
+use crate::decide::aim::aimed;
+use crate::decide::diff::diff;
+use crate::decide::plan::plan_for;
+use crate::decide::testing::{noon, running, seen};
+use crate::documents::wire::bounds::{DOCUMENT, LINE};
+use crate::documents::wire::{Line, What};
+use crate::model::action::Step;
+use crate::model::report::Tried;
+
+/// 200 workers on an earlier release, of which 50 could not be restarted.
+fn large() -> (Loaded, PassReport) {
+    let manifest = r#"
+apiVersion: trueup/v1
+kind: App
+metadata: {name: shop}
+spec:
+  root: /srv/app
+  release: {id: r2}
+  workers:
+    - {name: default, count: 200, manager: {supervisord: {group: web}}}
+  health: {http: {url: "http://127.0.0.1/health"}}
+"#;
+    let one = crate::manifest::load(&["-".into()], &mut manifest.as_bytes()).unwrap().remove(0);
+    let observed = |release: &str| seen(release, (1..=200).map(|ordinal| running(ordinal, release)).collect());
+    let (before, after) = (observed("r1"), observed("r2"));
+    let difference = diff(&one.app, &before);
+    let plan = plan_for(&aimed(&one.app, &before.aim), &difference);
+    let problem = |number: usize| Problem {
+        message: format!(
+            "web:web_{number:03} does not stay up: exited after 1.2 s with status 255: PHP Fatal error: Uncaught \
+             PDOException: SQLSTATE[HY000] [2002] Connection refused in /srv/app/releases/r2/vendor/doctrine/dbal/src/Driver.php:28"
+        ),
+        help: Some(format!("see its log: `supervisorctl tail web:web_{number:03} stderr`, or `trueup history`")),
+        lasting: number.is_multiple_of(2),
+    };
+    let tried = |(number, step): (usize, &Step)| Tried {
+        action: step.action.clone(),
+        reason: step.reason.clone(),
+        began: noon(),
+        took: Duration::from_millis(1_210),
+        problem: (number < 50).then(|| problem(number)),
+        notes: Vec::new(),
+    };
+    let report = PassReport {
+        withheld: None,
+        app: one.app.name.clone(),
+        root: one.app.root.clone(),
+        release: one.app.release.id.clone(),
+        pass: "20260501T120000.000-77".to_owned(),
+        began: noon(),
+        took: Duration::from_mins(3),
+        mode: Mode::DryRun,
+        outcome: Outcome::Failed,
+        tried: plan.steps.iter().enumerate().map(tried).collect(),
+        plan,
+        before: Some(before),
+        remaining: difference.clone(),
+        difference,
+        after: Some(after),
+        health_attempts: 5,
+        problems: (0..50).map(problem).collect(),
+    };
+    (one, report)
+}
+
+#[test]
+fn a_large_app_is_told_whole() {
+    let (one, made) = large();
+    let faces = Faces {
+        diff: |_, _| "-    release: r1\n+    release: r2\n".repeat(400),
+        preview: |_, made| "restart web:web_001 (pid 101), which runs r1\n".repeat(made.tried.len()),
+        status: |_, _, _| String::new(),
+    };
+    let told = report(&one, &made, &HostName::new("web1").unwrap(), &faces, false).unwrap();
+    let document = told.document.len();
+    assert!(made.tried.len() >= 200 && !told.document.contains("leftOut"), "{document}");
+    let what = What::Report(Box::new(told));
+    let line = bounds::line(Line { seq: 1, at: noon(), what: what.clone() }).unwrap();
+    println!("the report of 200 workers and 50 problems: {} bytes, of these its document {document}", line.len());
+    assert!(document * 3 / 2 < DOCUMENT && line.len() * 2 < LINE, "there is room for more: {}", line.len());
+    let mut bounded = what.clone();
+    bounded.bound(&bounds::Bounds::USUAL);
+    assert!(bounded == what, "nothing of it is cut");
+}
