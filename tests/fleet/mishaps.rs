@@ -60,9 +60,9 @@ fn a_restarted_sshd_is_come_back_to_and_no_second_pass_is_made() {
         network.stop_sshd(0);
         web1.wait_until("the end of the one who talked", SOON, || runners_and_fronts(web1).1.is_empty());
         network.start_sshd(0);
-        network.control.wait_until("the loss to be told", SOON, || {
-            rolling.stderr().matches("web1  lost: ").count() >= time
-        });
+        network
+            .control
+            .wait_until("the loss to be told", SOON, || rolling.stderr().matches("web1  lost: ").count() >= time);
         web1.wait_until("another one who talks", SOON, || !runners_and_fronts(web1).1.is_empty());
         assert_eq!(runners_and_fronts(web1).0.len(), 1);
     }
