@@ -4,23 +4,30 @@ use crate::shop::{
     ROOT, SOON, furnish, hold, is_whole, let_go, open_shops, put, reconcile, reconciling, runners_and_fronts, runs,
     switches, wait_until_alone, wait_until_held, want, want_made,
 };
-use crate::support::Host;
 use crate::support::network::Network;
+use crate::support::{Background, Host};
 
 /// How many passes were begun on a host.
 fn passes(host: &Host) -> usize {
     host.read(&format!("{ROOT}/.trueup/journal.jsonl")).matches("passStarted").count()
 }
 
+/// A rollout that stands still in the middle of the first host's switch, and how many passes that host had before.
+fn held_in_its_switch(network: &Network) -> (Background<'_>, usize) {
+    let web1 = network.host(0);
+    want(network, "r2", "canary: 1, batch: 100%, healthyFor: 0s");
+    let before = passes(web1);
+    hold(web1);
+    let rolling = reconciling(network, &[]);
+    wait_until_held(web1);
+    (rolling, before)
+}
+
 #[test]
 fn a_killed_control_side_leaves_a_pass_that_the_next_run_waits_for() {
     let Some(network) = open_shops(3) else { return };
     let web1 = network.host(0);
-    want(&network, "r2", "canary: 1, batch: 100%, healthyFor: 0s");
-    let before = passes(web1);
-    hold(web1);
-    let mut rolling = reconciling(&network, &[]);
-    wait_until_held(web1);
+    let (mut rolling, before) = held_in_its_switch(&network);
     rolling.signal("KILL");
     assert_eq!(rolling.wait(SOON).code, 128 + 9);
     web1.wait_until("the end of the one who talked", SOON, || runners_and_fronts(web1).1.is_empty());
@@ -51,11 +58,7 @@ fn a_killed_control_side_leaves_a_pass_that_the_next_run_waits_for() {
 fn a_restarted_sshd_is_come_back_to_and_no_second_pass_is_made() {
     let Some(network) = open_shops(2) else { return };
     let web1 = network.host(0);
-    want(&network, "r2", "canary: 1, batch: 100%, healthyFor: 0s");
-    let before = passes(web1);
-    hold(web1);
-    let mut rolling = reconciling(&network, &[]);
-    wait_until_held(web1);
+    let (mut rolling, before) = held_in_its_switch(&network);
     for time in 1..=2 {
         network.stop_sshd(0);
         web1.wait_until("the end of the one who talked", SOON, || runners_and_fronts(web1).1.is_empty());
