@@ -17,10 +17,11 @@ use jiff::Timestamp;
 
 use crate::health::{Finished, Probes, Runner};
 use crate::host::command::{Job, Wanted, execute, user_of};
+use crate::host::shared::Shared;
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::host::witnesses::Informant;
-use crate::host::{command, proc, signal, steps};
+use crate::host::{command, proc, signal, silence, steps};
 use crate::ledger;
 use crate::managers::Doors;
 use crate::managers::sudoers::{Needed, spelled};
@@ -28,7 +29,7 @@ use crate::model::app::{App, CommandLine};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::inventory::Witness;
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
-use crate::model::observed::{Layout, Unreadable};
+use crate::model::observed::Layout;
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
 use crate::model::release::Stage;
@@ -59,12 +60,16 @@ pub struct LocalHost {
     probes: Probes<ProbeCommands>,
     /// What others read about us in the lock.
     command: String,
+    /// Applications are asked how they are.
+    asks: bool,
     /// Who sees what we may not; none: nobody, or we see everything.
     informant: Option<Informant>,
     /// Is told, in words, when a lock is waited for.
     waiting: Waiting,
     /// Copies of the locks that are held, for steps to inherit.
     locks: Arc<Mutex<BTreeMap<Root, OwnedFd>>>,
+    /// Walks over all processes.
+    walks: Shared<Result<Arc<ProcessTable>, HostError>>,
 }
 
 /// Somebody to be told that a lock is waited for.
@@ -91,9 +96,11 @@ impl LocalHost {
             probes: Probes::new(ProbeCommands { shim: shim.clone() }),
             shim,
             command: command.into(),
+            asks: true,
             informant: None,
             waiting: Waiting(Arc::new(|_| {})),
             locks: Arc::default(),
+            walks: Shared::default(),
         }
     }
 }
@@ -104,8 +111,8 @@ impl LocalHost {
     /// # Errors
     /// When it cannot be read; no journal is an empty one.
     pub async fn journaled(&self, root: &Root) -> Result<Vec<JournalEntry>, HostError> {
-        let root = root.clone();
-        blocking(move || ledger::journal::read(&root)).await?
+        let of = root.clone();
+        silence::at(root, move || ledger::journal::read(&of)).await?
     }
 
     /// Bytes on disk of each release; none where that could not be found out in this time.
@@ -147,6 +154,13 @@ impl LocalHost {
     #[must_use]
     pub fn of_manifests(self, manifests: &[PathBuf]) -> Self {
         Self { informant: Informant::by_sudo(manifests), ..self }
+    }
+
+    /// The same, to look at it for manifests that nobody has approved: nothing of them is run, no address in them is
+    /// connected to, and no file that they name is sent anywhere.
+    #[must_use]
+    pub fn of_unapproved(self) -> Self {
+        Self { asks: false, doors: self.doors.of_unapproved(), ..self }
     }
 
     /// The same, which tells `waiting` when a lock is waited for.
@@ -234,12 +248,12 @@ impl Releases for LocalHost {
 
 impl Processes for LocalHost {
     async fn walk(&self) -> Result<Arc<ProcessTable>, HostError> {
-        blocking(proc::walk).await?.map(Arc::new)
+        self.walks.look(async || blocking(proc::walk).await?.map(Arc::new)).await
     }
 
     async fn facts(&self, pid: Pid) -> Look {
         let looked = blocking(move || proc::look(pid)).await;
-        looked.unwrap_or_else(|error| Look::Unreadable(Unreadable { message: error.message, help: error.help }))
+        looked.unwrap_or_else(|error| Look::Unreadable(error.into_unreadable()))
     }
 
     async fn witnesses(&self, apps: &[&App]) -> Vec<Result<Vec<Witness>, HostError>> {
@@ -249,8 +263,8 @@ impl Processes for LocalHost {
         }
     }
 
-    async fn user(&self, app: &App) -> Option<u32> {
-        user_of(app).await.ok().map(|user| user.uid)
+    async fn user(&self, app: &App) -> Result<u32, HostError> {
+        user_of(app).await.map(|user| user.uid)
     }
 
     fn own(&self) -> Pid {
@@ -300,7 +314,14 @@ impl Services for LocalHost {
 }
 
 impl Prober for LocalHost {
+    fn asks(&self) -> bool {
+        self.asks
+    }
+
     async fn probe(&self, app: &App) -> Result<ProbeAnswer, ProbeFailure> {
+        if !self.asks {
+            return Err(ProbeFailure { message: "it is not asked".to_owned() });
+        }
         self.probes.probe(app).await
     }
 }
@@ -353,10 +374,11 @@ impl Ledger for LocalHost {
     }
 
     async fn journal(&self, root: &Root, entry: &JournalEntry) -> Result<(), HostError> {
+        // A few bytes: not worth a thread.
         ledger::journal::append(root, entry)
     }
 
-    async fn recall(&self, root: &Root) -> Memory {
+    async fn recall(&self, root: &Root) -> Result<Memory, HostError> {
         ledger::recall(root).await
     }
 

@@ -17,7 +17,7 @@ use crate::model::app::{App, CommandLine, WorkerGroup};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::inventory::Witness;
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
-use crate::model::observed::{Layout, MemberState};
+use crate::model::observed::{Layout, MemberState, Unreadable};
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
 use crate::model::release::Stage;
@@ -72,6 +72,13 @@ impl HostError {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         matches!(self.kind, HostErrorKind::WorkerFailed | HostErrorKind::ReleaseFailed)
+    }
+
+    /// Why something could not be observed.
+    #[must_use]
+    pub fn into_unreadable(self) -> Unreadable {
+        let lasting = matches!(self.kind, HostErrorKind::Misconfigured | HostErrorKind::Denied);
+        Unreadable { message: self.message, help: self.help, lasting }
     }
 
     /// Adds what to do.
@@ -185,8 +192,11 @@ pub trait Processes: Send + Sync {
     /// owns them; in the order of the Apps. To be asked where a process shows us less: it costs a process of its own.
     fn witnesses(&self, apps: &[&App]) -> impl Future<Output = Vec<Result<Vec<Witness>, HostError>>> + Send;
 
-    /// The number of the App's user; none where nobody can tell.
-    fn user(&self, app: &App) -> impl Future<Output = Option<u32>> + Send;
+    /// The number of the App's user.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::Misconfigured`] when there is no such user; else nobody can tell.
+    fn user(&self, app: &App) -> impl Future<Output = Result<u32, HostError>> + Send;
 
     /// The process that looks: neither it nor its ancestors are strays.
     fn own(&self) -> Pid;
@@ -265,6 +275,11 @@ pub trait Managers: Send + Sync {
 
 /// Asks applications how they are.
 pub trait Prober: Send + Sync {
+    /// Whether Apps are asked at all; where they are not, a snapshot says nothing of their health.
+    fn asks(&self) -> bool {
+        true
+    }
+
     /// Probes once, within the contract's timeout. An App without a contract is never asked.
     fn probe(&self, app: &App) -> impl Future<Output = Result<ProbeAnswer, ProbeFailure>> + Send;
 }
@@ -328,8 +343,9 @@ pub trait Ledger: Send + Sync {
     /// Adds one line to the journal.
     fn journal(&self, root: &Root, entry: &JournalEntry) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Reads what is remembered; nothing there, or nothing readable there, is the empty memory.
-    fn recall(&self, root: &Root) -> impl Future<Output = Memory> + Send;
+    /// Reads what is remembered; nothing there, or nothing that makes sense, is the empty memory. One that may be there and
+    /// cannot be read is an error: somebody may have suspended the App.
+    fn recall(&self, root: &Root) -> impl Future<Output = Result<Memory, HostError>> + Send;
 
     /// The records of all releases, ordered by id. One that cannot be read is an error: half a release must
     /// not be taken for a whole one.

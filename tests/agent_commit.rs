@@ -248,6 +248,35 @@ fn a_commit_is_a_deployment_and_a_bad_one_is_not() {
 }
 
 #[test]
+fn signatures_that_are_asked_for_later_count_for_what_is_in_force_and_nothing_stops() {
+    let mut site = Site::new();
+    let one = site.commit("r1");
+    site.start();
+    site.wait("the first release", || site.posted("success", "trueup/web01/shop", &one));
+    fs::write(site.path("signers"), "").unwrap();
+    site.configure(&format!("poll: 200ms, verifySignatures: {}", site.path("signers").display()));
+    site.signal(rustix::process::Signal::HUP);
+    site.wait("the alarm", || site.told("web01 SourceRefused"));
+    site.wait("its failure", || site.posted("failure", "trueup/web01", &one));
+    for restarted in [false, true] {
+        if restarted {
+            site.stop();
+            site.start();
+        }
+        std::os::unix::fs::symlink("releases/r2", site.path("app/new")).unwrap();
+        fs::rename(site.path("app/new"), site.path("app/current")).unwrap();
+        site.wait("what is in force stays so", || site.current().as_deref() == Some("r1"));
+    }
+    site.configure("poll: 200ms");
+    site.wait("the restarted one tells as well", || {
+        site.events().iter().filter(|told| *told == "web01 SourceRefused").count() == 2
+    });
+    site.signal(rustix::process::Signal::HUP);
+    site.wait("all is well", || site.told("web01 SourceRecovered"));
+    site.stop();
+}
+
+#[test]
 fn a_long_build_of_what_is_not_wanted_any_more_holds_nothing_back() {
     let mut site = Site::new();
     let one = site.commit("r1");
@@ -257,7 +286,8 @@ fn a_long_build_of_what_is_not_wanted_any_more_holds_nothing_back() {
     fs::write(site.path("source/index"), "").unwrap();
     let at = |name: &str| site.path(name).display().to_string();
     // The step in hand ends by itself, and not before it may.
-    let long = format!("touch {}; until [ -e {} ]; do sleep 0.05; done", at("begun"), at("go"));
+    let room = site.room.path().display();
+    let long = format!("touch {}; until [ -e {} ] || [ ! -d {room} ]; do sleep 0.05; done", at("begun"), at("go"));
     let making = format!(", source: {{dir: {{path: {}}}}}, build: ['{long}', 'touch {}']", at("source"), at("second"));
     let slow = site.write("root", "r3", &making);
     site.wait("the build", || site.path("begun").exists());
@@ -276,10 +306,13 @@ fn a_long_build_of_what_is_not_wanted_any_more_holds_nothing_back() {
 #[test]
 fn what_was_switched_to_is_judged_although_something_else_is_wanted() {
     let mut site = Site::new();
-    let health = format!(
-        "  health: {{command: {{run: 'touch {}; test ! -e ill'}}, attempts: 4, interval: 500ms}}\n",
-        site.path("asked").display()
+    // The verdict on what is ill is not told before it may.
+    let ill = format!(
+        "test ! -e ill || {{ until [ -e {} ] || [ ! -d {} ]; do sleep 0.05; done; false; }}",
+        site.path("judge").display(),
+        site.room.path().display()
     );
+    let health = format!("  health: {{command: {{run: '{ill}', timeout: 1m}}, attempts: 4, interval: 200ms}}\n");
     let one = site.write("root", "r1", &health);
     site.start();
     site.wait("the first release", || site.posted("success", "trueup/web01/shop", &one));
@@ -289,6 +322,7 @@ fn what_was_switched_to_is_judged_although_something_else_is_wanted() {
     site.wait("the switch", || site.current().as_deref() == Some("r3"));
     let two = site.write("root", "r2", &health);
     site.wait("the news", || site.log().contains("the pass in hand prepares no further"));
+    fs::write(site.path("judge"), "").unwrap();
     site.wait("the verdict", || site.posted("failure", "trueup/web01/shop", &bad));
     site.wait("the other release", || site.posted("success", "trueup/web01/shop", &two));
     assert!(site.told("shop RolledBack"), "{:?}", site.events());

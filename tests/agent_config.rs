@@ -138,10 +138,15 @@ fn what_ci_does_to_a_manifest_is_what_is_meant() {
 
 #[test]
 fn the_examples_for_ci_are_documents() {
-    for entry in std::fs::read_dir("docs/ci").unwrap() {
-        let path = entry.unwrap().path();
+    let paths = std::fs::read_dir("docs/ci").unwrap().map(|entry| entry.unwrap().path());
+    let examples: Vec<_> = paths.filter(|path| path.extension().is_some_and(|last| last == "yml")).collect();
+    assert_eq!(examples.len(), 4);
+    for path in examples {
         let text = std::fs::read_to_string(&path).unwrap();
         let value: serde_json::Value = serde_yaml::from_str(&text).unwrap();
         assert!(value.is_object() && text.contains("trueup validate"), "{}", path.display());
+        // What a host shows of a branch must do nothing that the branch says.
+        let mut shows = text.lines().filter(|line| line.contains("trueup diff -"));
+        assert!(shows.all(|line| line.contains("trueup diff - --no-probe")), "{}", path.display());
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
 
+#[path = "agent_git/mirror.rs"]
+mod mirror;
 mod support;
 
 use std::fs;
@@ -11,8 +13,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::git::git;
+use support::local::dead_port;
 use support::{Unit, require_host};
 use trueup::agent::git::GitSource;
+use trueup::agent::own::Own;
 use trueup::agent::source::{Found, Source, SourceProblem, SourceProblemKind};
 use trueup::host::spawn::Shim;
 use trueup::model::agent::GitOptions;
@@ -92,8 +96,11 @@ impl Site {
         self.commit(&[])
     }
 
+    /// Looks, and has what is found come into force.
     async fn look(&mut self) -> Result<Found, SourceProblem> {
-        self.source.look().await
+        let found = self.source.look().await?;
+        self.source.keep().await?;
+        Ok(found)
     }
 
     /// Looks, and says which release of which commit is found.
@@ -261,6 +268,43 @@ async fn manifests_that_do_not_load_leave_the_last_good_ones() {
     assert_eq!(site.release().await, is(&two, "r2"));
 }
 
+/// Whether two roots are one directory is seen on the host alone; the commit itself is right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_this_host_cannot_follow_leaves_the_last_good_one() {
+    let site = Site::new();
+    let (app, twin) = (site.room.path().join("app"), site.room.path().join("twin"));
+    fs::create_dir(&app).unwrap();
+    symlink("app", &twin).unwrap();
+    let start = || Own::new(Site::source(site.room.path(), &site.options), vec!["web01".to_owned()]);
+    let commit_of = |found: Option<Found>| found.unwrap().revision.unwrap().commit;
+    let add = |name: &str, root: &Path| {
+        let text = format!(
+            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: {name}}}\nspec: {{root: {}, release: {{id: r1}}}}\n",
+            root.display()
+        );
+        fs::write(site.origin(&format!("hosts/web01/{name}.yaml")), text).unwrap();
+        site.commit(&[])
+    };
+    let good = add("app", &app);
+    let mut own = start();
+    assert_eq!(commit_of(own.look().await.ok()), good);
+    let next = add("twin", &twin);
+    for restarted in [false, false, true] {
+        if restarted {
+            own = start();
+            assert_eq!(commit_of(own.resume().await), good, "the last good one is there after a restart");
+        }
+        let problem = own.look().await.unwrap_err();
+        assert_eq!((problem.kind, problem.revision.unwrap().commit), (SourceProblemKind::Wrong, next.clone()));
+        assert!(problem.message.contains("the same directory"), "{}", problem.message);
+    }
+    // Mended on the host, without another commit.
+    fs::remove_file(&twin).unwrap();
+    fs::create_dir(&twin).unwrap();
+    assert_eq!(commit_of(own.look().await.ok()), next);
+    assert_eq!(commit_of(start().resume().await), next);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_outside_of_the_commit_is_read() {
     let mut site = Site::new();
@@ -296,15 +340,25 @@ async fn nothing_outside_of_the_commit_is_read() {
     assert_eq!(site.release().await, is(&linked, "r1"));
 }
 
+/// Makes a key; returns its public half, as a line of the allowed signers ends.
+fn key(room: &Path, name: &str) -> String {
+    let path = room.join(name);
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&path).status();
+    assert!(made.unwrap().success());
+    fs::read_to_string(path.with_extension("pub")).unwrap()
+}
+
+/// Commits what is there, signed by that key.
+fn sign(site: &Site, name: &str) -> String {
+    let key = format!("user.signingkey={}", site.room.path().join(name).display());
+    site.git(&["add", "--all"]);
+    let commit = ["commit", "-S", "--quiet", "--allow-empty", "--message", "signed"];
+    site.git(&[&["-c", "gpg.format=ssh", "-c", &key][..], &commit].concat());
+    site.git(&["rev-parse", "HEAD"])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_an_allowed_key_has_signed_comes_into_force() {
-    let key = |room: &Path, name: &str| {
-        let path = room.join(name);
-        let made =
-            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&path).status();
-        assert!(made.unwrap().success());
-        fs::read_to_string(path.with_extension("pub")).unwrap()
-    };
     let mut public = Vec::new();
     let mut site = Site::with(|room, options| {
         public = vec![key(room, "ours"), key(room, "theirs")];
@@ -312,23 +366,6 @@ async fn only_what_an_allowed_key_has_signed_comes_into_force() {
         fs::write(&signers, format!("release@example.org namespaces=\"git\" {}", public[0])).unwrap();
         options.allowed_signers = Some(signers);
     });
-    let sign = |site: &Site, name: &str| {
-        let key = format!("user.signingkey={}", site.room.path().join(name).display());
-        site.git(&["add", "--all"]);
-        site.git(&[
-            "-c",
-            "gpg.format=ssh",
-            "-c",
-            &key,
-            "commit",
-            "-S",
-            "--quiet",
-            "--allow-empty",
-            "--message",
-            "signed",
-        ]);
-        site.git(&["rev-parse", "HEAD"])
-    };
     site.refused(SourceProblemKind::Untrusted, "no signature").await;
     let one = sign(&site, "ours");
     let found = site.look().await.unwrap();
@@ -355,11 +392,94 @@ async fn only_what_an_allowed_key_has_signed_comes_into_force() {
     fs::write(&signers, format!("release@example.org {}them@example.org {}", public[0], public[1])).unwrap();
     assert_eq!(site.release().await, is(&theirs, "theirs"), "allowed since, without a new commit");
 
-    // Nothing is trusted without the file, not even what was in force.
+    // What is in force is judged again when a key is not allowed any more; it stays in force, also over a restart.
+    let both = fs::read_to_string(&signers).unwrap();
+    fs::write(&signers, format!("release@example.org {}", public[0])).unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            site.restart();
+            assert_eq!(said(&site.source.resume().await.unwrap()), is(&theirs, "theirs"));
+        }
+        for _ in 0..2 {
+            let problem = site.refused(SourceProblemKind::Untrusted, "its key is").await;
+            assert_eq!(problem.revision.unwrap().commit, theirs);
+        }
+    }
+    fs::write(&signers, both).unwrap();
+    let found = site.look().await.unwrap();
+    assert_eq!(said(&found), is(&theirs, "theirs"));
+    assert_eq!(found.revision.unwrap().signed_by.as_deref(), Some("them@example.org"));
+
+    // Nothing new is trusted without the file.
     fs::remove_file(&signers).unwrap();
-    site.restart();
-    assert_eq!(site.source.resume().await, None);
-    site.refused(SourceProblemKind::Unreachable, "allowed signers").await;
+    site.write("ours");
+    sign(&site, "ours");
+    for restarted in [false, true] {
+        if restarted {
+            site.restart();
+            let found = site.source.resume().await.unwrap();
+            assert_eq!(said(&found), is(&theirs, "theirs"));
+            assert_eq!(found.revision.unwrap().signed_by, None, "nobody can tell now");
+        }
+        site.refused(SourceProblemKind::Unreachable, "allowed signers").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_force_is_judged_again_once_signatures_are_asked_for() {
+    let mut site = Site::new();
+    let one = site.git(&["rev-parse", "HEAD"]);
+    assert_eq!(site.release().await, is(&one, "r1"));
+    let signers = site.room.path().join("signers");
+    fs::write(&signers, "").unwrap();
+    let unchecked = site.options.clone();
+    site.options.allowed_signers = Some(signers);
+    site.source.renew(&site.options);
+    for restarted in [false, true] {
+        if restarted {
+            site.restart();
+            assert_eq!(said(&site.source.resume().await.unwrap()), is(&one, "r1"), "it stays in force");
+        }
+        let problem = site.refused(SourceProblemKind::Untrusted, "no signature").await;
+        assert_eq!(problem.revision.unwrap().commit, one);
+    }
+    site.source.renew(&unchecked);
+    assert_eq!(site.release().await, is(&one, "r1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_not_fetched_again() {
+    // Whether signatures are asked for, and whether the commit has one.
+    for (asked, signed) in [(false, false), (true, false), (true, true)] {
+        let mut site = Site::new();
+        let one = site.git(&["rev-parse", "HEAD"]);
+        site.change("r2");
+        site.look().await.unwrap();
+        site.git(&["reset", "--quiet", "--hard", &one]);
+        let signers = site.room.path().join("signers");
+        fs::write(&signers, format!("release@example.org {}", key(site.room.path(), "ours"))).unwrap();
+        if asked {
+            site.options.allowed_signers = Some(signers);
+            site.source.renew(&site.options);
+        }
+        site.write("other");
+        if signed {
+            sign(&site, "ours")
+        } else {
+            site.commit(&[])
+        };
+        let words = if asked && !signed { "no signature" } else { "was rewritten" };
+        site.refused(SourceProblemKind::Untrusted, words).await;
+        let kept = fs::read_dir(site.room.path().join("state/git")).unwrap();
+        let mirror = kept.map(|entry| entry.unwrap().path().join("mirror")).find(|path| path.is_dir()).unwrap();
+        let home = site.room.path().to_owned();
+        let fetched = || git(&mirror, &home, &["for-each-ref", "--format=%(refname)", "refs/trueup/fetched"]);
+        assert_eq!(fetched(), "refs/trueup/fetched");
+        git(&mirror, site.room.path(), &["update-ref", "-d", "refs/trueup/fetched"]);
+        let again = site.look().await.unwrap_err();
+        assert!(again.message.contains(words), "{again:?}");
+        assert_eq!(fetched(), "", "{asked} {signed}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -392,7 +512,7 @@ async fn what_a_killed_git_leaves_and_a_damaged_mirror_are_overcome() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_repository_or_no_branch_is_said_without_its_secrets() {
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_taken, dead) = dead_port();
     let rows = [
         (None, "nowhere", "no branch `nowhere`"),
         (None, "--upload-pack=x", "no name of a branch"),

@@ -149,3 +149,61 @@ fn the_socket_is_for_root_and_operators_and_a_stale_one_is_replaced() {
     let by_hans = host.run_as("hans", &["trueup", "reconcile", "--request"]);
     assert!(by_hans.code == 1 && by_hans.stderr.contains("`hans` may not change anything here"), "{by_hans}");
 }
+
+#[test]
+fn without_a_path_what_the_agent_has_in_force_is_looked_at() {
+    let host = require_host!("agent-in-force", []);
+    let site = Site::new(&host, "/srv/app").release("r1").release("r2").current("r1");
+    manifest(&host, &site, "r1");
+    let _agent = agent(&host, &[]);
+    host.run(&["trueup", "reconcile", "--request"]).ok();
+    // What the agent refuses has no say, and is told with all that is wrong.
+    let good = host.run(&["sh", "-c", "cat /etc/trueup/manifests/*"]).ok().to_owned();
+    let bad = "cd /etc/trueup/manifests; sed -i 's/release:/relase:/; s/kind: App/kind: App\\nknd: 1/' *.yaml";
+    host.sh(bad).ok();
+    let asked = host.run(&["trueup", "reconcile", "--request"]);
+    assert_eq!(asked.code, 1, "{asked}");
+    for words in
+        ["error: /etc/trueup/manifests/", "unknown key `knd`", "unknown key `relase`", "did you mean `release`?"]
+    {
+        assert!(asked.stderr.contains(words), "{words}: {asked}");
+    }
+    for verb in [&["status"][..], &["diff"], &["history"], &["history", "app"], &["releases", "app"], &["doctor"]] {
+        let seen = host.run(&[&["trueup"], verb].concat());
+        assert!(
+            seen.stderr.contains("note: the agent at `/run/trueup/agent.sock` has this in force: `/etc/trueup"),
+            "{seen}"
+        );
+        assert!(seen.stderr.contains("newer manifests cannot be used: ") && seen.stderr.lines().count() == 1, "{seen}");
+        assert!(!seen.stdout.is_empty(), "{seen}");
+        let own = host.run(&[&["trueup"], verb, &["--no-agent"]].concat());
+        assert!(own.stderr.contains("unknown key `relase`") && !own.stderr.contains("the agent"), "{own}");
+    }
+    // What was meant relative to its file is there, whoever asks from wherever.
+    host.sh("rm /etc/trueup/manifests/*").ok();
+    host.write("/etc/trueup/manifests/app.yaml", &good.replace("root: /srv/app", "root: ../../../srv/app"));
+    host.wait_until("the manifests to be in force", GENEROUS, || get(&host, "/agent")["refused"].is_null());
+    let seen = host.run(&["trueup", "releases", "app"]);
+    assert!(seen.ok().contains("r1"), "{seen}");
+    for verb in ["status", "retry"] {
+        let words: &[&str] = if verb == "status" { &["status", "--app", "ap"] } else { &["retry", "ap"] };
+        let unknown = host.run(&[&["trueup"], words].concat());
+        assert!(unknown.code == 1 && unknown.stderr.contains("does not look after `ap`"), "{unknown}");
+        assert!(unknown.stderr.contains("did you mean `app`?") && !unknown.stderr.contains("done here"), "{unknown}");
+    }
+    // A directory that is empty may be one whose disk is not mounted: nobody is seen off for that.
+    host.sh("rm /etc/trueup/manifests/*").ok();
+    host.wait_until("a word about it", GENEROUS, || !get(&host, "/agent")["refused"].is_null());
+    assert_eq!(get(&host, "/agent")["apps"][0]["orphaned"], false);
+    // One that has disappeared beside others is still known.
+    host.write(
+        "/etc/trueup/manifests/blog.yaml",
+        &good.replace("name: app", "name: blog").replace("/srv/app", "/srv/blog"),
+    );
+    let is_orphaned = |app: &serde_json::Value| app["name"] == "app" && app["orphaned"] == true;
+    host.wait_until("the App to be gone", GENEROUS, || {
+        get(&host, "/agent")["apps"].as_array().unwrap().iter().any(is_orphaned)
+    });
+    let orphan = host.run(&["trueup", "history", "app"]);
+    assert!(orphan.ok().contains("/srv/app") && orphan.stderr.contains("`app` disappeared from them"), "{orphan}");
+}

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use trueup::agent::forge::{StatusPoster, Verdict};
 use trueup::agent::notify::{Teller, TellingTasks};
+use trueup::agent::outbox::Outbox;
 use trueup::decide::telling::CommitState;
 use trueup::host::spawn::Shim;
 use trueup::model::agent::{Address, CommitStatus, Forge, Notification, Recipient};
@@ -83,7 +84,7 @@ fn secret(room: &Path, name: &str, text: &str) -> SecretSource {
 
 fn telling(app: &str, news: News, message: &str) -> Telling {
     let (app, message) = (AppName::new(app).ok(), message.to_owned());
-    Telling { app, news, message, release: None, revision: None, at: Timestamp::UNIX_EPOCH }
+    Telling { app, news, message, release: None, revision: None, at: Timestamp::now() }
 }
 
 fn notification(name: &str, to: Recipient, severity: Severity) -> Notification {
@@ -91,7 +92,11 @@ fn notification(name: &str, to: Recipient, severity: Severity) -> Notification {
 }
 
 fn start(all: Vec<Notification>) -> (Teller, TellingTasks) {
-    Teller::start(&Shim::new(env!("CARGO_BIN_EXE_trueup")), "web01", all)
+    start_with(all, &Outbox::none())
+}
+
+fn start_with(all: Vec<Notification>, outbox: &Outbox) -> (Teller, TellingTasks) {
+    Teller::start(&Shim::new(env!("CARGO_BIN_EXE_trueup")), "web01", all, outbox)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,6 +179,44 @@ async fn one_who_does_not_answer_holds_up_nobody() {
     assert_eq!(first.0.json()["involvedObject"]["name"], "a0");
     drop(teller);
     tasks.finish(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_took_before_the_end_is_told_by_the_next_agent() {
+    let room = tempfile::tempdir().unwrap();
+    let waits = || std::fs::read_to_string(room.path().join("outbox.json")).unwrap_or_default();
+    let hook = |name: &str, address: SocketAddr| {
+        let to = Recipient::Webhook { url: Address::Plain(format!("http://{address}")), secret: None };
+        notification(name, to, Severity::Info)
+    };
+    let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (good, got) = receiver(&["200 OK"]);
+    let (teller, tasks) = start_with(vec![hook("away", away), hook("good", good)], &Outbox::open(room.path()));
+    teller.tell(telling("shop", News::Unhealthy, "one"));
+    teller.tell(telling("shop", News::Recovered, "two"));
+    let first = tokio::task::spawn_blocking(move || [got.recv_timeout(LONG).unwrap(), got.recv_timeout(LONG).unwrap()]);
+    assert_eq!(first.await.unwrap().map(|got| got.json()["message"].clone()), ["one", "two"]);
+    let began = std::time::Instant::now();
+    while !(waits().contains("away") && waits().contains("two") && !waits().contains("good")) {
+        assert!(began.elapsed() < LONG, "{}", waits());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(teller);
+    tasks.finish(Duration::from_millis(1)).await;
+
+    // In vain again, then in order and once; another one has nothing to do with it.
+    let (teller, tasks) = start_with(vec![hook("away", away)], &Outbox::open(room.path()));
+    drop(teller);
+    tasks.finish(Duration::from_millis(1)).await;
+    let (back, got) = receiver(&["200 OK"]);
+    let (other, nothing) = receiver(&["200 OK"]);
+    let (teller, tasks) = start_with(vec![hook("away", back), hook("good", other)], &Outbox::open(room.path()));
+    drop(teller);
+    tasks.finish(LONG).await;
+    let messages: Vec<Value> = got.try_iter().map(|got| got.json()["message"].clone()).collect();
+    assert_eq!(messages, ["one", "two"]);
+    assert_eq!(nothing.try_iter().count(), 0);
+    assert!(!waits().contains("away"), "{}", waits());
 }
 
 fn verdict(app: Option<&str>, state: CommitState, reason: &str) -> Verdict {

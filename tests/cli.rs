@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, pipe};
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
 
@@ -105,13 +106,14 @@ fn the_version_is_one_line() {
 #[test]
 fn wrong_usage_exits_with_64_whatever_the_verb() {
     let place = place();
-    let rows: [(&[&str], &str); 11] = [
+    let rows: [(&[&str], &str); 12] = [
         (&[], "Usage"),
         (&["recnocile"], "reconcile"),
         (&["diff", "--colour", "always"], "--color"),
         (&["reconcile", "--detailed-exitcode"], "--dry-run"),
         (&["reconcile", "--no-wait"], "--request"),
         (&["reconcile", "--no-wait", "manifests/shop.yaml"], "help: add `--request`"),
+        (&["reconcile", "--request", "--wait", "2m"], "--wait"),
         (&["reconcile", "--wait", "30"], "write `30s` for seconds"),
         (&["reconcile", "--wait=-5s"], "remove the sign"),
         (&["reconcile", "--format", "markdown"], "help: add `--dry-run`"),
@@ -347,6 +349,9 @@ fn an_empty_variable_is_none_and_numbers_are_explained() {
     let place = place();
     for (arguments, said) in [
         (&["reconcile", "--forks", "0"][..], "write a whole number, 1 at least"),
+        (&["status", "--connect-timeout", "0s"], "write whole seconds, 1s at least"),
+        (&["diff", "--connect-timeout", "1500ms"], "write whole seconds, 1s at least"),
+        (&["diff", "--connect-timeout", "3"], "write `3s` for seconds"),
         (&["agent", "--concurrency", "many"], "write a whole number, 1 at least"),
         (&["agent", "-"], "help: name files or directories"),
     ] {
@@ -408,6 +413,69 @@ fn a_first_release_that_fails_is_kept_out_and_not_rolled_back() {
             assert!(preview.contains(part), "{part}: {preview}");
         }
     }
+}
+
+#[test]
+fn nothing_is_run_or_connected_to_for_a_manifest_that_nobody_has_approved() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    let at = |name: &str| place.path().join(name).display().to_string();
+    let show = |more: &str, arguments: &[&str]| {
+        with_root(place.path(), "", more);
+        let manifest = std::fs::read(place.path().join("shop.yaml")).expect("reads");
+        trueup(arguments).write_stdin(manifest).output().expect("runs")
+    };
+    assert_eq!(show("", &["reconcile", "-"]).status.code(), Some(0));
+    std::fs::write(at("secret"), "hush").expect("writes");
+    let door = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let socket = UnixListener::bind(at("own.sock")).expect("listens");
+    door.set_nonblocking(true).and(socket.set_nonblocking(true)).expect("is set");
+    let is_untouched = || {
+        assert!(!place.path().join("trace").exists(), "it was run");
+        assert!(door.accept().is_err() && socket.accept().is_err(), "it was connected to");
+    };
+    let command = format!("  health: {{command: {{run: ': > {}'}}, attempts: 1}}\n", at("trace"));
+    let url = format!("http://{}/", door.local_addr().expect("has one"));
+    let http = format!("  health: {{http: {{url: '{url}', timeout: 1s}}, attempts: 1}}\n");
+    for health in [&command, &http] {
+        let worker = format!("{health}  workers: [{{name: w, count: 1, manager: {{builtin: {{run: ./app}}}}}}]\n");
+        let rows: [(&str, &[&str], i32, &str); 6] = [
+            (health, &["diff"], 0, "nothing to do; health was not asked"),
+            (health, &["diff", "--format", "markdown"], 0, "Nothing to do; health was not asked."),
+            (health, &["reconcile", "--dry-run"], 0, "nothing to do; health was not asked"),
+            (&worker, &["diff"], 1, "health: not asked"),
+            (&worker, &["diff", "--format", "markdown"], 1, "health: not asked"),
+            (&worker, &["reconcile", "--dry-run", "--detailed-exitcode"], 2, "health: not asked"),
+        ];
+        for (more, arguments, code, said) in rows {
+            let arguments = [arguments, &["-", "--no-probe"]].concat();
+            let output = show(more, &arguments);
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}{}", out(&output), err(&output));
+            assert!(out(&output).contains(said), "{arguments:?}: {}", out(&output));
+            is_untouched();
+        }
+    }
+    // Nor are other addresses and files of it.
+    let own = format!("supervisord: {{group: w, socket: {}, password: {{file: {}}}}}", at("own.sock"), at("secret"));
+    let rows = [
+        (format!("  workers: [{{name: w, count: 1, manager: {{{own}}}}}]\n"), 2, "is not asked: the manifest names it"),
+        (format!("  services: [{{name: w, manager: {{{own}}}}}]\n"), 1, "is not asked: the manifest names it"),
+        ("  hosts: [{name: web1, ssh: deploy@127.0.0.1}]\n".to_owned(), 2, "`--no-probe` connects to none"),
+        (format!("  hosts: {{file: {}}}\n", at("secret")), 2, "is not read for a manifest that nobody has approved"),
+    ];
+    for (more, code, said) in rows {
+        let output = show(&more, &["diff", "-", "--no-probe"]);
+        let told = format!("{}{}", out(&output), err(&output));
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(code), "{more}: {told}");
+        assert!(told.contains(said) && !told.contains("hush"), "{more}: {told}");
+        is_untouched();
+    }
+
+    // What it spares: the same manifests otherwise.
+    show(&http, &["diff", "-"]);
+    assert!(door.accept().is_ok(), "it is asked");
+    assert_eq!(show(&command, &["diff", "-"]).status.code(), Some(0));
+    assert!(place.path().join("trace").exists(), "it is run");
 }
 
 #[test]
@@ -494,8 +562,10 @@ const FINISHING: &str = "finishing the step in hand; press again to leave at onc
 #[test]
 fn the_first_interruption_ends_a_pass_between_two_steps() {
     let place = tempfile::tempdir().expect("makes a directory");
-    // Bound and let go again: nobody answers there.
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("binds");
+    // Taken, so that nobody else is given it, and nobody listens there.
+    let taken = tokio::net::TcpSocket::new_v4().expect("makes a socket");
+    taken.bind("127.0.0.1:0".parse().expect("is an address")).expect("binds");
+    let address = taken.local_addr().expect("has an address");
     let (mut child, mut said) = begin_pass(place.path(), &address.to_string());
     assert!(said.any(|line| line.starts_with("shop  not healthy, attempt 2 of 100: ")), "health is asked for");
     interrupt(&child);

@@ -50,9 +50,9 @@ async fn a_command_that_takes_too_long_is_ended_with_its_children() {
     let site = Site::new("true");
     let pid = site.root().join("pid");
     let line = format!("echo thinking; sleep 600 & echo $! > {}; wait", pid.display());
-    let error = run(&site, &line, Duration::from_millis(500)).await.unwrap_err();
+    let error = run(&site, &line, Duration::from_secs(3)).await.unwrap_err();
     assert_eq!(error.kind, HostErrorKind::TimedOut);
-    assert!(error.message.contains("500ms") && error.message.ends_with("thinking"), "{error}");
+    assert!(error.message.contains("longer than 3s") && error.message.ends_with("thinking"), "{error}");
     let child: u32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
     assert_eq!(proc::identify(Pid(child)), Ok(None));
 }
@@ -76,7 +76,8 @@ async fn a_command_keeps_the_lock_when_trueup_is_gone_and_a_worker_does_not() {
     site.start(1).await.unwrap();
 
     let go = site.root().join("go");
-    let line = format!("touch begun; while ! test -e {}; do sleep 0.01; done", go.display());
+    let (room, over) = (site.root().display(), go.display());
+    let line = format!("touch begun; while [ -d {room} ] && [ ! -e {over} ]; do sleep 0.01; done");
     let (app, handed) = (site.app.clone(), lock.try_clone().unwrap());
     let step =
         tokio::spawn(
@@ -90,7 +91,8 @@ async fn a_command_keeps_the_lock_when_trueup_is_gone_and_a_worker_does_not() {
     assert!(flock(&other, FlockOperation::NonBlockingLockExclusive).is_err(), "the command holds it");
     std::fs::write(&go, "").unwrap();
     step.await.unwrap().unwrap();
-    flock(&other, FlockOperation::NonBlockingLockExclusive).expect("the worker does not hold it");
+    // The worker does not hold it; what a neighbouring test starts does until it has come to its program.
+    wait_for(|| flock(&other, FlockOperation::NonBlockingLockExclusive).ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,15 +117,18 @@ async fn a_babbling_command_does_not_eat_the_memory() {
     let script = format!(
         "import os, time
 piece = b'x' * (1 << 20)
-end, most = time.time() + 1.5, 0
-while time.time() < end:
-    os.write(1, piece)
+end, most, total = time.time() + 1.5, 0, 0
+while time.time() < end or total < 1 << 30:
+    total += os.write(1, piece)
     most = max(most, os.fstat(1).st_size)
-open('{}', 'w').write(str(most))",
+open('{}', 'w').write(f'{{most}} {{total}}')",
         most.display()
     );
     let line = CommandLine::Arguments(vec!["python3".to_owned(), "-c".to_owned(), script]);
     command::run(&shim(), &site.app, &line, LONG, None).await.unwrap();
-    let most: u64 = std::fs::read_to_string(most).unwrap().parse().unwrap();
-    assert!(most < 256 << 20, "{} MiB at once", most >> 20);
+    let told = std::fs::read_to_string(most).unwrap();
+    let (most, total) = told.split_once(' ').unwrap();
+    let (most, total): (u64, u64) = (most.parse().unwrap(), total.parse().unwrap());
+    // How much comes between two looks at it is the machine's business; that all of it is kept is not.
+    assert!(most * 4 < total, "{} of {} MiB at once", most >> 20, total >> 20);
 }

@@ -167,6 +167,7 @@ fn is_test(path: &Path) -> bool {
     let stem = path.file_stem().unwrap().to_string_lossy();
     path.starts_with("sim")
         || stem == "tests"
+        || path.components().any(|part| part.as_os_str() == "tests")
         || stem.ends_with("_tests")
         || ["testing", "testchild", "properties"].contains(&&*stem)
 }

@@ -35,10 +35,12 @@ async fn write_all(root: &Root) -> Value {
     let journal = ledger::journal::append(root, &entry);
     let memory = Memory { boot: "b".repeat(100_000), ..Memory::default() };
     let remember = ledger::remember(root, &memory).await;
+    let recall = ledger::recall(root).await;
     json!({
         "lock": told(lock.as_ref().map(|_| ())), "journal": told(journal.as_ref().copied()),
-        "remember": told(remember.as_ref().copied()),
-        "lines": ledger::journal::read(root).map_or(0, |lines| lines.len()), "remembered": ledger::recall(root).await == memory,
+        "remember": told(remember.as_ref().copied()), "recall": told(recall.as_ref().map(|_| ())),
+        "lines": ledger::journal::read(root).map_or(0, |lines| lines.len()),
+        "remembered": recall.is_ok_and(|known| known == memory),
     })
 }
 
@@ -60,7 +62,8 @@ fn a_full_disk_is_told_as_such_and_spoils_nothing() {
     let door = Door::new(&host);
     small_root(&host);
     let request = json!({ "root": "/srv/app" });
-    let good = json!({ "lock": "ok", "journal": "ok", "remember": "ok", "lines": 1, "remembered": true });
+    let good =
+        json!({ "lock": "ok", "journal": "ok", "remember": "ok", "recall": "ok", "lines": 1, "remembered": true });
     assert_eq!(door.ask(&request), good);
 
     host.sh("rm /srv/app/.trueup/memory.json; cat /dev/zero >/srv/app/releases/fill || true").ok();
@@ -112,7 +115,8 @@ fn what_root_began_the_owner_goes_on_with() {
     let request = json!({ "root": "/srv/app" });
     assert_eq!(door.ask(&request)["remember"], "ok");
     let answer = door.user("deploy").ask(&request);
-    let good = json!({ "lock": "ok", "journal": "ok", "remember": "ok", "lines": 2, "remembered": true });
+    let good =
+        json!({ "lock": "ok", "journal": "ok", "remember": "ok", "recall": "ok", "lines": 2, "remembered": true });
     assert_eq!(answer, good);
     assert_eq!(door.ask(&request)["lines"], 3);
 
@@ -120,4 +124,7 @@ fn what_root_began_the_owner_goes_on_with() {
     assert_eq!(answer["lock"]["kind"], "Denied", "{answer}");
     assert!(answer["lock"]["help"].is_string(), "{answer}");
     assert_eq!(answer["lines"], 0);
+    // What may be there is not taken for nothing.
+    assert_eq!(answer["recall"]["kind"], "Denied", "{answer}");
+    assert!(answer["recall"]["message"].as_str().unwrap().contains("/srv/app/.trueup/memory.json"), "{answer}");
 }

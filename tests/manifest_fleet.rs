@@ -146,7 +146,7 @@ fn every_mistake_is_told_at_its_place() {
         ),
         (
             shop(&format!("{}  hosts: [{{name: a, vars: {{n: many}}}}]\n", group("${vars.n}"))),
-            &["7: `spec.workers[0].count` must be a whole number up to 10000, not `many`"],
+            &["7: `spec.workers[0].count` must be a whole number up to 10000, and `vars.n` makes none of it"],
         ),
         (
             shop(
@@ -231,7 +231,7 @@ fn hosts_may_stand_in_a_file_of_their_own_even_among_the_manifests() {
     let [shop] = loaded.as_slice() else { panic!("{loaded:?}") };
     assert_eq!(shop.fleet.as_ref().unwrap().hosts.len(), 2);
     assert_eq!(shop.hosts_file.as_deref(), Some(room.path("m/hosts.yaml").as_path()));
-    let committed = load_commit(room.0.path(), Some(Path::new("m"))).unwrap();
+    let committed = load_commit(room.0.path(), Some(Path::new("m")), false).unwrap();
     assert_eq!(committed[0].fleet, shop.fleet);
 
     let room = Room::new(&[
@@ -275,9 +275,9 @@ fn a_file_of_hosts_that_cannot_be_read_is_told_where_it_is_named() {
         ("abs.yaml", &shop(&format!("  hosts: {{file: {}}}\n", absolute.display()))),
     ]);
     std::os::unix::fs::symlink(&absolute, room.path("link")).unwrap();
-    let shown = load_commit(room.0.path(), Some(Path::new("shop.yaml"))).unwrap_err().to_string();
+    let shown = load_commit(room.0.path(), Some(Path::new("shop.yaml")), false).unwrap_err().to_string();
     assert!(shown.contains("leads out of the repository"), "{shown}");
-    let shown = load_commit(room.0.path(), Some(Path::new("abs.yaml"))).unwrap_err().to_string();
+    let shown = load_commit(room.0.path(), Some(Path::new("abs.yaml")), false).unwrap_err().to_string();
     assert!(shown.contains("a commit has only its own files"), "{shown}");
 }
 
@@ -290,6 +290,34 @@ fn what_only_one_may_have_is_counted_for_each_host() {
     for (a, b) in [("  hosts: [{name: x}]\n", "  hosts: [{name: y}, {name: x}]\n"), ("  hosts: [{name: x}]\n", "")] {
         let errors = both(a, b).unwrap_err();
         assert!(errors.to_string().contains("an App with the root `/srv/shop` is there already"), "{errors}");
+    }
+}
+
+/// An agent knows its host by the name, whoever connects by the address: either tells that two are one.
+#[test]
+fn a_host_by_two_names_is_one() {
+    let rows = [
+        ("{name: a, ssh: x}", "{name: b, ssh: x}", true),
+        ("{name: a, ssh: x}", "{name: a, ssh: y}", true),
+        ("{name: a}", "{name: b, ssh: a}", true),
+        ("{name: a, ssh: b}", "{name: b}", true),
+        ("{name: a, ssh: 'deploy@x.example.org'}", "{name: b, ssh: 'deploy@X.Example.ORG:22'}", true),
+        ("{name: a, ssh: '[2001:db8::2]:22'}", "{name: b, ssh: '[2001:db8::2]'}", true),
+        ("{name: c}, {name: a, ssh: x}", "{name: d}, {name: b, ssh: x}", true),
+        ("{name: a, ssh: x}", "{name: b, ssh: y}", false),
+        ("{name: a, ssh: x}", "{name: x, ssh: y}", false),
+        ("{name: a, ssh: 'x:2201'}", "{name: b, ssh: 'x:2202'}", false),
+    ];
+    for (a, b, is_one) in rows {
+        let app = |name: &str, hosts: &str| {
+            shop(&format!("  hosts: [{hosts}]\n")).replace("name: shop", &format!("name: {name}"))
+        };
+        let loaded = load_text(&format!("{}---\n{}", app("one", a), app("two", b)));
+        let told = loaded.err().map(|errors| errors.to_string()).unwrap_or_default();
+        assert_eq!(told.contains("an App with the root `/srv/shop` is there already"), is_one, "{a} {b}: {told}");
+        assert!(is_one || told.is_empty(), "{a} {b}: {told}");
+        // Each by itself is right.
+        assert!([app("one", a), app("two", b)].iter().all(|text| load_text(text).is_ok()));
     }
 }
 

@@ -160,7 +160,7 @@ fn people_are_told_how_to_lift_it_and_a_changed_manifest_does_too() {
     let output = place.run(&["rollback", "shop", "shop.yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     let said = words(&output);
-    for part in ["rolled back", "was taken back by hand", "no reason was given by anna", "`trueup retry shop`"] {
+    for part in ["rolled back", "was taken back", "no reason was given by anna", "`trueup retry shop`"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     place.is_all("r2");
@@ -321,7 +321,7 @@ fn the_history_tells_what_was_done_by_whom_and_how_it_ended() {
         ("command", "converged", 0),
         ("command", "converged", 0),
         ("command", "converged", 0),
-        ("rollback by anna", "rolledback", 1),
+        ("rollback by anna", "rolledBack", 1),
         ("retry by anna", "converged", 1),
         ("-", "-", 1),
     ];
@@ -335,8 +335,7 @@ fn the_history_tells_what_was_done_by_whom_and_how_it_ended() {
     let (said, _) = place.ask(&["history", "--limit", "2"]);
     assert_eq!(said["items"][0]["passes"].as_array().unwrap(), &passes[4..]);
     let said = words(&place.run(&["history", "shop", "shop.yaml"]));
-    for part in ["rolled back  r3  rollback by anna", "r3 was taken back by hand  orders are lost", "suspended on this"]
-    {
+    for part in ["rolled back  r3  rollback by anna", "r3 was taken back  orders are lost", "suspended on this"] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
@@ -391,7 +390,7 @@ fn releases_are_listed_with_what_is_known_of_them_and_who_uses_them() {
     assert_eq!(pids, seen);
 
     let said = words(&place.run(&["releases", "shop", "shop.yaml"]));
-    for part in ["current, good", "desired, quarantined: orders are lost", "unknown", "KiB", "kept"] {
+    for part in ["current, good", "desired, quarantined  ", "\n  orders are lost", "unknown", "KiB", "kept"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     println!("{said}");
@@ -463,4 +462,47 @@ fn rules_that_cannot_be_told_are_an_error_and_root_needs_none() {
     let output = place.run(&["sudoers", "--user", "nobody", "shop.yaml"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).contains("no rules for the workers `default` of `shop`"), "{}", words(&output));
+}
+
+/// On a host that an App with `spec.hosts` names, what is asked for by hand is about that host, however many there are.
+#[test]
+fn an_app_with_hosts_is_this_hosts_own_where_it_names_it() {
+    let place = Place::new();
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let hosts = format!("  hosts: [{{name: {}}}, {{name: nobody, ssh: 'nobody@127.0.0.1:1'}}]\n", name.trim());
+    place.wish("r3", &hosts);
+    let (report, ended) = place.pass_by(&["rollback", "shop"]);
+    assert_eq!(ended, ("rolledBack".to_owned(), 0), "{report}");
+    place.is_all("r2");
+    assert_eq!(place.pass_by(&["retry", "shop"]).1, ("converged".to_owned(), 0));
+    place.is_all("r3");
+
+    // Read once, it can come from the standard input.
+    let manifest = fs::read_to_string(place.room.path().join("shop.yaml")).unwrap();
+    for (verb, words) in [("suspend", "suspended"), ("resume", "resumed"), ("retry", "not kept out")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trueup"));
+        command.env_clear().env("PATH", "/usr/bin:/bin").args([verb, "shop", "-"]);
+        let output = command.write_stdin(manifest.as_str()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{verb}: {}", self::words(&output));
+        assert!(self::words(&output).contains(words), "{verb}: {}", self::words(&output));
+    }
+}
+
+#[test]
+fn what_is_for_other_hosts_is_refused_with_what_does_it_there() {
+    let place = Place::bare();
+    place.wish("r1", "  hosts: [{name: nowhere-1, ssh: 'deploy@web1:2222'}, {name: nowhere-2}]\n");
+    for (verb, there) in [("suspend", "suspend shop -"), ("releases", "releases shop -"), ("history", "history shop -")]
+    {
+        let said = place.refused(&[verb, "shop"]);
+        assert!(said.contains("none of these Apps is for this host: `shop`"), "{said}");
+        let program = "$(command -v trueup || ls -t ~/.cache/trueup/bin/* | head -n 1)";
+        let command = format!("`ssh -p 2222 deploy@web1 '{program} {there}' <shop.yaml`");
+        assert!(said.contains(&command), "{said}");
+    }
+    assert!(place.refused(&["doctor"]).contains(" doctor -' <shop.yaml`"));
+    for verb in ["retry", "rollback"] {
+        let said = place.refused(&[verb, "shop", "--hosts", "web9"]);
+        assert!(said.contains("there is no host `web9` in these manifests"), "{said}");
+    }
 }

@@ -146,6 +146,7 @@ fn a_dry_run_speaks_of_a_root_that_is_not_there_and_does_not_make_it() {
     let output = clone.run("trueup reconcile --dry-run manifests/quickstart.yaml");
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && printed.contains("5 actions would close the drift"), "{printed}");
+    assert!(!printed.contains("not healthy"), "nothing is there yet that could be: {printed}");
     assert!(!clone.path().join("target").exists());
 }
 

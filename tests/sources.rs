@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use support::git::git;
+use support::local::dead_port;
 use trueup::host::spawn::Shim;
 use trueup::model::app::App;
 use trueup::model::names::{AppName, ReleaseId, Root};
@@ -234,7 +235,7 @@ async fn what_cannot_be_brought_is_said_with_its_kind_and_leaves_nothing() {
     give(&site.path("origin"));
     let marker = site.path("app/marker");
     let origin = site.url();
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_taken, dead) = dead_port();
     let unknown = "0123456789012345678901234567890123456789";
     let rows = [
         (origin.clone(), named("nowhere"), Misconfigured, "no branch or tag `nowhere`"),

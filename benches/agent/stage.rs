@@ -31,13 +31,18 @@ impl Stage {
         let stage = Self { room: tempfile::tempdir().unwrap(), apps, agent: None, answers };
         for app in 0..apps {
             for release in ["r1", "r2"] {
-                let directory = stage.root(app).join("releases").join(release);
-                fs::create_dir_all(&directory).unwrap();
-                fs::write(directory.join("index"), release).unwrap();
+                stage.release(app, release);
             }
             symlink("releases/r1", stage.root(app).join("current")).unwrap();
         }
         stage
+    }
+
+    /// Puts a release there.
+    pub fn release(&self, app: usize, release: &str) {
+        let directory = self.root(app).join("releases").join(release);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("index"), release).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -108,6 +113,12 @@ spec:
     pub fn worker(&self, app: usize) -> Option<(i32, usize)> {
         let text = fs::read_to_string(self.root(app).join("started")).ok()?;
         Some((text.lines().last()?.parse().ok()?, text.lines().count()))
+    }
+
+    /// Its newest worker runs that release.
+    pub fn works_on(&self, app: usize, release: &str) -> bool {
+        let cwd = self.worker(app).map(|(pid, _)| fs::read_link(format!("/proc/{pid}/cwd")));
+        cwd.is_some_and(|cwd| cwd.is_ok_and(|to| to.ends_with(release)))
     }
 
     pub fn is_current(&self, app: usize, release: &str) -> bool {

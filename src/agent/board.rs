@@ -14,9 +14,12 @@ use tokio::sync::watch;
 use super::renewal::Configuration;
 use super::source::Revision;
 use super::tally::Tally;
+use crate::decide::died;
+use crate::decide::diff::diff;
 use crate::decide::schedule::{ScheduleState, Turn};
-use crate::manifest::Loaded;
+use crate::manifest::{Loaded, Mistake};
 use crate::model::names::AppName;
+use crate::model::process::ProcessId;
 use crate::model::report::{Outcome, PassReport};
 use crate::model::wake::Wake;
 
@@ -42,6 +45,7 @@ struct State {
     ready: bool,
     revision: Option<Revision>,
     refused: Option<ManifestProblem>,
+    unreachable: Option<Unreachable>,
     configuration: Configuration,
     /// In the order of the manifests, then what disappeared from them.
     apps: Vec<Entry>,
@@ -72,6 +76,20 @@ pub struct ManifestProblem {
     pub message: String,
     /// What to do.
     pub help: Option<String>,
+    /// All that is wrong in the manifests; empty where it is something else.
+    pub mistakes: Vec<Mistake>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Why newer manifests cannot be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unreachable {
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
     /// Since when.
     pub since: Timestamp,
 }
@@ -89,9 +107,11 @@ pub struct View {
     pub revision: Option<Revision>,
     /// Newer manifests that cannot be used.
     pub refused: Option<ManifestProblem>,
+    /// The source of manifests cannot be asked.
+    pub unreachable: Option<Unreachable>,
     /// How the agent's own configuration stands.
     pub configuration: Configuration,
-    /// In the order of the manifests, then what disappeared from them and was left running.
+    /// In the order of the manifests, then what disappeared from them and was left running, or leaves.
     pub apps: Vec<AppView>,
 }
 
@@ -100,8 +120,10 @@ pub struct View {
 pub struct AppView {
     /// Its manifest.
     pub loaded: Arc<Loaded>,
-    /// It has disappeared from the manifests, and is left running.
+    /// It has disappeared from the manifests.
     pub orphaned: bool,
+    /// … and its workers are being stopped; else it is left running.
+    pub leaving: bool,
     /// Why its next pass will be made; empty: because of nothing but time.
     pub pending: Vec<Wake>,
     /// The pass that runs.
@@ -119,8 +141,17 @@ pub struct AppView {
 pub struct Made {
     /// The manifest that it was made for; may have changed since.
     pub loaded: Arc<Loaded>,
-    /// What it found and did.
+    /// What it found and did. Of `after` and `remaining`, what has died since is left out.
     pub report: PassReport,
+}
+
+impl Made {
+    fn without(&self, dead: ProcessId) -> Option<Self> {
+        let (loaded, app) = (Arc::clone(&self.loaded), &self.loaded.app);
+        let after = died::without(app, self.report.after.as_ref()?, dead)?;
+        let remaining = diff(app, &after);
+        Some(Self { loaded, report: PassReport { after: Some(after), remaining, ..self.report.clone() } })
+    }
 }
 
 /// A pass that runs.
@@ -175,20 +206,39 @@ impl Board {
         self.write(|state| state.configuration = standing);
     }
 
-    /// An App has disappeared from the manifests, and is left running.
-    pub fn orphaned(&self, app: &AppName) {
+    /// The source of manifests cannot be asked; none: it has answered.
+    pub fn unreachable(&self, why: Option<Unreachable>) {
+        self.write(|state| state.unreachable = why);
+    }
+
+    /// An App has disappeared from the manifests, and is left running, or leaves. It may be one that only an earlier
+    /// agent has known.
+    pub fn orphaned(&self, loaded: &Arc<Loaded>, leaving: bool) {
+        let app = &loaded.app.name;
         self.write(|state| {
-            let gone = state.gone.remove(app);
-            state.apps.extend(gone);
-            if let Some(entry) = state.entry(app) {
-                entry.view.orphaned = true;
+            if state.entry(app).is_none() {
+                let entry = state.gone.remove(app).unwrap_or_else(|| Entry::new(Arc::clone(loaded)));
+                state.apps.push(entry);
             }
+            if let Some(entry) = state.entry(app) {
+                (entry.view.orphaned, entry.view.leaving) = (true, leaving);
+                // What is done for it yet is said from here on.
+                entry.view.pending.clear();
+            }
+        });
+    }
+
+    /// An App has left: there is nothing more to be said of it, nor counted.
+    pub fn left(&self, app: &AppName) {
+        self.0.tally.forget(app);
+        self.write(|state| {
+            state.gone.remove(app);
+            state.apps.retain(|entry| entry.name() != app);
         });
     }
 
     /// There is a reason for a pass.
     pub fn woken(&self, app: &AppName, wake: &Wake) {
-        self.0.tally.woken(app, wake);
         self.write(|state| {
             let Some(entry) = state.entry(app) else { return };
             if !entry.view.pending.contains(wake) && entry.view.pending.len() < PENDING {
@@ -199,6 +249,8 @@ impl Board {
 
     /// A pass has begun.
     pub fn began(&self, app: &AppName, turn: &Turn, at: Timestamp) {
+        // Timers, back-offs and windows come to be reasons only now.
+        turn.wakes.iter().for_each(|wake| self.0.tally.woken(app, wake));
         self.write(|state| {
             state.begun += 1;
             let number = state.begun;
@@ -237,6 +289,18 @@ impl Board {
         }
     }
 
+    /// A worker's process has ended, and no pass has looked since: what is shown of the last look is shown without it.
+    pub fn died(&self, app: &AppName, process: ProcessId) {
+        // Only the loop writes: nothing comes in between.
+        let last = self.app(app.as_str()).filter(|view| !view.orphaned).and_then(|view| view.last);
+        let Some(left) = last.and_then(|made| made.without(process)).map(Arc::new) else { return };
+        self.write(|state| {
+            if let Some(entry) = state.entry(app) {
+                entry.view.last = Some(left);
+            }
+        });
+    }
+
     /// The pass that has begun over an App ended without a report that anybody could use.
     pub fn abandoned(&self, app: &AppName) {
         self.write(|state| {
@@ -261,6 +325,7 @@ impl Board {
             ready: state.ready,
             revision: state.revision.clone(),
             refused: state.refused.clone(),
+            unreachable: state.unreachable.clone(),
             configuration: state.configuration.clone(),
             apps: state.apps.iter().map(|entry| entry.view.clone()).collect(),
         }
@@ -270,6 +335,13 @@ impl Board {
     #[must_use]
     pub fn app(&self, name: &str) -> Option<AppView> {
         self.state().apps.iter().find(|entry| entry.name().as_str() == name).map(|entry| entry.view.clone())
+    }
+
+    /// The Apps that the manifests in force name, in their order.
+    #[must_use]
+    pub fn names(&self) -> Vec<AppName> {
+        let named = |entry: &&Entry| !entry.view.orphaned;
+        self.state().apps.iter().filter(named).map(|entry| entry.name().clone()).collect()
     }
 
     /// What has happened since the agent began, counted.
@@ -283,21 +355,22 @@ impl Board {
         self.state().begun
     }
 
-    /// Waits until a pass has ended that a person asked for, and that began after the mark. Whoever asks takes the
-    /// mark first: such a pass has seen the host as it was then or later, whosever request it answers.
+    /// Waits until a pass has ended that a person asked for, and that began after the mark, which the loop takes when it
+    /// wakes the App: such a pass has seen the host as it was then or later, whosever request it answers.
     ///
     /// # Errors
-    /// The App is gone.
+    /// The App is gone, or has disappeared from the manifests and is left running.
     pub async fn requested(&self, app: &AppName, mark: u64) -> Result<Arc<Made>, NoPass> {
         let mut changes = self.0.changes.subscribe();
         loop {
             changes.borrow_and_update();
-            let found = match self.state().entry(app) {
+            let (found, may_come) = match self.state().entry(app) {
                 None => return Err(NoPass),
-                Some(entry) => entry.requested.clone(),
+                Some(entry) => (entry.requested.clone(), entry.is_attended()),
             };
             match found {
                 Some((number, made)) if number > mark => return Ok(made),
+                _ if !may_come => return Err(NoPass),
                 _ => changes.changed().await.map_err(|_| NoPass)?,
             }
         }
@@ -320,21 +393,30 @@ impl State {
 }
 
 impl Entry {
+    fn new(loaded: Arc<Loaded>) -> Self {
+        Self { view: AppView::new(loaded), number: 0, requested: None, converged: None }
+    }
+
     fn name(&self) -> &AppName {
         &self.view.loaded.app.name
+    }
+
+    /// Passes are made over it, or one is still to be.
+    fn is_attended(&self) -> bool {
+        !self.view.orphaned || self.view.running.is_some() || !self.view.pending.is_empty()
     }
 
     /// What was known of the App goes on under another manifest.
     fn renewed(known: Option<Self>, loaded: &Loaded) -> Self {
         match known {
             Some(mut entry) => {
-                entry.view.orphaned = false;
+                (entry.view.orphaned, entry.view.leaving) = (false, false);
                 if *entry.view.loaded != *loaded {
                     entry.view.loaded = Arc::new(loaded.clone());
                 }
                 entry
             }
-            None => Self { view: AppView::new(Arc::new(loaded.clone())), number: 0, requested: None, converged: None },
+            None => Self::new(Arc::new(loaded.clone())),
         }
     }
 }
@@ -344,6 +426,7 @@ impl AppView {
         Self {
             loaded,
             orphaned: false,
+            leaving: false,
             pending: Vec::new(),
             running: None,
             last: None,

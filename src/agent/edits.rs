@@ -57,7 +57,11 @@ impl Edits {
     /// What a look gives reason for, by what the last pass has `seen`; none: it has seen nothing. Its own deeds give none.
     pub(super) fn notice(&mut self, found: &[Found], seen: Option<&[ObservedConfig]>, now: Timestamp) -> Option<Wake> {
         let before = |path: &RelativePath| seen?.iter().find(|file| file.path == *path).map(|file| &file.content);
-        let (path, content) = found.iter().find(|(path, content)| before(path) != Some(content))?;
+        let Some((path, content)) = found.iter().find(|(path, content)| before(path) != Some(content)) else {
+            // What was away for a moment is there again.
+            self.gap = None;
+            return None;
+        };
         if !matches!(content, Known::Known(Some(_))) {
             let since = *self.gap.get_or_insert(now);
             if now < later(since, GAP) {
@@ -127,5 +131,20 @@ mod tests {
         assert_eq!(edits.due(), Some(at(1_250)));
         edits.forget();
         assert_eq!(edits.due(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_back_as_it_was_is_not_looked_at_for_ever() {
+        let at = |milliseconds: i64| Timestamp::from_millisecond(milliseconds).unwrap();
+        let (group, modified) = (GroupName::new("default").unwrap(), None);
+        let seen = [ObservedConfig { group, path: path(), content: content("one"), modified, applied: None }];
+        let mut edits = Edits::new();
+        assert_eq!(edits.notice(&[(path(), content("absent"))], Some(&seen), at(0)), None);
+        assert_eq!(edits.due(), Some(at(1_000)));
+        assert_eq!(edits.notice(&[(path(), content("one"))], Some(&seen), at(500)), None);
+        assert_eq!(edits.due(), None);
+        // A gap that comes later is another one.
+        assert_eq!(edits.notice(&[(path(), content("absent"))], Some(&seen), at(5_000)), None);
+        assert_eq!(edits.due(), Some(at(6_000)));
     }
 }

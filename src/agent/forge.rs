@@ -1,24 +1,34 @@
 //! Posts how a commit of the manifests fares to the forge that it came from: GitLab, GitHub, Gitea, Forgejo.
 //!
 //! In: [`Verdict`]s, handed over without waiting. Out: one commit status for each App, `trueup/HOST/APP`. Only the last
-//! verdict of an App on a commit counts; one that is posted already is not posted again. Begin at [`StatusPoster::start`].
+//! verdict of an App on a commit counts; one that is posted already is not posted again, and one that was refused not
+//! until the token is another one, or an hour is over. Begin at [`StatusPoster::start`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::notify::{pauses, read};
 use super::post::{NotSent, post};
 use crate::decide::telling::CommitState;
 use crate::model::agent::{CommitStatus, Forge};
+use crate::model::app::SecretSource;
 use crate::model::names::AppName;
 use crate::model::telling::without_numbers;
 
 /// So many may wait to be sorted.
 const QUEUE: usize = 256;
+
+/// So many statuses are known; names of Apps come and go for as long as the agent runs.
+const KNOWN: usize = 1024;
+
+/// What was refused is tried again after so long: rights may have been given to the same token.
+const REFUSED: Duration = Duration::from_hours(1);
 
 /// More of a reason is cut off: GitHub takes 140 characters, GitLab 255.
 const LONGEST: usize = 140;
@@ -47,6 +57,32 @@ impl Verdict {
     }
 }
 
+/// What became of the last verdict of a status.
+struct Known {
+    verdict: Verdict,
+    at: Instant,
+    /// It was refused, with the token of this digest; none: it is posted.
+    refused: Option<[u8; 32]>,
+}
+
+impl Known {
+    /// Whether posting it again would tell nobody anything new, or be refused again.
+    async fn settles(&self, verdict: &Verdict, token: &SecretSource) -> bool {
+        if !self.verdict.says(verdict) {
+            return false;
+        }
+        let Some(refused) = self.refused else { return true };
+        self.at.elapsed() < REFUSED && !read(token, TOKEN).await.is_ok_and(|token| digest(&token) != refused)
+    }
+}
+
+/// What the token is called where it cannot be read.
+const TOKEN: &str = "the token";
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
 /// Takes verdicts to be posted.
 #[derive(Debug, Clone)]
 pub struct StatusPoster {
@@ -60,6 +96,12 @@ impl StatusPoster {
         (Self { queue }, tokio::spawn(run(status, host.to_owned(), taken)))
     }
 
+    /// Hands everything over to a test.
+    #[cfg(test)]
+    pub(super) fn into(queue: mpsc::Sender<Verdict>) -> Self {
+        Self { queue }
+    }
+
     /// Hands a verdict over. Never waits.
     pub fn report(&self, verdict: Verdict) {
         if let Err(error) = self.queue.try_send(verdict) {
@@ -69,7 +111,7 @@ impl StatusPoster {
 }
 
 async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<Verdict>) {
-    let mut posted: BTreeMap<String, Verdict> = BTreeMap::new();
+    let mut posted: BTreeMap<String, Known> = BTreeMap::new();
     let mut waiting: BTreeMap<Key, Verdict> = BTreeMap::new();
     let mut tries = pauses();
     loop {
@@ -83,21 +125,32 @@ async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<Verdi
         }
         let context = key.0.clone();
         // A newer one of the same status goes before.
-        if waiting.contains_key(&key) || posted.get(&context).is_some_and(|last| last.says(&verdict)) {
+        if waiting.contains_key(&key) {
             continue;
         }
-        match send(&status, &context, &verdict).await {
+        if let Some(last) = posted.get(&context)
+            && last.settles(&verdict, &status.token).await
+        {
+            continue;
+        }
+        let token = read(&status.token, TOKEN).await;
+        let token_was = token.as_deref().map(digest).unwrap_or_default();
+        let sent = match token {
+            Ok(token) => send(&status, &context, &verdict, token).await,
+            Err(error) => Err(error),
+        };
+        match sent {
             Ok(()) => {
-                posted.insert(context, verdict);
+                know(&mut posted, context, Known { verdict, at: Instant::now(), refused: None });
                 tries = pauses();
             }
             Err(NotSent::Ever(why)) => {
                 tracing::warn!(context, commit = verdict.commit, why, "a commit status is not posted");
-                // It would be refused again.
-                posted.insert(context, verdict);
+                // As things are, it would be refused again.
+                know(&mut posted, context, Known { verdict, at: Instant::now(), refused: Some(token_was) });
             }
-            Err(NotSent::Yet(why)) => {
-                if let Some(pause) = tries.next() {
+            Err(NotSent::Yet { why, after }) => {
+                if let Some(pause) = tries.next().map(|pause| pause.max(after)) {
                     tracing::debug!(context, why, ?pause, "a commit status is not posted yet");
                     waiting.insert(key, verdict);
                     pause_or_hear(pause, &host, &mut taken, &mut waiting).await;
@@ -108,6 +161,15 @@ async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<Verdi
             }
         }
     }
+}
+
+/// Remembers what became of a status, in the place of the oldest where there are too many.
+fn know(posted: &mut BTreeMap<String, Known>, context: String, known: Known) {
+    if posted.len() >= KNOWN && !posted.contains_key(&context) {
+        let oldest = posted.iter().min_by_key(|(_, known)| known.at).map(|(context, _)| context.clone());
+        oldest.and_then(|oldest| posted.remove(&oldest));
+    }
+    posted.insert(context, known);
 }
 
 /// Waits; what comes meanwhile takes the place of what it makes old.
@@ -143,8 +205,7 @@ fn context(host: &str, app: Option<&AppName>) -> String {
     app.map_or_else(|| format!("trueup/{host}"), |app| format!("trueup/{host}/{app}"))
 }
 
-async fn send(status: &CommitStatus, context: &str, verdict: &Verdict) -> Result<(), NotSent> {
-    let token = read(&status.token, "the token").await?;
+async fn send(status: &CommitStatus, context: &str, verdict: &Verdict, token: String) -> Result<(), NotSent> {
     let description = cut(&verdict.reason);
     let (api, commit) = (&status.api, &verdict.commit);
     match status.forge {
@@ -190,6 +251,10 @@ fn cut(reason: &str) -> String {
     }
     line.chars().take(LONGEST - 1).chain(['…']).collect()
 }
+
+#[cfg(test)]
+#[path = "forge_tests.rs"]
+mod refused;
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,10 @@
 //! In: [`GitOptions`], and what was in force before. Out: the Apps of the branch's last commit, once it is trusted and
 //! loads. Each look asks the remote only what the branch leads to; a new commit is fetched without more history than
 //! it takes to see that it follows the one in force, judged by `trust`, written into a directory of its own and
-//! loaded; only then it is remembered, by a link that is swapped. Begin at [`GitSource::look`].
+//! loaded; once this host accepts it, it is remembered, by a link that is swapped. The commit in force is judged again
+//! when other signers are allowed; refused then, it stays in force, and that is told. Begin at [`GitSource::look`].
 
+mod remote;
 mod store;
 mod trust;
 
@@ -12,10 +14,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::remote::FIRST;
 use self::store::Store;
-use self::trust::{Follows, Trouble, rewritten, short, unreachable};
+use self::trust::{Signers, Trouble, short, unreachable};
 use super::source::{Found, Revision, Source, SourceProblem, SourceProblemKind, Wakes};
-use crate::host::git::{FETCH, Git, Remote, words};
+use crate::host::git::{Git, Remote, words};
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::manifest::{LoadErrors, Loaded, load_commit};
@@ -29,17 +32,14 @@ const LIMIT: Duration = Duration::from_mins(5);
 /// A remote that does not answer is asked less often, but at least so often, or as often as it is polled.
 const LEAST_OFTEN: Duration = Duration::from_mins(5);
 
+/// However often somebody wishes to poll.
+const AT_MOST_OFTEN: Duration = Duration::from_millis(100);
+
 /// What the branch led to when it was fetched last.
 const FETCHED: &str = "refs/trueup/fetched";
 
 /// The commit in force.
 const APPLIED: &str = "refs/trueup/applied";
-
-/// So much history comes with a new commit.
-const FIRST: u32 = 50;
-
-/// Then so much for as long as the one in force is not in it.
-const DEPTHS: [u32; 2] = [1_000, 20_000];
 
 /// Where people say which repository.
 const NAMED_IN: &str = "`--git` and `--branch`, or `spec.source.git` of the agent's configuration";
@@ -51,12 +51,26 @@ pub struct GitSource {
     options: GitOptions,
     /// All that is kept of it.
     store: Store,
-    /// What was found last, and is in force.
+    /// What is in force.
     in_force: Option<(Revision, Vec<Loaded>)>,
-    /// Why the commit that was found last cannot come into force, where only another commit can.
-    kept_out: Option<SourceProblem>,
+    /// What was found last, and may come into force.
+    next: Option<(Revision, Vec<Loaded>)>,
+    /// Why the commit that was found last cannot come into force, as long as these are allowed to sign it.
+    kept_out: Option<(SourceProblem, Signers)>,
+    /// The commit that was last found to be trusted, and who was allowed to sign it.
+    trusted: Option<(String, Signers)>,
     /// How often in a row the remote could not be asked.
     failures: u32,
+}
+
+/// What the branch leads to.
+enum Brought {
+    /// The commit in force, which is trusted.
+    Known,
+    /// The same; that was to be seen again.
+    Again(Revision),
+    /// Another one, which may come into force.
+    Next(Revision),
 }
 
 impl GitSource {
@@ -71,7 +85,7 @@ impl GitSource {
     #[must_use]
     pub fn with(shim: Shim, options: GitOptions, state: &Path) -> Self {
         let store = Store::new(state, &options.url, &options.branch);
-        Self { shim, options, store, in_force: None, kept_out: None, failures: 0 }
+        Self { shim, options, store, in_force: None, next: None, kept_out: None, trusted: None, failures: 0 }
     }
 
     fn branch(&self) -> String {
@@ -102,39 +116,45 @@ impl GitSource {
     }
 
     async fn find(&mut self) -> Result<Found, SourceProblem> {
-        let found = match self.bring().await {
-            Ok(Some(revision)) => self.bring_into_force(revision).await.map(|in_force| self.in_force = Some(in_force)),
-            Ok(None) => Ok(()),
-            Err(problem) => Err(problem),
-        };
-        match found {
-            Ok(()) => self.kept_out = None,
-            Err(problem) => {
-                // Whether it is signed by an allowed key can change without it.
-                let lasting = self.options.allowed_signers.is_none() || problem.kind == SourceProblemKind::Wrong;
-                self.kept_out = (lasting && problem.revision.is_some()).then(|| problem.clone());
-                return Err(problem);
+        self.next = None;
+        let signers = self.signers().await.map_err(unreachable)?;
+        if let Err(problem) = self.follow(&signers).await {
+            if problem.revision.is_some() {
+                self.kept_out = Some((problem.clone(), signers));
             }
+            return Err(problem);
         }
-        self.found()
-            .ok_or_else(|| unreachable(HostError::new(HostErrorKind::Other, "nothing of the branch is in force")))
+        self.kept_out = None;
+        let found = self.found();
+        let revision = found.as_ref().and_then(|found| found.revision.as_ref());
+        self.trusted = revision.map(|revision| (revision.commit.clone(), signers));
+        found.ok_or_else(|| unreachable(HostError::new(HostErrorKind::Other, "nothing of the branch is in force")))
+    }
+
+    async fn follow(&mut self, signers: &Signers) -> Result<(), SourceProblem> {
+        match self.bring(signers).await? {
+            Brought::Known => {}
+            Brought::Again(revision) => self.in_force = self.in_force.take().map(|(_, apps)| (revision, apps)),
+            Brought::Next(revision) => self.next = Some(self.read(revision, self.in_force.is_some()).await?),
+        }
+        Ok(())
     }
 
     fn found(&self) -> Option<Found> {
-        let (revision, apps) = self.in_force.as_ref()?;
+        let (revision, apps) = self.next.as_ref().or(self.in_force.as_ref())?;
         Some(Found { revision: Some(revision.clone()), apps: apps.clone() })
     }
 
-    /// Brings the branch's last commit, which is trusted, and writes its files; none where it is in force already.
-    /// A mirror that is damaged is made anew.
-    async fn bring(&self) -> Result<Option<Revision>, SourceProblem> {
+    /// Brings the branch's last commit, which is trusted, and writes its files, unless it is in force already. A mirror
+    /// that is damaged is made anew.
+    async fn bring(&self, signers: &Signers) -> Result<Brought, SourceProblem> {
         self.check().map_err(unreachable)?;
         let store = self.store.clone();
         let lock = blocking(move || store.prepare()).await.and_then(|made| made).map_err(unreachable)?;
         let git = self.git(Some(lock)).await.map_err(unreachable)?;
         let mut fresh = self.store.is_fresh();
         loop {
-            let error = match self.bring_with(&git, fresh).await {
+            let error = match self.bring_with(&git, fresh, signers).await {
                 Err(Trouble::Host(error)) if error.kind == HostErrorKind::Other && !fresh => error,
                 ended => return ended.map_err(SourceProblem::from),
             };
@@ -147,14 +167,21 @@ impl GitSource {
         }
     }
 
-    async fn bring_with(&self, git: &Git<'_>, fresh: bool) -> Result<Option<Revision>, Trouble> {
+    async fn bring_with(&self, git: &Git<'_>, fresh: bool, signers: &Signers) -> Result<Brought, Trouble> {
         let tip = self.tip(git).await?;
-        if self.in_force.as_ref().is_some_and(|(revision, _)| revision.commit == tip) {
-            return Ok(None);
-        }
-        let kept_out = self.kept_out.as_ref();
-        if let Some(problem) = kept_out.filter(|it| it.revision.as_ref().is_some_and(|found| found.commit == tip)) {
+        let is_tip = |problem: &SourceProblem| problem.revision.as_ref().is_some_and(|found| found.commit == tip);
+        if let Some((problem, _)) = self.kept_out.as_ref().filter(|(problem, by)| is_tip(problem) && by == signers) {
             return Err(problem.clone().into());
+        }
+        // A mirror that is empty is filled: a restart needs it.
+        if !fresh && self.in_force.as_ref().is_some_and(|(revision, _)| revision.commit == tip) {
+            if self.trusted.as_ref().is_some_and(|(commit, by)| *commit == tip && by == signers) {
+                return Ok(Brought::Known);
+            }
+            if git.commit(&tip).await?.is_none() {
+                self.fetch(git, FIRST).await?;
+            }
+            return Ok(Brought::Again(trust::revision(git, &tip, self.options.allowed_signers.as_deref()).await?));
         }
         if fresh {
             git.initialise(&tip).await?;
@@ -169,19 +196,16 @@ impl GitSource {
         git.check_out(&commit, &tree).await?;
         let store = self.store.clone();
         blocking(move || store.keep_tree(&commit)).await??;
-        Ok(Some(revision))
+        Ok(Brought::Next(revision))
     }
 
-    /// Loads the manifests of a commit whose files are there, and remembers it.
-    async fn bring_into_force(&self, revision: Revision) -> Result<(Revision, Vec<Loaded>), SourceProblem> {
-        let commit = revision.commit.clone();
-        let loaded = self.load(self.store.tree(&commit)).await.map_err(unreachable)?;
-        let apps = loaded.map_err(|errors| wrong(revision.clone(), errors))?;
-        let store = self.store.clone();
-        let chosen = blocking(move || store.choose(&commit)).await.and_then(|chosen| chosen);
-        chosen.map_err(unreachable)?;
-        self.keep_from_being_tidied(&revision.commit).await;
-        Ok((revision, apps))
+    /// Loads the manifests of a commit whose files are there. `had`: Apps of the branch are known, and the last one may have
+    /// been taken out of it.
+    async fn read(&self, revision: Revision, had: bool) -> Result<(Revision, Vec<Loaded>), SourceProblem> {
+        match self.load(self.store.tree(&revision.commit), had).await.map_err(unreachable)? {
+            Ok(apps) => Ok((revision, apps)),
+            Err(errors) => Err(wrong(revision, errors)),
+        }
     }
 
     /// Refuses what git could take for something else than it is: the command line has not been checked by anybody.
@@ -198,56 +222,9 @@ impl GitSource {
         Ok(())
     }
 
-    /// Asks the remote what the branch leads to.
-    async fn tip(&self, git: &Git<'_>) -> Result<String, HostError> {
-        let branch = self.branch();
-        let output = git.must(Some(self.remote()), &[], &["ls-remote", "source", &branch]).await?;
-        let found = words::listed(&output).find(|(_, listed)| *listed == branch).map(|(hash, _)| hash.to_owned());
-        found.ok_or_else(|| {
-            let shown = public(&self.options.url);
-            let message = format!("`{shown}` has no branch `{}`", self.options.branch);
-            HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}"))
-        })
-    }
-
-    /// Fetches so much of the branch's history.
-    async fn fetch(&self, git: &Git<'_>, depth: u32) -> Result<(), HostError> {
-        let (depth, refspec) = (format!("--depth={depth}"), format!("+{}:{FETCHED}", self.branch()));
-        let common = ["--no-prune", "--update-shallow", "source", &refspec];
-        match git.must(Some(self.remote()), &[], &[&FETCH, &[depth.as_str()][..], &common].concat()).await {
-            // Some servers cannot leave the history out.
-            Err(error) if error.kind == HostErrorKind::Other => {
-                git.must(Some(self.remote()), &[], &[&FETCH[..], &common].concat()).await.map(|_| ())
-            }
-            ended => ended.map(|_| ()),
-        }
-    }
-
-    /// Sees whether a commit may come into force.
-    async fn judge(&self, git: &Git<'_>, commit: &str) -> Result<Revision, Trouble> {
-        let revision = trust::revision(git, commit, self.options.allowed_signers.as_deref()).await?;
-        let in_force = self.store.chosen().filter(|in_force| in_force != commit && !self.options.allow_force);
-        let Some(before) = in_force else { return Ok(revision) };
-        let mut deeper = DEPTHS.iter();
-        loop {
-            let within = match trust::follows(git, &before, commit).await? {
-                Follows::Yes => return Ok(revision),
-                Follows::No => None,
-                Follows::Perhaps => match deeper.next() {
-                    Some(depth) => {
-                        self.fetch(git, *depth).await?;
-                        continue;
-                    }
-                    None => DEPTHS.last().copied(),
-                },
-            };
-            return Err(rewritten(revision, &before, within).into());
-        }
-    }
-
-    async fn load(&self, tree: PathBuf) -> Result<Result<Vec<Loaded>, LoadErrors>, HostError> {
+    async fn load(&self, tree: PathBuf, had: bool) -> Result<Result<Vec<Loaded>, LoadErrors>, HostError> {
         let inside = self.options.path.as_ref().map(|path| path.as_path().to_owned());
-        blocking(move || load_commit(&tree, inside.as_deref())).await
+        blocking(move || load_commit(&tree, inside.as_deref(), had)).await
     }
 
     /// What follows the commit in force can be seen without asking the remote for that one again.
@@ -261,14 +238,20 @@ impl GitSource {
         }
     }
 
+    /// What was in force, which it was not without trust. Whether it would be trusted now is up to the next look.
     async fn remember(&self) -> Result<Option<(Revision, Vec<Loaded>)>, SourceProblem> {
         let Some(commit) = self.store.chosen() else { return Ok(None) };
         let git = self.git(None).await.map_err(unreachable)?;
-        let revision = trust::revision(&git, &commit, self.options.allowed_signers.as_deref()).await?;
-        match self.load(self.store.tree(&commit)).await.map_err(unreachable)? {
-            Ok(apps) => Ok(Some((revision, apps))),
-            Err(errors) => Err(wrong(revision, errors)),
-        }
+        let revision = match trust::revision(&git, &commit, self.options.allowed_signers.as_deref()).await {
+            Err(_) if self.options.allowed_signers.is_some() => trust::revision(&git, &commit, None).await?,
+            judged => judged?,
+        };
+        self.read(revision, true).await.map(Some)
+    }
+
+    async fn signers(&self) -> Result<Signers, HostError> {
+        let file = self.options.allowed_signers.clone();
+        blocking(move || trust::signers(file.as_deref())).await?
     }
 }
 
@@ -290,13 +273,23 @@ impl Source for GitSource {
         found
     }
 
+    async fn keep(&mut self) -> Result<(), SourceProblem> {
+        let Some((revision, apps)) = self.next.take() else { return Ok(()) };
+        let (store, commit) = (self.store.clone(), revision.commit.clone());
+        let chosen = blocking(move || store.choose(&commit)).await.and_then(|chosen| chosen);
+        chosen.map_err(unreachable)?;
+        self.keep_from_being_tidied(&revision.commit).await;
+        self.in_force = Some((revision, apps));
+        Ok(())
+    }
+
     fn wakes(&self) -> Wakes {
         let poll = pause(self.options.poll, self.failures, RandomState::new().hash_one(self.failures));
         Wakes { paths: Vec::new(), every: Some(poll) }
     }
 
     fn renew(&mut self, options: &GitOptions) {
-        // What was kept out may be let in by other keys, or by force.
+        // What was kept out may be let in by force.
         self.kept_out = None;
         self.options = options.clone();
     }
@@ -312,6 +305,7 @@ fn wrong(revision: Revision, errors: LoadErrors) -> SourceProblem {
 
 /// How long to wait before the next look: longer after each failure, and give or take a tenth by chance.
 fn pause(poll: Duration, failures: u32, chance: u64) -> Duration {
+    let poll = poll.max(AT_MOST_OFTEN);
     let longer = poll.saturating_mul(1 << failures.min(8));
     let pause = longer.min(poll.max(LEAST_OFTEN));
     let thousandths = u32::try_from(900 + chance % 201).unwrap_or(1_000);
@@ -340,6 +334,7 @@ mod tests {
             (900, 0, 900),
             (900, 5, 900),
         ];
+        assert!(pause(Duration::ZERO, 0, 0) > Duration::from_millis(50), "never without a pause");
         for (poll, failures, expected) in rows {
             let at = |chance| pause(seconds(poll), failures, chance);
             assert_eq!(at(100), seconds(expected), "{poll} {failures}");

@@ -11,7 +11,7 @@ use super::forge::{StatusPoster, Verdict};
 use super::notify::Teller;
 use super::source::{Revision, SourceProblem, SourceProblemKind};
 use crate::decide::schedule::ScheduleState;
-use crate::decide::telling::{CommitState, Told, ToldOfSource, commit_state};
+use crate::decide::telling::{CommitState, Told, ToldOfSource, Trouble, commit_state};
 use crate::model::app::App;
 use crate::model::names::AppName;
 use crate::model::report::{Outcome, PassReport};
@@ -36,6 +36,8 @@ struct Known {
     passing: Option<String>,
     /// The last commit that was said to be pending or judged.
     posted: Option<String>,
+    /// The last commit of which the last word was said: it is judged, or was given up.
+    judged: Option<String>,
 }
 
 impl Herald {
@@ -68,9 +70,8 @@ impl Herald {
         if let Some(telling) = self.source.well(commit.as_deref(), now) {
             self.tell(telling);
         }
-        if commit != self.revision
-            && let Some(commit) = &commit
-        {
+        // The poster may have given up on an earlier word, and knows what it has posted.
+        if let Some(commit) = &commit {
             self.post(commit, None, CommitState::Success, "its manifests are in force".to_owned());
         }
         self.revision = commit;
@@ -96,11 +97,20 @@ impl Herald {
 
     /// An App is no longer in the manifests; `left` running, or it loses its workers.
     pub(super) fn orphaned(&mut self, app: &AppName, left: bool, now: Timestamp) {
-        self.apps.remove(app);
-        let what = if left { "is left running" } else { "loses its workers, as it says itself" };
+        let known = self.apps.remove(app).unwrap_or_default();
+        if let Some(commit) = known.posted.filter(|commit| known.judged.as_ref() != Some(commit)) {
+            // No pass will judge it any more.
+            let reason = "a newer commit came that does not have it any more".to_owned();
+            self.post(&commit, Some(app), CommitState::Superseded, reason);
+        }
+        let (news, what) = if left {
+            (News::Orphaned, "is left running")
+        } else {
+            (News::Removed, "loses its workers, as it says itself")
+        };
         self.tell(Telling {
             app: Some(app.clone()),
-            news: News::Orphaned,
+            news,
             message: format!("it is no longer in the manifests, and {what}"),
             release: None,
             revision: self.revision.clone(),
@@ -115,14 +125,38 @@ impl Herald {
         if known.posted == self.revision {
             return;
         }
-        known.posted.clone_from(&self.revision);
+        let before = std::mem::replace(&mut known.posted, self.revision.clone());
+        let judged = std::mem::take(&mut known.judged);
+        if let Some(commit) = before.filter(|commit| judged.as_ref() != Some(commit)) {
+            // Nor will a pass come back to that one.
+            let reason = "a newer commit came before this one could be judged".to_owned();
+            self.post(&commit, Some(app), CommitState::Superseded, reason);
+        }
         if let Some(commit) = &self.revision {
             self.post(commit, Some(app), CommitState::Pending, "a pass is under way".to_owned());
         }
     }
 
-    /// A pass has ended.
-    pub(super) fn ended(&mut self, app: &App, report: &PassReport, state: &ScheduleState) {
+    /// What people know of an App; none: nothing.
+    pub(super) fn told(&self, app: &AppName) -> Option<&Told> {
+        self.apps.get(app).map(|known| &known.told)
+    }
+
+    /// What an earlier agent has told people of an App.
+    pub(super) fn recall(&mut self, app: &AppName, told: Told) {
+        self.apps.entry(app.clone()).or_default().told = told;
+    }
+
+    /// An App has lost its workers, as it wished: that they were stopped puts nothing right that anybody has changed.
+    pub(super) fn left(&mut self, app: &AppName) {
+        if let Some(commit) = self.apps.remove(app).and_then(|known| known.passing) {
+            let reason = "it is no longer in the manifests, and its workers are stopped";
+            self.post(&commit, Some(app), CommitState::Success, reason.to_owned());
+        }
+    }
+
+    /// A pass has ended. Tells whether people know something else of the App now.
+    pub(super) fn ended(&mut self, app: &App, report: &PassReport, state: &ScheduleState) -> bool {
         let known = self.apps.entry(app.name.clone()).or_default();
         let commit = known.passing.clone();
         let stalled = state.stalled.then(|| {
@@ -131,17 +165,34 @@ impl Herald {
                 state.corrections
             )
         });
-        let tellings = known.told.of(app, report, stalled.as_deref(), commit.as_deref());
+        let before = known.told.clone();
+        let crash_loop = state.crash_loop();
+        let trouble = Trouble { stalled: stalled.as_deref(), crash_loop: crash_loop.as_deref() };
+        let tellings = known.told.of(app, report, trouble, commit.as_deref());
+        let changed = known.told != before;
         for telling in tellings {
             self.tell(telling);
         }
-        let Some(commit) = commit else { return };
+        let Some(commit) = commit else { return changed };
+        let known = self.apps.entry(app.name.clone()).or_default();
+        let was_judged = known.judged.as_ref() == Some(&commit);
         if let Some((state, reason)) = commit_state(app, report) {
+            // What comes to differ later is no question of the commit.
+            if state == CommitState::Pending && was_judged {
+                return changed;
+            }
+            known.judged = (state != CommitState::Pending).then(|| commit.clone());
             self.post(&commit, Some(&app.name), state, reason);
-        } else if report.outcome == Outcome::Interrupted && self.revision.as_ref() != Some(&commit) {
+        } else if report.outcome == Outcome::Interrupted && self.revision.as_ref() != Some(&commit) && !was_judged {
             // No pass will come back to it.
+            known.judged = Some(commit.clone());
             let reason = format!("a newer commit came before release {} was in force", report.release);
             self.post(&commit, Some(&app.name), CommitState::Superseded, reason);
         }
+        changed
     }
 }
+
+#[cfg(test)]
+#[path = "herald_tests.rs"]
+mod tests;

@@ -63,6 +63,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn noticed(&mut self, name: &AppName, turn: u64, layout: &Result<Layout, HostError>) {
         let now = self.now;
         let Some(seat) = self.free(name, turn) else { return };
+        if seat.leaving && seat.layout.is_none() {
+            return self.found_to_leave(name, layout);
+        }
         if let Some(wake) = seat.notice(layout.as_ref(), now) {
             self.wake(name, wake);
         }
@@ -72,7 +75,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn ask(&mut self, name: &AppName) {
         let Some(seat) = self.seats.get_mut(name) else { return };
         seat.ask_at = None;
-        let Some(seen) = seat.seen.clone() else { return };
+        let Some(seen) = seat.seen.clone() else { return seat.ask_again(self.now) };
         let (host, app, name) = (self.ground.host, Arc::clone(&seat.loaded), name.clone());
         self.work.push(Box::pin(async move {
             let verdict = health_now(host, &app.app, &seen).await;
@@ -82,8 +85,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     pub(super) fn answered(&mut self, name: &AppName, verdict: Option<&HealthVerdict>) {
         let now = self.now;
-        // A pass that began meanwhile asks for itself.
-        let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_free() && seat.ask_at.is_none()) else {
+        // A pass that began meanwhile asks for itself; a look at the root or at files does not.
+        let Some(seat) = self.seats.get_mut(name).filter(|seat| !seat.passes() && seat.ask_at.is_none()) else {
             return;
         };
         if seat.answered(verdict.map(|verdict| verdict.healthy), now) {

@@ -1,8 +1,8 @@
 //! When the loop looks at its manifests, and what it makes of what it finds.
 //!
 //! Files may be seen half-written, or missing for a moment while an editor or a checkout replaces them. So a look comes
-//! after a quiet moment, and bad news (manifests that do not load, an App that is gone) is believed only when a second
-//! look shows the same.
+//! after a quiet moment, and bad news (manifests that do not load, an App that is gone) is doubted first. A source that
+//! cannot be asked says nothing about manifests: that is another matter, and told as such.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,9 +11,11 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::board::ManifestProblem;
+use super::asking::{Askers, Asking};
+use super::board::{ManifestProblem, Unreachable};
+use super::doubt::{BadNews, Doubt};
 use super::quiet::{Quiet, later};
-use super::seat::Seat;
+use super::seat::{Came, Seat};
 use super::senses::Senses;
 use super::source::{Found, Revision, Source, SourceProblem, SourceProblemKind};
 use super::{Agent, Done};
@@ -27,8 +29,6 @@ use crate::ports::Host;
 const CALM: Duration = Duration::from_millis(150);
 /// … and this long after the first change at the latest.
 const CALM_AT_MOST: Duration = Duration::from_secs(3);
-/// Bad news is believed when it still holds after this.
-const DOUBT: Duration = Duration::from_secs(1);
 /// What is written down of an App is waited for so long.
 const RECALL: Duration = Duration::from_secs(5);
 
@@ -39,18 +39,22 @@ pub(super) struct Manifests<S> {
     quiet: Quiet,
     /// The next look in any case.
     look_at: Option<Timestamp>,
-    /// Bad news was seen, and is to be seen again before it is believed.
-    doubted: bool,
+    /// Bad news that was seen, and is to be seen again before it is believed.
+    doubt: Doubt,
     /// How the source looks from the next look on, where that has changed.
     renewed: Option<GitOptions>,
     /// Somebody waits to be told that a look is over.
     reloading: bool,
+    /// Others who wait for that.
+    pub(super) askers: Askers,
     /// Where those in force are from, as far as that has a name.
     revision: Option<Revision>,
     /// Where the loop is with them.
     stage: Stage,
     /// What was last wrong with newer ones.
     refused: Option<String>,
+    /// Why the source cannot be asked now.
+    unreachable: Option<Unreachable>,
 }
 
 /// How far the first look has led.
@@ -70,17 +74,20 @@ impl<S> Manifests<S> {
             source: Some(source),
             quiet: Quiet::new(CALM, CALM_AT_MOST),
             look_at: Some(now),
-            doubted: false,
+            doubt: Doubt::default(),
             renewed: None,
             reloading: false,
+            askers: Askers::default(),
             revision: None,
             stage: Stage::New,
             refused: None,
+            unreachable: None,
         }
     }
 
     pub(super) fn stir(&mut self, now: Timestamp) {
         self.quiet.stir(now);
+        self.doubt.stir(now);
     }
 
     pub(super) fn look_now(&mut self, now: Timestamp) {
@@ -95,6 +102,8 @@ impl<S> Manifests<S> {
 
     pub(super) fn clock_was_set(&mut self, now: Timestamp) {
         self.quiet.settle();
+        self.doubt.clock_was_set();
+        self.askers.clock_was_set(now);
         self.look_now(now);
     }
 
@@ -103,9 +112,19 @@ impl<S> Manifests<S> {
         self.stage == Stage::InForce
     }
 
-    /// Something is wrong with the newest ones.
-    pub(super) fn are_refused(&self) -> bool {
-        self.refused.is_some()
+    /// When somebody has waited long enough for newer ones than those in force.
+    pub(super) fn patience(&self) -> Option<Timestamp> {
+        self.askers.due().filter(|_| self.are_known())
+    }
+
+    /// What is wrong with the newest ones, in a few words.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        let wrong = self.refused.is_some();
+        (wrong || self.unreachable.is_some()).then_some(match (self.are_known(), wrong) {
+            (true, true) => "the newest manifests cannot be used",
+            (true, false) => "newer manifests cannot be asked for",
+            (false, _) => "there are no manifests that can be used yet",
+        })
     }
 
     /// When to look; none while a look is under way.
@@ -128,6 +147,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.manifests.quiet.settle();
         // A webhook or a timer that comes in from here on asks for another look.
         self.manifests.look_at = None;
+        self.manifests.askers.begin();
         // First, so that what changes while it is looked at is told.
         self.senses.manifests(&source.wakes().paths);
         let first = self.manifests.stage == Stage::New;
@@ -145,34 +165,77 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn found(&mut self, source: S, found: Result<Found, SourceProblem>) {
         let every = source.wakes().every.map(|pause| later(self.now, pause));
         let whole = source.is_whole();
-        let manifests = &mut self.manifests;
-        manifests.source = Some(source);
-        manifests.look_at = [manifests.look_at, every].into_iter().flatten().min();
-        let known =
-            |found: &Found| -> BTreeSet<AppName> { found.apps.iter().map(|one| one.app.name.clone()).collect() };
-        let bad = match &found {
-            Err(problem) => problem.kind == SourceProblemKind::Wrong,
-            Ok(found) => {
-                let named = known(found);
-                self.seats.iter().any(|(name, seat)| !seat.leaving && !named.contains(name))
-            }
-        };
-        if bad && !whole && !manifests.doubted && manifests.are_known() && manifests.refused.is_none() {
-            manifests.doubted = true;
-            manifests.look_at = Some(later(self.now, DOUBT));
+        self.manifests.source = Some(source);
+        self.manifests.look_at = [self.manifests.look_at, every].into_iter().flatten().min();
+        if found.is_err() && self.manifests.stage == Stage::New {
+            self.take_up_what_was_in_force();
+        }
+        let bad = self.bad_news(&found).filter(|_| !whole);
+        if let Some(again) = self.manifests.doubt.hear(bad, self.now) {
+            let look_at = &mut self.manifests.look_at;
+            *look_at = Some(look_at.map_or(again, |at| at.min(again)));
             return;
         }
-        self.manifests.doubted = false;
         let first = self.manifests.stage == Stage::New;
         self.manifests.stage = self.manifests.stage.max(Stage::Looked);
+        let Asking { forges, people } = self.manifests.askers.end();
+        let problem = found.as_ref().err().map(|problem| problem.message.clone());
         match found {
-            Ok(found) => self.take_over(found),
-            Err(problem) => self.refuse(problem),
+            Err(problem) if problem.kind == SourceProblemKind::Unreachable => self.not_reached(problem),
+            found => {
+                self.reached();
+                match found {
+                    Ok(found) => self.take_over(found, &forges),
+                    Err(problem) => self.refuse(problem),
+                }
+            }
         }
+        self.grant(people, problem.as_deref());
         if std::mem::take(&mut self.manifests.reloading) || first {
             self.ground.service.ready();
         }
         self.tell_status();
+    }
+
+    /// What should be seen twice before it is believed.
+    fn bad_news(&self, found: &Result<Found, SourceProblem>) -> Option<BadNews> {
+        match found {
+            // Where others are refused already, it is no worse to tell why these are.
+            Err(problem) => (problem.kind == SourceProblemKind::Wrong
+                && self.manifests.are_known()
+                && self.manifests.refused.is_none())
+            .then(|| BadNews::Wrong(problem.message.clone())),
+            Ok(found) => {
+                let mut gone: BTreeSet<AppName> = self.ground.roll.expected().cloned().collect();
+                gone.extend(self.seats.iter().filter(|(_, seat)| !seat.leaving).map(|(name, _)| name.clone()));
+                for one in &found.apps {
+                    gone.remove(&one.app.name);
+                }
+                (!gone.is_empty()).then_some(BadNews::Gone(gone))
+            }
+        }
+    }
+
+    /// The source cannot be asked. Nothing is known of newer manifests, and what is in force, or refused, stays so.
+    fn not_reached(&mut self, problem: SourceProblem) {
+        self.ground.herald.refused(&problem, self.now);
+        let known = self.manifests.unreachable.as_ref();
+        if known.is_some_and(|known| known.message == problem.message) {
+            return;
+        }
+        warn!(problem = %problem.message, "newer manifests cannot be asked for");
+        let since = known.map_or(self.now, |known| known.since);
+        let unreachable = Unreachable { message: problem.message, help: problem.help, since };
+        self.ground.board.unreachable(Some(unreachable.clone()));
+        self.manifests.unreachable = Some(unreachable);
+    }
+
+    /// The source was asked, and has answered.
+    fn reached(&mut self) {
+        if self.manifests.unreachable.take().is_some() {
+            info!("manifests can be asked for again");
+            self.ground.board.unreachable(None);
+        }
     }
 
     /// The last good ones stay in force.
@@ -187,14 +250,16 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             warn!(problem = %problem.message, "the manifests cannot be used, and none are in force yet: better ones are waited for");
         }
         self.manifests.refused = Some(problem.message.clone());
-        let SourceProblem { revision, message, help, .. } = problem;
-        self.ground.board.refused(ManifestProblem { revision, message, help, since: self.now });
+        let SourceProblem { revision, message, help, mistakes, .. } = problem;
+        self.ground.board.refused(ManifestProblem { revision, message, help, mistakes, since: self.now });
     }
 
-    fn take_over(&mut self, found: Found) {
+    /// `forges`: those that have told of it.
+    pub(super) fn take_over(&mut self, found: Found, forges: &BTreeSet<String>) {
         let Found { revision, apps } = found;
         self.ground.herald.well(revision.as_ref(), self.now);
         let first = !self.manifests.are_known();
+        let before = self.ground.roll.take_up();
         let named: BTreeSet<AppName> = apps.iter().map(|one| one.app.name.clone()).collect();
         let gone: Vec<AppName> = self
             .seats
@@ -212,7 +277,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             let renewed = if let Some(seat) = self.seats.get_mut(&name) {
                 seat.renew(loaded)
             } else {
-                self.seats.insert(name.clone(), Seat::new(loaded));
+                let mut seat = Seat::new(loaded, self.ground.seed);
+                if before.iter().any(|known| known.here && known.loaded.app.name == name) {
+                    seat.came = Came::Before;
+                }
+                self.seats.insert(name.clone(), seat);
                 true
             };
             if renewed {
@@ -224,10 +293,19 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             self.manifests.stage = Stage::InForce;
             self.manifests.revision.clone_from(&revision);
             self.ground.board.manifests(revision, &told);
+            self.ground.roll.named(&named);
             info!(apps = told.len(), changed = woken.len(), revision = commit, "manifests are in force");
         }
         for name in &gone {
             self.disappeared(name);
+        }
+        for known in before {
+            let name = &known.loaded.app.name;
+            if !named.contains(name) {
+                self.go_on_with(known);
+            } else if let Some(told) = known.told {
+                self.ground.herald.recall(name, told);
+            }
         }
         for name in &woken {
             if let Some(seat) = self.seats.get(name) {
@@ -235,11 +313,15 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             }
             if !first {
                 self.wake(name, Wake::Manifest { revision: commit.clone() });
+                for from in forges {
+                    self.wake(name, Wake::Webhook { from: from.clone() });
+                }
             }
         }
         if first {
             self.recall(woken);
         }
+        self.take_stock();
     }
 
     /// Reads what is written down of these Apps, all of which are then woken together.
@@ -248,7 +330,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let seats = names.into_iter().filter_map(|name| Some((self.seats.get(&name)?.loaded.app.root.clone(), name)));
         let each = seats.map(|(root, name)| async move {
             let memory = tokio::select! {
-                memory = host.recall(&root) => memory,
+                // Where it cannot be read, each pass says so.
+                memory = host.recall(&root) => memory.unwrap_or_default(),
                 // A root that does not answer holds nobody up.
                 () = host.sleep(RECALL) => Memory::default(),
             };
@@ -267,28 +350,5 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             }
             self.wake(name, Wake::Started);
         }
-    }
-
-    /// An App that the manifests do not name any more is left running; where it says so, without its workers.
-    fn disappeared(&mut self, name: &AppName) {
-        self.ground.board.orphaned(name);
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        let prune = seat.loaded.app.sync.prune && seat.passed;
-        self.ground.herald.orphaned(name, !prune, self.now);
-        // One that was never looked at has no workers of ours.
-        if prune {
-            info!(app = %name, "it has disappeared from the manifests: its workers are stopped");
-            seat.leaving = true;
-            self.wake(name, Wake::Manifest { revision: None });
-        } else {
-            warn!(app = %name, "it has disappeared from the manifests and is left running");
-            self.leave(name);
-        }
-    }
-
-    /// Nothing more is done for an App.
-    pub(super) fn leave(&mut self, name: &AppName) {
-        self.senses.forget(name);
-        self.seats.remove(name);
     }
 }

@@ -11,27 +11,36 @@
 //! hold what the loop does with either.
 
 pub mod alone;
+mod asking;
+mod before;
 pub mod board;
 pub mod deaths;
+mod doubt;
 mod edits;
 pub mod forge;
 pub mod git;
 pub mod herald;
+mod leaving;
 mod looks;
 mod manifests;
 pub mod notify;
 pub mod orders;
+pub mod outbox;
 pub mod own;
 mod passes;
 mod post;
 pub mod quiet;
 pub mod renewal;
+pub mod roll;
 mod seat;
 pub mod senses;
 pub mod service;
 pub mod setup;
 pub mod source;
+mod stock;
 mod tally;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 pub mod watch;
@@ -49,12 +58,14 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{info, warn};
 
+use self::asking::Askers;
 use self::board::Board;
 use self::herald::Herald;
 use self::manifests::Manifests;
-use self::orders::{Operated, Order};
+use self::orders::{Operated, Operation, Order};
 use self::quiet::later;
 use self::renewal::{Configuration, Renewal};
+use self::roll::Roll;
 use self::seat::{Errand, Seat};
 use self::senses::{News, Senses};
 use self::service::Service;
@@ -86,8 +97,12 @@ pub struct Ground<'a, H> {
     pub service: Service,
     /// Ends the loop, between two steps of whatever pass.
     pub stop: Interrupt,
-    /// On so many Apps something is done at the same time; at least 1.
+    /// So many Apps have their releases prepared at the same time; at least 1.
     pub concurrency: usize,
+    /// Which Apps there were before the loop begins; it is kept up.
+    pub roll: Roll,
+    /// Spreads timers and pauses: another for each host, always the same for one.
+    pub seed: u64,
 }
 
 /// The agent's loop.
@@ -138,6 +153,8 @@ enum Done<S> {
     Asked(AppName, Option<HealthVerdict>),
     /// What a person has asked for.
     Operated(AppName, u64, Errand, Result<Operated, HostError>),
+    /// Which Apps there are was written down.
+    Written(Result<(), HostError>),
 }
 
 /// What the loop wakes up for.
@@ -181,6 +198,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             self.read_clock();
             if !self.stopping {
                 self.look_at_manifests();
+                self.grant_the_impatient();
                 self.begin_what_is_due();
             } else if self.acting == 0 && self.reports.is_empty() {
                 break;
@@ -215,7 +233,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let due = if self.stopping {
             None
         } else {
-            self.seats.values().filter_map(Seat::due).chain(self.manifests.due()).min()
+            let manifests = [self.manifests.due(), self.manifests.patience()].into_iter().flatten();
+            self.seats.values().filter_map(Seat::due).chain(manifests).min()
         };
         let next = [due, self.beat_at].into_iter().flatten().min().unwrap_or_else(|| later(self.now, AT_LEAST));
         Duration::try_from(next.duration_since(self.now)).unwrap_or_default().min(AT_LEAST)
@@ -268,6 +287,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             }
             News::Death { app, member } => {
                 if self.seats.get(&app).is_some_and(|seat| seat.mourns(&member)) {
+                    // Its pass may wait; who asks meanwhile is to know.
+                    self.ground.board.died(&app, member.process);
                     self.wake(&app, Wake::Death { group: member.group, member: member.member });
                 }
             }
@@ -276,13 +297,17 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     fn order(&mut self, order: Order) {
         match order {
-            Order::Wake { app: Some(app), wake } => self.wake(&app, wake),
             // A forge speaks of its repository, not of Apps.
-            Order::Wake { app: None, wake: Wake::Webhook { .. } } => self.manifests.look_now(self.now),
-            Order::Wake { app: None, wake } => {
+            Order::Pushed { from } => {
+                self.manifests.askers.pushed(from);
                 self.manifests.look_now(self.now);
-                self.wake_all(&wake);
             }
+            Order::Request(asked) if !self.stopping => {
+                self.manifests.askers.ask(asked, self.now);
+                self.manifests.look_now(self.now);
+            }
+            // The way back goes with it.
+            Order::Request(_) => {}
             Order::Reload(renewal) => {
                 let Renewal { herald, git, standing } = *renewal;
                 self.ground.service.reloading();
@@ -295,7 +320,13 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.wake_all(&Wake::Hangup);
             }
             Order::Operate { app, what, reply } => match self.seats.get_mut(&app).filter(|_| !self.stopping) {
-                Some(seat) => seat.errands.push_back(Errand { what, reply }),
+                Some(seat) => {
+                    // As `suspend` in a manifest. A rollback takes back what is in force: it ends no preparations.
+                    if matches!(what, Operation::Suspend { .. }) {
+                        seat.cut_short();
+                    }
+                    seat.errands.push_back(Errand { what, reply });
+                }
                 None => {
                     let _ = reply.send(Err(self.nobody(&app)));
                 }
@@ -317,6 +348,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             Done::Passed => self.acting -= 1,
             Done::Manifests(source, found) => self.found(source, found),
             Done::Remembered(source, found) => {
+                self.manifests.askers.begin_again();
                 self.manifests.look_now(self.now);
                 self.found(source, Ok(found));
             }
@@ -328,6 +360,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.acting -= 1;
                 self.operated(&app, turn, errand, result);
             }
+            Done::Written(result) => self.written(&result),
         }
     }
 
@@ -336,6 +369,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.stopping = true;
         self.ground.board.ready(false);
         self.ground.service.stopping();
+        self.manifests.askers = Askers::default();
         for seat in self.seats.values_mut() {
             for errand in seat.errands.drain(..) {
                 let gone = HostError::new(HostErrorKind::Interrupted, "the agent is about to end");

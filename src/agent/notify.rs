@@ -1,9 +1,10 @@
 //! Tells people what happened: by webhooks, Slack's, and commands.
 //!
 //! In: [`Telling`]s, handed over without waiting. Out: each to everybody whom it concerns, in order, tried again for a
-//! while where they cannot be reached. One who does not answer holds up nobody else; what does not fit into a queue is
-//! dropped, and the log says so. Begin at [`Teller::start`].
+//! day where they cannot be reached, over a restart as well: until then it is in the [`Outbox`]. One who does not answer
+//! holds up nobody else; what does not fit into a queue is dropped, and the log says so. Begin at [`Teller::start`].
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,12 +12,13 @@ use std::time::Duration;
 
 use backoff::{BackoffBuilder, ExponentialBuilder};
 use hmac::{Hmac, KeyInit, Mac};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::outbox::Outbox;
 use super::post::{NotSent, post};
 use crate::decide::telling::Repeats;
 use crate::host::command::{Job, Wanted, describe, execute, quote};
@@ -34,8 +36,14 @@ const QUEUE: usize = 256;
 /// So much may wait for one recipient.
 const WAITING: usize = 64;
 
-/// How often something is tried again, from a second later on to a minute later: five minutes in all.
+/// How often something is tried again with growing pauses, from a second later on to a minute later: five minutes in all.
 const RETRIES: usize = 10;
+
+/// Then it is tried again so often, …
+const OFTEN: Duration = Duration::from_mins(1);
+
+/// … until it is so old that nobody would act on it.
+const OLD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Who says so, in events.
 const CONTROLLER: &str = "trueup-agent";
@@ -53,19 +61,27 @@ pub struct TellingTasks {
 }
 
 impl Teller {
-    /// Starts to tell. `host` is what this host is called.
-    pub fn start(shim: &Shim, host: &str, notifications: Vec<Notification>) -> (Self, TellingTasks) {
+    /// Starts to tell, first what an earlier agent has left in the outbox. `host` is what this host is called.
+    pub fn start(shim: &Shim, host: &str, notifications: Vec<Notification>, outbox: &Outbox) -> (Self, TellingTasks) {
         let mut tasks = Vec::new();
         let mut channels = Vec::new();
         for notification in notifications {
             let (queue, waiting) = mpsc::channel(WAITING);
-            let sender = Sender { shim: shim.clone(), host: host.to_owned(), name: notification.name.clone() };
-            tasks.push(tokio::spawn(sender.run(notification.to.clone(), waiting)));
+            let (name, outbox) = (notification.name.clone(), outbox.clone());
+            let before = outbox.take_up(&name);
+            let sender = Sender { shim: shim.clone(), host: host.to_owned(), name, outbox };
+            tasks.push(tokio::spawn(sender.run(notification.to.clone(), before, waiting)));
             channels.push(Channel { notification, queue });
         }
         let (queue, taken) = mpsc::channel(QUEUE);
-        tasks.push(tokio::spawn(sort(taken, channels)));
+        tasks.push(tokio::spawn(sort(taken, channels, outbox.clone())));
         (Self { queue }, TellingTasks { all: tasks })
+    }
+
+    /// Hands everything over to a test.
+    #[cfg(test)]
+    pub(super) fn into(queue: mpsc::Sender<Telling>) -> Self {
+        Self { queue }
     }
 
     /// Hands something over to be told. Never waits.
@@ -92,7 +108,7 @@ impl TellingTasks {
             }
         });
         if ended.await.is_err() {
-            tracing::warn!("not everything was told to everybody before the end");
+            tracing::warn!("not everything was told to everybody before the end: the rest is told by the next agent");
             aborts.iter().for_each(tokio::task::AbortHandle::abort);
         }
     }
@@ -111,8 +127,9 @@ impl Channel {
     }
 }
 
-/// Hands each telling to everybody whom it concerns, and none too often.
-async fn sort(mut taken: mpsc::Receiver<Telling>, channels: Vec<Channel>) {
+/// Hands each telling to everybody whom it concerns, and none too often. At the end nothing is kept back: whoever comes
+/// next takes it for told.
+async fn sort(mut taken: mpsc::Receiver<Telling>, channels: Vec<Channel>, outbox: Outbox) {
     let mut repeats = Repeats::default();
     loop {
         let now = Timestamp::now();
@@ -120,18 +137,33 @@ async fn sort(mut taken: mpsc::Receiver<Telling>, channels: Vec<Channel>) {
         let ready = tokio::select! {
             telling = taken.recv() => match telling {
                 Some(telling) => repeats.admit(telling, Timestamp::now()).into_iter().collect(),
-                None => return,
+                None => return hand_over(repeats.drain(), &channels, &outbox).await,
             },
             () = until(pause) => repeats.due(Timestamp::now()),
         };
-        for telling in ready.into_iter().map(Arc::new) {
-            for channel in channels.iter().filter(|channel| channel.concerns(&telling)) {
-                if channel.queue.try_send(Arc::clone(&telling)).is_err() {
-                    let notification = channel.notification.name.as_str();
-                    tracing::warn!(notification, news = %telling.news, "too much waits: this is not told");
-                }
-            }
+        hand_over(ready, &channels, &outbox).await;
+    }
+}
+
+async fn hand_over(ready: Vec<Telling>, channels: &[Channel], outbox: &Outbox) {
+    let mut places = Vec::new();
+    for telling in ready.into_iter().map(Arc::new) {
+        for channel in channels.iter().filter(|channel| channel.concerns(&telling)) {
+            let notification = channel.notification.name.as_str();
+            let Ok(place) = channel.queue.try_reserve() else {
+                tracing::warn!(notification, news = %telling.news, "too much waits: this is not told");
+                continue;
+            };
+            outbox.add(notification, &telling);
+            places.push((place, Arc::clone(&telling)));
         }
+    }
+    if places.is_empty() {
+        return;
+    }
+    outbox.save().await;
+    for (place, telling) in places {
+        place.send(telling);
     }
 }
 
@@ -147,30 +179,70 @@ struct Sender {
     shim: Shim,
     host: String,
     name: String,
+    outbox: Outbox,
 }
 
 impl Sender {
-    async fn run(self, to: Recipient, mut waiting: mpsc::Receiver<Arc<Telling>>) {
-        while let Some(telling) = waiting.recv().await {
-            let mut pauses = pauses();
-            loop {
-                let why = match self.send(&to, &telling).await {
-                    Ok(()) => break,
-                    Err(NotSent::Ever(why)) => Err(why),
-                    Err(NotSent::Yet(why)) => pauses.next().map(|pause| (pause, why.clone())).ok_or(why),
+    async fn run(self, to: Recipient, before: Vec<Arc<Telling>>, mut taken: mpsc::Receiver<Arc<Telling>>) {
+        let mut waiting = VecDeque::from(before);
+        loop {
+            let next = match waiting.pop_front() {
+                Some(next) => Some(next),
+                None => taken.recv().await,
+            };
+            let Some(telling) = next else { return };
+            let mut tries = tries();
+            while let Err(why) = self.send(&to, &telling).await {
+                let (why, pause) = match why {
+                    NotSent::Yet { why, after } if !is_old(&telling, Timestamp::now()) => {
+                        (why, tries.next().map(|(pause, so_far)| (pause.max(after), so_far)))
+                    }
+                    NotSent::Yet { why, .. } | NotSent::Ever(why) => (why, None),
                 };
-                match why {
-                    Ok((pause, why)) => {
-                        tracing::debug!(notification = self.name, why, ?pause, "not told yet");
-                        tokio::time::sleep(pause).await;
-                    }
-                    Err(why) => {
-                        tracing::warn!(notification = self.name, news = %telling.news, why, "not told");
-                        break;
-                    }
+                let Some((pause, so_far)) = pause else {
+                    tracing::warn!(notification = self.name, news = %telling.news, why, "not told");
+                    break;
+                };
+                tracing::debug!(notification = self.name, why, ?pause, "not told yet");
+                if so_far == RETRIES {
+                    tracing::warn!(notification = self.name, news = %telling.news, why, "not told yet; it is tried again");
                 }
+                if so_far >= RETRIES && self.takes_others(&to, &mut waiting, &mut taken).await {
+                    // Now or never.
+                    if let Err(NotSent::Yet { why, .. } | NotSent::Ever(why)) = self.send(&to, &telling).await {
+                        tracing::warn!(notification = self.name, news = %telling.news, why, "not told");
+                    }
+                    break;
+                }
+                tokio::time::sleep(pause).await;
             }
+            self.is_over(&telling).await;
         }
+    }
+
+    /// Whether what comes next is taken at once: then what comes first may be refused for what it is.
+    async fn takes_others(
+        &self,
+        to: &Recipient,
+        waiting: &mut VecDeque<Arc<Telling>>,
+        taken: &mut mpsc::Receiver<Arc<Telling>>,
+    ) -> bool {
+        if waiting.is_empty() {
+            waiting.extend(taken.try_recv().ok());
+        }
+        let Some(next) = waiting.front() else { return false };
+        if self.send(to, next).await.is_err() {
+            return false;
+        }
+        self.is_over(next).await;
+        waiting.pop_front();
+        true
+    }
+
+    /// It was told, or never will be.
+    async fn is_over(&self, telling: &Arc<Telling>) {
+        self.outbox.remove(&self.name, telling);
+        self.outbox.save().await;
     }
 
     async fn send(&self, to: &Recipient, telling: &Telling) -> Result<(), NotSent> {
@@ -199,7 +271,7 @@ impl Sender {
 
     async fn command(&self, command: &CommandLine, timeout: Duration, telling: &Telling) -> Result<(), NotSent> {
         let said = event(&self.host, telling).to_string();
-        let cannot = |what: &str, why: &dyn std::fmt::Display| NotSent::Yet(format!("cannot {what}: {why}"));
+        let cannot = |what: &str, why: &dyn std::fmt::Display| NotSent::yet(format!("cannot {what}: {why}"));
         let file = tempfile::NamedTempFile::new().and_then(|mut file| file.write_all(said.as_bytes()).map(|()| file));
         let file = file.map_err(|error| cannot("write the event down", &error))?;
         let user = tokio::task::spawn_blocking(User::who_runs).await;
@@ -216,15 +288,25 @@ impl Sender {
             lock: None,
             output: Wanted::Tail,
         };
-        let ended = execute(&self.shim, job).await.map_err(|error| NotSent::Yet(error.message))?;
+        let ended = execute(&self.shim, job).await.map_err(|error| NotSent::yet(error.message))?;
         if ended.status.success() {
             return Ok(());
         }
-        Err(NotSent::Yet(format!("`{command}` ended with {}{}", describe(ended.status), quote(&ended.output))))
+        Err(NotSent::yet(format!("`{command}` ended with {}{}", describe(ended.status), quote(&ended.output))))
     }
 }
 
-/// The pauses between the tries.
+/// The pauses between the tries to tell something, and how many came before each: without end.
+fn tries() -> impl Iterator<Item = (Duration, usize)> + Send {
+    pauses().chain(std::iter::repeat(OFTEN)).zip(0..)
+}
+
+/// Nobody would act on it any more.
+fn is_old(telling: &Telling, now: Timestamp) -> bool {
+    now.duration_since(telling.at) > OLD
+}
+
+/// The pauses between the tries, for as long as most gaps last.
 pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
     let (least, most) = (Duration::from_secs(1), Duration::from_mins(1));
     ExponentialBuilder::default()
@@ -239,8 +321,8 @@ pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
 pub(super) async fn read(source: &SecretSource, what: &'static str) -> Result<String, NotSent> {
     let source = source.clone();
     let read = tokio::task::spawn_blocking(move || secret::read(&source, what)).await;
-    let read = read.map_err(|error| NotSent::Yet(format!("cannot read {what}: {error}")))?;
-    read.map_err(|error| NotSent::Yet(error.message))
+    let read = read.map_err(|error| NotSent::yet(format!("cannot read {what}: {error}")))?;
+    read.map_err(|error| NotSent::yet(error.message))
 }
 
 fn signature(secret: &str, body: &[u8]) -> Result<String, NotSent> {

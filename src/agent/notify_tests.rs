@@ -58,3 +58,15 @@ fn only_what_concerns_somebody_is_told_to_them() {
         );
     }
 }
+
+#[test]
+fn an_outage_is_waited_out_for_a_day() {
+    let first: Duration = tries().take(RETRIES).map(|(pause, _)| pause).sum();
+    assert!((Duration::from_mins(3)..Duration::from_mins(11)).contains(&first), "{first:?}");
+    let all: Duration = tries().take(2_000).map(|(pause, _)| pause).sum();
+    assert!(all > Duration::from_hours(24), "{all:?}");
+    assert!(tries().skip(RETRIES).take(5).all(|(pause, so_far)| pause == OFTEN && so_far >= RETRIES));
+    let telling = telling(None, News::Unhealthy);
+    let after = |hours| telling.at + SignedDuration::from_hours(hours);
+    assert_eq!([0, 23, 25].map(|hours| is_old(&telling, after(hours))), [false, false, true]);
+}

@@ -11,13 +11,13 @@ use crate::ports::HostError;
 /// Something that the loop is to do.
 #[derive(Debug)]
 pub enum Order {
-    /// Make a pass.
-    Wake {
-        /// Over this App; none: look for manifests first, then whatever follows from that.
-        app: Option<AppName>,
-        /// Why.
-        wake: Wake,
+    /// Look for manifests: a forge tells of a push.
+    Pushed {
+        /// Which kind of forge.
+        from: String,
     },
+    /// Look for manifests, then make passes.
+    Request(Asked),
     /// Look at manifests and Apps again; the agent's own configuration was read again before.
     Reload(Box<Renewal>),
     /// Do what a person asks for.
@@ -29,6 +29,28 @@ pub enum Order {
         /// What came of it.
         reply: oneshot::Sender<Result<Operated, HostError>>,
     },
+}
+
+/// Passes that a person asks for.
+#[derive(Debug)]
+pub struct Asked {
+    /// Over these Apps; none: over all that the manifests name by then.
+    pub apps: Option<Vec<AppName>>,
+    /// Why.
+    pub wake: Wake,
+    /// Told once the manifests were looked at; dropped when the agent is about to end.
+    pub woken: oneshot::Sender<Woken>,
+}
+
+/// What was asked for is about to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Woken {
+    /// Over these Apps, in the order of the manifests.
+    pub apps: Vec<AppName>,
+    /// Their passes begin after this mark of the board.
+    pub mark: u64,
+    /// Why those passes are not made by the newest manifests; none: they are.
+    pub problem: Option<String>,
 }
 
 /// What a person may ask for.
@@ -82,6 +104,13 @@ impl Operation {
             Self::Suspend { .. } => "suspend",
             Self::Resume { .. } => "resume",
         }
+    }
+
+    /// What it is to the App's turns.
+    #[must_use]
+    pub fn wake(&self) -> Wake {
+        // Its own pass may act outside of the windows, and no other one that follows.
+        Wake::Request { by: self.by().to_owned(), ignore_windows: false }
     }
 
     /// It is a pass, and not only a note for the next one.

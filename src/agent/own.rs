@@ -3,11 +3,11 @@
 //! One repository may hold the manifests of all hosts. The agent of each picks itself by name, and what names other
 //! hosts only is not its business: to it, such an App is one that is not there.
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::setup::hostname;
-use super::source::{Found, Source, SourceProblem, Wakes};
-use crate::manifest::{LoadErrors, Loaded, of_this_host};
+use super::source::{Found, Source, SourceProblem, Wakes, unreadable};
+use crate::manifest::{Loaded, of_this_host};
 use crate::model::agent::{AgentConfig, GitOptions};
 
 /// What this host is called among `spec.hosts`: as the agent's configuration says; else its hostname, or the part of it
@@ -19,7 +19,7 @@ pub fn names(config: &AgentConfig) -> Vec<String> {
     }
     let full = hostname();
     let short = full.split('.').next().filter(|short| **short != *full).map(str::to_owned);
-    std::iter::once(full.clone()).chain(short).collect()
+    std::iter::once(full).chain(short).collect()
 }
 
 /// A source, without what is for other hosts only.
@@ -36,9 +36,11 @@ impl<S: Source> Own<S> {
         Self { source, names }
     }
 
-    fn own(&self, apps: Vec<Loaded>) -> Result<Vec<Loaded>, LoadErrors> {
-        let all = apps.len();
-        let own = of_this_host(apps, &self.names)?;
+    async fn own(&self, apps: Vec<Loaded>) -> Result<Vec<Loaded>, SourceProblem> {
+        let (all, names) = (apps.len(), self.names.clone());
+        // Roots are looked at, and one of them may be on a dead mount.
+        let own = tokio::task::spawn_blocking(move || of_this_host(apps, &names)).await;
+        let own = own.map_err(|error| unreadable(&error))??;
         if own.len() < all {
             debug!(names = ?self.names, others = all - own.len(), "some Apps are for other hosts");
         }
@@ -49,15 +51,24 @@ impl<S: Source> Own<S> {
 impl<S: Source> Source for Own<S> {
     async fn resume(&mut self) -> Option<Found> {
         let Found { revision, apps } = self.source.resume().await?;
-        self.own(apps).ok().map(|apps| Found { revision, apps })
+        let own = self.own(apps).await;
+        let own = own.inspect_err(|problem| warn!(%problem, "what was in force is not taken up again"));
+        own.ok().map(|apps| Found { revision, apps })
     }
 
     async fn look(&mut self) -> Result<Found, SourceProblem> {
         let Found { revision, apps } = self.source.look().await?;
-        match self.own(apps) {
-            Ok(apps) => Ok(Found { revision, apps }),
-            Err(errors) => Err(SourceProblem { revision, ..SourceProblem::from(errors) }),
+        match self.own(apps).await {
+            Ok(apps) => {
+                self.source.keep().await?;
+                Ok(Found { revision, apps })
+            }
+            Err(problem) => Err(SourceProblem { revision, ..problem }),
         }
+    }
+
+    async fn keep(&mut self) -> Result<(), SourceProblem> {
+        self.source.keep().await
     }
 
     fn wakes(&self) -> Wakes {

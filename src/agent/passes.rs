@@ -7,13 +7,13 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::orders::{Operated, Operation};
-use super::seat::{Errand, Seat};
+use super::seat::{Errand, Seat, has_waited};
 use super::senses::Senses;
 use super::source::Source;
-use super::{Agent, Done, Reported};
+use super::{Agent, Done, Reported, stock};
 use crate::decide::explain;
 use crate::decide::leaving::without_workers;
-use crate::decide::schedule::{May, Turn};
+use crate::decide::schedule::{Ended, May, Turn};
 use crate::engine::batch::reconcile_each;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::operate::{self, Suspended, TakeBack};
@@ -31,8 +31,6 @@ const SLACK: Duration = Duration::from_secs(20);
 const LOCK_WAIT: Duration = Duration::from_mins(2);
 /// So many reasons are named; more would only fill the history.
 const REASONS: usize = 4;
-/// So many Apps are named in the line for the service manager.
-const NAMED: usize = 5;
 
 /// An App and the turn that it has.
 struct Begun {
@@ -89,20 +87,25 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn begin(&mut self, name: &AppName) -> Option<Begun> {
         let seat = self.seats.get_mut(name)?;
         let Some(app) = wanted(seat) else {
-            warn!(app = %name, "nothing says which release it has: its workers are left running");
-            self.leave(name);
+            if seat.layout.is_none() {
+                self.look_at_root(name);
+            } else {
+                self.keep_running(name);
+            }
             return None;
         };
         let turn = seat.schedule.begin(self.now);
         self.turns += 1;
         let interrupt = self.ground.stop.of_one_pass();
         seat.engage(self.turns, Some(interrupt.clone()));
+        seat.seen_off = seat.leaving.then_some(self.turns);
         // The pass looks for itself.
         seat.stirred.settle();
         seat.edits.settle();
         self.ground.board.began(name, &turn, self.now);
         self.ground.herald.began(name);
-        let request = request(words(&turn.wakes), &turn.may, turn.counting, interrupt);
+        let request = request(words(&turn.wakes), &turn, interrupt);
+        seat.answers = turn.wakes;
         debug!(app = %name, trigger = request.trigger, "a pass begins");
         Some(Begun { app, turn: self.turns, request })
     }
@@ -134,29 +137,38 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         };
         let state = seat.ended(&report, self.now);
         self.ground.board.ended(&report, &state);
-        self.ground.herald.ended(&seat.loaded.app, &report, &state);
+        let seen_off = seat.leaving && seat.seen_off == Some(turn) && report.outcome == Outcome::Converged;
+        if seen_off {
+            self.ground.herald.left(&name);
+        } else if self.ground.herald.ended(&seat.loaded.app, &report, &state) {
+            self.ground.roll.touch();
+        }
         let (outcome, actions, took_ms) = (report.outcome, report.tried.len(), report.took.as_millis());
         match outcome {
+            Outcome::Interrupted if has_waited(&report) => {
+                info!(app = %name, why = why(&seat.loaded.app, &report), took_ms, "pass");
+            }
+            Outcome::Converged if state.crash_loop().is_some() => {
+                warn!(app = %name, why = state.crash_loop(), actions, took_ms, "pass");
+            }
             Outcome::Converged | Outcome::Withheld if actions == 0 => debug!(app = %name, ?outcome, took_ms, "pass"),
             Outcome::Converged | Outcome::Withheld | Outcome::Interrupted | Outcome::Drift => {
                 info!(app = %name, ?outcome, actions, took_ms, "pass");
             }
             Outcome::Failed | Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined => {
                 let (why, failures) = (why(&seat.loaded.app, &report), state.failures);
-                let next_in = state.next.map(|next| next.duration_since(self.now).as_secs());
+                // What waits already may be due for a while.
+                let next_in = state.next.map(|next| next.duration_since(self.now).as_secs().max(0));
                 warn!(app = %name, ?outcome, actions, took_ms, why, failures, next_in, "pass");
             }
         }
-        let (left, members) = (seat.leaving && outcome == Outcome::Converged, seat.members());
-        if left {
-            info!(app = %name, "its workers are stopped");
-            self.leave(&name);
+        let members = seat.members();
+        if seen_off {
+            self.left(&name);
         } else {
             self.senses.workers(&name, &members);
         }
-        if !self.stopping && self.manifests.are_known() && self.seats.values().all(|seat| seat.passed) {
-            self.ground.board.ready(true);
-        }
+        self.take_stock();
         self.tell_status();
     }
 
@@ -180,17 +192,20 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.turns += 1;
         let interrupt = self.ground.stop.of_one_pass();
         seat.engage(self.turns, errand.what.makes_a_pass().then(|| interrupt.clone()));
-        let (app, turn, now) = (Arc::clone(&seat.loaded), self.turns, self.now);
+        let (app, number, now) = (Arc::clone(&seat.loaded), self.turns, self.now);
         let (verb, by) = (errand.what.verb(), errand.what.by());
         info!(app = %name, by, "{verb}");
+        let mut turn = Turn { wakes: Vec::new(), may: May::Act, counting: Counting::Anew };
         if errand.what.makes_a_pass() {
-            let wakes = vec![Wake::Request { by: by.to_owned() }];
-            self.ground.board.began(name, &Turn { wakes, may: May::Act, counting: Counting::Anew }, now);
+            // It answers whatever has come by now; what comes later waits for the next pass.
+            seat.schedule.wake(errand.what.wake(), now);
+            turn.wakes = seat.schedule.begin(now).wakes;
+            self.ground.board.began(name, &turn, now);
             self.ground.herald.began(name);
         }
-        let ignore_windows = matches!(errand.what, Operation::Retry { ignore_windows: true, .. });
-        let by_hand = request(format!("{verb} by {by}"), &May::Act, Counting::Anew, interrupt);
-        let request = Request { ignore_windows, ..by_hand };
+        let mut request = request(format!("{verb} by {by}"), &turn, interrupt);
+        request.ignore_windows |= matches!(errand.what, Operation::Retry { ignore_windows: true, .. });
+        seat.answers = turn.wakes;
         let (host, listener, name) = (self.ground.host, self.ground.listener, name.clone());
         self.acting += 1;
         self.work.push(Box::pin(async move {
@@ -215,57 +230,49 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                     changed.map(|Suspended { before, now }| Operated::Suspension { before, now })
                 }
             };
-            Done::Operated(name, turn, errand, result)
+            Done::Operated(name, number, errand, result)
         }));
     }
 
     pub(super) fn operated(&mut self, name: &AppName, turn: u64, errand: Errand, result: Result<Operated, HostError>) {
-        let (wake, now) = (Wake::Request { by: errand.what.by().to_owned() }, self.now);
+        if let Err(error) = &result {
+            let (by, verb) = (errand.what.by(), errand.what.verb());
+            warn!(app = %name, by, %error, "{verb} came to nothing");
+        }
         if let Ok(Operated::Passed(report)) = &result {
-            if let Some(seat) = self.seats.get_mut(name).filter(|seat| seat.is_at(turn)) {
-                let is_manifest = |wake: &Wake| matches!(wake, Wake::Manifest { .. });
-                let newer = seat.schedule.state(now).pending.into_iter().find(is_manifest);
-                // It has answered whatever was pending, except for a manifest that came after it began.
-                seat.schedule.wake(wake, now);
-                seat.schedule.begin(now);
-                if let Some(newer) = newer {
-                    seat.schedule.wake(newer, now);
-                }
-            }
             self.reported(Reported { turn, report: report.clone() });
         } else {
-            let ours = self.free(name, turn).is_some();
+            let ours = self.in_vain(name, turn, &errand.what);
             self.abandoned(name);
             if ours {
                 // An ordinary pass shows what has changed, and what was asked for in vain.
-                self.wake(name, wake);
+                self.wake(name, errand.what.wake());
             }
         }
         // Whoever asked may have gone.
         let _ = errand.reply.send(result);
     }
 
+    /// A person's turn ends without a pass: what that would have answered waits again. Tells whether it was the App's own.
+    fn in_vain(&mut self, name: &AppName, turn: u64, what: &Operation) -> bool {
+        let now = self.now;
+        let Some(seat) = self.free(name, turn) else { return false };
+        if what.makes_a_pass() {
+            seat.schedule.end(&Ended { outcome: Outcome::Interrupted, corrections: 0, drift: false }, now);
+        }
+        for wake in std::mem::take(&mut seat.answers).into_iter().filter(Wake::brings_news) {
+            seat.schedule.wake(wake, now);
+        }
+        true
+    }
+
     /// One line for the service manager.
     pub(super) fn tell_status(&self) {
-        let all = self.seats.len();
-        let waiting = self.seats.values().filter(|seat| !seat.passed).count();
-        let failing: Vec<&str> =
-            self.seats.iter().filter(|(_, seat)| seat.failures > 0).map(|(name, _)| name.as_str()).collect();
-        let mut line = format!("{all} App{}", if all == 1 { "" } else { "s" });
-        if waiting > 0 {
-            let _ = write!(line, ", {waiting} not looked at yet");
-        }
-        if !failing.is_empty() {
-            let more = if failing.len() > NAMED { ", …" } else { "" };
-            let named: Vec<&str> = failing.iter().take(NAMED).copied().collect();
-            let _ = write!(line, ", {} failing: {}{more}", failing.len(), named.join(", "));
-        }
-        if self.manifests.are_refused() {
-            line.push_str(if self.manifests.are_known() {
-                "; the newest manifests cannot be used"
-            } else {
-                "; there are no manifests that can be used yet"
-            });
+        let of = |(name, seat): (_, &Seat)| stock::Of { name: AppName::as_str(name), ended: seat.standing() };
+        let apps: Vec<_> = self.seats.iter().map(of).collect();
+        let mut line = stock::line(&apps);
+        if let Some(words) = self.manifests.trouble() {
+            let _ = write!(line, "; {words}");
         }
         if let Some(words) = self.configuration.words() {
             let _ = write!(line, "; {words}");
@@ -287,13 +294,14 @@ fn why(app: &App, report: &PassReport) -> Option<String> {
     let problem = report.problems.first().map(|problem| problem.message.clone());
     let blocker = || left.blockers.first().map(|blocker| explain::blocker(app, blocker).message);
     let stalled = || left.stalled.first().map(|stalled| explain::stalled(app, stalled).message);
-    let sick = || report.after.as_ref()?.health.as_ref()?.complaint();
+    let sick = || report.after.as_ref()?.health_in_force()?.complaint();
     problem.or_else(blocker).or_else(stalled).or_else(sick)
 }
 
-fn request(trigger: String, may: &May, counting: Counting, interrupt: Interrupt) -> Request {
-    let withheld = may.withheld().cloned();
-    Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows: false, counting }
+fn request(trigger: String, turn: &Turn, interrupt: Interrupt) -> Request {
+    let (withheld, counting) = (turn.may.withheld().cloned(), turn.counting);
+    let ignore_windows = turn.wakes.iter().any(Wake::ignores_windows);
+    Request { mode: Mode::Apply, wait: LOCK_WAIT, trigger, interrupt, withheld, ignore_windows, counting }
 }
 
 /// Why a pass is made, for the history.

@@ -1,7 +1,8 @@
 //! One POST to somebody who is told something.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use reqwest::header::HeaderMap;
 use reqwest::{Client, Url};
 
 use crate::host::https::{causes, install_provider};
@@ -14,13 +15,28 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// So much of an answer is quoted.
 const QUOTED: usize = 300;
 
+/// The longest that somebody may put us off at a time: GitHub counts by the hour.
+const PUT_OFF: Duration = Duration::from_hours(1);
+
 /// Why something did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NotSent {
     /// Another try may do.
-    Yet(String),
+    Yet {
+        /// What happened.
+        why: String,
+        /// It makes no sense sooner, by the word of whoever did not take it.
+        after: Duration,
+    },
     /// Another try would end the same.
     Ever(String),
+}
+
+impl NotSent {
+    /// Another try may do at any time.
+    pub(super) fn yet(why: String) -> Self {
+        Self::Yet { why, after: Duration::ZERO }
+    }
 }
 
 /// Posts JSON. Only HTTPS leaves this host, and no redirect is followed: it could lead elsewhere.
@@ -36,13 +52,14 @@ pub(super) async fn post(url: &str, headers: &[(&'static str, String)], body: Ve
     }
     // A URL may hold secrets, and its path, too.
     let failed = |error: reqwest::Error| {
-        NotSent::Yet(format!("cannot post to `{}`: {}", host(&shown), causes(&error.without_url()).join(": ")))
+        NotSent::yet(format!("cannot post to `{}`: {}", host(&shown), causes(&error.without_url()).join(": ")))
     };
     let mut response = request.body(body).send().await.map_err(failed)?;
     let status = response.status();
     if status.is_success() {
         return Ok(());
     }
+    let put_off = put_off(response.headers(), SystemTime::now());
     let mut said = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await
         && said.len() < QUOTED
@@ -50,11 +67,28 @@ pub(super) async fn post(url: &str, headers: &[(&'static str, String)], body: Ve
         said.extend_from_slice(&chunk);
     }
     let said: String = String::from_utf8_lossy(&said).chars().filter(|c| !c.is_control()).take(QUOTED).collect();
-    let message = format!("`{}` answered {status}{}{said}", host(&shown), if said.is_empty() { "" } else { ": " });
+    let why = format!("`{}` answered {status}{}{said}", host(&shown), if said.is_empty() { "" } else { ": " });
+    // GitHub refuses so what comes too often.
+    let too_often = put_off.is_some() || said.to_ascii_lowercase().contains("rate limit");
+    let after = put_off.unwrap_or_default();
     Err(match status.as_u16() {
-        408 | 425 | 429 | 500.. => NotSent::Yet(message),
-        _ => NotSent::Ever(message),
+        408 | 425 | 429 | 500.. => NotSent::Yet { why, after },
+        403 if too_often => NotSent::Yet { why, after },
+        _ => NotSent::Ever(why),
     })
+}
+
+/// How long somebody wants to be left alone, with a second more against clocks that differ; none: they do not say so.
+fn put_off(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs);
+    let spent = headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0");
+    if !spent && !headers.contains_key("retry-after") {
+        return None;
+    }
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let reset = || number("x-ratelimit-reset").map(|at| at.saturating_sub(now) + Duration::from_secs(1));
+    // A date in its place is waited for by the usual pauses.
+    Some(number("retry-after").or_else(|| reset().filter(|_| spent)).unwrap_or_default().min(PUT_OFF))
 }
 
 /// What of a URL surely is no secret.
@@ -80,6 +114,10 @@ fn client(within: bool) -> Result<Client, NotSent> {
     builder.build().map_err(|error| {
         let causes = causes(&error).join(": ");
         let help = if causes.contains("No CA certificates") { "; install `ca-certificates`" } else { "" };
-        NotSent::Yet(format!("cannot make an HTTPS client: {causes}{help}"))
+        NotSent::yet(format!("cannot make an HTTPS client: {causes}{help}"))
     })
 }
+
+#[cfg(test)]
+#[path = "post_tests.rs"]
+mod tests;

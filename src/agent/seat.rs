@@ -20,7 +20,7 @@ use crate::model::app::App;
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Layout, Link, Observed};
 use crate::model::process::Inode;
-use crate::model::report::PassReport;
+use crate::model::report::{Outcome, PassReport};
 use crate::model::wake::Wake;
 use crate::ports::HostError;
 
@@ -39,12 +39,19 @@ pub(super) struct Seat {
     pub(super) schedule: Schedule,
     /// What is under way; none: it is free.
     busy: Option<Busy>,
+    /// Why what is under way is made, as far as it is a pass.
+    pub(super) answers: Vec<Wake>,
     /// How many passes in a row have failed.
     pub(super) failures: u32,
     /// It has had a pass since the agent began.
     pub(super) passed: bool,
+    /// How the last one ended that has seen the host.
+    pub(super) outcome: Option<Outcome>,
+    pub(super) came: Came,
     /// It has disappeared from the manifests; when its workers are stopped, it leaves.
     pub(super) leaving: bool,
+    /// The turn in which they are stopped. A pass that began before it disappeared has left them running.
+    pub(super) seen_off: Option<u64>,
     /// What was last seen; none when the last pass saw nothing.
     pub(super) seen: Option<Arc<Observed>>,
     /// Its root as it was last seen, by whatever pass.
@@ -63,6 +70,15 @@ pub(super) struct Seat {
     pub(super) errands: VecDeque<Errand>,
 }
 
+/// When it came into force first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// Since the agent began.
+    Now,
+    /// Before: workers of ours may be there, whether it has had a pass or not.
+    Before,
+}
+
 /// Something that is done for an App, nothing else meanwhile.
 #[derive(Debug)]
 struct Busy {
@@ -78,16 +94,22 @@ pub(super) struct Errand {
 }
 
 impl Seat {
-    pub(super) fn new(loaded: Loaded) -> Self {
+    /// `host` is another number for each host: what befalls many of them at once must not have all come back in step.
+    pub(super) fn new(loaded: Loaded, host: u64) -> Self {
         let mut seed = DefaultHasher::new();
+        host.hash(&mut seed);
         loaded.app.name.as_str().hash(&mut seed);
         Self {
             schedule: Schedule::new(loaded.app.sync.clone(), seed.finish()),
             loaded: Arc::new(loaded),
             busy: None,
+            answers: Vec::new(),
             failures: 0,
             passed: false,
+            outcome: None,
+            came: Came::Now,
             leaving: false,
+            seen_off: None,
             seen: None,
             layout: None,
             stirred: Quiet::new(CALM, CALM_AT_MOST),
@@ -119,7 +141,7 @@ impl Seat {
     }
 
     /// A pass in hand may prepare what is not wanted any more: a long build of it need not be waited for.
-    fn cut_short(&self) {
+    pub(super) fn cut_short(&self) {
         if let Some(Busy { pass: Some(pass), .. }) = &self.busy {
             info!(app = %self.loaded.app.name, "something else is wanted: the pass in hand prepares no further");
             pass.supersede();
@@ -136,9 +158,19 @@ impl Seat {
         self.busy = None;
     }
 
+    /// How its last pass ended that has seen the host. While a worker dies again and again, that does not count as good.
+    pub(super) fn standing(&self) -> Option<Outcome> {
+        if self.schedule.looping().is_empty() { self.outcome } else { Some(Outcome::Failed) }
+    }
+
     /// Nothing is done for it now.
     pub(super) fn is_free(&self) -> bool {
         self.busy.is_none()
+    }
+
+    /// A pass is under way, which looks at everything in the end.
+    pub(super) fn passes(&self) -> bool {
+        self.busy.as_ref().is_some_and(|busy| busy.pass.is_some())
     }
 
     /// That turn is under way.
@@ -162,14 +194,25 @@ impl Seat {
 
     /// Takes in what a pass has left behind.
     pub(super) fn ended(&mut self, report: &PassReport, now: Timestamp) -> ScheduleState {
-        let corrections = u32::try_from(report.tried.len()).unwrap_or(u32::MAX);
+        let counted = report.tried.iter().filter(|tried| tried.action.is_counted()).count();
+        let corrections = u32::try_from(counted).unwrap_or(u32::MAX);
         let drift = !report.difference.drift.is_empty();
         self.release();
         self.passed = true;
         self.gap = None;
         self.edits.forget();
         self.schedule.end(&Ended { outcome: report.outcome, corrections, drift }, now);
-        self.seen = report.after.clone().map(Arc::new);
+        let answers = std::mem::take(&mut self.answers);
+        if has_waited(report) {
+            // All of it waits on, and what was seen is still the last that was.
+            for wake in answers.into_iter().filter(Wake::brings_news) {
+                self.schedule.wake(wake, now);
+            }
+            self.schedule.wake(Wake::Timer, now);
+        } else {
+            self.seen = report.after.clone().map(Arc::new);
+            self.outcome = Some(report.outcome);
+        }
         if let Some(seen) = &self.seen {
             self.layout = Some(seen.layout.clone());
         }
@@ -195,8 +238,7 @@ impl Seat {
 
     /// Whether a death is news: of a worker that was last seen alive. A pass looks for itself.
     pub(super) fn mourns(&self, dead: &Member) -> bool {
-        let passes = self.busy.as_ref().is_some_and(|busy| busy.pass.is_some());
-        !passes && self.members().contains(dead)
+        !self.passes() && self.members().contains(dead)
     }
 
     /// What a look at the root, between two passes, gives reason for. Our own last pass gives none: what it left behind
@@ -226,14 +268,20 @@ impl Seat {
         was && !self.well
     }
 
-    fn ask_again(&mut self, now: Timestamp) {
+    /// Its application is asked again after a while, as its contract says.
+    pub(super) fn ask_again(&mut self, now: Timestamp) {
         let contract = self.loaded.app.health.as_ref().filter(|_| !self.leaving);
         self.ask_at = contract.and_then(|contract| contract.watch).map(|pause| later(now, pause));
     }
 
     fn health(&self) -> Option<bool> {
-        Some(self.seen.as_ref()?.health.as_ref()?.healthy)
+        Some(self.seen.as_ref()?.health_in_force()?.healthy)
     }
+}
+
+/// Whether a pass has only waited for somebody else's.
+pub(super) fn has_waited(report: &PassReport) -> bool {
+    report.outcome == Outcome::Interrupted && report.before.is_none()
 }
 
 /// Whether a pass over the App as it `was` would only hold up what is wanted `now`.

@@ -3,6 +3,7 @@
 //! The loop says what it wants to be told of, and takes what it is told for a reason to look, never for a fact. The
 //! timers remain, whatever goes unnoticed here.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ use super::watch::{Topic, Watch, What};
 use crate::model::app::App;
 use crate::model::names::{AppName, GroupName, MemberName};
 use crate::model::process::ProcessId;
-use crate::ports::HostError;
+use crate::ports::{HostError, HostErrorKind};
 
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,25 +68,43 @@ pub trait Senses {
 /// The kernel's own: inotify and pidfds.
 #[derive(Debug)]
 pub struct Kernel {
-    watch: Watch,
+    /// None while the kernel has none left.
+    watch: Option<Watch>,
+    /// Makes one.
+    make: fn() -> Result<Watch, HostError>,
     deaths: Deaths,
     told: UnboundedReceiver<News>,
     /// Whether it was said that watching fails.
     complained: bool,
+    /// Apps whose file system did not answer: tried again after each pass.
+    unwatched: BTreeMap<AppName, App>,
 }
 
 impl Kernel {
-    /// Must be called within the runtime.
-    ///
-    /// # Errors
-    /// The kernel has no watches left.
-    pub fn new() -> Result<Self, HostError> {
-        let (news, told) = unbounded_channel();
-        Ok(Self { watch: Watch::new()?, deaths: Deaths::new(news), told, complained: false })
+    /// Must be called within the runtime. A kernel that has nothing left to watch files with is asked again later: the
+    /// timers remain.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(Watch::new)
     }
 
-    fn arm(&mut self, topic: Topic, what: &[What]) {
-        if let Err(error) = self.watch.arm(topic, what) {
+    fn with(make: fn() -> Result<Watch, HostError>) -> Self {
+        let (news, told) = unbounded_channel();
+        let deaths = Deaths::new(news);
+        Self { watch: None, make, deaths, told, complained: false, unwatched: BTreeMap::new() }
+    }
+
+    fn watch(&mut self) -> Result<&mut Watch, HostError> {
+        match &mut self.watch {
+            Some(watch) => Ok(watch),
+            none => Ok(none.insert((self.make)()?)),
+        }
+    }
+
+    /// Tells whether it need not be tried again: there is something to watch with, and the file system answers.
+    fn arm(&mut self, topic: Topic, what: &[What]) -> bool {
+        let armed = self.watch().and_then(|watch| watch.arm(topic, what));
+        if let Err(error) = &armed {
             let help = error.help.as_deref().unwrap_or_default();
             if self.complained {
                 tracing::debug!(%error, "changes will be noticed late");
@@ -94,6 +113,13 @@ impl Kernel {
             }
             self.complained = true;
         }
+        self.watch.is_some() && !armed.is_err_and(|error| error.kind == HostErrorKind::Unreachable)
+    }
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -105,25 +131,34 @@ impl Senses for Kernel {
 
     fn app(&mut self, app: &App) {
         let what = [What::Entry(app.root.current()), What::Content(app.root.releases())];
-        self.arm(Topic::App(app.name.clone()), &what);
         let root = app.root.path();
         let files: Vec<What> = app.files().into_iter().map(|path| What::Content(root.join(path.as_path()))).collect();
-        self.arm(Topic::Files(app.name.clone()), &files);
+        if self.arm(Topic::App(app.name.clone()), &what) && self.arm(Topic::Files(app.name.clone()), &files) {
+            self.unwatched.remove(&app.name);
+        } else {
+            self.unwatched.insert(app.name.clone(), app.clone());
+        }
     }
 
     fn workers(&mut self, app: &AppName, workers: &[Member]) {
+        if let Some(unwatched) = self.unwatched.remove(app) {
+            self.app(&unwatched);
+        }
         self.deaths.hold(app, workers);
     }
 
     fn forget(&mut self, app: &AppName) {
-        self.watch.disarm(&Topic::App(app.clone()));
-        self.watch.disarm(&Topic::Files(app.clone()));
+        if let Some(watch) = &mut self.watch {
+            watch.disarm(&Topic::App(app.clone()));
+            watch.disarm(&Topic::Files(app.clone()));
+        }
         self.deaths.forget(app);
+        self.unwatched.remove(app);
     }
 
     async fn news(&mut self) -> News {
         tokio::select! {
-            topic = self.watch.changed() => match topic {
+            topic = changed(self.watch.as_mut()) => match topic {
                 Topic::Manifests => News::Manifests,
                 Topic::App(app) => News::Layout(app),
                 Topic::Files(app) => News::Files(app),
@@ -134,5 +169,47 @@ impl Senses for Kernel {
                 None => std::future::pending().await,
             },
         }
+    }
+}
+
+async fn changed(watch: Option<&mut Watch>) -> Topic {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::decide::testing::{app, builtin, group};
+    use crate::model::names::Root;
+
+    /// Programs of the same user hold all of inotify's instances, and one of them ends.
+    #[tokio::test]
+    async fn a_kernel_without_watches_is_asked_again_and_holds_nothing_up() {
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        fn scarce() -> Result<Watch, HostError> {
+            match ASKED.fetch_add(1, Ordering::SeqCst) {
+                0..=2 => Err(HostError::new(HostErrorKind::Other, "too many open files")),
+                _ => Watch::new(),
+            }
+        }
+        let room = tempfile::tempdir().unwrap();
+        let mut shop = app("r1", vec![group("default", 1, builtin())]);
+        shop.root = Root::new(room.path()).unwrap();
+        let mut kernel = Kernel::with(scarce);
+        kernel.manifests(&[room.path().to_owned()]);
+        kernel.app(&shop);
+        assert!(ASKED.load(Ordering::SeqCst) >= 2 && kernel.watch.is_none(), "it has failed");
+        while kernel.watch.is_none() {
+            // After each pass.
+            kernel.workers(&shop.name, &[]);
+        }
+        std::os::unix::fs::symlink("releases/r1", shop.root.current()).unwrap();
+        assert_eq!(kernel.news().await, News::Layout(shop.name.clone()));
+        kernel.forget(&shop.name);
     }
 }

@@ -1,5 +1,6 @@
 //! What the agent's own configuration asks for, made: secrets read, and those started who tell others.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -8,10 +9,11 @@ use tokio::task::JoinHandle;
 use super::forge::StatusPoster;
 use super::herald::Herald;
 use super::notify::{Teller, TellingTasks};
+use super::outbox::Outbox;
 use super::web::{Watched, Webhooks};
 use crate::host::secret;
 use crate::host::spawn::Shim;
-use crate::model::agent::{self as model, AgentConfig};
+use crate::model::agent::{self as model, Address, AgentConfig, Recipient};
 use crate::model::app::SecretSource;
 use crate::ports::HostError;
 
@@ -25,11 +27,11 @@ pub struct Behind {
     poster: Option<JoinHandle<()>>,
 }
 
-/// Starts those who tell others what the loop does. Must be called within a runtime.
-pub fn herald(config: &AgentConfig) -> (Herald, Behind) {
+/// Starts those who tell others what the loop does, first of all what the outbox has. Must be called within a runtime.
+pub fn herald(config: &AgentConfig, outbox: &Outbox) -> (Herald, Behind) {
     let host = config.name.clone().unwrap_or_else(hostname);
     let told = (!config.notifications.is_empty())
-        .then(|| Teller::start(&Shim::own(), &host, config.notifications.clone()))
+        .then(|| Teller::start(&Shim::own(), &host, config.notifications.clone(), outbox))
         .unzip();
     let posted = config.commit_status.clone().map(|status| StatusPoster::start(status, &host)).unzip();
     (Herald::new(told.0, posted.0), Behind { tellers: told.1, poster: posted.1 })
@@ -75,6 +77,38 @@ pub fn webhooks(config: &model::Webhooks, watched: Watched) -> Result<Webhooks, 
         gitea: read(&config.gitea, "webhooks.gitea.secret")?,
         watched,
     })
+}
+
+/// Tries the secrets that those need who tell others, each of which is read again when it is used. Blocks.
+///
+/// # Errors
+/// One of them is not there.
+pub fn tokens(config: &AgentConfig) -> Result<(), HostError> {
+    let notifications = config.notifications.iter().flat_map(|notification| {
+        let (url, secret) = match &notification.to {
+            Recipient::Webhook { url, secret } => (Some(url), secret.as_ref()),
+            Recipient::Slack { url } => (Some(url), None),
+            Recipient::Command { .. } => (None, None),
+        };
+        let url = url.and_then(|url| match url {
+            Address::Plain(_) => None,
+            Address::Secret(source) => Some(("url", source)),
+        });
+        let of = |(what, source)| (format!("notifications.{}.{what}", notification.name), source);
+        url.into_iter().chain(secret.map(|source| ("secret", source))).map(of)
+    });
+    let status = config.commit_status.iter().map(|status| ("commitStatus.token".to_owned(), &status.token));
+    notifications.chain(status).try_for_each(|(what, source)| secret::read(source, &what).map(drop))
+}
+
+/// Spreads what many hosts do at once: another number for each of them, always the same for one. Clones of a machine have
+/// one id, and hosts of several networks may have one name; both at once is another matter.
+#[must_use]
+pub fn seed(names: &[String]) -> u64 {
+    let mut seed = DefaultHasher::new();
+    std::fs::read_to_string("/etc/machine-id").unwrap_or_default().hash(&mut seed);
+    names.hash(&mut seed);
+    seed.finish()
 }
 
 /// What the kernel calls this host.

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use rustix::fs::{CWD, Stat, statat};
 use serde::Serialize;
+use tokio::task::JoinHandle;
 
 use crate::manifest::{self, LoadErrors, Loaded, Mistake};
 use crate::model::agent::GitOptions;
@@ -19,6 +20,8 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// File systems tell the time of a change this coarsely at worst: what was written later than that before a look may have
 /// been written again since with the same time.
 const COARSE: Duration = Duration::from_secs(3);
+/// A directory of manifests that is not read within this is on a mount whose server is gone.
+const WITHIN: Duration = Duration::from_secs(20);
 
 /// One state of the manifests that has a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -108,6 +111,15 @@ pub trait Source {
     /// Why that cannot be followed.
     fn look(&mut self) -> impl Future<Output = Result<Found, SourceProblem>>;
 
+    /// What was found last comes into force: a restart finds that again, and not what was before. A state that this host
+    /// cannot follow must not take the place of the last good one.
+    ///
+    /// # Errors
+    /// It cannot be written down; then it does not come into force.
+    fn keep(&mut self) -> impl Future<Output = Result<(), SourceProblem>> {
+        async { Ok(()) }
+    }
+
     /// When to look again.
     fn wakes(&self) -> Wakes;
 
@@ -127,28 +139,41 @@ pub struct Directory {
     /// Files that the manifests found last take their hosts from.
     hosts: Vec<PathBuf>,
     /// What was found last, and what the files looked like right before.
-    last: Option<(Stamp, Vec<Loaded>)>,
+    last: Option<Seen>,
+    /// A look that a dead mount holds: no other is begun, for each would leave a thread there.
+    held: Option<JoinHandle<Looked>>,
 }
+
+/// What a look has found, and what the files looked like right before.
+type Seen = (Stamp, Vec<Loaded>);
+type Looked = Result<Seen, LoadErrors>;
 
 impl Directory {
     /// These files, and all manifests of these directories.
     #[must_use]
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, hosts: Vec::new(), last: None }
+        Self { paths, hosts: Vec::new(), last: None, held: None }
     }
 }
 
 impl Source for Directory {
     async fn look(&mut self) -> Result<Found, SourceProblem> {
+        if self.held.as_ref().is_some_and(|held| !held.is_finished()) {
+            return Err(silent(&self.paths));
+        }
         let (paths, files, last) = (self.paths.clone(), self.wakes().paths, self.last.take());
-        let looked = tokio::task::spawn_blocking(move || {
+        let mut looking: JoinHandle<Looked> = tokio::task::spawn_blocking(move || {
             let stamp = Stamp::of(&files);
             if let Some((_, apps)) = last.filter(|(earlier, _)| stamp.is_settled() && *earlier == stamp) {
                 return Ok((stamp, apps));
             }
             manifest::load(&paths, &mut std::io::empty()).map(|apps| (stamp, apps))
         });
-        let (stamp, apps) = looked.await.map_err(|error| unreadable(&error))??;
+        let Ok(looked) = tokio::time::timeout(WITHIN, &mut looking).await else {
+            self.held = Some(looking);
+            return Err(silent(&self.paths));
+        };
+        let (stamp, apps) = looked.map_err(|error| unreadable(&error))??;
         self.hosts = apps.iter().filter_map(|one| one.hosts_file.clone()).collect();
         self.hosts.sort();
         self.hosts.dedup();
@@ -165,7 +190,18 @@ impl Source for Directory {
     }
 }
 
-fn unreadable(error: &tokio::task::JoinError) -> SourceProblem {
+fn silent(paths: &[PathBuf]) -> SourceProblem {
+    let paths: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
+    SourceProblem {
+        kind: SourceProblemKind::Unreachable,
+        revision: None,
+        message: format!("the manifests in {} were not read: their file system does not answer", paths.join(", ")),
+        help: Some("see to what is mounted there (`findmnt`)".to_owned()),
+        mistakes: Vec::new(),
+    }
+}
+
+pub(super) fn unreadable(error: &tokio::task::JoinError) -> SourceProblem {
     SourceProblem {
         kind: SourceProblemKind::Unreachable,
         revision: None,
@@ -229,3 +265,7 @@ impl Looks {
         ])
     }
 }
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

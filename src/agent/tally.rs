@@ -1,4 +1,7 @@
-//! What has happened since the agent began, counted; counters only grow.
+//! What has happened since the agent began, counted; counters only grow, and go with the App that they are of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -6,7 +9,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::documents::fleet::outcome;
 use crate::model::names::AppName;
 use crate::model::report::{Outcome, PassReport};
 use crate::model::wake::Wake;
@@ -19,19 +21,19 @@ struct OfApp {
     app: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 struct Ended {
     app: String,
     outcome: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 struct Woken {
     app: String,
     cause: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 struct Done {
     app: String,
     action: &'static str,
@@ -51,6 +53,14 @@ struct Asked {
     code: u16,
 }
 
+/// A counter of one App. Families cannot say which they have.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum OneOfApp {
+    Ended(Ended),
+    Woken(Woken),
+    Done(Done),
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -63,6 +73,8 @@ pub(super) struct Tally {
     rollbacks: Family<OfApp, Counter>,
     webhooks: Family<Delivery, Counter>,
     requests: Family<Asked, Counter>,
+    /// What there is of each App.
+    of_apps: Mutex<BTreeMap<String, BTreeSet<OneOfApp>>>,
 }
 
 impl Default for Tally {
@@ -77,6 +89,7 @@ impl Default for Tally {
             rollbacks: Family::default(),
             webhooks: Family::default(),
             requests: Family::default(),
+            of_apps: Mutex::default(),
         };
         let registry = &mut tally.registry;
         registry.register("passes", "Passes, by how they ended", tally.passes.clone());
@@ -105,25 +118,50 @@ impl Tally {
     }
 
     pub(super) fn woken(&self, app: &AppName, wake: &Wake) {
-        self.wakes.get_or_create(&Woken { app: app.to_string(), cause: wake.kind() }).inc();
+        self.inc(app.to_string(), OneOfApp::Woken(Woken { app: app.to_string(), cause: wake.kind() }));
     }
 
     /// `repair`: the manifest has not changed since the host was brought to it.
     pub(super) fn ended(&self, report: &PassReport, repair: bool) {
         let app = report.app.to_string();
-        let outcome = outcome(report.outcome);
-        self.passes.get_or_create(&Ended { app: app.clone(), outcome }).inc();
+        let outcome = report.outcome.word();
+        self.inc(app.clone(), OneOfApp::Ended(Ended { app: app.clone(), outcome }));
         self.seconds.get_or_create(&OfApp { app: app.clone() }).observe(report.took.as_secs_f64());
         let mut done = 0;
         for tried in &report.tried {
             let result = if tried.problem.is_some() { "failed" } else { "done" };
             done += u64::from(tried.problem.is_none());
-            self.actions.get_or_create(&Done { app: app.clone(), action: tried.action.verb(), result }).inc();
+            self.inc(app.clone(), OneOfApp::Done(Done { app: app.clone(), action: tried.action.verb(), result }));
         }
         let of = OfApp { app };
         // Zero is a value, too: an alert needs it to see the first one.
         self.corrections.get_or_create(&of).inc_by(if repair { done } else { 0 });
         self.rollbacks.get_or_create(&of).inc_by(u64::from(report.outcome == Outcome::RolledBack));
+    }
+
+    /// Counts no more for an App that is gone: names come and go for as long as the agent runs.
+    pub(super) fn forget(&self, app: &AppName) {
+        let of = OfApp { app: app.to_string() };
+        let known = self.of_apps.lock().unwrap_or_else(PoisonError::into_inner).remove(&of.app);
+        for one in known.into_iter().flatten() {
+            match one {
+                OneOfApp::Ended(ended) => self.passes.remove(&ended),
+                OneOfApp::Woken(woken) => self.wakes.remove(&woken),
+                OneOfApp::Done(done) => self.actions.remove(&done),
+            };
+        }
+        self.seconds.remove(&of);
+        self.corrections.remove(&of);
+        self.rollbacks.remove(&of);
+    }
+
+    fn inc(&self, app: String, one: OneOfApp) {
+        match &one {
+            OneOfApp::Ended(ended) => self.passes.get_or_create(ended).inc(),
+            OneOfApp::Woken(woken) => self.wakes.get_or_create(woken).inc(),
+            OneOfApp::Done(done) => self.actions.get_or_create(done).inc(),
+        };
+        self.of_apps.lock().unwrap_or_else(PoisonError::into_inner).entry(app).or_default().insert(one);
     }
 
     pub(super) fn webhook(&self, forge: &'static str, result: &'static str) {

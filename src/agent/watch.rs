@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -21,6 +23,12 @@ use crate::ports::{HostError, HostErrorKind};
 const LINKS: usize = 40;
 /// Entries of one directory that are asked whether they are links.
 const ENTRIES: usize = 1000;
+/// Whose links are not read within this is not watched, for now: the loop waits for them.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
+/// Right after one that did not answer: a dead mount may have a hundred roots on it.
+const ANSWERS_THEN: Duration = Duration::from_millis(20);
+/// How long that is.
+const RIGHT_AFTER: Duration = Duration::from_secs(5);
 
 /// What a change is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,12 +50,24 @@ pub enum What {
     Content(PathBuf),
 }
 
+impl What {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Entry(path) | Self::Content(path) => path,
+        }
+    }
+}
+
 /// A watch over places of the file system.
 #[derive(Debug)]
 pub struct Watch {
     watcher: RecommendedWatcher,
     shared: Arc<Shared>,
     armed: BTreeMap<Topic, BTreeSet<Place>>,
+    /// Looks that a dead mount holds.
+    held: BTreeMap<Topic, Receiver<BTreeSet<Place>>>,
+    /// When one was given up last.
+    silent: Option<Instant>,
 }
 
 /// A directory, and the name in it that counts; none: every name.
@@ -74,16 +94,25 @@ impl Watch {
         let shared = Arc::new(Shared::default());
         let hears = Arc::clone(&shared);
         let watcher = notify::recommended_watcher(move |event| hears.hear(event));
-        Ok(Self { watcher: watcher.map_err(|error| failed(&error))?, shared, armed: BTreeMap::new() })
+        let watcher = watcher.map_err(|error| failed(&error))?;
+        Ok(Self { watcher, shared, armed: BTreeMap::new(), held: BTreeMap::new(), silent: None })
     }
 
     /// Watches this for the topic, and nothing else any more. What happens from here on is told; what happened before
     /// may not be, so look afterwards.
     ///
     /// # Errors
-    /// Something cannot be watched; everything else is.
+    /// Something cannot be watched; everything else is. [`HostErrorKind::Unreachable`]: a file system does not answer, and
+    /// what was watched before is.
     pub fn arm(&mut self, topic: Topic, what: &[What]) -> Result<(), HostError> {
-        let places: BTreeSet<Place> = what.iter().flat_map(places).collect();
+        let all = what.to_vec();
+        let limit = patience(self.silent.map(|silent| silent.elapsed()));
+        let Some(places) = self.within(limit, &topic, move || all.iter().flat_map(places).collect()) else {
+            self.silent = Some(Instant::now());
+            let paths: Vec<String> = what.iter().map(|what| format!("`{}`", what.path().display())).collect();
+            let message = format!("cannot watch {}: its file system does not answer", paths.join(", "));
+            return Err(HostError::new(HostErrorKind::Unreachable, message));
+        };
         let directories: BTreeSet<PathBuf> = places.iter().map(|(directory, _)| directory.clone()).collect();
         self.armed.insert(topic, places);
         self.publish();
@@ -97,6 +126,28 @@ impl Watch {
             }
         }
         result
+    }
+
+    /// What a look finds, if it comes to its end in time. While one is held for a topic, there is no other.
+    fn within(
+        &mut self,
+        limit: Duration,
+        topic: &Topic,
+        look: impl FnOnce() -> BTreeSet<Place> + Send + 'static,
+    ) -> Option<BTreeSet<Place>> {
+        if self.held.get(topic).is_some_and(|before| matches!(before.try_recv(), Err(TryRecvError::Empty))) {
+            return None;
+        }
+        self.held.remove(topic);
+        let (tell, told) = channel();
+        // Whoever gave it up has no use for it.
+        let looks = std::thread::Builder::new().name("watch".to_owned()).spawn(move || drop(tell.send(look())));
+        looks.ok()?;
+        let found = told.recv_timeout(limit).ok();
+        if found.is_none() {
+            self.held.insert(topic.clone(), told);
+        }
+        found
     }
 
     /// Tells nothing of this topic any more.
@@ -183,6 +234,11 @@ fn matters(kind: EventKind) -> bool {
 /// A watched directory that is named by such an event may have gone or come.
 fn goes(kind: EventKind) -> bool {
     matches!(kind, EventKind::Remove(_) | EventKind::Modify(notify::event::ModifyKind::Name(_)) | EventKind::Create(_))
+}
+
+/// How long a look is waited for, so long after another one was given up; none: none was.
+fn patience(given_up: Option<Duration>) -> Duration {
+    if given_up.is_some_and(|ago| ago < RIGHT_AFTER) { ANSWERS_THEN } else { ANSWERS_WITHIN }
 }
 
 /// Where changes of this show.
@@ -272,3 +328,43 @@ fn failed(error: &notify::Error) -> HostError {
 }
 
 const EMFILE: i32 = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_mount_holds_the_loop_once_and_is_watched_when_it_answers() {
+        let mut watch = Watch::new().unwrap();
+        let (topic, other) = (Topic::App(AppName::new("dead").unwrap()), Topic::Manifests);
+        let (answer, answers) = channel::<()>();
+        let hangs = move || {
+            answers.recv().unwrap();
+            BTreeSet::new()
+        };
+        assert_eq!(watch.within(Duration::from_millis(20), &topic, hangs), None);
+        assert_eq!(watch.silent, None);
+        let long = Duration::from_mins(1);
+        assert_eq!(watch.within(long, &topic, || panic!("one thread is held already")), None);
+        let error = watch.arm(topic.clone(), &[What::Entry("/srv/dead/current".into())]).unwrap_err();
+        assert!(error.kind == HostErrorKind::Unreachable && error.message.contains("/srv/dead/current"), "{error}");
+        assert!(watch.silent.is_some(), "the next one is not waited for as long");
+        assert_eq!(watch.within(long, &other, BTreeSet::new), Some(BTreeSet::new()), "nobody else is held up");
+
+        answer.send(()).unwrap();
+        while watch.arm(topic.clone(), &[What::Entry("/srv/dead/current".into())]).is_err() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_hundred_roots_on_a_dead_mount_hold_the_loop_for_seconds_and_no_minute() {
+        let next = (1..100).map(|_| patience(Some(Duration::ZERO)));
+        let all: Duration = next.chain([patience(None)]).sum();
+        assert!(all < Duration::from_secs(3), "{all:?}");
+        let rows = [(None, 500), (Some(0), 20), (Some(4_999), 20), (Some(5_000), 500), (Some(600_000), 500)];
+        for (ago, expected) in rows {
+            assert_eq!(patience(ago.map(Duration::from_millis)).as_millis(), expected, "{ago:?}");
+        }
+    }
+}

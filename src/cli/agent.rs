@@ -9,21 +9,25 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
 
 use self::place::{Place, configuration, place};
-use self::reload::Reloader;
+use self::reload::{Reloader, words};
 use super::Failure;
 use super::host::{AGENT, on_this_host};
+use super::live::Live;
 use super::operate::failure;
 use super::options::agent::Agent as Options;
-use super::options::{Global, Paths};
-use super::reconcile::listener;
+use super::options::{Global, LogFormat, Paths};
 use super::render::{operate as text, report};
 use crate::agent::alone::Alone;
 use crate::agent::board::Board;
 use crate::agent::git::GitSource;
 use crate::agent::orders::Orders;
+use crate::agent::outbox::Outbox;
 use crate::agent::own::{Own, names};
+use crate::agent::renewal::Configuration;
+use crate::agent::roll::Roll;
 use crate::agent::senses::Kernel;
 use crate::agent::service::Service;
 use crate::agent::setup::{self, Behind};
@@ -49,16 +53,25 @@ pub fn run(options: &Options, global: &Global) -> Result<u8, Failure> {
     let webhooks = setup::webhooks(&config.webhooks, place.watched()).map_err(failure)?;
     let operators = Operators::named(options.operator_group.as_deref()).map_err(failure)?;
     let _alone = Alone::claim(&options.state_dir).map_err(failure)?;
+    let names = names(&config);
+    let roll = Roll::open(&options.state_dir, place.origin(&names));
+    let outbox = Outbox::open(&options.state_dir);
     let stop = Interrupt::default();
     // At a terminal somebody looks on; elsewhere the log says the same.
-    let listener =
-        if std::io::stderr().is_terminal() { listener(global) } else { Box::new(Silent) as Box<dyn Listener> };
+    let listener = if std::io::stderr().is_terminal() && global.log_format == LogFormat::Text {
+        // The log comes to stand beside it.
+        Box::new(Live::new(true)) as Box<dyn Listener>
+    } else {
+        Box::new(Silent)
+    };
     // A rule of sudo names manifests of this host, not commits.
     let manifests = match &place {
         Place::Paths(paths) => Some(Paths { paths: paths.clone() }),
         Place::Git(_) => None,
     };
-    let told = Told { config, place, webhooks, operators };
+    // No reason to look after nothing: the host's Apps come before the news of them.
+    let problem = setup::tokens(&config).err().map(|error| words(&failure(error)));
+    let told = Told { config, place, webhooks, operators, names, roll, problem, outbox };
     let work = async |host: &LocalHost| follow(options, told, host, &*listener, &stop).await;
     on_this_host(AGENT, manifests.as_ref(), Some(&stop), work)??;
     Ok(0)
@@ -70,6 +83,12 @@ struct Told {
     place: Place,
     webhooks: Webhooks,
     operators: Operators,
+    /// What this host is called.
+    names: Vec<String>,
+    roll: Roll,
+    /// Why somebody cannot be told of what happens.
+    problem: Option<String>,
+    outbox: Outbox,
 }
 
 async fn follow(
@@ -84,8 +103,16 @@ async fn follow(
         let reach = if options.listen_anywhere { Reach::Anywhere } else { Reach::Loopback };
         doors.push(Door::Port(Port::bind(address, reach).map_err(failure)?));
     }
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        host = told.names.join(" "),
+        manifests = %told.place.line().trim_end(),
+        socket = %options.socket.display(),
+        port = options.listen.or(told.config.listen).map(tracing::field::display),
+        "the agent begins"
+    );
     let (orders, ordered) = mpsc::channel(ORDERS);
-    let senses = Kernel::new().map_err(failure)?;
+    let senses = Kernel::new();
     let hangups = signal(SignalKind::hangup());
     let hangups = hangups.map_err(|error| failure(HostError::io("cannot listen for SIGHUP", &error)))?;
     let (webhooks, believed) = watch::channel(told.webhooks);
@@ -95,8 +122,12 @@ async fn follow(
     let serving = tokio::spawn(serve(doors, web(board.clone(), orders.clone(), told.operators, believed), async {
         let _ = ended.await;
     }));
-    let (herald, behind) = setup::herald(&told.config);
-    let names = names(&told.config);
+    if let Some(problem) = told.problem {
+        warn!(problem, "somebody cannot be told as the agent's own configuration says; the agent goes on");
+        board.configured(Configuration { problem: Some(problem), needs_restart: Vec::new() });
+    }
+    let (herald, behind) = setup::herald(&told.config, &told.outbox);
+    let Told { config, place, names, roll, outbox, .. } = told;
     let ground = Ground {
         host,
         herald,
@@ -105,11 +136,12 @@ async fn follow(
         service: Service::from_environment(),
         stop: stop.clone(),
         concurrency: options.concurrency.get(),
+        roll,
+        seed: setup::seed(&names),
     };
     let (over, is_over) = oneshot::channel();
-    let Told { config, place, .. } = told;
     let behind = vec![behind];
-    let reloader = Reloader { options, config, place: place.clone(), webhooks, orders, behind };
+    let reloader = Reloader { options, config, place: place.clone(), webhooks, orders, behind, outbox };
     let following = async {
         match place {
             Place::Paths(paths) => {

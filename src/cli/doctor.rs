@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::Failure;
 use super::host::on_this_host;
-use super::load::{apps, here, select};
+use super::in_force;
+use super::load::{apps, here};
 use super::operate::{failure, refuse_markdown};
-use super::options::{Format, Selection};
+use super::options::{Doctor, Format};
 use super::output::Output;
 use super::render::doctor::{self as text, Checked};
 use crate::decide::doctor as decide;
@@ -49,9 +50,9 @@ struct Item<'a> {
 ///
 /// # Errors
 /// When the manifests are wrong or the host cannot be looked at at all.
-pub fn run(selection: &Selection, verbose: bool, output: Output) -> Result<u8, Failure> {
+pub fn run(options: &Doctor, verbose: bool, output: Output) -> Result<u8, Failure> {
     refuse_markdown("doctor", output)?;
-    let loaded = here(select(selection)?)?;
+    let loaded = here(in_force::select(&options.selection, &options.in_force)?)?;
     let apps = apps(&loaded);
     let (host, found) = on_this_host("trueup doctor", None, None, async |host| {
         let facts = host.host_facts().await?;

@@ -8,6 +8,7 @@ use super::logging;
 use super::options::Format;
 use super::output::Output;
 use super::render::status::{Entry, status as rendered};
+use super::render::style::plain;
 use super::render::{shape, unified::unified};
 use crate::decide::aim::aimed;
 use crate::decide::health;
@@ -49,9 +50,4 @@ fn preview(one: &Loaded, report: &PassReport) -> String {
 
 fn status(one: &Loaded, status: &AppStatus, problems: Vec<Problem>) -> String {
     plain(&rendered(&[Entry { app: &one.app, status, problems }], None))
-}
-
-/// Without colour, and so without anything else that a terminal would obey.
-fn plain(text: &str) -> String {
-    anstream::adapter::strip_str(text).to_string()
 }

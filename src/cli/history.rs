@@ -2,7 +2,8 @@
 
 use super::Failure;
 use super::host::on_this_host;
-use super::load::{here, load, one};
+use super::in_force;
+use super::load::here;
 use super::operate::{failure, refuse_markdown};
 use super::options::Format;
 use super::options::operate::History;
@@ -21,8 +22,8 @@ pub fn run(options: &History, output: Output) -> Result<u8, Failure> {
     refuse_markdown("history", output)?;
     let (app, paths) = options.split();
     let loaded: Vec<Loaded> = match app {
-        Some(app) => vec![one(app, &paths)?],
-        None => here(load(&paths)?)?,
+        Some(app) => vec![in_force::one(app, &paths, &options.in_force)?],
+        None => here(in_force::all(&paths, &options.in_force)?)?,
     };
     let limit = Some(options.limit).filter(|limit| *limit > 0);
     let journals = on_this_host("trueup history", None, None, async |host| {

@@ -1,5 +1,7 @@
 //! Work on this host, from the command line: the runtime, the interruption, the listener.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
@@ -25,22 +27,28 @@ pub(super) const AGENT: &str = "trueup agent";
 /// The exit code after a second wish to stop, as shells count SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// Makes one pass over Apps from these manifests; the reports are in the order of the Apps.
+/// A pass that a person has asked for here.
+#[must_use]
+pub fn request(mode: Mode, wait: Duration, ignore_windows: bool) -> Request {
+    let (trigger, interrupt) = ("command".to_owned(), Interrupt::default());
+    Request { mode, wait, trigger, interrupt, withheld: None, ignore_windows, counting: Counting::Off }
+}
+
+/// Makes one pass over Apps from these manifests; the reports are in the order of the Apps. Without an `approval` of the
+/// manifests, nothing of them is run, and no address in them is connected to. A wish to stop stays in the request.
 ///
 /// # Errors
 /// When no pass could begin at all; everything else is in the reports.
 pub fn pass(
     manifests: &Paths,
     apps: &[&App],
-    mode: Mode,
-    wait: std::time::Duration,
-    ignore_windows: bool,
+    request: &Request,
+    approval: bool,
     listener: &dyn Listener,
 ) -> Result<Vec<PassReport>, Failure> {
-    let (trigger, interrupt) = ("command".to_owned(), Interrupt::default());
-    let request = Request { mode, wait, trigger, interrupt, withheld: None, ignore_windows, counting: Counting::Off };
-    let interrupt = (mode == Mode::Apply).then_some(&request.interrupt);
-    on_this_host(HOLDER, Some(manifests), interrupt, async |host| reconcile(host, apps, &request, listener).await)
+    let interrupt = (request.mode == Mode::Apply).then_some(&request.interrupt);
+    let shape = |host: LocalHost| if approval { host } else { host.of_unapproved() };
+    on(HOLDER, Some(manifests), interrupt, shape, async |host| reconcile(host, apps, request, listener).await)
 }
 
 /// Does something on this host; `holder` is what others read about who holds a lock. With `manifests`, sudo may be
@@ -54,13 +62,24 @@ pub fn on_this_host<T>(
     interrupt: Option<&Interrupt>,
     work: impl AsyncFnOnce(&LocalHost) -> T,
 ) -> Result<T, Failure> {
+    on(holder, manifests, interrupt, |host| host, work)
+}
+
+/// The same on this host as `shape` makes it.
+fn on<T>(
+    holder: &str,
+    manifests: Option<&Paths>,
+    interrupt: Option<&Interrupt>,
+    shape: impl FnOnce(LocalHost) -> LocalHost,
+    work: impl AsyncFnOnce(&LocalHost) -> T,
+) -> Result<T, Failure> {
     let manifests = manifests.map(full_places).transpose()?.flatten();
     let runtime = runtime().map_err(|error| cannot_begin(&error))?;
     let done = runtime.block_on(async {
         if let Some(interrupt) = interrupt {
             listen_for_signals(interrupt, holder == AGENT).map_err(|error| cannot_begin(&error))?;
         }
-        let host = LocalHost::new(holder).telling(waits_for_lock);
+        let host = shape(LocalHost::new(holder).telling(waits_for_lock));
         let host = match &manifests {
             Some(manifests) => host.of_manifests(manifests),
             None => host,

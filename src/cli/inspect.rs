@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use super::Failure;
 use super::fleet;
-use super::host::{on_this_host, pass as make_pass};
-use super::load::{apps, select};
+use super::host::{on_this_host, pass as make_pass, request};
+use super::in_force;
+use super::load::{apps, select, select_unapproved};
+use super::operate::refuse_markdown;
 use super::options::fleet::Look;
-use super::options::{Format, Global, Paths};
+use super::options::{Diff, Format, Global, Paths};
 use super::output::{Output, yaml};
-use super::reconcile::{apart, looked_at};
 use super::render::problem::Complaint;
 use super::render::status::Entry;
 use super::render::{self, markdown, preview, report, status as text};
@@ -32,39 +33,34 @@ use crate::model::status::{AppStatus, Verdict};
 ///
 /// # Errors
 /// When the manifests are wrong or the host cannot be looked at at all.
-pub fn diff(options: &Look, global: &Global, output: Output) -> Result<u8, Failure> {
-    let (here, theirs) = fleet::part(select(&options.selection)?);
+pub fn diff(options: &Diff, global: &Global, output: Output) -> Result<u8, Failure> {
+    let Diff { look: options, no_probe } = options;
+    let loaded = if *no_probe { select_unapproved(&options.selection) } else { meant(options) };
+    let (here, theirs) = fleet::part(loaded?, &options.hosts);
+    let apps = fleet::chosen(&theirs, &options.hosts)?;
+    let reports = if here.is_empty() { Vec::new() } else { look(&options.selection.paths, &here, !no_probe)? };
     let code = |report: &PassReport| match &report.before {
         None => 2,
         Some(_) if unreadable(&report.difference) => 2,
         // What the manifest names is not in force while its release is kept out.
         Some(observed) => u8::from(!report.difference.is_empty() || observed.aim != Aim::Desired),
     };
-    if theirs.is_empty() && !options.hosts.is_choice() {
-        let reports = look(&options.selection.paths, &here)?;
+    if theirs.is_empty() {
         match output.format {
             Format::Json | Format::Yaml => output.document(&pass::passes(&reports))?,
             Format::Text | Format::Markdown => output.text(&previews(&here, &reports, output))?,
         }
         return Ok(reports.iter().map(code).max().unwrap_or(0));
     }
-    let apps = fleet::chosen(&theirs, &options.hosts)?;
-    let here = if options.hosts.is_choice() { Vec::new() } else { here };
-    let reports = if here.is_empty() { Vec::new() } else { look(&options.selection.paths, &here)? };
-    let keep = matches!(output.format, Format::Json | Format::Yaml);
-    let came = fleet::looked(&apps, &Operation::DryRun { ignore_windows: false }, &options.hosts, global, keep)?;
-    if keep {
+    let operation = Operation::DryRun { ignore_windows: false, retry: false };
+    let came = fleet::looked(&apps, &operation, &options.hosts, global, output.is_document())?;
+    if output.is_document() {
         output.document(&fleet::pass_list(&reports, &apps, &came.each))?;
     } else {
-        let mut text = previews(&here, &reports, output);
-        for (one, looked) in apps.iter().zip(&came.each) {
-            apart(&mut text, &looked_at(one, looked, output));
-        }
-        output.text(&text)?;
+        let own = previews(&here, &reports, output);
+        output.text(&fleet::joined(own, &apps, &came.each, |one, looked| fleet::preview(one, looked, output)))?;
     }
-    // An App that was left out could not be told.
-    let left = if came.each.len() < apps.len() { 2 } else { 0 };
-    let theirs = came.each.iter().map(fleet::diff_code).chain([left]);
+    let theirs = came.each.iter().map(fleet::diff_code);
     Ok(reports.iter().map(code).chain(theirs).max().unwrap_or(0))
 }
 
@@ -73,31 +69,32 @@ pub fn diff(options: &Look, global: &Global, output: Output) -> Result<u8, Failu
 /// # Errors
 /// When the manifests are wrong or the host cannot be looked at at all.
 pub fn status(options: &Look, global: &Global, output: Output) -> Result<u8, Failure> {
-    if output.format == Format::Markdown {
-        let complaint = Complaint::new("`status` has no markdown form").help("choose text, json or yaml");
-        return Err(Failure::Usage(complaint));
-    }
-    let (here, theirs) = fleet::part(select(&options.selection)?);
-    if theirs.is_empty() && !options.hosts.is_choice() {
+    refuse_markdown("status", output)?;
+    let (here, theirs) = fleet::part(meant(options)?, &options.hosts);
+    let apps = fleet::chosen(&theirs, &options.hosts)?;
+    if theirs.is_empty() {
         return status_here(&options.selection.paths, &here)?.print(output);
     }
-    let apps = fleet::chosen(&theirs, &options.hosts)?;
-    let here = if options.hosts.is_choice() { Vec::new() } else { here };
     let own = if here.is_empty() { None } else { Some(status_here(&options.selection.paths, &here)?) };
-    let keep = matches!(output.format, Format::Json | Format::Yaml);
-    let came = fleet::looked(&apps, &Operation::Observe, &options.hosts, global, keep)?;
-    if keep {
+    let came = fleet::looked(&apps, &Operation::Observe, &options.hosts, global, output.is_document())?;
+    if output.is_document() {
         let own = own.as_ref().map(Here::values).transpose()?.unwrap_or_default();
         output.document(&fleet::app_list(own, &apps, &came.each))?;
     } else {
-        let mut text = own.as_ref().map(|own| own.text(output)).unwrap_or_default();
-        for (one, looked) in apps.iter().zip(&came.each) {
-            apart(&mut text, &render::fleet::status(&one.loaded.app, looked, output.width));
-        }
-        output.text(&text)?;
+        let own = own.as_ref().map(|own| own.text(output)).unwrap_or_default();
+        let face = |one: &fleet::One<'_>, looked: &_| render::fleet::status(&one.loaded.app, looked, output.width);
+        output.text(&fleet::joined(own, &apps, &came.each, face))?;
     }
-    let theirs = came.code(fleet::status_code, apps.len());
+    let theirs = came.code(fleet::status_code);
     Ok(worst([own.as_ref().map_or(0, Here::code), theirs].into_iter()))
+}
+
+/// The Apps that were asked for. Whoever chooses among hosts means these, and no agent of this one.
+fn meant(options: &Look) -> Result<Vec<Loaded>, Failure> {
+    if options.hosts.is_choice() {
+        return select(&options.selection);
+    }
+    in_force::select(&options.selection, &options.in_force)
 }
 
 /// The Apps of this host, and what they look like.
@@ -108,7 +105,7 @@ struct Here<'a> {
 }
 
 fn status_here<'a>(manifests: &Paths, loaded: &'a [Loaded]) -> Result<Here<'a>, Failure> {
-    let reports = look(manifests, loaded)?;
+    let reports = look(manifests, loaded, true)?;
     let mut found: Vec<(AppStatus, u8)> =
         loaded.iter().zip(&reports).map(|(one, report)| judged(one, report)).collect::<Result<_, _>>()?;
     tell_who_drains(loaded, &mut found)?;
@@ -171,8 +168,8 @@ fn tell_who_drains(loaded: &[Loaded], found: &mut [(AppStatus, u8)]) -> Result<(
 }
 
 /// One pass that changes nothing.
-pub(super) fn look(manifests: &Paths, loaded: &[Loaded]) -> Result<Vec<PassReport>, Failure> {
-    make_pass(manifests, &apps(loaded), Mode::DryRun, Duration::ZERO, false, &Silent)
+pub(super) fn look(manifests: &Paths, loaded: &[Loaded], approval: bool) -> Result<Vec<PassReport>, Failure> {
+    make_pass(manifests, &apps(loaded), &request(Mode::DryRun, Duration::ZERO, false), approval, &Silent)
 }
 
 /// What would be done, App by App, as text or Markdown.

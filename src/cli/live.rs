@@ -1,39 +1,151 @@
 //! What goes on in a pass, while it goes on: one line on the standard error for each thing that matters.
 //!
-//! Nothing for a settled host. On a terminal a step is named when it begins, since it may wait for a worker's job; the
-//! report tells how it ended. Elsewhere it is named when it is done.
+//! Nothing for a settled host. On a terminal the steps in hand stand below everything else, each with how long it has gone
+//! on; elsewhere, and beside a log, a step is named when it is done, and before that when it takes long.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use super::foot;
 use super::output::say;
 use super::render::health::broken;
+use super::render::in_hand::InHand;
 use super::render::style::{BAD, DIM, STRONG, WARN, paint};
 use super::render::words::{limit, safe, took};
 use crate::engine::events::{Event, Listener};
 use crate::model::health::HealthVerdict;
 use crate::model::names::AppName;
 
+/// How often the steps in hand are drawn again.
+const TICK: Duration = Duration::from_millis(500);
+
 /// Tells the person at the terminal, or the log of a CI job.
 #[derive(Debug)]
 pub struct Live {
-    terminal: bool,
+    way: Way,
     /// Why something was not well last, of each App.
     told: Mutex<HashMap<AppName, String>>,
+    steps: Arc<Steps>,
+    /// Tells of steps that take long; none before the first step.
+    ticker: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How steps are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// On a terminal: those in hand below everything else, drawn again and again.
+    Drawn,
+    /// On a terminal that cannot do that, or has a log on it as well: when they begin.
+    Begun,
+    /// When they are done.
+    Done,
+}
+
+/// The steps in hand, for those who tell of them.
+#[derive(Debug)]
+struct Steps {
+    since: Instant,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    in_hand: InHand,
+    ended: bool,
 }
 
 impl Live {
-    /// Looks once at what the standard error is.
+    /// Looks once at what the standard error is, on which there may be a log besides.
     #[must_use]
-    pub fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), told: Mutex::default() }
+    pub fn new(logs: bool) -> Self {
+        let able = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        Self::by(match std::io::stderr().is_terminal() {
+            true if able && !logs => Way::Drawn,
+            true => Way::Begun,
+            false => Way::Done,
+        })
+    }
+
+    fn by(way: Way) -> Self {
+        let steps = Steps { since: Instant::now(), state: Mutex::default(), changed: Condvar::new() };
+        Self { way, told: Mutex::default(), steps: Arc::new(steps), ticker: Mutex::default() }
+    }
+
+    /// Keeps account of the steps in hand.
+    fn account(&self, app: &AppName, event: &Event) {
+        let mut state = self.steps.lock();
+        match event {
+            Event::Begun { action, reason } => {
+                state.in_hand.begun(app, action, reason, self.steps.since.elapsed());
+                let mut ticker = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+                if ticker.is_none() {
+                    let (steps, way) = (Arc::clone(&self.steps), self.way);
+                    // Without it nothing is told in between, and the rest is as true as ever.
+                    *ticker = std::thread::Builder::new().spawn(move || steps.keep_up(way)).ok();
+                }
+            }
+            Event::Done { action, .. } | Event::Failed { action, .. } => state.in_hand.ended(app, action),
+            Event::Settling { .. } | Event::KeptOut { .. } | Event::Unhealthy { .. } => return,
+        }
+        if self.way == Way::Drawn {
+            self.steps.draw(&state);
+        }
+        self.steps.changed.notify_all();
     }
 }
 
-impl Default for Live {
-    fn default() -> Self {
-        Self::new()
+impl Steps {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw(&self, state: &State) {
+        let (width, most) = foot::room();
+        foot::set(state.in_hand.lines(self.since.elapsed(), width, most));
+    }
+
+    /// Tells of steps that take long, until all is over.
+    fn keep_up(&self, way: Way) {
+        let mut state = self.lock();
+        while !state.ended {
+            let now = self.since.elapsed();
+            let pause = if way == Way::Drawn {
+                self.draw(&state);
+                (!state.in_hand.is_empty()).then_some(TICK)
+            } else {
+                let told = state.in_hand.overdue(now, way == Way::Begun);
+                if !told.is_empty() {
+                    say(&told);
+                }
+                state.in_hand.due().map(|due| due.saturating_sub(now))
+            };
+            state = match pause {
+                Some(pause) => self
+                    .changed
+                    .wait_timeout(state, pause)
+                    .map_or_else(|error| error.into_inner().0, |(state, _)| state),
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.steps.lock().ended = true;
+        self.steps.changed.notify_all();
+        let ticker = self.ticker.get_mut().map_or_else(|error| error.into_inner().take(), Option::take);
+        if let Some(ticker) = ticker {
+            // What it could not tell is no loss.
+            let _ = ticker.join();
+        }
+        if self.way == Way::Drawn {
+            foot::set(Vec::new());
+        }
     }
 }
 
@@ -52,7 +164,7 @@ impl Live {
             let same = |last: String| !last.is_empty() && (last.contains(&why) || why.contains(&last));
             goes_on && last.is_some_and(same)
         });
-        if known { again(app, event) } else { line(app, event, self.terminal) }
+        if known { again(app, event) } else { line(app, event, self.way == Way::Begun) }
     }
 }
 
@@ -61,6 +173,7 @@ impl Listener for Live {
         if let Some(line) = self.said(app, event) {
             say(&line);
         }
+        self.account(app, event);
     }
 }
 
@@ -125,9 +238,8 @@ pub fn line(whose: impl std::fmt::Display, event: &Event, terminal: bool) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::cli::render::style::plain;
     use crate::decide::testing::{id, member, process};
     use crate::model::action::Action;
     use crate::model::health::{HealthVerdict, Rule, RuleVerdict};
@@ -136,7 +248,7 @@ mod tests {
     #[test]
     fn what_goes_on_failing_for_the_same_reason_is_told_once() {
         let app = AppName::new("shop").unwrap();
-        let live = Live { terminal: false, told: Mutex::default() };
+        let live = Live::by(Way::Done);
         let sick = |attempt, why: &str| Event::Unhealthy {
             attempt,
             of: 3,
@@ -152,7 +264,7 @@ mod tests {
             sick(1, "no answer"),
         ];
         let said: String = events.iter().filter_map(|event| live.said(&app, event)).collect();
-        let said = anstream::adapter::strip_str(&said).to_string();
+        let said = plain(&said);
         let expected = "\
 shop  not healthy, attempt 1 of 3: no answer
 shop  not healthy, attempt 2 of 3: as before
@@ -212,7 +324,7 @@ shop  not healthy, attempt 1 of 3: no answer
         ];
         for (event, on_terminal, elsewhere) in rows {
             for (terminal, expected) in [(true, on_terminal), (false, elsewhere)] {
-                let said = line(&app, &event, terminal).map(|line| anstream::adapter::strip_str(&line).to_string());
+                let said = line(&app, &event, terminal).map(|line| plain(&line));
                 assert_eq!(said.as_deref(), expected, "{event:?}");
             }
         }

@@ -1,7 +1,9 @@
 //! The log: on the standard error, quiet unless asked.
 //!
 //! What steps print and what applications answer comes into it as values of fields. Nothing of that can begin a line
-//! of its own or speak to a terminal.
+//! of its own or speak to a terminal. A value with blanks in it is quoted, so that one sees where it ends.
+
+mod stderr;
 
 use std::fmt::{self, Debug, Write as _};
 use std::io::{self, Write};
@@ -15,6 +17,7 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
+use self::stderr::Stderr;
 use super::options::{Global, LogFormat};
 use super::output::{say, stderr_has_colour};
 use super::render::problem::Complaint;
@@ -23,11 +26,17 @@ use super::render::words::turns;
 /// Filters the log, such as `trueup=debug,zbus=warn`; wins over `-v`.
 const VARIABLE: &str = "TRUEUP_LOG";
 
+/// Whether more than what goes wrong is logged.
+#[must_use]
+pub fn logs(global: &Global) -> bool {
+    global.verbose > 0 || std::env::var_os(VARIABLE).is_some()
+}
+
 /// Starts the log. Called once. One that is `talkative` tells what is done without being asked to.
 pub fn start(global: &Global, talkative: bool) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(global, talkative))
-        .with_writer(io::stderr)
+        .with_writer(Stderr::of_this_process())
         .with_ansi(stderr_has_colour())
         // It would panic on a standard error that is closed.
         .log_internal_errors(false);
@@ -61,12 +70,19 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Resu
     let coloured = writer.has_ansi_escapes();
     let style = |style: Style| if coloured { style } else { Style::new() };
     let name = field.name();
-    if name != "message" {
-        let (italic, dim) = (style(Style::new().italic()), style(Style::new().dimmed()));
-        let name = name.strip_prefix("r#").unwrap_or(name);
-        write!(writer, "{italic}{name}{italic:#}{dim}={dim:#}")?;
+    if name == "message" {
+        return write!(Escaped(writer), "{value:?}");
     }
-    write!(Escaped(writer), "{value:?}")
+    let (italic, dim) = (style(Style::new().italic()), style(Style::new().dimmed()));
+    let name = name.strip_prefix("r#").unwrap_or(name);
+    write!(writer, "{italic}{name}{italic:#}{dim}={dim:#}")?;
+    let text = format!("{value:?}");
+    // Texts and lists have signs of their own.
+    if text.contains(char::is_whitespace) && !text.starts_with(['"', '[', '{']) {
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+        return write!(Escaped(writer), "\"{text}\"");
+    }
+    Escaped(writer).write_str(&text)
 }
 
 /// Writes control characters, line breaks among them, and changes of direction as `\n` and `\u{1b}`.
@@ -137,6 +153,7 @@ mod tests {
     use tracing::{info, info_span, warn};
 
     use super::*;
+    use crate::cli::render::style::plain;
 
     /// A build that prints a line of the log, and a health endpoint that clears the screen.
     #[test]
@@ -151,13 +168,16 @@ mod tests {
                 let _span = info_span!("reconcile", app = %FORGED).entered();
                 warn!(error = %FORGED, text = FORGED, debug = ?FORGED, "it says {FORGED}");
                 info!(outcome = ?Some(1), took_ms = 12, "pass ended");
+                info!(by = %"anna", trigger = %r#"a "b" c\d"#, names = ?["a", "b"], text = "a b", "pass");
             });
             let said = std::fs::read_to_string(file.path()).unwrap();
-            assert_eq!(said.lines().count(), 2, "{said}");
-            let said = if coloured { anstream::adapter::strip_str(&said).to_string() } else { said };
+            assert_eq!(said.lines().count(), 3, "{said}");
+            let said = if coloured { plain(&said) } else { said };
             assert!(!said.contains(['\r', '\u{1b}', '\u{9b}', '\u{202e}']), "{said:?}");
-            assert!(said.contains(r"it says no\n2026-01-01") && said.contains(r"error=no\n2026-01-01"), "{said}");
+            assert!(said.contains(r"it says no\n2026-01-01") && said.contains(r#"error="no\n2026-01-01"#), "{said}");
             assert!(said.contains("pass ended outcome=Some(1) took_ms=12"), "{said}");
+            let quoted = r#"pass by=anna trigger="a \"b\" c\\d" names=["a", "b"] text="a b""#;
+            assert!(said.contains(quoted), "{said}");
         }
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! In: arguments. Out: an exit code; results on the standard output, everything else on the standard
 //! error. Each verb is in a file: [`reconcile`], [`agent`], [`inspect`], [`history`], [`releases`],
-//! [`operate`], [`rights`], [`doctor`], [`authoring`], and the hidden [`far`]; [`fleet`] carries the first ones out on
+//! [`operate`], [`rights`], [`doctor`], [`authoring`], and the hidden [`far`]; [`fleet`] carries some of them out on
 //! other hosts. [`render`] turns values into text and is pure. Begin at [`main`].
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
+use self::elsewhere::Elsewhere;
 use self::options::{Cli, Verb};
 use self::output::{Output, say};
 use self::render::problem::Complaint;
@@ -19,10 +20,13 @@ pub mod agent;
 pub mod agent_client;
 pub mod authoring;
 pub mod doctor;
+pub mod elsewhere;
 pub mod far;
 pub mod fleet;
+pub mod foot;
 pub mod history;
 pub mod host;
+pub mod in_force;
 pub mod inspect;
 pub mod live;
 pub mod load;
@@ -51,8 +55,17 @@ pub enum Failure {
     Manifests(LoadErrors),
     /// No path was given, and there are no manifests in the usual places.
     NoManifests,
+    /// There is no App of this name among those that are known.
+    NoSuchApp {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
     /// There is no App of this name, but there is a path.
     PathForName(String),
+    /// What was asked for is about the host that it runs on, and the Apps are for others.
+    Elsewhere(Box<Elsewhere>),
 }
 
 /// Runs the program with the arguments of this process.
@@ -93,10 +106,10 @@ pub fn main() -> ExitCode {
         Verb::Suspend(options) => operate::suspend(options, output),
         Verb::Resume(options) => operate::resume(options, output),
         Verb::History(options) => history::run(options, output),
-        Verb::Releases(one) => releases::run(one, output),
+        Verb::Releases(options) => releases::run(options, output),
         Verb::Evidence(paths) => rights::evidence(paths, output),
         Verb::Sudoers(options) => rights::sudoers(options, output),
-        Verb::Doctor(selection) => doctor::run(selection, cli.global.verbose > 0, output),
+        Verb::Doctor(options) => doctor::run(options, cli.global.verbose > 0, output),
         Verb::Validate(paths) => authoring::validate(paths, output),
         Verb::Schema { kind } => authoring::schema(*kind, output),
         Verb::Completions { shell } => authoring::completions(*shell, output),
@@ -112,8 +125,16 @@ pub fn main() -> ExitCode {
             say(&load::no_manifests(&verb).render());
             error_code
         }
+        Err(Failure::NoSuchApp { name, known }) => {
+            say(&load::no_such_app(&name, &known).render());
+            error_code
+        }
         Err(Failure::PathForName(name)) => {
             say(&load::path_for_name(&verb, &name).render());
+            error_code
+        }
+        Err(Failure::Elsewhere(elsewhere)) => {
+            say(&elsewhere.complaint(&verb).render());
             error_code
         }
         Err(Failure::Usage(complaint)) => {

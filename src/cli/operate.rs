@@ -1,13 +1,19 @@
 //! `rollback`, `retry`, `suspend`, `resume`: what a person does by hand, one App at a time.
 //!
-//! Each writes something down under the App's lock; the first two then make an ordinary pass.
+//! Each writes something down under the App's lock; the first two then make an ordinary pass. Over the hosts of an App
+//! these two are the matter of [`by_hand`].
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::agent_client::{AgentClient, NoAnswer};
+use super::agent_client::{AgentClient, NoAnswer, Waits};
+use super::fleet::by_hand;
 use super::host::{on_this_host, waiting};
-use super::load::one;
+use super::in_force::NotThere;
+use super::load::{as_here, named, not_here};
+use super::options::fleet::Hosts;
 use super::options::operate::{Agent, One, Resume, Retry, Rollback, Suspend};
 use super::options::{Format, Global};
 use super::output::Output;
@@ -20,11 +26,15 @@ use crate::engine::interrupt::Interrupt;
 use crate::engine::operate::{self, Suspended, TakeBack};
 use crate::engine::pass::Request;
 use crate::local::LocalHost;
+use crate::manifest::Loaded;
 use crate::model::app::App;
-use crate::model::names::ReleaseId;
+use crate::model::names::{ReleaseId, Root};
 use crate::model::report::{Mode, PassReport};
 use crate::model::sync::Counting;
 use crate::ports::HostError;
+
+/// An agent that takes no longer is waited for silently.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Takes the desired release back; 0: an earlier one is in force, and healthy where that can be told.
 ///
@@ -33,10 +43,11 @@ use crate::ports::HostError;
 pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u8, Failure> {
     refuse_markdown("rollback", output)?;
     let body = json!({"to": options.to.as_ref().map(ReleaseId::as_str), "reason": options.reason});
-    if let Some(code) = by_agent("rollback", &options.one, &options.agent, &body, output)? {
-        return Ok(code);
-    }
-    let app = one(&options.one.app, &options.one.paths)?.app;
+    let app = match whose("rollback", &options.one, Some(&options.hosts), &options.agent, &body, output)? {
+        Whose::Agents(code) => return Ok(code),
+        Whose::Theirs(written) => return by_hand::rollback(&written, options, global, output),
+        Whose::Ours(app) => app,
+    };
     let reason = operate::reason_to_take_back(options.reason.as_deref(), &person());
     let how = TakeBack { to: options.to.clone(), reason };
     let request = request("rollback", options.wait.wait, true);
@@ -45,6 +56,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
         Box::pin(operate::rollback(host, &app, &how, &request, &*listener)).await
     })?
     .map_err(failure)?;
+    drop(listener);
     show(&app, std::slice::from_ref(&report), output)?;
     Ok(report.exit_code_of_rollback())
 }
@@ -56,16 +68,18 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
 pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Failure> {
     refuse_markdown("retry", output)?;
     let body = json!({ "ignoreWindows": options.ignore_windows });
-    if let Some(code) = by_agent("retry", &options.one, &options.agent, &body, output)? {
-        return Ok(code);
-    }
-    let app = one(&options.one.app, &options.one.paths)?.app;
+    let app = match whose("retry", &options.one, Some(&options.hosts), &options.agent, &body, output)? {
+        Whose::Agents(code) => return Ok(code),
+        Whose::Theirs(written) => return by_hand::retry(&written, options, global, output),
+        Whose::Ours(app) => app,
+    };
     let request = request("retry", options.wait.wait, options.ignore_windows);
     let listener = listener(global);
     let made = on_this_host("trueup retry", Some(&options.one.paths), Some(&request.interrupt), async |host| {
         Box::pin(operate::retry(host, &app, &request, &*listener)).await
     })?
     .map_err(failure)?;
+    drop(listener);
     let reports: Vec<PassReport> = made.into_iter().collect();
     show(&app, &reports, output)?;
     Ok(reports.first().map_or(0, |report| report.exit_code(false)))
@@ -77,10 +91,12 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
 /// When the manifests are wrong, or it cannot be written down.
 pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
     refuse_markdown("suspend", output)?;
-    if let Some(code) = by_agent("suspend", &options.one, &options.agent, &json!({"reason": options.reason}), output)? {
-        return Ok(code);
-    }
-    let app = one(&options.one.app, &options.one.paths)?.app;
+    let body = json!({"reason": options.reason});
+    let app = match whose("suspend", &options.one, None, &options.agent, &body, output)? {
+        Whose::Agents(code) => return Ok(code),
+        Whose::Theirs(written) => return Err(not_here(&written)),
+        Whose::Ours(app) => app,
+    };
     let (reason, by, wait) = (options.reason.as_deref(), person(), options.wait.wait);
     let work = async |host: &LocalHost| operate::suspend(host, &app, reason, &by, wait).await;
     tell(&app, &on_this_host("trueup suspend", None, None, work)?.map_err(failure)?, output)
@@ -92,38 +108,112 @@ pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
 /// When the manifests are wrong, or it cannot be written down.
 pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
     refuse_markdown("resume", output)?;
-    if let Some(code) = by_agent("resume", &options.one, &options.agent, &json!({}), output)? {
-        return Ok(code);
-    }
-    let app = one(&options.one.app, &options.one.paths)?.app;
+    let app = match whose("resume", &options.one, None, &options.agent, &json!({}), output)? {
+        Whose::Agents(code) => return Ok(code),
+        Whose::Theirs(written) => return Err(not_here(&written)),
+        Whose::Ours(app) => app,
+    };
     let wait = options.wait.wait;
     let work = async |host: &LocalHost| operate::resume(host, &app, wait).await;
     tell(&app, &on_this_host("trueup resume", None, None, work)?.map_err(failure)?, output)
 }
 
-/// Has the agent do it that looks after the App; none when there is no such agent, and it is to be done here.
+/// Whose matter it is, what was asked for.
+enum Whose {
+    /// The agent's of this host, which has done it: the exit code.
+    Agents(u8),
+    /// This host's.
+    Ours(Box<App>),
+    /// That of other hosts: the App as it is written.
+    Theirs(Box<Loaded>),
+}
+
+/// Finds the App, and has the agent do it that looks after it here, if there is one.
 ///
-/// Without a PATH the agent's own manifest counts: it may come from git, and not be anywhere here.
-fn by_agent(verb: &str, which: &One, at: &Agent, body: &Value, output: Output) -> Result<Option<u8>, Failure> {
-    if at.no_agent {
-        return Ok(None);
+/// Without a PATH the agent's own manifest counts: it may come from git, and not be anywhere here. Whoever chooses among
+/// `hosts` means these, whatever this host is.
+fn whose(
+    verb: &str,
+    which: &One,
+    hosts: Option<&Hosts>,
+    at: &Agent,
+    body: &Value,
+    output: Output,
+) -> Result<Whose, Failure> {
+    if hosts.is_some_and(Hosts::is_choice) {
+        return Ok(Whose::Theirs(Box::new(named(&which.app, &which.paths)?)));
     }
-    let root = if which.paths.paths.is_empty() { None } else { Some(one(&which.app, &which.paths)?.app.root) };
+    // Read once: it may be the standard input.
+    let known = if which.paths.paths.is_empty() { None } else { Some(found(which)?) };
+    let root = match &known {
+        Some(Whose::Ours(app)) => Some(&app.root),
+        Some(Whose::Agents(_) | Whose::Theirs(_)) | None => None,
+    };
+    let by_agent = if matches!(known, Some(Whose::Theirs(_))) {
+        ByAgent::Not(None)
+    } else {
+        by_agent(verb, &which.app, root, at, body, output)?
+    };
+    let unknown = match by_agent {
+        ByAgent::Done(code) => return Ok(Whose::Agents(code)),
+        ByAgent::Not(unknown) => unknown,
+    };
+    // A name that nobody knows is no reason to say who does it.
+    let found = known.map_or_else(|| found(which), Ok);
+    let Some((agent, why)) = unknown else { return found };
+    let found = found.map_err(|failure| why.explain(failure))?;
+    agent.note(&format!(" does not look after `{}`: it is done here", which.app));
+    Ok(found)
+}
+
+/// The App by its manifest.
+fn found(which: &One) -> Result<Whose, Failure> {
+    let written = named(&which.app, &which.paths)?;
+    Ok(match as_here(&written)? {
+        Some(own) => Whose::Ours(Box::new(own.app)),
+        None => Whose::Theirs(Box::new(written)),
+    })
+}
+
+/// What the agent has to do with it.
+enum ByAgent {
+    /// It has done it: the exit code.
+    Done(u8),
+    /// It is to be done here: with an agent that does not look after the App.
+    Not(Option<(AgentClient, NotThere)>),
+}
+
+/// Has the agent do it that looks after the App, and has it in that root where one is known.
+fn by_agent(
+    verb: &str,
+    app: &str,
+    root: Option<&Root>,
+    at: &Agent,
+    body: &Value,
+    output: Output,
+) -> Result<ByAgent, Failure> {
+    if at.no_agent {
+        return Ok(ByAgent::Not(None));
+    }
     let agent = AgentClient::new(&at.socket, person());
     waiting(async {
         match agent.about().await {
-            Ok(about) if about.looks_after(&which.app, root.as_ref()) => {
-                let asked = agent.post(&format!("/api/v1/apps/{}/{verb}", which.app), body, output).await;
+            Ok(about) if about.looks_after(app, root) => {
+                let waits = Waits { what: &format!("was asked to {verb} `{app}`"), silence: SOON };
+                let asked = agent.post(&format!("/api/v1/apps/{app}/{verb}"), body, output, waits).await;
                 // From here on nobody but the agent knows what has been done.
                 let code = asked.map_err(|why| agent.broken_off(&why))?.show(output)?;
                 agent.note(" has done it");
-                return Ok(Some(code));
+                return Ok(ByAgent::Done(code));
             }
-            Ok(_) => agent.note(&format!(" does not look after `{}`: it is done here", which.app)),
+            Ok(about) => {
+                let why = NotThere::unknown(&agent, &about, app);
+                return Ok(ByAgent::Not(Some((agent, why))));
+            }
             Err(NoAnswer::Absent) => {}
             Err(NoAnswer::Trouble(why)) => agent.note(&format!(" cannot be asked: {why}; it is done here")),
         }
-        Ok(None)
+        Ok(ByAgent::Not(None))
     })?
 }
 
@@ -146,7 +236,7 @@ fn show(app: &App, reports: &[PassReport], output: Output) -> Result<(), Failure
     }
 }
 
-fn request(verb: &str, wait: std::time::Duration, ignore_windows: bool) -> Request {
+fn request(verb: &str, wait: Duration, ignore_windows: bool) -> Request {
     let trigger = format!("{verb} by {}", person());
     let (mode, interrupt, counting) = (Mode::Apply, Interrupt::default(), Counting::Off);
     Request { mode, wait, trigger, interrupt, withheld: None, ignore_windows, counting }

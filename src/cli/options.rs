@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use self::agent::Agent;
-use self::operate::{History, One, Resume, Retry, Rollback, Sudoers, Suspend};
+use self::operate::{History, Releases, Resume, Retry, Rollback, Sudoers, Suspend};
 use crate::agent::web::PLACE;
 use crate::manifest::duration;
 
@@ -122,22 +122,22 @@ pub enum LogFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Bring this host to what the manifests say
+    /// Bring this host, or an App's hosts, to what the manifests say
     #[command(after_help = RECONCILE_HELP)]
     Reconcile(Reconcile),
-    /// Stay, and do it whenever something changes
+    /// Stay, and reconcile whenever something changes
     #[command(after_help = agent::HELP)]
     Agent(Agent),
     /// Show what differs, how that is known, and what would be done about it
     #[command(after_help = DIFF_HELP)]
-    Diff(fleet::Look),
+    Diff(Diff),
     /// Show what is: releases, workers, health, and what stands in the way
     #[command(after_help = STATUS_HELP)]
     Status(fleet::Look),
     /// Take a release back by hand, and keep it out
     #[command(after_help = operate::ROLLBACK_HELP)]
     Rollback(Rollback),
-    /// Try a release again that is kept out
+    /// Try a release again that is in quarantine
     #[command(after_help = operate::RETRY_HELP)]
     Retry(Retry),
     /// Leave an App alone on this host
@@ -151,7 +151,7 @@ pub enum Verb {
     History(History),
     /// List the releases of an App: what is known of each, and who uses it
     #[command(after_help = operate::RELEASES_HELP)]
-    Releases(One),
+    Releases(Releases),
     /// Print which release every process of these Apps runs, for users who may not see it themselves
     #[command(after_help = operate::EVIDENCE_HELP)]
     Evidence(Paths),
@@ -160,7 +160,7 @@ pub enum Verb {
     Sudoers(Sudoers),
     /// Look for the known traps on this host, and say what puts each right
     #[command(after_help = DOCTOR_HELP)]
-    Doctor(Selection),
+    Doctor(Doctor),
     /// Check manifests without looking at the host
     #[command(after_help = VALIDATE_HELP)]
     Validate(Paths),
@@ -205,6 +205,7 @@ pub enum Kind {
 
 /// `reconcile`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Reconcile {
     /// Which Apps
     #[command(flatten)]
@@ -215,6 +216,9 @@ pub struct Reconcile {
     /// With --dry-run: exit with 2 when something would be done
     #[arg(long, requires = "dry_run")]
     pub detailed_exitcode: bool,
+    /// With --dry-run: as `diff --no-probe`
+    #[arg(long, requires = "dry_run", conflicts_with_all = ["hosts", "limit"])]
+    pub no_probe: bool,
     /// How long to wait for another pass over the same root to end; 0s: not at all
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
     pub wait: Duration,
@@ -229,11 +233,36 @@ pub struct Reconcile {
     pub by: ByAgent,
 }
 
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Which Apps
+    #[command(flatten)]
+    pub selection: Selection,
+    /// By what
+    #[command(flatten)]
+    pub in_force: InForce,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Which Apps and hosts
+    #[command(flatten)]
+    pub look: fleet::Look,
+    /// For manifests that nobody has approved: run nothing of them, and connect to no address in them
+    #[arg(long, conflicts_with_all = ["hosts", "limit"])]
+    pub no_probe: bool,
+}
+
 /// Passes by the agent.
 #[derive(Debug, Args)]
 pub struct ByAgent {
     /// Ask the running agent for passes, wait for their end and print what came of them
-    #[arg(long, conflicts_with_all = ["dry_run", "paths", "hosts", "limit", "forks", "accept_new"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["dry_run", "paths", "wait", "hosts", "limit", "forks", "accept_new", "connect_timeout"]
+    )]
     pub request: bool,
     /// With --request: do not wait
     #[arg(long, requires = "request")]
@@ -261,11 +290,29 @@ pub struct Selection {
     pub apps: Vec<String>,
 }
 
+/// What counts where no PATH is given.
+#[derive(Debug, Args)]
+pub struct InForce {
+    /// Where the agent listens: without a PATH, what it has in force counts
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "TRUEUP_SOCKET",
+        hide_env_values = true,
+        default_value = PLACE,
+        value_parser = place(PLACE)
+    )]
+    pub socket: PathBuf,
+    /// Without a PATH: go by manifests/ or /etc/trueup/manifests/, even where an agent answers
+    #[arg(long)]
+    pub no_agent: bool,
+}
+
 /// Which manifests.
 #[derive(Debug, Args)]
 pub struct Paths {
-    /// Manifest files, directories of them, - for the standard input; else manifests/, else
-    /// /etc/trueup/manifests/
+    /// Manifest files, directories (every *.yaml and *.yml directly in them), - for the standard input; else
+    /// manifests/, else /etc/trueup/manifests/
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
 }
@@ -275,6 +322,14 @@ fn length(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     duration::parse(text).map_err(|error| format!("{error}; {}", error.help(text)))
+}
+
+fn a_second(text: &str) -> Result<Duration, String> {
+    let length = length(text)?;
+    if length.subsec_nanos() > 0 || length.is_zero() {
+        return Err("write whole seconds, 1s at least".to_owned());
+    }
+    Ok(length)
 }
 
 /// A path; an empty one, as an environment may have it, is the usual one.
@@ -289,11 +344,11 @@ fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
 const RECONCILE_HELP: &str = "\
 A pass looks at the host, names what differs, closes it, looks again, and asks for health. A settled host is left \
 alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken back \
-where it fails. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
+where it fails. With --app, what is wrong in files that have nothing to do with that App is only told. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
 
-An App with `spec.hosts` is for those hosts, over SSH: all are looked at before any is changed, then one after the other as \
-`spec.rollout` says, each wave proven before the next. Ctrl-C begins no more hosts and lets those at work finish; a second \
-one leaves them to it.
+An App with `spec.hosts` is for those hosts, over SSH: all are looked at before any is changed; then they change in waves, \
+as `spec.rollout` says, each wave proven before the next. Ctrl-C begins no more hosts and lets those at work finish; a \
+second one leaves them to it.
 
 Examples:
   trueup reconcile                              all Apps
@@ -306,17 +361,25 @@ Exit codes; of several Apps and hosts the worst wins, in the order 1, 3, 4, 2:
   0   converged; with --dry-run also: there is drift
   1   an error, or drift is left; a host out of reach
   2   there is drift (only --dry-run --detailed-exitcode)
-  3   as it should be, but not healthy; taken back
+  3   not healthy, rolled back, taken back, or in quarantine
   4   there is drift, but the App is suspended or outside its windows
   64  wrong usage
   130 ended at once, by a second Ctrl-C";
 
 const DIFF_HELP: &str = "\
+Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
+
+A look asks the application for its health, by what the manifest says: an address, with headers from files, or a command. \
+Whoever writes the manifest decides what that is. So let no branch be shown on a host before it is merged but with \
+--no-probe: health is then not asked, of supervisord only the host's own socket, without a password, hosts in a file are not \
+read, and an App with `spec.hosts` is refused. All else is shown as ever.
+
 Examples:
   trueup diff                    all Apps
   trueup diff --format markdown  a comment for a merge request
   trueup diff - < shop.yaml      a manifest from elsewhere
-  trueup diff --hosts web1,web2  an App with `spec.hosts`, on two of them; equal hosts are shown together
+  trueup diff - --no-probe       one that nobody has approved, such as a merge request's
+  trueup diff --hosts web1,web2  an App with `spec.hosts`, on two of them
 
 Exit codes:
   0   nothing differs
@@ -327,7 +390,7 @@ Exit codes:
 const STATUS_HELP: &str = "\
 JSON and YAML are the manifests themselves with `status:` filled in: the conditions Ready, Healthy, \
 WorkersCurrent, Reconciling and Stalled, and every worker with the release that it runs. What cannot be read is \
-Unknown, never well.
+Unknown, never well. Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
 
 Examples:
   trueup status
@@ -345,8 +408,8 @@ Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
 const DOCTOR_HELP: &str = "\
 Nothing is changed. The configuration of supervisord, systemd, nginx and php-fpm is read as far as this user may read \
 it: what could not be told is said, with what would let it be told. Each trap comes with its place, why it matters, \
-and \
-lines to paste; -v also lists what is fine.
+and lines to paste; -v also lists what is fine. Where an agent answers and no PATH is given, what it has in force counts, \
+and a note says so.
 
 Examples:
   trueup doctor
@@ -378,14 +441,29 @@ Editors use it when it is named in the first line of a manifest:
 
 Examples:
   trueup schema > app.v1.json
-  trueup schema --kind agent > agent.v1.json  of the agent's own configuration";
+  trueup schema --kind agent > agent.v1.json  of the agent's own configuration
+
+Exit codes:
+  0   printed
+  1   an error: it cannot be written
+  64  wrong usage";
 
 const COMPLETIONS_HELP: &str = "\
 Examples:
   trueup completions bash > /etc/bash_completion.d/trueup
-  trueup completions zsh > \"${fpath[1]}/_trueup\"";
+  trueup completions zsh > \"${fpath[1]}/_trueup\"
+
+Exit codes:
+  0   printed
+  1   an error: it cannot be written
+  64  wrong usage";
 
 const MAN_HELP: &str = "\
 Examples:
   trueup man | man -l -
-  trueup man --out /usr/local/share/man/man1";
+  trueup man --out /usr/local/share/man/man1
+
+Exit codes:
+  0   printed, or written
+  1   an error: it cannot be written
+  64  wrong usage";

@@ -8,9 +8,9 @@ use std::io::{self, IsTerminal, Write};
 use anstream::ColorChoice;
 use serde::Serialize;
 
-use super::Failure;
 use super::options::{Colour, Format};
 use super::render::problem::Complaint;
+use super::{Failure, foot};
 use crate::manifest;
 
 /// Where results go and in which form.
@@ -27,6 +27,15 @@ impl Output {
     #[must_use]
     pub fn new(format: Format) -> Self {
         Self { format, width: width(&io::stdout()) }
+    }
+
+    /// Whether the result is one document, for a program, rather than words for a person.
+    #[must_use]
+    pub const fn is_document(self) -> bool {
+        match self.format {
+            Format::Json | Format::Yaml => true,
+            Format::Text | Format::Markdown => false,
+        }
     }
 
     /// Prints text, in colour where that is wanted.
@@ -97,6 +106,9 @@ pub fn forgive(written: io::Result<()>) -> Result<(), Failure> {
 
 /// Says something to the person at the terminal. Nobody listening is no error.
 pub fn say(text: &str) {
+    if foot::say_above(text) {
+        return;
+    }
     let mut err = anstream::stderr().lock();
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }

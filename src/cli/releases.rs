@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::Failure;
 use super::host::on_this_host;
+use super::in_force;
 use super::inspect::look;
-use super::load::one;
 use super::operate::refuse_markdown;
 use super::options::Format;
-use super::options::operate::One;
+use super::options::operate::{One, Releases as Options};
 use super::output::Output;
 use super::render::problem::Complaint;
 use super::render::releases as text;
@@ -43,10 +43,11 @@ struct Releases<'a> {
 ///
 /// # Errors
 /// When the manifests are wrong, or the host could not be looked at.
-pub fn run(options: &One, output: Output) -> Result<u8, Failure> {
+pub fn run(options: &Options, output: Output) -> Result<u8, Failure> {
     refuse_markdown("releases", output)?;
-    let loaded = one(&options.app, &options.paths)?;
-    let reports = look(&options.paths, std::slice::from_ref(&loaded))?;
+    let One { app, paths } = &options.one;
+    let loaded = in_force::one(app, paths, &options.in_force)?;
+    let reports = look(paths, std::slice::from_ref(&loaded), true)?;
     let app = &loaded.app;
     let Some((report, observed)) = reports.first().and_then(|report| Some((report, report.before.as_ref()?))) else {
         let problem = reports.first().and_then(|report| report.problems.first());

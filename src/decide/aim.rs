@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::model::app::{App, OnFailure};
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Aim, Layout, Link};
-use crate::model::record::{Judge, Making, Quarantine, ReleaseRecord};
+use crate::model::record::{Judge, Quarantine, ReleaseRecord};
 use crate::model::release::{Hooks, Release, Shared};
 
 /// Which release to converge to, by the records.
@@ -33,22 +33,19 @@ pub fn aim(app: &App, layout: &Layout, records: &[ReleaseRecord]) -> Aim {
 #[must_use]
 pub fn quarantine<'a>(app: &App, records: &'a [ReleaseRecord]) -> Option<&'a Quarantine> {
     let record = records.iter().find(|record| record.id == app.release.id)?;
-    record.quarantine.as_ref().filter(|quarantine| quarantine.key == app.fingerprint.trial)
+    record.kept_out().filter(|quarantine| quarantine.key == app.fingerprint.trial)
 }
 
-/// The releases that can be gone back to: proven, there, whole, not kept out, and not the desired one.
+/// The releases that can be gone back to: proven, there, whole, and not the desired one. What was held against one
+/// before it was proven is over.
 pub fn ways_back<'a>(
     app: &App,
     layout: &Layout,
     records: &'a [ReleaseRecord],
 ) -> impl Iterator<Item = &'a ReleaseRecord> {
-    records.iter().filter(|record| {
-        record.id != app.release.id
-            && record.made == Making::Built
-            && record.proven.is_some()
-            && record.quarantine.is_none()
-            && layout.release(&record.id).is_some()
-    })
+    records
+        .iter()
+        .filter(|record| record.id != app.release.id && record.is_good() && layout.release(&record.id).is_some())
 }
 
 /// The proven release to go back to: the one in force if it is one, so that a release that fails before the switch
@@ -88,7 +85,8 @@ pub fn aimed<'a>(app: &'a App, aim: &Aim) -> Cow<'a, App> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::testing::{app, id, kept_out, record, seen};
+    use crate::decide::testing::{app, id, kept_out, mended, record, seen};
+    use crate::model::record::Making;
 
     #[test]
     fn a_release_kept_out_leads_to_the_last_proven_one_that_is_there() {
@@ -112,6 +110,12 @@ mod tests {
             ("half a release", vec![record("r1", 20), half, kept_out("r3", 0, "trial")], back("r1")),
             ("not there any more", vec![record("r1", 20), record("r9", 1), kept_out("r3", 0, "trial")], back("r1")),
             ("failed, too", vec![record("r1", 20), kept_out("r2", 0, "old"), kept_out("r3", 0, "trial")], back("r1")),
+            (
+                "mended under the same id, and proven since",
+                vec![record("r1", 20), mended("r2", 0), kept_out("r3", 0, "trial")],
+                back("r2"),
+            ),
+            ("the desired one is proven since", vec![record("r2", 10), mended("r3", 0)], Aim::Desired),
             ("no way back", vec![kept_out("r3", 0, "trial")], stranded),
         ];
         for (name, records, expected) in rows {

@@ -7,7 +7,8 @@ use crate::decide::explain;
 use crate::decide::withhold::words;
 use crate::model::app::App;
 use crate::model::drift::{Blocker, Difference, Drift, Stalled};
-use crate::model::observed::{Aim, Observed};
+use crate::model::observed::{Aim, Link, Observed};
+use crate::model::record::ReleaseRecord;
 use crate::model::status::{Condition, ConditionType, GroupStatus, Reason, Truth};
 use crate::model::sync::Withheld;
 
@@ -59,8 +60,8 @@ pub(super) fn conditions(
         let desired: u32 = workers.iter().map(|group| group.desired).sum();
         let message = match desired {
             0 => "no workers are wanted, and none run".to_owned(),
-            1 => "the worker runs what is desired".to_owned(),
-            many => format!("all {many} workers run what is desired"),
+            1 => format!("the worker runs {}", app.release.id),
+            many => format!("all {many} workers run {}", app.release.id),
         };
         holds(ConditionType::WorkersCurrent, Reason::Succeeded, &message)
     });
@@ -87,7 +88,9 @@ fn verdict<'a>(of: ConditionType, against: impl Iterator<Item = &'a Objection>) 
 /// The desired release is not what is aimed at.
 fn kept_out(wish: &App, observed: &Observed) -> Option<Objection> {
     let problem = explain::kept_out(wish, observed)?;
-    let reason = if matches!(observed.aim, Aim::Back { .. }) { Reason::RolledBack } else { Reason::ReleaseQuarantined };
+    let served = observed.record(&wish.release.id).is_some_and(ReleaseRecord::failed_in_force);
+    let back = matches!(observed.aim, Aim::Back { .. }) && served;
+    let reason = if back { Reason::RolledBack } else { Reason::ReleaseQuarantined };
     Some(Objection { certain: true, workers: false, reason, message: problem.message })
 }
 
@@ -120,6 +123,8 @@ fn blocked(app: &App, blocker: &Blocker) -> Objection {
         | Blocker::ReleaseIncomplete { .. }
         | Blocker::ReleaseHalfMade { .. } => (true, false, Reason::ArtifactFailed),
         Blocker::GroupUnreadable { .. } => (false, true, Reason::DependencyNotReady),
+        Blocker::ServiceUnreadable { why, .. } => (why.lasting, false, Reason::DependencyNotReady),
+        Blocker::NoSuchUser { .. } => (true, false, Reason::DependencyNotReady),
         Blocker::CountBeyondManager { .. } => (true, true, Reason::CountBeyondManager),
     };
     Objection { certain, workers, reason, message: explain::blocker(app, blocker).message }
@@ -131,6 +136,7 @@ fn stalled(app: &App, stalled: &Stalled) -> Objection {
         Stalled::WorkerUnknown { .. } => (false, true, Reason::WorkerUnknown),
         Stalled::ConfigUnreadable { .. } => (false, true, Reason::ConfigUnreadable),
         Stalled::ServiceUnreadable { .. } => (false, false, Reason::DependencyNotReady),
+        Stalled::NoSuchUser { .. } => (true, false, Reason::DependencyNotReady),
         Stalled::NoWayBack { .. } => (true, false, Reason::ReleaseQuarantined),
     };
     Objection { certain, workers, reason, message: explain::stalled(app, stalled).message }
@@ -229,15 +235,25 @@ fn settling(difference: &Difference) -> Option<String> {
 }
 
 fn health(app: &App, observed: &Observed) -> Condition {
-    let (status, reason, message) = match (&app.health, &observed.health) {
+    let (status, reason, message) = match (&app.health, observed.health_in_force()) {
         (None, _) => (Truth::Unknown, Reason::NoHealthContract, "the App has no health contract".to_owned()),
         (Some(_), None) => (Truth::Unknown, Reason::NotProbed, "the application was not asked".to_owned()),
         (Some(_), Some(verdict)) => match verdict.complaint() {
-            None => (Truth::True, Reason::Succeeded, "the health contract is met".to_owned()),
+            None => {
+                (Truth::True, Reason::Succeeded, format!("the health contract is met{}", by_another(app, observed)))
+            }
             Some(complaint) => (Truth::False, Reason::HealthCheckFailed, complaint),
         },
     };
     Condition { of: ConditionType::Healthy, status, reason, message }
+}
+
+/// While the release that is aimed at is still to come.
+fn by_another(app: &App, observed: &Observed) -> String {
+    match &observed.layout.link {
+        Link::Release { id } if *id != app.release.id => format!(" by {id}, which is in force"),
+        _ => String::new(),
+    }
 }
 
 fn reconciling(difference: &Difference, withheld: Option<&Withheld>) -> Condition {

@@ -10,7 +10,7 @@ use crate::decide::{gate, making, retention, services};
 use crate::model::app::{App, Manager, WorkerGroup};
 use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
 use crate::model::names::{MemberName, ReleaseId};
-use crate::model::observed::{Aim, Link, MemberState, Observed, Worker};
+use crate::model::observed::{Aim, Link, MemberState, Observed, Unreadable, Worker};
 use crate::model::process::{Known, ProcessId};
 
 /// How many present releases an error lists.
@@ -63,6 +63,9 @@ pub fn diff(app: &App, observed: &Observed) -> Difference {
         members_drift(app, observed, group, &selection, &mut difference);
     }
     services::drift(app, observed, &mut difference);
+    if let Some(why) = nobody(observed).filter(|_| leads_to_desired(app, &observed.layout.link)) {
+        difference.stalled.push(Stalled::NoSuchUser { why });
+    }
     for stray in &observed.strays {
         if stray.is_stopped(app.strays) {
             difference.drift.push(Drift::StrayRunning { stray: stray.clone() });
@@ -221,7 +224,16 @@ fn blockers(app: &App, observed: &Observed) -> Vec<Blocker> {
             blockers.push(Blocker::GroupUnreadable { group: seen.group.clone(), why: why.clone() });
         }
     }
+    blockers.extend(services::blockers(app, observed));
+    if let Some(why) = nobody(observed).filter(|_| !leads_to_desired(app, &observed.layout.link)) {
+        blockers.push(Blocker::NoSuchUser { why });
+    }
     blockers
+}
+
+/// The way back is gone all the same.
+fn nobody(observed: &Observed) -> Option<Unreadable> {
+    observed.nobody.clone().filter(|_| observed.aim == Aim::Desired)
 }
 
 fn newest(observed: &Observed) -> Vec<ReleaseId> {

@@ -6,8 +6,8 @@ use crate::decide::aim::quarantine;
 use crate::model::app::{App, Manager};
 use crate::model::drift::{Blocker, Stalled};
 use crate::model::names::ReleaseId;
-use crate::model::observed::{Aim, Evidence, Observed, Runs, Stray};
-use crate::model::record::Judge;
+use crate::model::observed::{Aim, Evidence, Link, Observed, Runs, Stray};
+use crate::model::record::{Judge, ReleaseRecord};
 use crate::model::report::Problem;
 
 fn problem(message: String, help: Option<String>) -> Problem {
@@ -45,7 +45,26 @@ pub fn strays(app: &App, observed: &Observed) -> Vec<Problem> {
             Some(help),
         )
     });
-    told.collect()
+    told.chain(untold(app, observed)).collect()
+}
+
+/// While a group cannot be observed, nobody can tell its workers from strays: said once, and none is named.
+fn untold(app: &App, observed: &Observed) -> Option<Problem> {
+    let groups: Vec<_> = observed.groups.iter().filter(|seen| seen.members.is_err()).map(|seen| &seen.group).collect();
+    let (found, belongs, they) = match observed.untold {
+        0 => return None,
+        1 => ("1 process".to_owned(), "belongs", "it is"),
+        many => (format!("{many} processes"), "belong", "they are"),
+    };
+    let groups = listed(&groups);
+    Some(problem(
+        format!(
+            "{found} of `{}` {belongs} to no group that can be observed: whether {they} strays or workers of {groups} \
+             cannot be told",
+            app.root
+        ),
+        Some(format!("nothing is done to them; see first why {groups} cannot be observed")),
+    ))
 }
 
 /// Why nothing may be touched, and what to do about it.
@@ -81,6 +100,10 @@ pub fn blocker(app: &App, blocker: &Blocker) -> Problem {
         Blocker::GroupUnreadable { group, why } => {
             problem(format!("the workers of `{group}` cannot be observed: {}", why.message), why.help.clone())
         }
+        Blocker::ServiceUnreadable { service, why } => {
+            problem(format!("the service `{service}` cannot be observed: {}", why.message), why.help.clone())
+        }
+        Blocker::NoSuchUser { why } => problem(why.message.clone(), why.help.clone()),
         Blocker::CountBeyondManager { group, count, offered, managed_as } => {
             let kind = app.group(group).map_or("its manager", |group| group.manager.kind());
             let help = match app.group(group).map(|group| &group.manager) {
@@ -101,19 +124,26 @@ pub fn blocker(app: &App, blocker: &Blocker) -> Problem {
 #[must_use]
 pub fn kept_out(app: &App, observed: &Observed) -> Option<Problem> {
     let quarantine = quarantine(app, &observed.records)?;
+    let served = observed.record(&app.release.id).is_some_and(ReleaseRecord::failed_in_force);
     let instead = match &observed.aim {
         Aim::Desired => return None,
-        Aim::Back { to } => format!("; `{to}` is the way back"),
+        Aim::Back { to } if observed.layout.link != (Link::Release { id: to.clone() }) => {
+            format!("; `{to}` is the way back")
+        }
+        Aim::Back { to } if served => format!("; `{to}` is in force again"),
+        Aim::Back { to } => format!("; `{to}` stays in force"),
         Aim::Halt { .. } => "; what is there stays".to_owned(),
     };
     let by = match quarantine.by {
         Judge::Gate => "failed",
-        Judge::Operator => "was taken back by hand",
+        Judge::Operator => "was taken back",
     };
     let since = quarantine.at.strftime("%Y-%m-%d %H:%M:%S UTC");
     let mut message = format!("release `{}` {by} at {since}: {}", app.release.id, quarantine.reason);
-    // What the gate says of a failed attempt is mostly the evidence itself.
-    for seen in quarantine.evidence.iter().filter(|seen| !quarantine.reason.contains(seen.as_str())) {
+    // What the gate says of a failed attempt is mostly the evidence itself. Of a release that never served, what was seen
+    // says nothing.
+    let evidence = quarantine.evidence.iter().filter(|_| served);
+    for seen in evidence.filter(|seen| !quarantine.reason.contains(seen.as_str())) {
         message.push_str("; ");
         message.push_str(seen);
     }
@@ -151,9 +181,10 @@ pub fn stalled(app: &App, stalled: &Stalled) -> Problem {
         Stalled::ServiceUnreadable { service, why } => {
             problem(format!("the service `{service}` cannot be observed: {}", why.message), why.help.clone())
         }
+        Stalled::NoSuchUser { why } => problem(why.message.clone(), why.help.clone()),
         Stalled::NoWayBack { release } => problem(
             format!("release `{release}` is kept out, and no release was ever proven here to go back to"),
-            Some("commit a mended release, or try this one again with `trueup retry`".to_owned()),
+            Some(format!("commit a mended release, or try this one again: `trueup retry {}`", app.name)),
         ),
         Stalled::ConfigUnreadable { path, why, group } => problem(
             format!("cannot tell whether `{}` has changed: {why}", app.root.path().join(path.as_path()).display()),
@@ -221,7 +252,7 @@ mod tests {
             (
                 Blocker::GroupUnreadable {
                     group: name.clone(),
-                    why: Unreadable { message: "connection refused".to_owned(), help: None },
+                    why: Unreadable { message: "connection refused".to_owned(), help: None, lasting: false },
                 },
                 "the workers of `default` cannot be observed: connection refused\n-",
             ),
@@ -246,7 +277,30 @@ mod tests {
         let aim = Aim::Back { to: id("r2") };
         let observed = Observed { records: vec![record], aim, ..seen("r2", vec![]) };
         let said = super::kept_out(&app, &observed).unwrap().message;
-        assert!(said.ends_with("in 1 attempt: status = 500; the disk is full; `r2` is the way back"), "{said}");
+        assert!(said.ends_with("in 1 attempt: status = 500; the disk is full; `r2` is in force again"), "{said}");
+    }
+
+    #[test]
+    fn what_is_in_force_instead_is_told_as_it_came_about() {
+        let app = app("r3", vec![]);
+        let failed = kept_out("r3", 0, "trial");
+        let before_the_switch = ReleaseRecord { switched: None, ..failed.clone() };
+        let of_an_earlier_making = ReleaseRecord { since: seconds_after(&failed), ..failed.clone() };
+        let rows = [
+            ("it was in force", failed.clone(), "r2", "`r2` is in force again"),
+            ("it is in force yet", failed, "r3", "`r2` is the way back"),
+            ("it never was", before_the_switch, "r2", "`r2` stays in force"),
+            ("it was, and has been made anew since", of_an_earlier_making, "r2", "`r2` stays in force"),
+        ];
+        for (name, record, link, end) in rows {
+            let observed = Observed { records: vec![record], aim: Aim::Back { to: id("r2") }, ..seen(link, vec![]) };
+            let said = super::kept_out(&app, &observed).unwrap().message;
+            assert!(said.ends_with(end), "{name}: {said}");
+        }
+    }
+
+    fn seconds_after(record: &ReleaseRecord) -> jiff::Timestamp {
+        record.switched.unwrap() + jiff::SignedDuration::from_secs(1)
     }
 
     #[test]
@@ -254,6 +308,11 @@ mod tests {
         let app = app("r9", vec![group("default", 4, supervisord())]);
         let name = GroupName::new("default").unwrap();
         let rows = [
+            (
+                Stalled::NoWayBack { release: id("r9") },
+                "release `r9` is kept out, and no release was ever proven here to go back to\n\
+                 commit a mended release, or try this one again: `trueup retry web`",
+            ),
             (
                 Stalled::RestartDidNotHelp {
                     group: name.clone(),

@@ -56,12 +56,19 @@ pub fn adoption(app: &App, observed: &Observed) -> Option<ReleaseRecord> {
     let Link::Release { id } = &observed.layout.link else { return None };
     let known = observed.record(id);
     let judged = |record: &ReleaseRecord| record.proven.or(record.switched).is_some() || record.quarantine.is_some();
-    let well = app.health.is_none() || observed.well == Some(true);
+    let well = app.health.is_none() || observed.well.as_ref().is_some_and(|verdict| verdict.healthy);
     if app.leaving || !well || known.is_some_and(|record| judged(record) || record.made != Making::Built) {
         return None;
     }
     let known = known.cloned().unwrap_or_else(|| ReleaseRecord::adopted(id.clone(), observed.at));
     Some(ReleaseRecord { proven: Some(observed.at), ..known })
+}
+
+/// The record of a release that has passed its gate. What failed before, under the same id, is over: nothing of it speaks
+/// against the release any more.
+#[must_use]
+pub fn passed(app: &App, observed: &Observed, at: Timestamp) -> ReleaseRecord {
+    ReleaseRecord { proven: Some(at), quarantine: None, ..known(app, observed, at) }
 }
 
 /// What one look at a release under trial says.

@@ -12,18 +12,19 @@ use crate::model::names::ReleaseId;
 use crate::model::observed::{Evidence, Link, Observed, Runs};
 use crate::model::record::{Making, Quarantine, ReleaseRecord};
 
-/// Every release that is there or was written down, the one that was last in force or made last.
+/// Every release that is there or was written down, the one that was made last at the end: that is what its age shows. Of
+/// those that are gone, the one that was in force last.
 #[must_use]
 pub fn inventory(app: &App, observed: &Observed, difference: &Difference) -> Vec<ReleaseStatus> {
     let there = observed.layout.releases.iter().map(|release| &release.id);
     let ids: BTreeSet<&ReleaseId> = there.chain(observed.records.iter().map(|record| &record.id)).collect();
     let mut all: Vec<ReleaseStatus> = ids.into_iter().map(|id| status(app, observed, difference, id)).collect();
-    all.sort_by_key(|one| (latest(one), one.id.clone()));
+    all.sort_by_key(|one| (one.made.is_some(), age(one), one.id.clone()));
     all
 }
 
-fn latest(one: &ReleaseStatus) -> Option<Timestamp> {
-    one.switched.max(one.proven).max(one.made)
+fn age(one: &ReleaseStatus) -> Option<Timestamp> {
+    one.made.or(one.switched.max(one.proven))
 }
 
 fn status(app: &App, observed: &Observed, difference: &Difference, id: &ReleaseId) -> ReleaseStatus {
@@ -59,7 +60,7 @@ fn status(app: &App, observed: &Observed, difference: &Difference, id: &ReleaseI
 /// That of the desired release ends when the App changes; nobody goes back to another one that failed once.
 fn in_effect<'a>(app: &App, observed: &'a Observed, record: Option<&'a ReleaseRecord>) -> Option<&'a Quarantine> {
     let record = record?;
-    if record.id == app.release.id { quarantine(app, &observed.records) } else { record.quarantine.as_ref() }
+    if record.id == app.release.id { quarantine(app, &observed.records) } else { record.kept_out() }
 }
 
 /// The processes that run a release, as far as that can be told.
@@ -88,8 +89,10 @@ fn runs(observed: &Observed, evidence: &Evidence, id: &ReleaseId) -> bool {
 mod tests {
     use super::*;
     use crate::decide::diff::diff;
-    use crate::decide::testing::{app, evidence, group, id, kept_out, process, record, running, seen, supervisord};
-    use crate::model::observed::{Stray, Worker};
+    use crate::decide::testing::{
+        app, evidence, group, id, kept_out, mended, noon, process, record, running, seconds_before, seen, supervisord,
+    };
+    use crate::model::observed::{ObservedRelease, Stray, Worker};
 
     #[test]
     fn each_release_has_its_standing() {
@@ -99,6 +102,7 @@ mod tests {
         let rows = [
             ("proven", "r1", Some(record("r1", 5)), Standing::Good),
             ("failed", "r1", Some(kept_out("r1", 5, "another")), Standing::Quarantined),
+            ("failed, mended and proven", "r1", Some(mended("r1", 5)), Standing::Good),
             ("desired and failed", "r3", Some(kept_out("r3", 5, "trial")), Standing::Quarantined),
             ("desired, failed before the App changed", "r3", Some(kept_out("r3", 5, "another")), Standing::Unproven),
             ("half a release", "r1", Some(half), Standing::HalfMade),
@@ -115,6 +119,24 @@ mod tests {
             assert_eq!((one.state, one.quarantine.is_some()), (standing, standing == Standing::Quarantined), "{name}");
             assert_eq!((one.current, one.desired), (false, of == "r3"), "{name}");
         }
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_age_that_is_shown() {
+        let mut observed = seen("r1", vec![]);
+        let release = observed.layout.releases.first().cloned().unwrap();
+        let made = |name: &str, seconds| ObservedRelease {
+            id: id(name),
+            made: Some(seconds_before(noon(), seconds)),
+            ..release.clone()
+        };
+        observed.layout.releases = vec![made("r2", 50), made("r1", 90), made("r30", 20)];
+        // Gone back to, and so in force last; and one of which nothing is left.
+        let back = ReleaseRecord { switched: Some(noon()), ..record("r1", 5) };
+        observed.records = vec![back, record("r2", 40), record("r0", 1)];
+        let all = inventory(&app("r30", vec![]), &observed, &Difference::default());
+        let order: Vec<&str> = all.iter().map(|one| one.id.as_str()).collect();
+        assert_eq!(order, ["r0", "r1", "r2", "r30"]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
     let wanted = observed.aim == Aim::Desired && quarantine(app, &observed.records).is_none();
     if let Aim::Back { .. } = &observed.aim
         && observed.health.as_ref().is_some_and(|verdict| verdict.healthy)
-        && let Some(record) = observed.records.iter().find(|one| one.quarantine.as_ref().is_some_and(|one| one.held))
+        && let Some(record) = observed.records.iter().find(|one| one.kept_out().is_some_and(|one| one.held))
     {
         difference.drift.push(Drift::HoldOver { release: record.id.clone() });
     }

@@ -7,6 +7,7 @@
 
 pub mod aim;
 mod conditions;
+pub mod died;
 pub mod diff;
 pub mod doctor;
 pub mod explain;

@@ -90,6 +90,15 @@ pub fn try_again(app: &App, records: &[ReleaseRecord]) -> Option<ReleaseRecord> 
     Some(ReleaseRecord { quarantine: None, ..record.clone() })
 }
 
+/// The App as it is seen once [`try_again`] has let its release in, for a look that writes nothing down.
+#[must_use]
+pub fn as_tried_again(app: &App) -> App {
+    let mut again = app.clone();
+    // A quarantine is of what was tried, and of nothing else.
+    again.fingerprint.trial.push_str(" again");
+    again
+}
+
 /// Why a release cannot be gone back to, in the order in which it would be noticed.
 fn unfit(app: &App, layout: &Layout, records: &[ReleaseRecord], to: &ReleaseId) -> String {
     let record = records.iter().find(|record| record.id == *to);
@@ -97,10 +106,11 @@ fn unfit(app: &App, layout: &Layout, records: &[ReleaseRecord], to: &ReleaseId) 
         _ if *to == app.release.id => "it is the one that is to be taken back".to_owned(),
         _ if layout.release(to).is_none() => "it is not there".to_owned(),
         Some(ReleaseRecord { made: Making::Building | Making::Fetched, .. }) => "it is only half a release".to_owned(),
-        Some(ReleaseRecord { quarantine: Some(quarantine), .. }) => {
-            format!("it is kept out itself: {}", quarantine.reason)
-        }
-        Some(_) | None => "it was never proven on this host".to_owned(),
+        Some(record) => match record.kept_out() {
+            Some(quarantine) => format!("it is kept out itself: {}", quarantine.reason),
+            None => "it was never proven on this host".to_owned(),
+        },
+        None => "it was never proven on this host".to_owned(),
     }
 }
 
@@ -112,7 +122,7 @@ fn refusal(message: String, help: &str) -> Problem {
 mod tests {
     use super::*;
     use crate::decide::aim::aim;
-    use crate::decide::testing::{app, id, noon, record, seen};
+    use crate::decide::testing::{app, id, mended, noon, record, seen};
     use crate::model::observed::Aim;
 
     fn taken(link: &str, records: &[ReleaseRecord], to: Option<&str>) -> Result<ReleaseRecord, Problem> {
@@ -137,8 +147,18 @@ mod tests {
             assert_eq!(aim(&wanted, &layout, &after), Aim::Back { to: id(expected) }, "{to:?}");
             let again = with(&after, try_again(&wanted, &after).unwrap());
             assert_eq!(aim(&wanted, &layout, &again), Aim::Desired, "{to:?}");
+            let foreseen = as_tried_again(&wanted);
+            assert_eq!(
+                (aim(&foreseen, &layout, &after), quarantine(&foreseen, &after)),
+                (Aim::Desired, None),
+                "{to:?}"
+            );
             assert_eq!(try_again(&wanted, &again), None);
         }
+        // What was mended under the same id and is good can be gone back to.
+        let mended = [record("r1", 20), mended("r2", 10), record("r3", 5)];
+        let after = with(&mended, taken("r3", &mended, None).unwrap());
+        assert_eq!(aim(&wanted, &layout, &after), Aim::Back { to: id("r2") });
         // One that nobody wrote down is taken back, too.
         assert!(taken("r3", &records[..2], None).unwrap().quarantine.is_some());
     }

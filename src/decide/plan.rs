@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::decide::diff::diff;
 use crate::model::action::{Action, Phase, Plan, Step};
 use crate::model::app::App;
-use crate::model::drift::{Difference, Drift, ServiceStale, StaleBecause};
+use crate::model::drift::{Difference, Drift, ServiceStale, Spare, StaleBecause};
 use crate::model::names::{GroupName, ReleaseId};
 use crate::model::observed::{Link, MemberState, Observed, Runs};
 use crate::model::release::Stage;
@@ -154,6 +154,10 @@ fn reason(drift: &Drift) -> String {
             ServiceStale::Config(path) => format!("last renewed before {path} changed"),
         },
         Drift::ReleaseNotProven { .. } => "it has not passed its gate yet".to_owned(),
+        Drift::ReleaseSurplus { why: Spare::Failed, .. } => "it has failed, and is not wanted any more".to_owned(),
+        Drift::ReleaseSurplus { why: Spare::Unproven, .. } => {
+            "it was never proven, and is not wanted any more".to_owned()
+        }
         Drift::ReleaseSurplus { keep: 1, .. } => "1 release is kept".to_owned(),
         Drift::ReleaseSurplus { keep, .. } => format!("{keep} releases are kept"),
         Drift::ReleaseNotFetched { source, .. } => format!("not in releases/ yet; its source is {source}"),
@@ -305,7 +309,7 @@ mod tests {
             observed
         };
         let mut unreadable = at(Link::Absent);
-        let why = Unreadable { message: "connection refused".to_owned(), help: None };
+        let why = Unreadable { message: "connection refused".to_owned(), help: None, lasting: false };
         unreadable.groups[0].members = Err(why.clone());
         let mut empty = at(Link::Absent);
         empty.layout.releases[1].empty = true;

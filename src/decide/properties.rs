@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::aim::aim;
 use super::diff::diff;
 use super::freshness::{Freshness, freshness};
 use super::gate::adoption;
 use super::plan::plan;
 use super::testing::{app, apply, apply_all, builtin, evidence, group, id, noon, process, seconds_before, seen};
-use super::testing::{kept_out, supervisord, systemd};
+use super::testing::{kept_out, mended, supervisord, systemd};
 use crate::model::action::{Action, Phase, Step};
 use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy};
 use crate::model::names::{GroupName, MemberName, RelativePath};
-use crate::model::observed::{Link, MemberState, Observed, ObservedConfig, ObservedGroup, Runs, Stray, Worker};
+use crate::model::observed::{Aim, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Runs, Stray, Worker};
 use crate::model::process::Known;
 use crate::model::record::{AppliedConfig, Helpless, ReleaseRecord};
 use crate::model::release::Source;
@@ -85,7 +86,7 @@ fn a_group() -> impl Strategy<Value = GroupSeed> {
 
 fn a_case() -> impl Strategy<Value = (App, Observed)> {
     let host = (a_link(), proptest::collection::vec(a_group(), 0..4), any::<bool>(), 0u32..3, any::<bool>(), 0u32..4);
-    (host, (1u32..4, 0u8..4, 0u8..4)).prop_map(
+    (host, (1u32..4, 0u8..5, 0u8..5)).prop_map(
         |((link, groups, stop_strays, strays, helpless, fetched), (keep, first, third))| {
             let (mut app, mut observed) = build(link, &groups, stop_strays, strays, helpless);
             app.release.keep = keep;
@@ -101,13 +102,15 @@ fn a_case() -> impl Strategy<Value = (App, Observed)> {
     )
 }
 
-/// What is known of a release: that it was proven, nothing, that it failed, that it was only looked over.
+/// What is known of a release: that it was proven, nothing, that it failed, that it failed and is good since, that it was
+/// only looked over.
 fn remember(observed: &mut Observed, name: &str, what: u8) {
     let verified = ReleaseRecord::adopted(id(name), seconds_before(noon(), 3000));
     let known = match what {
         0 => return,
         1 => None,
         2 => Some(kept_out(name, 50, "another")),
+        3 => Some(mended(name, 50)),
         _ => Some(verified),
     };
     observed.records.retain(|record| record.id != id(name));
@@ -310,6 +313,24 @@ proptest! {
     }
 
     #[test]
+    fn a_good_release_in_force_stays_when_another_fails_before_its_switch((app, mut observed) in a_case()) {
+        let Link::Release { id: in_force } = observed.layout.link.clone() else { return Ok(()) };
+        let good = observed.record(&in_force).is_some_and(ReleaseRecord::is_good);
+        if !good || in_force == app.release.id || observed.layout.release(&in_force).is_none() {
+            return Ok(());
+        }
+        observed.records.retain(|record| record.id != app.release.id);
+        observed.records.push(kept_out("r2", 0, &app.fingerprint.trial));
+        observed.aim = aim(&app, &observed.layout, &observed.records);
+        prop_assert_eq!(&observed.aim, &Aim::Back { to: in_force.clone() });
+        for action in plan(&app, &observed).steps.into_iter().map(|step| step.action) {
+            let moved = matches!(action, Action::SwitchCurrent { .. });
+            let removed = matches!(&action, Action::PruneRelease { id } if *id == in_force);
+            prop_assert!(!moved && !removed, "{action}");
+        }
+    }
+
+    #[test]
     fn unknown_is_never_fresh((app, observed) in a_case()) {
         for (wanted, seen) in app.workers.iter().zip(&observed.groups) {
             for worker in seen.members.as_ref().unwrap() {
@@ -322,10 +343,9 @@ proptest! {
 
     #[test]
     fn acting_in_any_order_within_a_wave_ends_the_same((app, observed) in a_case()) {
-        let planned = plan(&app, &observed);
-        let mut reversed = planned.steps.clone();
+        let mut reversed = plan(&app, &observed).steps;
         reversed.sort_by_key(|step| (step.phase, step.turn, std::cmp::Reverse(step.action.clone())));
-        let mut after = observed.clone();
+        let mut after = observed;
         for step in &reversed {
             after = apply(&app, &after, &step.action);
         }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::decide::freshness::leads_to_desired;
 use crate::decide::gate;
 use crate::model::app::App;
-use crate::model::drift::{Difference, Drift};
+use crate::model::drift::{Difference, Drift, Spare};
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Aim, Evidence, Observed, ObservedRelease, Runs};
 use crate::model::record::{Making, ReleaseRecord};
@@ -51,7 +51,16 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
             && !wanted_again(app, observed, id)
     });
     for id in surplus {
-        difference.drift.push(Drift::ReleaseSurplus { release: id.clone(), keep: app.release.keep });
+        let why = spare(adopted.as_ref().filter(|record| record.id == *id).or_else(|| observed.record(id)));
+        difference.drift.push(Drift::ReleaseSurplus { release: id.clone(), keep: app.release.keep, why });
+    }
+}
+
+fn spare(record: Option<&ReleaseRecord>) -> Spare {
+    match record {
+        Some(record) if record.is_good() => Spare::BeyondKept,
+        Some(record) if record.kept_out().is_some() => Spare::Failed,
+        Some(_) | None => Spare::Unproven,
     }
 }
 
@@ -66,8 +75,7 @@ struct Standing {
 fn standing(observed: &Observed, adopted: Option<&ReleaseRecord>, release: &ObservedRelease) -> Option<Standing> {
     let adopted = adopted.filter(|record| record.id == release.id);
     let record = adopted.or_else(|| observed.record(&release.id)).filter(|record| is_ours(record))?;
-    let good = record.made == Making::Built && record.proven.is_some() && record.quarantine.is_none();
-    Some(Standing { good, at: record.proven.max(record.switched).or(Some(record.since)) })
+    Some(Standing { good: record.is_good(), at: record.proven.max(record.switched).or(Some(record.since)) })
 }
 
 /// We have made it, or it has been in force. One that was only looked over is still its maker's.
@@ -80,7 +88,7 @@ fn is_ours(record: &ReleaseRecord) -> bool {
 /// anyway, and will have failed no more.
 fn wanted_again(app: &App, observed: &Observed, id: &ReleaseId) -> bool {
     let others = observed.records.iter().filter(|record| record.id != app.release.id);
-    let failed = others.filter_map(|record| Some((record.quarantine.as_ref()?.at, &record.id)));
+    let failed = others.filter_map(|record| Some((record.kept_out()?.at, &record.id)));
     failed.max().is_some_and(|(_, last)| last == id)
 }
 
@@ -125,7 +133,7 @@ fn note(evidence: &Evidence, used: &mut BTreeSet<ReleaseId>) -> Option<()> {
 mod tests {
     use super::*;
     use crate::decide::diff::diff;
-    use crate::decide::testing::{app, evidence, id, kept_out, noon, process, record, seconds_before, seen};
+    use crate::decide::testing::{app, evidence, id, kept_out, mended, noon, process, record, seconds_before, seen};
     use crate::model::app::StrayPolicy;
     use crate::model::observed::{Link, Stray};
     use crate::model::release::Source;
@@ -136,6 +144,16 @@ mod tests {
         drift
             .filter_map(|drift| match drift {
                 Drift::ReleaseSurplus { release, .. } => Some(release.to_string()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn why(app: &App, observed: &Observed) -> Vec<Spare> {
+        let drift = diff(app, observed).drift.into_iter();
+        drift
+            .filter_map(|drift| match drift {
+                Drift::ReleaseSurplus { why, .. } => Some(why),
                 _ => None,
             })
             .collect()
@@ -157,7 +175,6 @@ mod tests {
         let made = ReleaseRecord { recipe: Some("ab".to_owned()), ..verified("r1") };
         let half = ReleaseRecord { made: Making::Building, ..verified("r1") };
         let failed = ReleaseRecord { switched: None, ..kept_out("r1", 30, "another") };
-        let newer = ReleaseRecord { quarantine: kept_out("r2", 5, "x").quarantine, ..record("r2", 20) };
         let rows: [(&str, Option<ReleaseRecord>, &[&str]); 7] = [
             ("proven", Some(record("r1", 30)), &["r1"]),
             ("uploaded, and nothing known of it", None, &[]),
@@ -180,9 +197,17 @@ mod tests {
         }
         // One that failed, and was in force: it goes as soon as another one has failed since.
         let mut observed = seen("r3", vec![]);
-        observed.records = vec![kept_out("r1", 30, "x"), newer, record("r3", 10)];
+        observed.records = vec![kept_out("r1", 30, "x"), kept_out("r2", 20, "x"), record("r3", 10)];
         observed.records[0].quarantine.as_mut().unwrap().at = seconds_before(noon(), 600);
         assert_eq!(surplus(&keeping(1), &observed), ["r1"]);
+        assert_eq!(why(&keeping(1), &observed), [Spare::Failed]);
+        // One that failed, was mended and is good now is kept like any other good one.
+        observed.records = vec![record("r1", 30), mended("r2", 20), record("r3", 10)];
+        assert_eq!(surplus(&keeping(1), &observed), ["r1"]);
+        assert_eq!(why(&keeping(1), &observed), [Spare::BeyondKept]);
+        assert_eq!(surplus(&keeping(3), &observed), [""; 0]);
+        observed.records[0] = ReleaseRecord { recipe: Some("ab".to_owned()), ..verified("r1") };
+        assert_eq!(why(&keeping(3), &observed), [Spare::Unproven]);
     }
 
     #[test]

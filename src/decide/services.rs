@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use crate::decide::freshness::{Content, contents_of, is_clearly_after, leads_to_desired};
 use crate::model::app::App;
-use crate::model::drift::{Difference, Drift, ServiceStale, Stalled};
-use crate::model::observed::Observed;
+use crate::model::drift::{Blocker, Difference, Drift, ServiceStale, Stalled};
+use crate::model::observed::{Aim, Observed};
 use crate::model::service::{OnRelease, Renewal, Service, ServiceState};
 
 /// Each service that is not right. One that does not run is not ours to start; one that is left alone is not looked at.
@@ -19,6 +19,8 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
         let Some(seen) = observed.services.iter().find(|seen| seen.service == service.name) else { continue };
         let state = match &seen.seen {
             Ok(state) => state,
+            // It is in the way of the release, which is said instead.
+            Err(_) if is_needed(app, observed, service) => continue,
             Err(why) => {
                 if service.on_release != OnRelease::None || !service.restart_on.is_empty() {
                     let (service, why) = (service.name.clone(), why.clone());
@@ -33,6 +35,23 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
             difference.drift.push(Drift::ServiceStale { service: service.name.clone(), how, because });
         }
     }
+}
+
+/// Services that cannot be observed, and would have to serve the release that is to come: found out after the switch, it
+/// would be in force half.
+pub fn blockers(app: &App, observed: &Observed) -> impl Iterator<Item = Blocker> {
+    let needed = app.services.iter().filter(|service| is_needed(app, observed, service));
+    needed.filter_map(|service| {
+        let seen = observed.services.iter().find(|seen| seen.service == service.name)?;
+        let why = seen.seen.as_ref().err()?.clone();
+        Some(Blocker::ServiceUnreadable { service: service.name.clone(), why })
+    })
+}
+
+/// The way back is gone all the same: what it leaves is worse.
+fn is_needed(app: &App, observed: &Observed, service: &Service) -> bool {
+    let to_come = observed.aim == Aim::Desired && !leads_to_desired(app, &observed.layout.link);
+    to_come && service.on_release != OnRelease::None
 }
 
 fn stale(app: &App, observed: &Observed, service: &Service, state: &ServiceState) -> Option<(Renewal, ServiceStale)> {
@@ -103,6 +122,7 @@ mod tests {
     use crate::decide::testing::{app, id, noon, record, seconds_before, seen};
     use crate::model::health::{HealthContract, HealthVerdict, Probe};
     use crate::model::names::GroupName;
+    use crate::model::observed::Unreadable;
     use crate::model::record::ReleaseRecord;
     use crate::model::service::{ObservedService, ServiceManager};
 
@@ -151,6 +171,31 @@ mod tests {
             Drift::ServiceStale { because, .. } => Some(because),
             _ => None,
         })
+    }
+
+    #[test]
+    fn a_service_that_cannot_be_observed_is_in_the_way_of_a_release_that_is_to_come_and_of_nothing_else() {
+        let (app, mut seen_here) = php_fpm();
+        let why = Unreadable { message: "systemd knows no unit".to_owned(), help: None, lasting: true };
+        seen_here.services[0].seen = Err(why);
+        let to_come = Observed { layout: seen("r1", vec![]).layout, ..seen_here.clone() };
+        let left_alone = {
+            let mut app = app.clone();
+            app.services[0].on_release = OnRelease::None;
+            app
+        };
+        let back = Observed { aim: Aim::Back { to: id("r2") }, ..to_come.clone() };
+        let rows = [
+            ("to come", &app, &to_come, (1, 0)),
+            ("in force", &app, &seen_here, (0, 1)),
+            ("the way back", &app, &back, (0, 1)),
+            ("it is left alone", &left_alone, &to_come, (0, 0)),
+        ];
+        for (name, app, observed, expected) in rows {
+            let mut difference = Difference::default();
+            drift(app, observed, &mut difference);
+            assert_eq!((blockers(app, observed).count(), difference.stalled.len()), expected, "{name}");
+        }
     }
 
     #[test]

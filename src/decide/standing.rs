@@ -11,6 +11,8 @@ pub struct Standing<'a> {
     pub running: Option<&'a [Wake]>,
     /// The App has disappeared from the manifests.
     pub orphaned: bool,
+    /// … and its workers are being stopped.
+    pub leaving: bool,
     /// Why newer manifests cannot be used.
     pub refused: Option<&'a str>,
     /// Its turns.
@@ -19,12 +21,19 @@ pub struct Standing<'a> {
 
 /// Adds it to a status.
 pub fn add(status: &mut AppStatus, standing: &Standing<'_>) {
-    if let Some(wakes) = standing.running {
+    let running = standing.running.map(|wakes| {
         let words: Vec<String> = wakes.iter().map(Wake::to_string).collect();
-        let message = format!("a pass is under way: {}", words.join(", "));
-        set(status, ConditionType::Reconciling, Reason::Progressing, message);
+        format!("a pass is under way: {}", words.join(", "))
+    });
+    // As it wishes itself: nothing stands still.
+    let leaving = standing
+        .leaving
+        .then(|| "the App has disappeared from the manifests, and its workers are to be stopped".to_owned());
+    let reconciling: Vec<String> = running.into_iter().chain(leaving).collect();
+    if !reconciling.is_empty() {
+        set(status, ConditionType::Reconciling, Reason::Progressing, reconciling.join("; "));
     }
-    if standing.orphaned {
+    if standing.orphaned && !standing.leaving {
         let message = "the App has disappeared from the manifests, and is left running";
         set(status, ConditionType::Stalled, Reason::Orphaned, message.to_owned());
     }
@@ -39,6 +48,23 @@ pub fn add(status: &mut AppStatus, standing: &Standing<'_>) {
         );
         set(status, ConditionType::Stalled, Reason::TooManyCorrections, message);
     }
+    // The last pass has started it again, which says nothing of the next minute.
+    if let Some(message) = standing.schedule.filter(|_| !standing.orphaned).and_then(ScheduleState::crash_loop) {
+        speak_against_ready(status, &message);
+        set(status, ConditionType::Stalled, Reason::CrashLoop, message);
+    }
+}
+
+/// The App is not ready; what spoke against that before is said first.
+fn speak_against_ready(status: &mut AppStatus, message: &str) {
+    let of = ConditionType::Ready;
+    let Some(ready) = status.conditions.iter_mut().find(|condition| condition.of == of) else { return };
+    *ready = match ready.status {
+        Truth::False => Condition { message: format!("{}; {message}", ready.message), ..ready.clone() },
+        Truth::True | Truth::Unknown => {
+            Condition { of, status: Truth::False, reason: Reason::CrashLoop, message: message.to_owned() }
+        }
+    };
 }
 
 /// Makes a condition hold. What holds already keeps its reason, and gets the message added.
@@ -56,8 +82,10 @@ fn set(status: &mut AppStatus, of: ConditionType, reason: Reason, message: Strin
 mod tests {
     use super::*;
     use crate::decide::diff::diff;
+    use crate::decide::schedule::Looping;
     use crate::decide::status::status;
     use crate::decide::testing::{app, group, id, running, seen, supervisord};
+    use crate::model::names::{GroupName, MemberName};
 
     fn conditions(link: &str, standing: &Standing<'_>) -> String {
         let wanted = app("r2", vec![group("default", 1, supervisord())]);
@@ -68,7 +96,7 @@ mod tests {
         let told = status
             .conditions
             .iter()
-            .filter(|one| matches!(one.of, ConditionType::Reconciling | ConditionType::Stalled));
+            .filter(|one| !matches!(one.of, ConditionType::Healthy | ConditionType::WorkersCurrent));
         told.map(|one| format!("{}={} {}: {}", one.of, one.status, one.reason, one.message))
             .collect::<Vec<_>>()
             .join("\n")
@@ -78,7 +106,7 @@ mod tests {
     fn what_only_the_agent_knows_is_told_by_the_conditions() {
         let idle = conditions("r2", &Standing::default());
         assert!(idle.contains("Reconciling=False Idle") && idle.contains("Stalled=False NothingStalled"), "{idle}");
-        let wakes = [Wake::Timer, Wake::Request { by: "anna".to_owned() }];
+        let wakes = [Wake::Timer, Wake::Request { by: "anna".to_owned(), ignore_windows: false }];
         let running = conditions("r2", &Standing { running: Some(&wakes), ..Standing::default() });
         assert!(
             running.contains("Reconciling=True Progressing: a pass is under way: timer, request by anna"),
@@ -93,11 +121,36 @@ mod tests {
             corrections: 31,
             withheld: None,
             stalled: true,
+            looping: Vec::new(),
         };
         let fought = conditions("r2", &Standing { schedule: Some(&schedule), ..Standing::default() });
         assert!(fought.contains("Stalled=True TooManyCorrections: drift was put right 31 times"), "{fought}");
+        let looping =
+            |member: &str| Looping { group: GroupName::new("q").unwrap(), member: MemberName::new(member).unwrap() };
+        let one = ScheduleState { looping: vec![looping("q/1")], stalled: false, ..schedule.clone() };
+        let standing = Standing { schedule: Some(&one), ..Standing::default() };
+        let told = conditions("r2", &standing);
+        assert!(
+            told.contains("Ready=False CrashLoop: worker q/1 dies again and again, soon after its start"),
+            "{told}"
+        );
+        assert!(told.contains("Stalled=True CrashLoop: worker q/1 dies"), "{told}");
+        let told = conditions("r1", &standing);
+        assert!(told.contains("Ready=False ReleaseNotCurrent: current is r1, not r2; worker q/1 dies"), "{told}");
+        let two = ScheduleState { looping: vec![looping("q/1"), looping("q/2")], ..one.clone() };
+        let told = conditions("r2", &Standing { schedule: Some(&two), ..Standing::default() });
+        assert!(told.contains("worker q/1 and 1 more die again and again, soon after their start"), "{told}");
         let refused = Some("shop.yaml:3: unknown key");
         let told = conditions("r2", &Standing { refused, orphaned: true, ..Standing::default() });
         assert!(told.contains("Stalled=True Orphaned") && told.contains("shop.yaml:3: unknown key"), "{told}");
+        let leaving = Standing { orphaned: true, leaving: true, ..Standing::default() };
+        let told = conditions("r2", &leaving);
+        assert!(told.contains("Stalled=False") && !told.contains("left running"), "{told}");
+        assert!(
+            told.contains("Reconciling=True Progressing") && told.contains("its workers are to be stopped"),
+            "{told}"
+        );
+        let told = conditions("r2", &Standing { running: Some(&wakes), ..leaving });
+        assert!(told.contains("a pass is under way") && told.contains("its workers are to be stopped"), "{told}");
     }
 }

@@ -77,7 +77,7 @@ pub fn status_of(
         services: observed.services.iter().map(|seen| service_status(difference, seen)).collect(),
         workers,
         strays: observed.strays.clone(),
-        health: observed.health.clone(),
+        health: observed.health_in_force().cloned(),
     }
 }
 
@@ -217,11 +217,14 @@ pub fn worker_status(app: &App, observed: &Observed, group: &WorkerGroup, worker
 mod tests {
     use super::*;
     use crate::decide::diff::diff;
-    use crate::decide::testing::{app, evidence, group, id, in_state, member, process, running, seen, supervisord};
+    use crate::decide::testing::supervisord;
+    use crate::decide::testing::{
+        app, evidence, group, id, in_state, kept_out, member, process, record, running, seen,
+    };
     use crate::model::app::App;
     use crate::model::health::{HealthContract, HealthVerdict, Probe};
     use crate::model::names::GroupName;
-    use crate::model::observed::{Runs, Unreadable};
+    use crate::model::observed::{Aim, Runs, Unreadable};
     use crate::model::record::Helpless;
 
     fn contract() -> HealthContract {
@@ -267,11 +270,16 @@ mod tests {
             release: id("r2"),
         });
         let mut unreadable = look("r2", fine(), fine());
-        unreadable.groups[0].members = Err(Unreadable { message: "refused".to_owned(), help: None });
+        unreadable.groups[0].members = Err(Unreadable { message: "refused".to_owned(), help: None, lasting: false });
         let mut sick = look("r2", running(1, "r2"), fine());
         sick.health = Some(HealthVerdict::unanswered("connection refused"));
         let mut silent = look("r2", running(1, "r2"), fine());
         silent.health = None;
+        // A rule such as `body.release == release.id` does not hold for what is still to come.
+        let mut pending = look("r1", running(1, "r1"), running(2, "r1"));
+        (pending.health, pending.well) = (Some(HealthVerdict::unanswered("release.id = \"r2\"")), Some(well()));
+        let mut ill = pending.clone();
+        ill.well = Some(HealthVerdict::unanswered("connection refused"));
         let rest = "Reconciling=False Idle, Stalled=False NothingStalled";
         let drift = "Reconciling=False DriftDetected, Stalled=False NothingStalled";
         let rows = [
@@ -287,6 +295,20 @@ mod tests {
                 look("r1", running(1, "r2"), fine()),
                 format!(
                     "Ready=False ReleaseNotCurrent, Healthy=True Succeeded, WorkersCurrent=True Succeeded, {drift}"
+                ),
+            ),
+            (
+                "the release is still to come, and the one in force is well",
+                pending,
+                format!(
+                    "Ready=False ReleaseNotCurrent, Healthy=True Succeeded, WorkersCurrent=False StaleWorkers, {drift}"
+                ),
+            ),
+            (
+                "the release is still to come, and the one in force is ill",
+                ill,
+                format!(
+                    "Ready=False ReleaseNotCurrent, Healthy=False HealthCheckFailed, WorkersCurrent=False StaleWorkers, {drift}"
                 ),
             ),
             (
@@ -356,6 +378,19 @@ mod tests {
         ];
         for (name, observed, expected) in rows {
             assert_eq!(words(&wanted, &observed), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_release_that_failed_before_its_switch_was_not_rolled_back() {
+        let wanted = app("r3", vec![]);
+        for (switched, reason) in [(true, Reason::RolledBack), (false, Reason::ReleaseQuarantined)] {
+            let mut failed = kept_out("r3", 0, "trial");
+            failed.switched = failed.switched.filter(|_| switched);
+            let aim = Aim::Back { to: id("r2") };
+            let observed = Observed { records: vec![record("r2", 20), failed], aim, ..seen("r2", vec![]) };
+            let status = status(&wanted, "g".to_owned(), &observed, &diff(&wanted, &observed));
+            assert_eq!(status.condition(ConditionType::Ready).unwrap().reason, reason);
         }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::explain;
 use super::status::status;
@@ -25,8 +26,17 @@ const AWAY: u32 = 3;
 /// The same is not told again sooner.
 pub const WINDOW: SignedDuration = SignedDuration::from_mins(5);
 
+/// What the agent knows of an App beyond one report.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trouble<'a> {
+    /// Why no further pass is made by itself.
+    pub stalled: Option<&'a str>,
+    /// Which workers die again and again.
+    pub crash_loop: Option<&'a str>,
+}
+
 /// What people know of one App.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Told {
     /// The release that was last seen to be right.
     good: Option<ReleaseId>,
@@ -36,18 +46,15 @@ pub struct Told {
     withheld: bool,
     /// That no pass puts it right.
     stalled: bool,
+    /// That workers die again and again.
+    #[serde(default)]
+    crash_loop: bool,
 }
 
 impl Told {
-    /// What is new in a report. `stalled` says why no further pass is made by itself, `revision` which commit of the
-    /// manifests is in force.
-    pub fn of(
-        &mut self,
-        app: &App,
-        report: &PassReport,
-        stalled: Option<&str>,
-        revision: Option<&str>,
-    ) -> Vec<Telling> {
+    /// What is new in a report. `revision` says which commit of the manifests is in force.
+    pub fn of(&mut self, app: &App, report: &PassReport, trouble: Trouble<'_>, revision: Option<&str>) -> Vec<Telling> {
+        let Trouble { stalled, crash_loop } = trouble;
         let at = report.began.checked_add(report.took).unwrap_or(report.began);
         let telling = |news: News, message: String| Telling {
             app: Some(app.name.clone()),
@@ -60,8 +67,10 @@ impl Told {
         let mut all = Vec::new();
         match report.outcome {
             Outcome::Converged => {
-                all.extend(self.well(report).map(|(news, message)| telling(news, message)));
+                all.extend(self.well(report, crash_loop.is_some()).map(|(news, message)| telling(news, message)));
                 (self.good, self.wrong, self.withheld) = (Some(report.release.clone()), None, false);
+                // A pass that starts it again does not mend it.
+                self.crash_loop &= crash_loop.is_some();
             }
             Outcome::Withheld if !self.withheld => {
                 let count = report.remaining.drift.len();
@@ -81,10 +90,14 @@ impl Told {
             all.push(telling(News::Stalled, why.to_owned()));
         }
         self.stalled = stalled.is_some();
+        if let Some(why) = crash_loop.filter(|_| !self.crash_loop) {
+            all.push(telling(News::CrashLoop, why.to_owned()));
+            self.crash_loop = true;
+        }
         all
     }
 
-    fn well(&self, report: &PassReport) -> Option<(News, String)> {
+    fn well(&self, report: &PassReport, crash_loop: bool) -> Option<(News, String)> {
         let release = &report.release;
         let done = || report.tried.iter().filter(|tried| tried.problem.is_none());
         let switched = done().any(|tried| matches!(&tried.action, Action::SwitchCurrent { to } if to == release));
@@ -95,10 +108,13 @@ impl Told {
             None if switched => return Some((News::Deployed, format!("release `{release}` is in force"))),
             _ => {}
         }
-        if self.wrong.is_some() {
+        if !crash_loop && (self.wrong.is_some() || self.crash_loop) {
             return Some((News::Recovered, format!("all is as it should be again, with release `{release}`")));
         }
-        let corrections: Vec<&Tried> = done().filter(|tried| is_correction(&tried.action)).collect();
+        // What dies again and again is told of once.
+        let again = |action: &Action| crash_loop && matches!(action, Action::StartWorker { .. });
+        let corrections: Vec<&Tried> =
+            done().filter(|tried| is_correction(&tried.action) && !again(&tried.action)).collect();
         if corrections.is_empty() {
             return None;
         }
@@ -274,15 +290,25 @@ struct Lately {
 impl Repeats {
     /// Something is to be told: whether it may be now.
     pub fn admit(&mut self, telling: Telling, now: Timestamp) -> Option<Telling> {
+        self.forget(now);
         let lately = self.apps.entry(telling.app.clone()).or_default();
-        lately.told.retain(|_, at| now.duration_since(*at) < WINDOW);
         let key = telling.key();
         if lately.told.contains_key(&key) {
-            // Told last, it is what people think anyway.
-            lately.held = (lately.last.as_ref() != Some(&key)).then_some(telling);
+            if !telling.news.is_aside() {
+                // Told last, it is what people think anyway.
+                lately.held = (lately.last.as_ref() != Some(&key)).then_some(telling);
+            }
             return None;
         }
         Some(lately.tell(telling, key, now))
+    }
+
+    /// What was told long ago keeps nothing back: names of Apps come and go.
+    fn forget(&mut self, now: Timestamp) {
+        self.apps.retain(|_, lately| {
+            lately.told.retain(|_, at| now.duration_since(*at) < WINDOW);
+            !lately.told.is_empty() || lately.held.is_some()
+        });
     }
 
     /// What has waited long enough.
@@ -299,6 +325,11 @@ impl Repeats {
         self.apps.values_mut().filter_map(due).collect()
     }
 
+    /// What waits, whether long enough or not: nobody will tell it later.
+    pub fn drain(&mut self) -> Vec<Telling> {
+        self.apps.values_mut().filter_map(|lately| lately.held.take()).collect()
+    }
+
     /// When something will have waited long enough; none: nothing waits.
     pub fn next(&self) -> Option<Timestamp> {
         let ends = |lately: &Lately| {
@@ -312,8 +343,11 @@ impl Repeats {
 impl Lately {
     fn tell(&mut self, telling: Telling, key: String, now: Timestamp) -> Telling {
         self.told.insert(key.clone(), now);
-        self.last = Some(key);
-        self.held = None;
+        // What is told by the way says nothing of how the App is: what waits is still to be told.
+        if !telling.news.is_aside() {
+            self.last = Some(key);
+            self.held = None;
+        }
         telling
     }
 }

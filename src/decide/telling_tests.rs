@@ -1,47 +1,17 @@
 //! What is told, and what is not told again.
 
-use std::time::Duration;
-
 use super::*;
-use crate::decide::testing::{app, group, id, member, noon, process, seen, supervisord};
-use crate::model::action::Plan;
+use crate::decide::testing::{self, app, group, id, member, noon, process, supervisord};
 use crate::model::drift::{Difference, Drift};
 use crate::model::names::GroupName;
-use crate::model::report::{Mode, Problem};
+use crate::model::report::Problem;
 
 fn the_app(release: &str) -> App {
     app(release, vec![group("default", 2, supervisord())])
 }
 
 fn report(release: &str, outcome: Outcome, actions: &[Action]) -> PassReport {
-    let app = the_app(release);
-    let tried = |action: &Action| Tried {
-        action: action.clone(),
-        reason: String::new(),
-        began: noon(),
-        took: Duration::ZERO,
-        problem: None,
-        notes: Vec::new(),
-    };
-    PassReport {
-        withheld: None,
-        app: app.name.clone(),
-        root: app.root.clone(),
-        release: app.release.id.clone(),
-        pass: "p".to_owned(),
-        began: noon(),
-        took: Duration::from_secs(1),
-        mode: Mode::Apply,
-        outcome,
-        before: None,
-        difference: Difference::default(),
-        plan: Plan::default(),
-        tried: actions.iter().map(tried).collect(),
-        after: Some(seen(release, Vec::new())),
-        remaining: Difference::default(),
-        health_attempts: 1,
-        problems: Vec::new(),
-    }
+    testing::report(&the_app(release), outcome, actions)
 }
 
 fn failed(release: &str, why: &str) -> PassReport {
@@ -144,7 +114,7 @@ fn what_is_new_is_told_once() {
     for (story, passes) in stories {
         let mut told = Told::default();
         for (number, (report, expected)) in passes.iter().enumerate() {
-            let all = told.of(&the_app(report.release.as_str()), report, None, Some("abc"));
+            let all = told.of(&the_app(report.release.as_str()), report, Trouble::default(), Some("abc"));
             let news: Vec<News> = all.iter().map(|telling| telling.news).collect();
             assert_eq!(news, expected.iter().copied().collect::<Vec<_>>(), "{story}, pass {number}");
             assert!(all.iter().all(|telling| !telling.message.is_empty()), "{story}");
@@ -158,12 +128,12 @@ fn corrections_are_told_without_pids() {
     let mut told = Told::default();
     let app = the_app("r1");
     let mut said = |pid| {
-        let all = told.of(&app, &report("r1", Outcome::Converged, &[restart(pid)]), None, None);
+        let all = told.of(&app, &report("r1", Outcome::Converged, &[restart(pid)]), Trouble::default(), None);
         all.first().map(Telling::key).unwrap_or_default()
     };
     assert_eq!(said(7), said(8));
     let many: Vec<Action> = (0..13).map(restart).collect();
-    let all = Told::default().of(&app, &report("r1", Outcome::Converged, &many), None, None);
+    let all = Told::default().of(&app, &report("r1", Outcome::Converged, &many), Trouble::default(), None);
     assert!(all[0].message.contains("13 actions") && all[0].message.ends_with("\n- and 3 more"), "{}", all[0].message);
 }
 
@@ -171,7 +141,8 @@ fn corrections_are_told_without_pids() {
 fn a_stalled_app_is_told_when_it_becomes_so() {
     let mut told = Told::default();
     let mut news = |stalled| {
-        let all = told.of(&the_app("r1"), &report("r1", Outcome::Converged, &[]), stalled, None);
+        let trouble = Trouble { stalled, ..Trouble::default() };
+        let all = told.of(&the_app("r1"), &report("r1", Outcome::Converged, &[]), trouble, None);
         all.iter().map(|telling| telling.news).collect::<Vec<_>>()
     };
     assert_eq!(news(Some("30 corrections within an hour")), [News::Stalled]);
@@ -247,4 +218,55 @@ fn what_goes_to_and_fro_is_told_at_the_end_of_the_window_if_it_still_is_so() {
     assert_eq!(repeats.due(minutes(5)), [sick()]);
     assert_eq!((repeats.due(minutes(60)), repeats.next()), (vec![], None));
     assert!(repeats.admit(sick(), minutes(60)).is_some(), "long after, it is news");
+    // What else is told does not speak against it, and at the end nothing is kept back.
+    let mut repeats = Repeats::default();
+    repeats.admit(sick(), minutes(0));
+    repeats.admit(well(), minutes(1));
+    assert!(repeats.admit(sick(), minutes(2)).is_none());
+    let aside = || Telling { news: News::DriftWithheld, ..sick() };
+    assert!(repeats.admit(aside(), minutes(3)).is_some());
+    assert!(repeats.admit(aside(), minutes(4)).is_none(), "told already");
+    assert_eq!(repeats.drain(), [sick()]);
+    assert_eq!((repeats.drain(), repeats.next()), (vec![], None));
+}
+
+#[test]
+fn names_that_come_and_go_are_not_remembered_for_ever() {
+    let mut repeats = Repeats::default();
+    for number in 0..1000_i64 {
+        let app = Some(AppName::new(format!("app-{number}")).unwrap());
+        let (message, at) = ("it is gone".to_owned(), noon() + SignedDuration::from_mins(number));
+        let telling = Telling { app, news: News::Orphaned, message, release: None, revision: None, at };
+        assert!(repeats.admit(telling, at).is_some());
+    }
+    assert!(repeats.apps.len() <= 5, "of the last five minutes: {}", repeats.apps.len());
+}
+
+#[test]
+fn workers_that_die_again_and_again_are_told_once_and_when_they_live() {
+    let group = GroupName::new("default").unwrap();
+    let start = [Action::StartWorker { group, member: member(0) }];
+    let converged = |actions: &[Action]| report("r1", Outcome::Converged, actions);
+    let (dies, lives) = (Some("worker web_00 dies again and again"), None);
+    let rows = [
+        ("started anew", converged(&start), lives, vec![News::DriftCorrected]),
+        ("once too often", converged(&start), dies, vec![News::CrashLoop]),
+        ("and again", converged(&start), dies, vec![]),
+        ("somebody moves the link besides", converged(&[switch("r1")]), dies, vec![News::DriftCorrected]),
+        ("it cannot be started", failed("r1", "no such file"), dies, vec![News::Failed]),
+        ("it can", converged(&start), dies, vec![]),
+        ("looked at only", report("r1", Outcome::Interrupted, &[]), lives, vec![]),
+        ("it lives", converged(&[]), lives, vec![News::Recovered]),
+        ("it goes on", converged(&[]), lives, vec![]),
+    ];
+    let mut told = Told { good: Some(id("r1")), ..Told::default() };
+    for (name, report, crash_loop, expected) in rows {
+        let all = told.of(&the_app("r1"), &report, Trouble { crash_loop, ..Trouble::default() }, None);
+        assert_eq!(all.iter().map(|telling| telling.news).collect::<Vec<_>>(), expected, "{name}");
+        // As an agent reads it that begins in between, and as an older one has written it.
+        let written = serde_json::to_value(&told).unwrap();
+        assert_eq!(serde_json::from_value::<Told>(written).unwrap(), told, "{name}");
+    }
+    let older = serde_json::json!({"good": "r1", "wrong": null, "withheld": false, "stalled": false});
+    assert_eq!(serde_json::from_value::<Told>(older).unwrap(), told);
 }

@@ -7,10 +7,11 @@ use jiff::{Timestamp, ToSpan};
 
 use crate::decide::aim::aim;
 use crate::decide::gate;
-use crate::model::action::Action;
+use crate::model::action::{Action, Plan};
 use crate::model::app::{
     App, Builtin, CommandLine, Fingerprint, Manager, Supervisord, Systemd, TemplateUnit, WorkerGroup,
 };
+use crate::model::drift::Difference;
 use crate::model::names::{AppName, GroupName, MemberName, ReleaseId, Root};
 use crate::model::observed::{
     Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
@@ -18,6 +19,7 @@ use crate::model::observed::{
 use crate::model::process::{Inode, Known, Pid, ProcessId, StartTicks};
 use crate::model::record::{AppliedConfig, DueHook, Judge, Making, Quarantine, ReleaseRecord, Renewed};
 use crate::model::release::{Release, Stage};
+use crate::model::report::{Mode, Outcome, PassReport, Tried};
 
 /// The moment of every snapshot made here.
 pub fn noon() -> Timestamp {
@@ -167,7 +169,8 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
             after.due = after.due.filter(|due| due.stage != *stage);
         }
         Action::ProveRelease { id } => {
-            change(&mut after, id, |record| record.proven = Some(now));
+            let passed = gate::passed(app, &after, now);
+            change(&mut after, id, |record| *record = passed);
         }
         Action::LiftQuarantine { id } => {
             change(&mut after, id, |record| record.quarantine = None);
@@ -268,6 +271,43 @@ pub fn kept_out(name: &str, minutes: i64, key: &str) -> ReleaseRecord {
         back_to: None,
     };
     ReleaseRecord { proven: None, quarantine: Some(quarantine), ..record(name, minutes) }
+}
+
+/// What came of a pass of a second that did all of this.
+pub fn report(app: &App, outcome: Outcome, actions: &[Action]) -> PassReport {
+    let tried = |action: &Action| Tried {
+        action: action.clone(),
+        reason: String::new(),
+        began: noon(),
+        took: Duration::ZERO,
+        problem: None,
+        notes: Vec::new(),
+    };
+    PassReport {
+        withheld: None,
+        app: app.name.clone(),
+        root: app.root.clone(),
+        release: app.release.id.clone(),
+        pass: "p".to_owned(),
+        began: noon(),
+        took: Duration::from_secs(1),
+        mode: Mode::Apply,
+        outcome,
+        before: None,
+        difference: Difference::default(),
+        plan: Plan::default(),
+        tried: actions.iter().map(tried).collect(),
+        after: Some(seen(app.release.id.as_str(), Vec::new())),
+        remaining: Difference::default(),
+        health_attempts: 1,
+        problems: Vec::new(),
+    }
+}
+
+/// The record of a release that failed by another App, was mended under the same id and is proven, as an older trueup
+/// left it: the quarantine is still in there.
+pub fn mended(name: &str, minutes: i64) -> ReleaseRecord {
+    ReleaseRecord { quarantine: kept_out(name, minutes, "mistaken").quarantine, ..record(name, minutes) }
 }
 
 fn change(observed: &mut Observed, of: &ReleaseId, how: impl FnOnce(&mut ReleaseRecord)) {

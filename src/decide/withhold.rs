@@ -11,7 +11,7 @@ use crate::decide::gate::is_on_trial;
 use crate::decide::windows;
 use crate::model::app::App;
 use crate::model::drift::{Difference, Drift, StaleBecause};
-use crate::model::observed::{Aim, Observed};
+use crate::model::observed::{Aim, Link, Observed};
 use crate::model::release::Stage;
 use crate::model::sync::Withheld;
 
@@ -40,6 +40,17 @@ pub fn withheld(app: &App, observed: &Observed, difference: &Difference, permit:
         }
         _ => Some(beforehand),
     }
+}
+
+/// Whether a pass that may not act for this reason still starts workers that are down. Most have ended by themselves, as
+/// queue workers do, and starting them is no correction: the App that stands still because somebody works against it must
+/// not lose one worker after the other as well. They run what is in force, as if their manager had started them again.
+#[must_use]
+pub fn starts_workers(app: &App, observed: &Observed, why: &Withheld, permit: Permit<'_>) -> bool {
+    matches!(why, Withheld::TooManyCorrections { .. })
+        && app.sync.self_heal
+        && matches!(observed.layout.link, Link::Release { .. })
+        && windows(app, observed.at, permit).is_none()
 }
 
 /// The same before anything was seen: a pass with nothing against it here can begin by taking its lock.
@@ -116,11 +127,14 @@ pub fn help(app: &App, withheld: &Withheld) -> String {
         Withheld::Suspended { here: true, .. } => format!("to have it acted on again: `trueup resume {name}`"),
         Withheld::Suspended { here: false, .. } => "to have it acted on again: remove `sync.suspend`".to_owned(),
         Withheld::OutsideWindow { .. } => {
-            format!("if it cannot wait: `trueup reconcile --app {name} --ignore-windows`")
+            format!("if it cannot wait: `trueup reconcile --app {name} --ignore-windows`, of an agent with `--request`")
         }
-        Withheld::NotAutomatic | Withheld::NoSelfHeal => format!("to ask for it: `trueup reconcile --app {name}`"),
+        // Only an agent has these reasons, and it is to hear of the wish: a pass made beside it lifts nothing.
+        Withheld::NotAutomatic | Withheld::NoSelfHeal => {
+            format!("to ask for it: `trueup reconcile --request --app {name}`")
+        }
         Withheld::TooManyCorrections { .. } => {
-            format!("find out what works against it; then `trueup reconcile --app {name}`")
+            format!("find out what works against it; then `trueup reconcile --request --app {name}`")
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn unobserved(one: &Loaded, why: &str) -> Result<AppStatus, serde_json::Erro
 #[must_use]
 pub fn exit_code(report: &PassReport) -> u8 {
     let Some(observed) = &report.before else { return 1 };
-    let sick = observed.health.as_ref().is_some_and(|verdict| !verdict.healthy);
+    let sick = observed.health_in_force().is_some_and(|verdict| !verdict.healthy);
     match () {
         () if unreadable(&report.difference) => 1,
         () if sick || observed.aim != Aim::Desired => 3,
@@ -73,7 +73,8 @@ pub fn exit_code(report: &PassReport) -> u8 {
 /// Whether it could not be told what differs.
 #[must_use]
 pub fn unreadable(difference: &Difference) -> bool {
-    difference.blockers.iter().any(|blocker| matches!(blocker, Blocker::GroupUnreadable { .. }))
+    let unread = |one: &Blocker| matches!(one, Blocker::GroupUnreadable { .. } | Blocker::ServiceUnreadable { .. });
+    difference.blockers.iter().any(unread)
 }
 
 /// What went wrong in a pass, and what stands in the way after it.

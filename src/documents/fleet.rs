@@ -78,7 +78,7 @@ pub struct FleetDocument<'a> {
 pub struct MigrationsDocument {
     /// Who was to run them in this rollout; null: nobody. How it went is told of that host.
     pub run_on: Option<HostName>,
-    /// Whose records say that they were run before, so that nobody runs them.
+    /// Whose records say that they were run before, or who has the release in force, so that nobody runs them.
     pub recorded_by: Vec<HostName>,
 }
 
@@ -124,29 +124,14 @@ pub fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Changed => "changed",
         Verdict::NotReached => "notTouched",
         Verdict::Withheld => "withheld",
-        Verdict::Refused(ended) | Verdict::Failed(ended) => outcome(ended),
+        Verdict::Refused(ended) | Verdict::Failed(ended) => ended.word(),
         Verdict::NotHealthy => "unhealthy",
         Verdict::RolledBack => "rolledBack",
-        Verdict::TakenBack => "takenBack",
+        Verdict::TakenBack | Verdict::GoneBack => "takenBack",
         Verdict::NotTakenBack => "notTakenBack",
         Verdict::Unreachable => "unreachable",
         Verdict::Lost => "lost",
-        Verdict::Untold => outcome(Outcome::Failed),
+        Verdict::Untold => Outcome::Failed.word(),
         Verdict::Unseen => "notLookedAt",
-    }
-}
-
-/// How a pass ended, in the word that reports in JSON have.
-#[must_use]
-pub fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Converged => "converged",
-        Outcome::Drift => "drift",
-        Outcome::Withheld => "withheld",
-        Outcome::Unhealthy => "unhealthy",
-        Outcome::RolledBack => "rolledBack",
-        Outcome::Quarantined => "quarantined",
-        Outcome::Failed => "failed",
-        Outcome::Interrupted => "interrupted",
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 pub mod app;
 pub mod fleet;
+pub mod fleet_event;
 pub mod history;
 pub mod pass;
 pub mod suspension;

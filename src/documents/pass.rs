@@ -11,7 +11,7 @@ use crate::model::app::App;
 use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
 use crate::model::health::HealthVerdict;
 use crate::model::names::{AppName, ReleaseId, Root};
-use crate::model::observed::{Aim, Link, Stray};
+use crate::model::observed::{Aim, Link, Observed, Stray};
 use crate::model::record::Quarantine;
 use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
 use crate::model::sync::Withheld;
@@ -123,7 +123,7 @@ pub fn pass(report: &PassReport) -> PassDocument<'_> {
             .after
             .as_ref()
             .filter(|after| after.aim != Aim::Desired)
-            .and_then(|after| after.records.iter().find(|record| record.id == report.release)?.quarantine.as_ref()),
+            .and_then(|after| after.records.iter().find(|record| record.id == report.release)?.kept_out()),
         current: Current {
             before: report.before.as_ref().map(|observed| &observed.layout.link),
             after: report.after.as_ref().map(|observed| &observed.layout.link),
@@ -133,7 +133,7 @@ pub fn pass(report: &PassReport) -> PassDocument<'_> {
         tried: &report.tried,
         remaining: (&report.remaining).into(),
         strays: report.after.as_ref().or(report.before.as_ref()).map_or(&[], |observed| &observed.strays),
-        health: report.after.as_ref().and_then(|after| after.health.as_ref()),
+        health: report.after.as_ref().and_then(Observed::health_in_force),
         health_attempts: report.health_attempts,
         problems: &report.problems,
     }

@@ -4,6 +4,8 @@
 //! What all share is what costs: one walk over the processes, one question to each manager. Nobody waits for another one's
 //! lock, answer or steps.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tracing::{Instrument, info_span};
@@ -12,12 +14,17 @@ use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::plan::plan_for;
 use crate::engine::events::Listener;
-use crate::engine::pass::{Pass, Request, lock};
+use crate::engine::lock::lock;
+use crate::engine::pass::{Pass, Request};
+use crate::model::action::Phase;
 use crate::model::app::App;
 use crate::model::observed::Observed;
 use crate::model::report::PassReport;
 use crate::observe::{Probing, ask, hear, observe, unseen, view};
 use crate::ports::{Host, HostError, HostErrorKind};
+
+/// Locks are there at once, or somebody else's; those that take longer are waited for apart.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Makes one pass over each App. Reports come in the order of the Apps; one App's failure does not stop the others.
 pub async fn reconcile<H: Host>(
@@ -31,7 +38,8 @@ pub async fn reconcile<H: Host>(
 }
 
 /// Makes one pass over each App and hands each report to `done` as soon as it is there; what that returns comes in the
-/// order of the Apps. With `slots`, an App that needs work waits for one of them; one that needs none does not.
+/// order of the Apps. With `slots`, an App whose release is to be prepared waits for one of them, and gives it back when
+/// that is done: fetching and building is what costs the machine, and may take long. No other one waits.
 pub async fn reconcile_each<H: Host, T>(
     host: &H,
     apps: &[(&App, Request)],
@@ -40,34 +48,43 @@ pub async fn reconcile_each<H: Host, T>(
     done: impl Fn(PassReport) -> T,
 ) -> Vec<T> {
     let started = host.now();
-    let at_once = |request: &Request| Request { wait: std::time::Duration::ZERO, ..request.clone() };
-    let locks = join_all(apps.iter().map(async |(app, request)| lock(host, app, &at_once(request)).await)).await;
+    let at_once = async |(app, request): &(&App, Request)| {
+        let request = Request { wait: Duration::ZERO, ..request.clone() };
+        tokio::select! {
+            biased;
+            lock = lock(host, app, &request) => Some(lock),
+            // A file system that does not answer is its own App's trouble.
+            () = host.sleep(AT_ONCE) => None,
+        }
+    };
+    let locks = join_all(apps.iter().map(at_once)).await;
     let (mut together, mut told) = (Vec::new(), Vec::new());
     let passes: Vec<_> = apps
         .iter()
         .zip(locks)
         .map(|((app, request), lock)| {
             let first = match lock {
-                Ok(lock) => {
+                Some(Ok(lock)) => {
                     let (tell, view) = oneshot::channel();
                     together.push(*app);
                     told.push(tell);
                     First::Together { lock, view }
                 }
+                None => First::Alone,
                 // Somebody else's pass is under way: only this App waits for its end.
-                Err(error) if error.kind == HostErrorKind::TimedOut && !request.wait.is_zero() => First::Alone,
-                Err(error) => First::Never(error),
+                Some(Err(error)) if error.kind == HostErrorKind::TimedOut && !request.wait.is_zero() => First::Alone,
+                Some(Err(error)) => First::Never(error),
             };
             let span = info_span!("reconcile", app = %app.name, trigger = %request.trigger);
             let done = &done;
             async move {
                 let pass = Pass::new(host, app, request, listener, started);
                 // The lock is held until this App's pass has ended, and not longer.
-                let (lock, _slot, seen) = match begin(host, app, request, slots, first).await {
+                let (lock, slot, seen) = match begin(host, app, request, slots, first).await {
                     Ok(began) => began,
                     Err(error) => (None, None, Err(error)),
                 };
-                done(pass.run(seen, lock.is_some()).await)
+                done(pass.run(seen, lock.is_some(), slot).await)
             }
             .instrument(span)
         })
@@ -94,7 +111,7 @@ enum First<L> {
 
 type Beginning<'a, L> = (L, Option<SemaphorePermit<'a>>, Result<Observed, HostError>);
 
-/// The lock, a slot where there is work, and the first look.
+/// The lock, a slot where a release is to be prepared, and the first look.
 async fn begin<'a, H: Host>(
     host: &H,
     app: &App,
@@ -120,7 +137,8 @@ async fn begin<'a, H: Host>(
             (lock, seen)
         }
     };
-    let Some(slots) = slots.filter(|_| seen.as_ref().is_ok_and(|seen| needs_work(app, seen))) else {
+    let prepares = || lock.is_some() && seen.as_ref().is_ok_and(|seen| seen.suspended.is_none() && prepares(app, seen));
+    let Some(slots) = slots.filter(|_| prepares()) else {
         return Ok((lock, None, seen));
     };
     if let Ok(slot) = slots.try_acquire() {
@@ -140,7 +158,7 @@ fn interrupted(app: &App) -> HostError {
     HostError::new(HostErrorKind::Interrupted, message)
 }
 
-fn needs_work(app: &App, seen: &Observed) -> bool {
+fn prepares(app: &App, seen: &Observed) -> bool {
     let app = aimed(app, &seen.aim);
-    plan_for(&app, &diff(&app, seen)).next().is_some()
+    plan_for(&app, &diff(&app, seen)).next().is_some_and(Phase::is_preparation)
 }

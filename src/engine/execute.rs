@@ -315,7 +315,7 @@ impl<'a, H: Host> Executor<'a, H> {
     /// [`HostError`] when it cannot be written.
     pub async fn remember(&self, change: impl FnOnce(&mut Memory)) -> Result<(), HostError> {
         let _one_writer = self.memory.lock().await;
-        let mut memory = self.host.recall(&self.app.root).await;
+        let mut memory = self.host.recall(&self.app.root).await?;
         let boot = self.host.boot().await;
         if memory.boot != boot {
             memory.helpless.clear();

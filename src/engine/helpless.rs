@@ -1,7 +1,10 @@
 //! Restarts that succeeded and did not help: the same drift again would make a loop.
 
+use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::freshness::leads_to_desired;
+use crate::engine::execute::Executor;
+use crate::engine::pass::Pass;
 use crate::model::action::Action;
 use crate::model::app::App;
 use crate::model::drift::{Drift, StaleBecause};
@@ -10,10 +13,29 @@ use crate::model::observed::Observed;
 use crate::model::process::ProcessId;
 use crate::model::record::Helpless;
 use crate::model::report::Tried;
+use crate::ports::Host;
+
+impl<H: Host> Pass<'_, H> {
+    /// Writes down restarts that did not help, so that no pass repeats them.
+    pub(super) async fn note_helpless(&mut self, executor: &Executor<'_, H>, observed: &mut Observed, tried: &[Tried]) {
+        let found = helpless(&aimed(self.app, &observed.aim), observed, tried);
+        if found.is_empty() {
+            return;
+        }
+        let living = living(observed);
+        let noted = executor.remember(|memory| {
+            memory.helpless.retain(|known| living.contains(&known.process));
+            memory.helpless.extend(found.iter().cloned());
+        });
+        if let Err(error) = noted.await {
+            self.problem(&error);
+        }
+        observed.helpless.extend(found);
+    }
+}
 
 /// Processes that a start or restart of this round made, and that are no better than those before.
-#[must_use]
-pub fn helpless(app: &App, observed: &Observed, tried: &[Tried]) -> Vec<Helpless> {
+fn helpless(app: &App, observed: &Observed, tried: &[Tried]) -> Vec<Helpless> {
     // Moved away by somebody else meanwhile: then it is the link that did not help, not the restart.
     if !leads_to_desired(app, &observed.layout.link) {
         return Vec::new();
@@ -60,8 +82,7 @@ fn made(observed: &Observed, tried: &Tried, group: &GroupName, member: &MemberNa
 }
 
 /// The processes of all members.
-#[must_use]
-pub fn living(observed: &Observed) -> Vec<ProcessId> {
+fn living(observed: &Observed) -> Vec<ProcessId> {
     let members = observed.groups.iter().flat_map(|group| group.members.iter().flatten());
     members.filter_map(|worker| worker.process).collect()
 }

@@ -39,7 +39,7 @@ impl<H: Host> Making<'_, '_, H> {
             ..self.known()
         };
         host.record(&app.root, &begun).await?;
-        let origin = host.fetch(app).await.map_err(of_source)?;
+        let origin = self.judged(host.fetch(app).await, of_source).await?;
         let fetched = ReleaseRecord { made: Made::Fetched, since: host.now(), origin, ..begun };
         if app.release.build.is_empty() {
             return self.finish(fetched).await;
@@ -52,7 +52,8 @@ impl<H: Host> Making<'_, '_, H> {
     /// Runs the commands of one stage and writes down that they have run.
     ///
     /// # Errors
-    /// [`HostErrorKind::ReleaseFailed`] when one of them fails.
+    /// [`HostErrorKind::ReleaseFailed`] when one of them fails, but [`HostErrorKind::Interrupted`] where an end was
+    /// asked for meanwhile.
     pub async fn run(&self, stage: Stage) -> Result<(), HostError> {
         let Executor { host, app, .. } = self.executor;
         let mut record = self.latest().await?;
@@ -67,7 +68,7 @@ impl<H: Host> Making<'_, '_, H> {
             Stage::Migrate | Stage::BeforeSwitch | Stage::AfterSwitch | Stage::AfterRollback => None,
         };
         let goes_on = || !phase.is_some_and(|phase| self.executor.ends_before(phase, self.observed));
-        host.steps(app, stage, self.previous(), &goes_on).await.map_err(of_release)?;
+        self.judged(host.steps(app, stage, self.previous(), &goes_on).await, of_release).await?;
         match stage {
             Stage::Build => self.finish(record).await,
             Stage::Verify | Stage::Migrate => {
@@ -86,7 +87,8 @@ impl<H: Host> Making<'_, '_, H> {
     pub async fn switch(&self, to: &ReleaseId) -> Result<(), HostError> {
         let Executor { host, app, .. } = self.executor;
         if !app.release.hooks.before_switch.is_empty() {
-            host.steps(app, Stage::BeforeSwitch, self.previous(), &|| true).await.map_err(of_release)?;
+            let ended = host.steps(app, Stage::BeforeSwitch, self.previous(), &|| true).await;
+            self.judged(ended, of_release).await?;
         }
         let back = matches!(self.observed.aim, Aim::Back { .. });
         let stage = if back { Stage::AfterRollback } else { Stage::AfterSwitch };
@@ -122,6 +124,16 @@ impl<H: Host> Making<'_, '_, H> {
         }
         host.settle(&app.root).await?;
         host.record(&app.root, &ReleaseRecord { made: Made::Built, since: host.now(), ..record }).await
+    }
+
+    /// A shutdown, or a logout that leaves nobody behind, tells the steps to end along with whoever makes the pass: what
+    /// fails after that is judged when it is done again.
+    async fn judged<T>(&self, ended: Result<T, HostError>, usual: fn(HostError) -> HostError) -> Result<T, HostError> {
+        let Err(error) = ended else { return ended };
+        // Where both were told at once, whoever listens for the wish to end has its turn first.
+        tokio::task::yield_now().await;
+        let asked = self.executor.interrupt.is_asked();
+        Err(if asked { HostError { kind: HostErrorKind::Interrupted, ..error } } else { usual(error) })
     }
 
     fn known(&self) -> ReleaseRecord {

@@ -105,7 +105,7 @@ pub async fn suspend<H: Host>(
     wait: Duration,
 ) -> Result<Suspended, HostError> {
     let (_lock, at) = begin(host, app, wait).await?;
-    let mut memory = host.recall(&app.root).await;
+    let mut memory = host.recall(&app.root).await?;
     let before = memory.suspended.take();
     if reason.is_none() && before.is_some() {
         return Ok(Suspended { now: before.clone(), before });
@@ -123,7 +123,7 @@ pub async fn suspend<H: Host>(
 /// What the host refuses; then nothing has changed.
 pub async fn resume<H: Host>(host: &H, app: &App, wait: Duration) -> Result<Suspended, HostError> {
     let (_lock, at) = begin(host, app, wait).await?;
-    let mut memory = host.recall(&app.root).await;
+    let mut memory = host.recall(&app.root).await?;
     let before = memory.suspended.take();
     if before.is_some() {
         host.remember(&app.root, &memory).await?;
@@ -139,7 +139,7 @@ async fn begin<H: Host>(host: &H, app: &App, wait: Duration) -> Result<(H::Lock,
 
 /// A pass over a suspended App would change nothing: better to say so before a record promises otherwise.
 async fn acts<H: Host>(host: &H, app: &App) -> Result<(), HostError> {
-    let (why, help) = match host.recall(&app.root).await.suspended {
+    let (why, help) = match host.recall(&app.root).await?.suspended {
         Some(why) => (why, format!("let it be acted on again first: `trueup resume {}`", app.name)),
         None if app.sync.suspend => {
             let why = app.sync.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();

@@ -6,28 +6,28 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::SemaphorePermit;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::gate;
 use crate::decide::plan::plan_for;
-use crate::decide::withhold::{Permit, beforehand};
+use crate::decide::withhold::Permit;
 use crate::engine::events::{Event, Listener};
-use crate::engine::execute::{Executor, Round, elapsed, goes_on_unjournaled};
-use crate::engine::helpless::{helpless, living};
+use crate::engine::execute::{Executor, Round, elapsed};
 use crate::engine::interrupt::Interrupt;
+use crate::engine::lock::take_lock;
 use crate::engine::patience::Patience;
 use crate::engine::probing::probing_after;
-use crate::model::action::{Action, Phase, Plan};
+use crate::model::action::{Phase, Plan};
 use crate::model::app::App;
-use crate::model::drift::{Difference, Stalled};
-use crate::model::observed::{Aim, Observed};
-use crate::model::record::JournalEvent;
-use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
+use crate::model::drift::Difference;
+use crate::model::observed::Observed;
+use crate::model::report::{Mode, Outcome, PassReport, Problem};
 use crate::model::sync::{Counting, Withheld};
-use crate::observe::{Probing, hear, observe};
-use crate::ports::{Host, HostError};
+use crate::observe::{Probing, observe};
+use crate::ports::{Host, HostError, HostErrorKind};
 
 /// The pause between two looks at something that changes by itself.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
@@ -81,7 +81,7 @@ pub async fn go_on<H: Host>(
     async {
         let view = observe(host, app, Probing::Once).await;
         let pass = Pass { taken_back: begun.taken_back, ..Pass::new(host, app, request, listener, begun.at) };
-        let report = pass.run(view, true).await;
+        let report = pass.run(view, true, None).await;
         drop(begun.lock);
         report
     }
@@ -92,32 +92,6 @@ pub async fn go_on<H: Host>(
 /// What names a pass in the journal.
 pub(super) fn name<H: Host>(host: &H, began: Timestamp) -> String {
     format!("{}-{}", began.strftime("%Y%m%dT%H%M%S%.3f"), host.own())
-}
-
-/// Takes the App's lock if the pass may act on it; looking needs none.
-pub(super) async fn lock<H: Host>(host: &H, app: &App, request: &Request) -> Result<Option<H::Lock>, HostError> {
-    if !acts(app, request) || beforehand(app, host.now(), request.permit()).is_some() {
-        return Ok(None);
-    }
-    take_lock(host, app, request).await.map(Some)
-}
-
-async fn take_lock<H: Host>(host: &H, app: &App, request: &Request) -> Result<H::Lock, HostError> {
-    // The lock has its place below the root.
-    if app.release.source.is_some() {
-        host.make_root(app).await?;
-    }
-    let lock = host.lock(&app.root, request.wait).await?;
-    // It only takes room: no pass fails of it.
-    if let Err(error) = host.sweep(&app.root).await {
-        warn!(app = %app.name, %error, "what is left of an earlier removal cannot be removed either");
-    }
-    Ok(lock)
-}
-
-/// Whether such a pass over that App may ever act.
-pub(super) fn acts(app: &App, request: &Request) -> bool {
-    request.mode == Mode::Apply && !app.sync.suspend
 }
 
 /// One App's pass.
@@ -135,9 +109,9 @@ pub(super) struct Pass<'a, H> {
     /// The desired release was put into quarantine in this pass.
     pub(super) kept_out: bool,
     /// A person took it back right before.
-    taken_back: bool,
+    pub(super) taken_back: bool,
     /// It ended before its time, as it was asked to.
-    cut_short: bool,
+    pub(super) cut_short: bool,
 }
 
 impl<'a, H: Host> Pass<'a, H> {
@@ -170,8 +144,14 @@ impl<'a, H: Host> Pass<'a, H> {
         Self { host, app, request, listener, report, kept_out: false, taken_back: false, cut_short: false }
     }
 
-    /// The whole pass, from its first look on. `locked`: the App's lock was taken before that.
-    pub(super) async fn run(mut self, look: Result<Observed, HostError>, locked: bool) -> PassReport {
+    /// The whole pass, from its first look on. `locked`: the App's lock was taken before that. `slot`: the leave to prepare
+    /// a release, which others wait for.
+    pub(super) async fn run(
+        mut self,
+        look: Result<Observed, HostError>,
+        locked: bool,
+        slot: Option<SemaphorePermit<'_>>,
+    ) -> PassReport {
         let mut late = None;
         let look = match look {
             // Nothing was to be done, and yet something has to be: it is looked at again with everybody else kept out.
@@ -187,7 +167,12 @@ impl<'a, H: Host> Pass<'a, H> {
             look => look,
         };
         match look {
-            Err(error) => self.problem(&error),
+            Err(error) => {
+                self.problem(&error);
+                if error.kind == HostErrorKind::Interrupted {
+                    self.report.outcome = Outcome::Interrupted;
+                }
+            }
             Ok(observed) => {
                 let aimed = aimed(self.app, &observed.aim);
                 self.report.difference = diff(&aimed, &observed);
@@ -196,8 +181,10 @@ impl<'a, H: Host> Pass<'a, H> {
                 self.report.before = Some(observed.clone());
                 self.report.withheld = self.withheld(&observed, &self.report.difference);
                 if (locked || late.is_some()) && self.may_act(&observed) {
-                    self.converge(observed).await;
+                    self.converge(observed, slot).await;
                 } else {
+                    // Others may have something to prepare.
+                    drop(slot);
                     self.look_on(observed).await;
                 }
                 self.report.outcome = self.outcome();
@@ -214,22 +201,32 @@ impl<'a, H: Host> Pass<'a, H> {
         self.report.problems.push(Problem { message, help, lasting });
     }
 
-    /// Rounds until nothing is left that an action closes, then the last question for health.
-    async fn converge(&mut self, first: Observed) {
-        let (host, wish) = (self.host, self.app);
-        let pass = self.report.pass.clone();
-        let round = Round { pass: &pass, listener: self.listener, interrupt: &self.request.interrupt };
-        let mut observed = first;
+    /// Goes on from what earlier passes, and others, have left.
+    async fn take_over(&mut self, mut observed: Observed) -> Observed {
+        // It only takes room: no pass fails of it.
+        if let Err(error) = self.host.sweep(&self.app.root).await {
+            warn!(app = %self.app.name, %error, "what is left of an earlier removal cannot be removed either");
+        }
         self.adopt(&mut observed).await;
         // One answer may come from a process that is right, beside others that are not.
-        let probing = probing_after(&aimed(wish, &observed.aim), &observed);
-        if gate::is_on_trial(wish, &observed)
+        let probing = probing_after(&aimed(self.app, &observed.aim), &observed);
+        if gate::is_on_trial(self.app, &observed)
             && probing != Probing::Not
             && let Some(asked) = self.look(probing).await
         {
             observed = asked;
         }
-        let (mut journaled, mut touched) = (false, false);
+        observed
+    }
+
+    /// Rounds until nothing is left that an action closes, then the last question for health.
+    async fn converge(&mut self, first: Observed, mut slot: Option<SemaphorePermit<'_>>) {
+        let (host, wish) = (self.host, self.app);
+        let pass = self.report.pass.clone();
+        let round = Round { pass: &pass, listener: self.listener, interrupt: &self.request.interrupt };
+        // In a box, as it is over soon: it would take room in every pass to its end.
+        let mut observed = Box::pin(self.take_over(first)).await;
+        let (mut journaled, mut counted, mut touched, mut starts) = (false, false, false, false);
         let mut patience = Patience::new(wish, host.now());
         let mut rounds =
             SPARE_ROUNDS + wish.workers.iter().map(|g| g.count.div_ceil(g.unavailable_limit())).sum::<u32>();
@@ -237,9 +234,26 @@ impl<'a, H: Host> Pass<'a, H> {
             let app = aimed(wish, &observed.aim);
             let executor = Executor::new(host, wish, &app, round);
             let difference = diff(&app, &observed);
-            let plan = plan_for(&app, &difference);
+            starts = (starts || !touched) && self.starts_only(&observed, &difference);
+            let plan = plan_for(&app, &difference).of_starts_if(starts);
             let next = plan.next();
+            if !next.is_some_and(Phase::is_preparation) {
+                // Workers may take long for their jobs, and the gate for its verdict.
+                drop(slot.take());
+            }
             self.cut_short = executor.ends_before(next.unwrap_or(Phase::Prune), &observed);
+            if let Some(waiting) = difference.only_waits_for_a_service()
+                && !self.cut_short
+                && !patience.is_over(host.now(), &[])
+            {
+                // systemd is away for a moment whenever it is executed anew, which is no reason to end a deployment.
+                if patience.is_first_wait() {
+                    executor.tell(&Event::Settling { what: format!("{waiting} cannot be observed") });
+                }
+                let Some(next) = self.look_soon(&observed).await else { break };
+                observed = next;
+                continue;
+            }
             if !plan.blockers.is_empty() || self.cut_short {
                 break;
             }
@@ -258,8 +272,7 @@ impl<'a, H: Host> Pass<'a, H> {
                 if patience.is_first_wait() {
                     executor.tell(&Event::Settling { what: format!("{} is {}", waiting.member, waiting.state) });
                 }
-                self.pause(SETTLE_PAUSE).await;
-                let Some(next) = self.look_again(Probing::Not, &observed).await else { break };
+                let Some(next) = self.look_soon(&observed).await else { break };
                 observed = next;
                 continue;
             }
@@ -271,23 +284,16 @@ impl<'a, H: Host> Pass<'a, H> {
                 break;
             }
             // A window may have closed over the preparations: the next pass goes on from here.
-            if !touched && self.is_withheld(&observed, &difference) {
+            if !touched && !starts && self.is_withheld(&observed, &difference) {
                 break;
             }
             touched |= !next.is_some_and(Phase::is_preparation);
             rounds -= 1;
-            if !journaled {
-                match executor.journal(self.started()).await {
-                    Ok(()) => {}
-                    Err(error) if goes_on_unjournaled(&app, &observed) => warn!(%error, "cannot write the journal"),
-                    Err(error) => {
-                        self.problem(&error);
-                        break;
-                    }
-                }
-                journaled = true;
-                self.count(&executor).await;
+            if !journaled && !self.begins(&executor, &app, &observed).await {
+                break;
             }
+            journaled = true;
+            counted = counted || self.count(&executor, &plan).await;
             let tried = executor.execute(&plan, &observed).await;
             let failed = tried.iter().any(|one| one.problem.is_some());
             // Whoever asks for an end is told what was not finished, not that it went wrong.
@@ -311,45 +317,13 @@ impl<'a, H: Host> Pass<'a, H> {
         let app = aimed(wish, &observed.aim);
         let executor = Executor::new(host, wish, &app, round);
         self.report.remaining = diff(&app, &observed);
-        self.prove(&mut observed, &executor).await;
+        self.ask_until_healthy(&mut observed, &executor).await;
         self.hold(&mut observed).await;
         self.report.after = Some(observed);
         self.settle(&executor).await;
         if journaled {
             self.note_end(&executor).await;
         }
-    }
-
-    async fn note_end(&self, executor: &Executor<'_, H>) {
-        let outcome = format!("{:?}", self.outcome()).to_lowercase();
-        if let Err(error) = executor.journal(JournalEvent::PassEnded { outcome, summary: self.summary() }).await {
-            warn!(%error, "cannot write the journal");
-        }
-    }
-
-    fn started(&self) -> JournalEvent {
-        JournalEvent::PassStarted {
-            release: self.app.release.id.clone(),
-            trigger: self.request.trigger.clone(),
-            pid: self.host.own().0,
-        }
-    }
-
-    /// Writes down restarts that did not help, so that no pass repeats them.
-    async fn note_helpless(&mut self, executor: &Executor<'_, H>, observed: &mut Observed, tried: &[Tried]) {
-        let found = helpless(&aimed(self.app, &observed.aim), observed, tried);
-        if found.is_empty() {
-            return;
-        }
-        let living = living(observed);
-        let noted = executor.remember(|memory| {
-            memory.helpless.retain(|known| living.contains(&known.process));
-            memory.helpless.extend(found.iter().cloned());
-        });
-        if let Err(error) = noted.await {
-            self.problem(&error);
-        }
-        observed.helpless.extend(found);
     }
 
     /// Another look after some steps. What the application said of itself still counts while `current` has not moved.
@@ -362,8 +336,14 @@ impl<'a, H: Host> Pass<'a, H> {
         Some(next)
     }
 
+    /// Another look, after a moment in which something may come by itself.
+    async fn look_soon(&mut self, before: &Observed) -> Option<Observed> {
+        self.pause(SETTLE_PAUSE).await;
+        self.look_again(Probing::Not, before).await
+    }
+
     /// Another look.
-    async fn look(&mut self, probing: Probing) -> Option<Observed> {
+    pub(super) async fn look(&mut self, probing: Probing) -> Option<Observed> {
         match observe(self.host, self.app, probing).await {
             Ok(observed) => Some(observed),
             Err(error) => {
@@ -373,95 +353,11 @@ impl<'a, H: Host> Pass<'a, H> {
         }
     }
 
-    /// Asks for health, as often as the contract allows, until it is met.
-    pub(super) async fn prove(&mut self, observed: &mut Observed, executor: &Executor<'_, H>) {
-        let Some(contract) = &self.app.health else { return };
-        if observed.health.is_none() {
-            // The answer of the first look was about another state of the host.
-            self.report.health_attempts = 0;
-            self.ask(observed).await;
-        }
-        // Of a host that is not as it should be, one answer says enough.
-        if !self.report.remaining.is_empty() || !self.report.problems.is_empty() {
-            return;
-        }
-        let mut asked_again = false;
-        while self.report.health_attempts < contract.attempts && !self.request.interrupt.is_asked() {
-            let Some(verdict) = observed.health.clone().filter(|verdict| !verdict.healthy) else { break };
-            let attempt = self.report.health_attempts;
-            executor.tell(&Event::Unhealthy { attempt, of: contract.attempts, verdict });
-            self.pause(contract.interval).await;
-            self.ask(observed).await;
-            asked_again = true;
-        }
-        if asked_again {
-            self.look_back(observed).await;
-        }
-    }
-
-    async fn ask(&mut self, observed: &mut Observed) {
-        let answer = self.host.probe(self.app).await;
-        hear(self.host, self.app, observed, vec![answer]).await;
-        self.report.health_attempts += 1;
-    }
-
-    /// Asking may have taken long: what is reported is as true as it can be.
-    async fn look_back(&mut self, observed: &mut Observed) {
-        if let Some(last) = self.look(Probing::Not).await {
-            let (health, serving, asked) = (observed.health.clone(), observed.serving.clone(), observed.asked);
-            *observed = Observed { health, serving, asked, ..last };
-            self.report.remaining = diff(&aimed(self.app, &observed.aim), observed);
-        }
-    }
-
-    async fn pause(&self, duration: Duration) {
+    /// Waits for so long, or until an end is asked for.
+    pub(super) async fn pause(&self, duration: Duration) {
         tokio::select! {
             () = self.host.sleep(duration) => {}
             () = self.request.interrupt.asked() => {}
         }
-    }
-
-    /// How the pass ended, by what is left.
-    fn outcome(&self) -> Outcome {
-        let report = &self.report;
-        let remaining = &report.remaining;
-        let wrong = !report.problems.is_empty() || !remaining.blockers.is_empty() || !remaining.stalled.is_empty();
-        let drift = !remaining.drift.is_empty() || !remaining.settling.is_empty();
-        let sick = report.after.as_ref().is_some_and(|after| after.health.as_ref().is_some_and(|v| !v.healthy));
-        let kept_out = report.after.as_ref().is_some_and(|after| after.aim != Aim::Desired);
-        // What failed of a release that was taken back is told, and is over.
-        let stuck = remaining.stalled.iter().any(|one| !matches!(one, Stalled::NoWayBack { .. }));
-        let wrong = if kept_out { stuck || !remaining.blockers.is_empty() } else { wrong };
-        match () {
-            () if wrong => Outcome::Failed,
-            () if drift && report.mode == Mode::DryRun => Outcome::Drift,
-            () if !remaining.drift.is_empty() && report.withheld.is_some() => Outcome::Withheld,
-            () if drift && (self.cut_short || self.request.interrupt.is_asked()) => Outcome::Interrupted,
-            () if drift => Outcome::Failed,
-            () if kept_out && (self.taken_back || self.went_back()) => Outcome::RolledBack,
-            () if kept_out || self.kept_out => Outcome::Quarantined,
-            () if sick => Outcome::Unhealthy,
-            () => Outcome::Converged,
-        }
-    }
-
-    /// This pass has put the way back in force: a release that fails before the switch, or has no way back, moves nothing.
-    fn went_back(&self) -> bool {
-        let Some(Aim::Back { to: way_back }) = self.report.after.as_ref().map(|after| &after.aim) else { return false };
-        let mut done = self.report.tried.iter().filter(|one| one.problem.is_none());
-        done.any(|one| matches!(&one.action, Action::SwitchCurrent { to } if to == way_back))
-    }
-
-    /// One sentence for the journal.
-    fn summary(&self) -> String {
-        let report = &self.report;
-        let done = report.tried.iter().filter(|one| one.problem.is_none()).count();
-        let sick = report.after.as_ref().and_then(|after| after.health.as_ref()?.complaint());
-        let failed = report.problems.iter().map(|problem| problem.message.clone());
-        let trouble: Vec<String> = failed.chain(sick).collect();
-        let left = report.remaining.drift.len() + report.remaining.settling.len();
-        let left = if left > 0 { format!(", {left} differences left") } else { String::new() };
-        let trouble = if trouble.is_empty() { String::new() } else { format!(": {}", trouble.join("; ")) };
-        format!("{done} of {} actions done{left}{trouble}", report.tried.len())
     }
 }

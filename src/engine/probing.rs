@@ -1,19 +1,20 @@
 //! How often an application is asked, so that every process of it that answers has its turn.
 
-use crate::decide::aim::aimed;
 use crate::decide::freshness::leads_to_desired;
 use crate::model::app::App;
 use crate::model::health::HealthVerdict;
 use crate::model::observed::Observed;
 use crate::model::service::OnRelease;
-use crate::observe::{Probing, ask, verdict};
+use crate::observe::{Probing, ask, hear};
 use crate::ports::Host;
 
 /// What the application says of itself between two passes, judged with the host as it was last seen; none without a
 /// health contract.
 pub async fn health_now<H: Host>(host: &H, app: &App, observed: &Observed) -> Option<HealthVerdict> {
     let answers = ask(host, app, Probing::Once).await;
-    verdict(host, &aimed(app, &observed.aim), observed, answers).await
+    let mut now = observed.clone();
+    hear(host, app, &mut now, answers).await;
+    now.health_in_force().cloned()
 }
 
 /// How the application is to be asked at the look after some steps: while a new release comes into force and a service of

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use crate::decide::diff::diff;
-use crate::decide::gate::{Trial, carriers, trial};
+use crate::decide::gate::{Trial, carriers, passed, trial};
 use crate::decide::plan::plan_for;
 use crate::engine::events::Event;
 use crate::engine::execute::Executor;
@@ -14,7 +14,6 @@ use crate::model::health::HealthVerdict;
 use crate::model::names::MemberName;
 use crate::model::observed::Observed;
 use crate::model::process::ProcessId;
-use crate::model::record::ReleaseRecord;
 use crate::observe::{Probing, observe};
 use crate::ports::{Host, HostError, HostErrorKind};
 
@@ -42,9 +41,7 @@ impl<H: Host> Executor<'_, H> {
             carried = carriers(app, &look);
             let against = match trial(app, &look) {
                 Trial::Passed if gone.is_empty() => {
-                    let known = look.record(&app.release.id).cloned();
-                    let known = known.unwrap_or_else(|| ReleaseRecord::adopted(app.release.id.clone(), host.now()));
-                    return host.record(&app.root, &ReleaseRecord { proven: Some(host.now()), ..known }).await;
+                    return host.record(&app.root, &passed(app, &look, host.now())).await;
                 }
                 Trial::TooYoung(wait) if gone.is_empty() => {
                     debug!(wait_ms = wait.as_millis(), "a worker is too young to be trusted");

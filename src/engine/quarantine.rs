@@ -2,6 +2,7 @@
 
 use tracing::warn;
 
+use crate::decide::freshness::leads_to_desired;
 use crate::decide::gate;
 use crate::decide::making::is_whole;
 use crate::engine::events::Event;
@@ -36,7 +37,10 @@ impl<H: Host> Pass<'_, H> {
         reason: String,
     ) -> Option<Observed> {
         let at = self.host.now();
-        let evidence = observed.health.iter().filter_map(HealthVerdict::complaint).collect();
+        // What was in force while it failed before its switch was another one.
+        let served = leads_to_desired(executor.app, &observed.layout.link);
+        let seen = observed.health.iter().filter(|_| served);
+        let evidence = seen.filter_map(HealthVerdict::complaint).collect();
         let record = gate::keep_out(executor.app, observed, at, reason.clone(), evidence);
         executor.tell(&Event::KeptOut { release: record.id.clone(), reason: reason.clone() });
         self.kept_out = true;

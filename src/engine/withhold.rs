@@ -5,9 +5,12 @@ use tracing::warn;
 
 use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
-use crate::decide::withhold::withheld;
+use crate::decide::plan::plan_for;
+use crate::decide::withhold::{starts_workers, withheld};
 use crate::engine::execute::{Executor, Round};
-use crate::engine::pass::{Pass, acts};
+use crate::engine::pass::{Pass, Request};
+use crate::model::action::Plan;
+use crate::model::app::App;
 use crate::model::drift::Difference;
 use crate::model::observed::Observed;
 use crate::model::report::Mode;
@@ -16,6 +19,11 @@ use crate::ports::Host;
 
 /// Corrections are counted over this.
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whether such a pass over that App may ever act.
+pub(super) fn acts(app: &App, request: &Request) -> bool {
+    request.mode == Mode::Apply && !app.sync.suspend
+}
 
 impl<H: Host> Pass<'_, H> {
     /// Why the pass may not act on what was seen.
@@ -29,10 +37,23 @@ impl<H: Host> Pass<'_, H> {
         self.report.withheld.is_some()
     }
 
-    /// The pass may close what was seen to differ.
+    /// The pass may close what was seen to differ, or some of it.
     pub(super) fn may_act(&self, observed: &Observed) -> bool {
-        let difference = diff(&aimed(self.app, &observed.aim), observed);
-        acts(self.app, self.request) && self.withheld(observed, &difference).is_none()
+        let app = aimed(self.app, &observed.aim);
+        let difference = diff(&app, observed);
+        let may = match self.withheld(observed, &difference) {
+            None => true,
+            Some(_) => {
+                self.starts_only(observed, &difference) && !plan_for(&app, &difference).of_starts_if(true).is_empty()
+            }
+        };
+        acts(self.app, self.request) && may
+    }
+
+    /// The pass may do nothing but start workers.
+    pub(super) fn starts_only(&self, observed: &Observed, difference: &Difference) -> bool {
+        let withheld = self.withheld(observed, difference);
+        withheld.is_some_and(|why| starts_workers(self.app, observed, &why, self.request.permit()))
     }
 
     /// Changes nothing; whether the App is healthy is asked as often as by a pass that acts.
@@ -42,25 +63,31 @@ impl<H: Host> Pass<'_, H> {
             let (host, wish, pass) = (self.host, self.app, self.report.pass.clone());
             let round = Round { pass: &pass, listener: self.listener, interrupt: &self.request.interrupt };
             let aimed = aimed(wish, &observed.aim).into_owned();
-            self.prove(&mut observed, &Executor::new(host, wish, &aimed, round)).await;
+            self.ask_until_healthy(&mut observed, &Executor::new(host, wish, &aimed, round)).await;
         }
         self.report.after = Some(observed);
     }
 
     /// Writes down that something is put right now which nobody has asked for, before it is: an agent that is killed over it
-    /// must not forget.
-    pub(super) async fn count(&mut self, executor: &Executor<'_, H>) {
+    /// must not forget. Tells whether that is over for this pass: what only starts workers is not counted.
+    pub(super) async fn count(&mut self, executor: &Executor<'_, H>, plan: &Plan) -> bool {
         let now = self.host.now();
         let noted = match self.request.counting {
-            Counting::Off | Counting::Deployment => return,
-            Counting::Anew if self.host.recall(&self.app.root).await.corrections.is_empty() => return,
+            Counting::Off | Counting::Deployment => return true,
+            Counting::Anew if self.counts_nothing().await => return true,
             Counting::Anew => executor.remember(|memory| memory.corrections.clear()).await,
+            Counting::Correction if !plan.is_counted() => return false,
             Counting::Correction => executor.remember(|memory| note(&mut memory.corrections, now)).await,
         };
         // The count is a guard, and no reason to leave the host as it is.
         if let Err(error) = noted {
             warn!(%error, "cannot write down that drift is corrected");
         }
+        true
+    }
+
+    async fn counts_nothing(&self) -> bool {
+        self.host.recall(&self.app.root).await.is_ok_and(|memory| memory.corrections.is_empty())
     }
 
     /// Notes that the host is as the manifest says, where later drift is to be told from a change of the manifest.

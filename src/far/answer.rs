@@ -10,7 +10,7 @@ use crate::documents::wire::bounds;
 use crate::documents::wire::{Failed, Fault, Health, Report, Shown, Status, Summary};
 use crate::manifest::Loaded;
 use crate::model::names::HostName;
-use crate::model::observed::Link;
+use crate::model::observed::{Link, Observed};
 use crate::model::report::{Mode, Outcome, PassReport, Problem};
 use crate::model::status::AppStatus;
 
@@ -34,7 +34,7 @@ pub fn summary(one: &Loaded, report: &PassReport) -> Result<Summary, Failed> {
     let status = app::status(one, report).map_err(|error| formless(&error))?;
     let observed = report.after.as_ref();
     let records = observed.map(|observed| observed.records.as_slice()).unwrap_or_default();
-    let health = observed.and_then(|observed| observed.health.as_ref());
+    let health = observed.and_then(Observed::health_in_force);
     let (mut running, mut fresh) = (0, 0);
     for numbers in status.workers.iter().filter_map(|group| group.numbers) {
         running += numbers.running;
@@ -48,6 +48,7 @@ pub fn summary(one: &Loaded, report: &PassReport) -> Result<Summary, Failed> {
         },
         observed: observed.is_some(),
         differs: !report.remaining.is_empty(),
+        unreadable: app::unreadable(&report.remaining),
         actions: match report.mode {
             Mode::DryRun => report.plan.steps.len(),
             Mode::Apply => report.remaining.drift.len(),
@@ -57,6 +58,7 @@ pub fn summary(one: &Loaded, report: &PassReport) -> Result<Summary, Failed> {
         healthy: health.map(|verdict| verdict.healthy),
         complaint: health.and_then(crate::model::health::HealthVerdict::complaint),
         migrated: records.iter().any(|record| record.id == report.release && record.migrated.is_some()),
+        proven: records.iter().any(|record| record.id == report.release && record.proven.is_some()),
         desired: one.app.workers.iter().map(|group| group.count).sum(),
         running,
         fresh,

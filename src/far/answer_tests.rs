@@ -1,4 +1,4 @@
-//! How large what is said of a large App is.
+//! What is said of a pass, and how large it is of a large App.
 
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use crate::decide::testing::{noon, running, seen};
 use crate::documents::wire::bounds::{DOCUMENT, LINE};
 use crate::documents::wire::{Line, What};
 use crate::model::action::Step;
+use crate::model::drift::Blocker;
+use crate::model::names::GroupName;
+use crate::model::observed::Unreadable;
 use crate::model::report::Tried;
 
 /// 200 workers on an earlier release, of which 50 could not be restarted.
@@ -86,4 +89,22 @@ fn a_large_app_is_told_whole() {
     let mut bounded = what.clone();
     bounded.bound(&bounds::Bounds::USUAL);
     assert!(bounded == what, "nothing of it is cut");
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_told_from_what_differs() {
+    let (one, made) = large();
+    let why = Unreadable { message: "supervisord does not answer".to_owned(), help: None, lasting: false };
+    let unreadable = Blocker::GroupUnreadable { group: GroupName::new("default").unwrap(), why };
+    let in_the_way = Blocker::CurrentIsNotALink { what: "directory".to_owned() };
+    for (blockers, is_unreadable) in
+        [(vec![], false), (vec![in_the_way.clone()], false), (vec![in_the_way, unreadable], true)]
+    {
+        let mut made = made.clone();
+        made.remaining.blockers = blockers;
+        let told = summary(&one, &made).unwrap();
+        assert_eq!((told.unreadable, told.observed), (is_unreadable, true), "{:?}", made.remaining.blockers);
+    }
+    let unseen = summary(&one, &PassReport { after: None, ..made }).unwrap();
+    assert!(!unseen.observed);
 }

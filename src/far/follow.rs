@@ -159,10 +159,12 @@ impl Reader {
             // Nobody but us writes there; what is no line all the same is not passed on.
             let Ok(read) = serde_json::from_slice::<Numbered>(&line) else { continue };
             self.last = read.seq;
-            if read.seq >= self.from {
+            let is_end = read.what.get("end").is_some();
+            // A host that went down may have lost lines that were heard: its end is news all the same.
+            if read.seq >= self.from || is_end {
                 out.write_all(&line)?;
             }
-            if read.what.get("end").is_some() {
+            if is_end {
                 copied = Copied::End;
                 break;
             }

@@ -20,7 +20,6 @@ use super::looking::look;
 use super::place::Place;
 use super::say::Speaker;
 use super::spool::{Spool, State};
-use super::stop::stop;
 use super::{RUN, VERB, app_of};
 use crate::documents::wire::{BEAT, Ended, FIRST, Failed, Fault, Operation, Request, What, read};
 use crate::local::runtime::runtime;
@@ -67,13 +66,9 @@ fn answer(request: &Request, faces: &Faces, out: &mut (impl Write + AsFd)) -> io
 
 /// What this process does itself.
 fn at_once(request: &Request, faces: &Faces) -> Result<What, Failed> {
+    let one = app_of(request)?;
     let runtime = runtime().map_err(|error| HostError::io("cannot begin", &error))?;
-    let answered = runtime.block_on(async {
-        if request.operation == Operation::Stop {
-            return Ok(What::Stopping(stop(&Place::own()?.spool(&request.id)).await?));
-        }
-        Box::pin(look(request, &app_of(request)?, faces)).await
-    });
+    let answered = runtime.block_on(Box::pin(look(request, &one, faces)));
     // Whatever still blocks, such as a dead mount, changes nothing any more.
     runtime.shutdown_background();
     answered
@@ -135,16 +130,21 @@ fn begin(place: &Place, request: &Request) -> Result<bool, Failed> {
     let failed = |error: io::Error| HostError::io(format!("cannot keep the run in `{}`", path.display()), &error);
     // Whoever has heard lines of a run wants that one and no other.
     let known = request.from > FIRST;
+    let forgotten = || {
+        let message = format!("nothing is known here any more of the run `{}`", request.id);
+        Failed::new(Fault::Unknown, message).help("see how the host is: `trueup status`")
+    };
     let file = match Spool::open(&path, !known).map_err(failed)? {
         State::Free(file) => file,
         State::Taken => return Ok(true),
-        State::Absent => {
-            let message = format!("nothing is known here any more of the run `{}`", request.id);
-            return Err(Failed::new(Fault::Unknown, message).help("see how the host is: `trueup status`"));
-        }
+        State::Absent => return Err(forgotten()),
     };
     if file.metadata().map_err(failed)?.len() > 0 {
         return Ok(true);
+    }
+    // Its name was on disk when the host went down, and its lines were not.
+    if known {
+        return Err(forgotten());
     }
     // While we have it, too, nobody begins a run in a spool that is about to be removed.
     let kept = file.try_clone().map_err(failed)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::answer::{self, Faces};
 use super::who;
 use crate::decide::history::asked_to_end;
+use crate::decide::operate::as_tried_again;
 use crate::decide::status::mark_draining;
 use crate::documents::app;
 use crate::documents::wire::{Failed, Fault, Operation, Request, What};
@@ -21,7 +22,12 @@ use crate::model::sync::Counting;
 /// Looks once, and says what was asked for.
 pub(super) async fn look(request: &Request, one: &Loaded, faces: &Faces) -> Result<What, Failed> {
     let host = LocalHost::new("trueup far");
-    let ignore_windows = matches!(request.operation, Operation::DryRun { ignore_windows: true });
+    let (ignore_windows, retry) = match request.operation {
+        Operation::DryRun { ignore_windows, retry } => (ignore_windows, retry),
+        _ => (false, false),
+    };
+    let again = retry.then(|| Loaded { app: as_tried_again(&one.app), ..one.clone() });
+    let one = again.as_ref().unwrap_or(one);
     let wish = pass::Request {
         mode: Mode::DryRun,
         wait: Duration::ZERO,

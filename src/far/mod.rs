@@ -22,7 +22,6 @@ pub mod place;
 pub mod runner;
 mod say;
 pub mod spool;
-mod stop;
 
 use crate::documents::wire::{Failed, Fault, Request};
 use crate::manifest::{Loaded, load};

@@ -23,18 +23,19 @@ use crate::documents::wire::{BEAT, Begun, Ended, Failed, Fault, Operation, Reque
 use crate::engine::batch::reconcile;
 use crate::engine::events::{Event, Listener};
 use crate::engine::interrupt::Interrupt;
-use crate::engine::operate::{TakeBack, rollback};
+use crate::engine::operate::{TakeBack, retry, rollback};
 use crate::engine::pass;
 use crate::host::proc;
 use crate::local::LocalHost;
 use crate::local::runtime::runtime;
 use crate::manifest::Loaded;
-use crate::model::names::AppName;
+use crate::model::names::{AppName, ReleaseId};
 use crate::model::observed::Link;
 use crate::model::process::Pid;
+use crate::model::record::Quarantine;
 use crate::model::report::{Mode, PassReport};
 use crate::model::sync::Counting;
-use crate::ports::{HostError, Ledger, Releases};
+use crate::ports::{HostError, HostErrorKind, Ledger, Releases};
 
 /// Descriptors below this one are used by whatever expects them.
 const FREE: i32 = 3;
@@ -130,16 +131,38 @@ async fn pass(request: &Request, one: &Loaded, interrupt: Interrupt, spool: &Sha
         counting: Counting::Off,
     };
     let wish = match &request.operation {
-        Operation::Apply { wait, ignore_windows } => wish("reconcile", *wait, *ignore_windows),
-        Operation::TakeBack { reason, wait, .. } => {
-            let wish = wish("rollback", *wait, true);
-            if !is_taken_back(&host, one).await? {
-                let how = TakeBack { to: None, reason: reason.clone() };
-                return Ok(Box::pin(rollback(&host, &one.app, &how, &wish, &listener)).await?);
+        Operation::Apply { wait, ignore_windows, retry: false } => wish("reconcile", *wait, *ignore_windows),
+        Operation::Apply { wait, ignore_windows, retry: true } => {
+            let wish = wish("retry", *wait, *ignore_windows);
+            if is_kept_out(&host, one).await?
+                && let Some(made) = Box::pin(retry(&host, &one.app, &wish, &listener)).await?
+            {
+                return Ok(made);
             }
             wish
         }
-        Operation::Observe | Operation::DryRun { .. } | Operation::Health | Operation::Stop => {
+        Operation::TakeBack { to, reason, wait, .. } => {
+            let wish = wish("rollback", *wait, true);
+            if stands(&host, one, to.as_ref()).await? == Stands::Back {
+                wish
+            } else {
+                let how = TakeBack { to: to.clone(), reason: reason.clone() };
+                let refusal = match Box::pin(rollback(&host, &one.app, &how, &wish, &listener)).await {
+                    Ok(made) => return Ok(made),
+                    Err(refusal) => refusal,
+                };
+                // It may have waited for a pass that has gone back by itself.
+                match stands(&host, one, to.as_ref()).await? {
+                    Stands::Back => wish,
+                    // Nothing to go back from: it is looked at. Not so while somebody else is at it.
+                    Stands::Before if refusal.kind != HostErrorKind::TimedOut => {
+                        pass::Request { mode: Mode::DryRun, ..wish }
+                    }
+                    Stands::Before | Stands::Here => return Err(refusal.into()),
+                }
+            }
+        }
+        Operation::Observe | Operation::DryRun { .. } | Operation::Health => {
             return Err(Failed::new(Fault::Request, "a runner is not needed for this"));
         }
     };
@@ -147,11 +170,33 @@ async fn pass(request: &Request, one: &Loaded, interrupt: Interrupt, spool: &Sha
     reports.into_iter().next().ok_or_else(|| Failed::new(Fault::Other, "there is no report"))
 }
 
-/// Whether the release is kept out and left already: an ordinary pass goes on from there.
-async fn is_taken_back(host: &LocalHost, one: &Loaded) -> Result<bool, HostError> {
+/// Whether the release is kept out. Where there is no root yet, nothing is, and there is no place for a lock.
+async fn is_kept_out(host: &LocalHost, one: &Loaded) -> Result<bool, HostError> {
+    Ok(quarantine(&one.app, &host.records(&one.app.root).await?).is_some())
+}
+
+/// How a host stands to a release that is to be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    /// It is kept out and left already, by the way that was asked for: an ordinary pass goes on from there.
+    Back,
+    /// Another one is in force, and this one has never been: what was to bring it has ended before the switch.
+    Before,
+    /// It is in force, or was left by another way.
+    Here,
+}
+
+async fn stands(host: &LocalHost, one: &Loaded, to: Option<&ReleaseId>) -> Result<Stands, HostError> {
     let (layout, records) = (host.layout(&one.app).await?, host.records(&one.app.root).await?);
-    let here = layout.link == Link::Release { id: one.app.release.id.clone() };
-    Ok(!here && quarantine(&one.app, &records).is_some())
+    let chosen = |quarantine: &Quarantine| to.is_none() || quarantine.back_to.as_ref() == to;
+    let wanted = &one.app.release.id;
+    let has_come = || records.iter().any(|record| record.id == *wanted && record.switched.is_some());
+    Ok(match (&layout.link, quarantine(&one.app, &records)) {
+        (Link::Release { id }, _) if id == wanted => Stands::Here,
+        (_, Some(quarantine)) if chosen(quarantine) => Stands::Back,
+        (Link::Release { .. }, None) if !has_come() => Stands::Before,
+        _ => Stands::Here,
+    })
 }
 
 /// Writes down what happens.

@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::phase::{Phase, Watch};
-use super::reach::{Heard, Reach, Unreached, Way};
+use super::phase::{News, Phase, Watch};
+use super::reach::{Broken, Heard, Reach, Unreached, Way};
 use crate::documents::wire::bounds::Bounds;
 use crate::documents::wire::{self, Ended, FIRST, Failed, Operation, PROGRAM, RunId, WIRE, What};
 use crate::model::event::Event;
@@ -35,7 +35,7 @@ pub struct Answer {
 /// Why a host has not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Silence {
-    /// It was not reached, or was lost.
+    /// It was not reached, or was lost, or has lost what a run there had told.
     Unreached(Unreached),
     /// It could not do it; nothing has changed, or only what a killed pass left.
     Refused(Failed),
@@ -89,11 +89,22 @@ pub async fn ask(
     let mut answer = Answer::default();
     let mut failed = None;
     let mut ended = None;
-    let mut heard = |heard: Heard| match heard {
-        Heard::Way(way) => way_told(watch, host, &way, at),
-        Heard::Line(line) => match bounded(*line) {
+    let mut last = 0;
+    let mut heard = |heard: Heard| {
+        let line = match heard {
+            Heard::Way(way) => return way_told(watch, host, &way, at),
+            Heard::Line(line) => *line,
+        };
+        let seq = line.seq;
+        match bounded(line) {
             What::Hello(_) => watch.phase(&host.name, at),
-            What::Begun(_) | What::Beat(_) | What::Omitted(_) | What::Stopping(_) => {}
+            What::Begun(_) | What::Beat(_) => {}
+            What::Omitted(lines) => {
+                watch.says(
+                    Some(&host.name),
+                    &format!("{lines} lines of the pass there were left out: it told too much"),
+                );
+            }
             What::Waiting(why) => watch.says(Some(&host.name), &format!("waiting: {why}")),
             What::Event(event) => {
                 if let Event::Begun { action, .. } = &event {
@@ -104,21 +115,30 @@ pub async fn ask(
             What::Status(status) => answer.status = Some(status),
             What::Report(report) => answer.report = Some(report),
             What::Health(health) => answer.health = Some(health),
-            What::Failed(why) => failed = Some(why),
+            // Fronts count from one: what was heard of the run before is nowhere any more.
+            What::Failed(why) => failed = Some((why, (FIRST..=last).contains(&seq))),
             What::End(how) => ended = Some(how),
-        },
+        }
+        last = last.max(seq);
     };
     let reached = reach.ask(host, request, &mut heard).await;
     reached.map_err(Silence::Unreached)?;
     match (ended, failed) {
         (Some(Ended::Killed), _) => Err(Silence::Killed),
-        (_, Some(why)) => Err(Silence::Refused(why)),
+        (_, Some((why, true))) if request.operation.changes() => Err(Silence::Unreached(forgotten(why))),
+        (_, Some((why, _))) => Err(Silence::Refused(why)),
         (Some(Ended::Done), None) => Ok(answer),
         (Some(Ended::Failed) | None, None) => {
             let why = "it ended its answer without saying why";
             Err(Silence::Refused(Failed::new(wire::Fault::Other, why)))
         }
     }
+}
+
+/// It had begun, and cannot tell what became of that: the host has lost what was written down of it.
+fn forgotten(why: Failed) -> Unreached {
+    let message = why.causes.iter().fold(why.message, |told, cause| format!("{told}: {cause}"));
+    Unreached { broken: Broken::Lost, message, help: why.help, in_hand: true }
 }
 
 /// What it says, as long as it may be: not every far side is one of ours, and there are many of them.
@@ -134,7 +154,7 @@ fn way_told(watch: &dyn Watch, host: &FleetHost, way: &Way, at: &Phase) {
         Way::Connecting => watch.phase(&host.name, &Phase::Connecting),
         Way::Copying { size } => watch.phase(&host.name, &Phase::Copying { size: *size }),
         Way::Lost { why, again_in } => {
-            watch.says(Some(&host.name), &format!("lost: {why}"));
+            watch.news(Some(&host.name), &News::Lost { why, again_in: *again_in });
             watch.phase(&host.name, &Phase::Lost { again_in: *again_in });
         }
         Way::Back => watch.phase(&host.name, at),

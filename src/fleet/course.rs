@@ -3,17 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::phase::{Phase, Watch};
+use super::phase::{News, Phase, Watch};
 use super::report::{HostReport, Migrations, Rolled, Trouble};
+use super::rollout::Way;
 use super::shelf::Shelf;
 use super::task::{Done, Fact, Task};
 use super::work::Target;
-use crate::decide::fleet::{migrated_by, next};
+use crate::decide::fleet::{abandoned, migrated_by};
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::{
-    Applied, Doing, Ending, Found, HostState, How, Next, Order, Progress, TakenBack, Terms, Verdict,
-};
+use crate::model::rollout::{Applied, Doing, Ending, Found, HostState, Order, Progress, TakenBack, Terms, Verdict};
 
 /// What a rollout is decided by, and what is reported of it.
 pub(super) struct Course {
@@ -22,8 +21,13 @@ pub(super) struct Course {
     reports: Vec<HostReport>,
     /// Of each host: its place among the states, which are in the order of change, and among the targets.
     places: HashMap<HostName, Place>,
-    waves: usize,
+    /// Which waves were begun, of all that there are: one whose hosts have nothing to do is not.
+    waves: Vec<usize>,
+    /// How many of them have had to stay healthy.
+    holds: usize,
     migrations: Migrations,
+    /// How many hosts of the App were not asked for anything.
+    others: usize,
     shelf: Shelf,
 }
 
@@ -35,8 +39,8 @@ pub(super) struct Place {
 }
 
 impl Course {
-    /// `keep`: the documents of the hosts are wanted.
-    pub(super) fn new(targets: &[Target], order: &[HostName], keep: bool) -> Self {
+    /// A rollout that has not begun, of hosts that change in that order.
+    pub(super) fn new(targets: &[Target], order: &[HostName], way: &Way) -> Self {
         let reports = targets.iter().map(|target| HostReport::new(target.host.name.clone())).collect();
         let states: HashMap<&HostName, usize> = order.iter().zip(0..).collect();
         let place = |(at, target): (usize, &Target)| {
@@ -49,37 +53,66 @@ impl Course {
             progress: Progress { hosts, ..Progress::default() },
             reports,
             places,
-            waves: 0,
+            waves: Vec::new(),
+            holds: 0,
             migrations: Migrations::default(),
-            shelf: Shelf::new(keep),
+            others: way.others,
+            shelf: Shelf::new(way.keep),
         }
     }
 
-    /// Takes an order apart into who and what; says when a wave begins, and before the first one whose record spares the
-    /// migrations.
+    /// Takes an order apart into who and what; says when a wave begins, when its hosts have to stay healthy, and before the
+    /// first one whose record spares the migrations.
     pub(super) fn take(&mut self, order: Order, terms: &Terms, watch: &dyn Watch) -> (Vec<HostName>, Task) {
         match order {
             Order::Observe { hosts } => (hosts, Task::Observe),
             Order::Apply { wave, hosts, migrate } => {
-                if self.waves == 0 {
+                if self.waves.is_empty() {
                     self.migrations.recorded_by = migrated_by(terms, &self.progress);
                     if let Some(told) = self.migrations.spared() {
                         watch.says(None, &told);
                     }
                 }
-                if migrate {
-                    self.migrations.run_on = hosts.first().cloned();
+                if let Some(host) = hosts.first().filter(|_| migrate && self.migrations.run_on.is_none()) {
+                    self.migrations.run_on = Some(host.clone());
+                    if self.others > 0 {
+                        let told = format!(
+                            "the migrations are run on {host}: the App's other hosts ({}), which were not chosen, were \
+                             not asked whether they have run them",
+                            self.others
+                        );
+                        watch.says(None, &told);
+                    }
                 }
-                if wave >= self.waves {
-                    self.waves = wave + 1;
-                    watch.says(None, &wave_of(wave, &hosts, migrate));
+                if !self.waves.contains(&wave) {
+                    self.waves.push(wave);
+                    watch.news(None, &News::Wave { wave: self.waves.len(), hosts: &hosts, migrate });
                 }
                 (hosts, Task::Apply { migrate })
             }
-            Order::Hold { hosts, healthy_for, .. } => (hosts, Task::Hold { length: healthy_for }),
+            Order::Hold { wave, hosts, healthy_for: length } => {
+                let begun = self.waves.iter().take_while(|begun| **begun <= wave).count();
+                if begun > self.holds {
+                    self.holds = begun;
+                    watch.news(None, &News::Hold { wave: begun, hosts: &hosts, length });
+                }
+                (hosts, Task::Hold { length })
+            }
             Order::TakeBack { hosts, reason } => (hosts, Task::TakeBack { reason }),
             // Nobody's task: the rollout itself waits.
             Order::Pause { .. } => (Vec::new(), Task::Observe),
+        }
+    }
+
+    /// How many waves were begun.
+    pub(super) fn waves(&self) -> usize {
+        self.waves.len()
+    }
+
+    /// Nobody waits any more for whether hosts stay healthy: they are free for something else.
+    pub(super) fn let_go(&mut self) {
+        for state in &mut self.progress.hosts {
+            state.doing = state.doing.filter(|doing| *doing != Doing::Hold);
         }
     }
 
@@ -117,12 +150,15 @@ impl Course {
         if let Some(told) = done.report {
             report.take(*told, &mut self.shelf);
         }
+        if let Some(seen) = done.seen {
+            report.see(seen);
+        }
         // What was seen before tells nothing any more.
         if matches!(done.fact, Fact::Applied(Some(Applied::Lost)) | Fact::TakenBack(TakenBack::Lost)) {
             report.summary = None;
         }
         if let Some(trouble) = done.trouble {
-            watch.says(Some(&state.name), &trouble.told());
+            watch.news(Some(&state.name), &News::Trouble(&trouble));
             report.trouble(trouble);
         }
         let phase = phase(done.fact, actions);
@@ -134,26 +170,15 @@ impl Course {
 
     /// The end, as nobody waits any more for what is in hand: it goes on where it is.
     pub(super) fn cut_short(&mut self, terms: &Terms) -> Ending {
-        self.progress.interrupted = true;
-        for state in &mut self.progress.hosts {
-            match state.doing.take() {
-                Some(Doing::Apply) => state.applied = Some(Applied::Lost),
-                Some(Doing::TakeBack) => state.taken_back = Some(TakenBack::Lost),
-                Some(Doing::Observe | Doing::Hold) | None => continue,
-            }
+        let in_hand = |state: &&HostState| matches!(state.doing, Some(Doing::Apply | Doing::TakeBack));
+        for state in self.progress.hosts.iter().filter(in_hand) {
             let report = self.places.get(&state.name).and_then(|place| self.reports.get_mut(place.target));
             if let Some(report) = report {
                 report.summary = None;
                 report.trouble(left());
             }
         }
-        match next(terms, &self.progress) {
-            Next::Done(ending) => ending,
-            Next::Do(_) | Next::Wait => {
-                let unseen = |state: &HostState| (state.name.clone(), Verdict::Unseen);
-                Ending { how: How::Interrupted, hosts: self.progress.hosts.iter().map(unseen).collect() }
-            }
-        }
+        abandoned(terms, &self.progress)
     }
 
     /// What is reported in the end.
@@ -168,7 +193,9 @@ impl Course {
             }
             report.verdict = *verdict;
         }
-        Rolled { ending, hosts: self.reports, waves: self.waves, migrations: self.migrations, took }
+        watch.news(None, &News::Ended { how: Some(ending.how), hosts: &ending.hosts, took });
+        let waves = self.waves();
+        Rolled { ending, hosts: self.reports, waves, migrations: self.migrations, took }
     }
 }
 
@@ -189,26 +216,13 @@ fn phase(fact: Fact, actions: usize) -> Phase {
         Fact::Applied(Some(Applied::Ended { outcome, .. })) => Phase::Ended(Verdict::Failed(outcome)),
         Fact::Applied(Some(Applied::Lost)) => Phase::Ended(Verdict::Lost),
         Fact::Held(false) => Phase::Ended(Verdict::NotHealthy),
-        Fact::TakenBack(TakenBack::Ended { outcome: Outcome::RolledBack | Outcome::Converged }) => {
-            Phase::Ended(Verdict::TakenBack)
-        }
+        Fact::TakenBack(TakenBack::Ended { is_back: true }) => Phase::Ended(Verdict::TakenBack),
         Fact::TakenBack(_) => Phase::Ended(Verdict::NotTakenBack),
     }
 }
 
 /// What is said of a host that nobody waits for any more.
-fn left() -> Trouble {
+pub(super) fn left() -> Trouble {
     let help = "see how it is: `trueup status`";
     Trouble { help: Some(help.to_owned()), ..Trouble::new("left in the middle of its pass, which it ends by itself") }
-}
-
-/// Most hosts that are named one by one.
-const NAMED: usize = 8;
-
-fn wave_of(wave: usize, hosts: &[HostName], migrate: bool) -> String {
-    let named: Vec<&str> = hosts.iter().take(NAMED).map(HostName::as_str).collect();
-    let more = hosts.len().saturating_sub(named.len());
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let migrates = if migrate { ", which runs the migrations" } else { "" };
-    format!("wave {}: {}{more}{migrates}", wave + 1, named.join(", "))
 }

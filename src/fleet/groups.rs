@@ -40,7 +40,7 @@ pub struct Group {
     pub hosts: Vec<HostName>,
     /// How a pass there would end.
     pub outcome: Outcome,
-    /// What it would do, as the first of them that answered says it.
+    /// What it would do, as the first of them says it.
     pub shown: Shown,
     /// Which that is.
     pub teller: HostName,
@@ -110,12 +110,13 @@ impl Looked {
         }
     }
 
-    /// Whose records say that the release's migrations were run.
+    /// By whom the release's migrations are known to have been run, as a rollout would know it.
     #[must_use]
     pub fn migrations(&self) -> Migrations {
-        let has_run = |host: &&HostReport| host.summary.as_ref().is_some_and(|summary| summary.migrated);
-        let recorded_by = self.hosts.iter().filter(has_run).map(|host| host.name.clone()).collect();
-        Migrations { run_on: None, recorded_by }
+        let seen = self.hosts.iter().filter_map(|host| Some((&host.name, host.summary.as_ref()?)));
+        let mut known: Vec<_> = seen.filter(|(_, seen)| seen.migrated || seen.had_release()).collect();
+        known.sort_by_key(|(_, seen)| !seen.migrated);
+        Migrations { run_on: None, recorded_by: known.into_iter().map(|(name, _)| name.clone()).collect() }
     }
 
     /// Puts everything into the order of the manifest.
@@ -141,24 +142,46 @@ impl Looked {
         }
     }
 
-    /// Equal are hosts whose differences are: the text for people names processes, its first line does not.
-    fn group(&mut self, at: usize, outcome: Outcome, mut shown: Shown) {
+    /// Equal are hosts whose differences are: the text for people names processes, its first line does not. The first of
+    /// them in the manifest speaks for all, whoever answers first.
+    fn group(&mut self, at: usize, outcome: Outcome, shown: Shown) {
         let Some(teller) = self.hosts.get(at).map(|host| host.name.clone()) else { return };
         let first = shown.text.lines().next().unwrap_or_default().to_owned();
         let key = (outcome, digest([&first, &shown.diff]));
-        if let Some(members) = self.keys.get(&key).and_then(|group| self.members.get_mut(*group)) {
-            members.push(at);
-        } else {
+        let known = self.keys.get(&key).copied();
+        let known = known.and_then(|place| Some((self.groups.get_mut(place)?, self.members.get_mut(place)?)));
+        let Some((group, members)) = known else {
             self.keys.insert(key, self.groups.len());
             self.members.push(vec![at]);
-            let size = shown.text.len() + shown.diff.len();
-            if self.shown + size > SHOWN {
-                let text = format!("{first}\n\n(not shown among so many differences: `--hosts {teller}` shows it)\n");
-                shown = Shown { diff: String::new(), text };
-                cut(&mut shown.text, Bounds::NARROW.text);
-            }
-            self.shown += shown.text.len() + shown.diff.len();
+            let shown = self.as_far_as_there_is_room(shown, &first, &teller);
             self.groups.push(Group { hosts: Vec::new(), outcome, shown, teller });
+            return;
+        };
+        let is_first = members.iter().all(|member| at < *member);
+        members.push(at);
+        if is_first {
+            let before = std::mem::replace(&mut group.shown, Shown { diff: String::new(), text: String::new() });
+            group.teller = teller.clone();
+            self.shown -= before.text.len() + before.diff.len();
+            let shown = self.as_far_as_there_is_room(shown, &first, &teller);
+            if let Some(group) = self.keys.get(&key).and_then(|place| self.groups.get_mut(*place)) {
+                group.shown = shown;
+            }
         }
     }
+
+    /// What is shown of a group, and counted.
+    fn as_far_as_there_is_room(&mut self, mut shown: Shown, first: &str, teller: &HostName) -> Shown {
+        if self.shown + shown.text.len() + shown.diff.len() > SHOWN {
+            let text = format!("{first}\n\n(not shown among so many differences: `--hosts {teller}` shows it)\n");
+            shown = Shown { diff: String::new(), text };
+            cut(&mut shown.text, Bounds::NARROW.text);
+        }
+        self.shown += shown.text.len() + shown.diff.len();
+        shown
+    }
 }
+
+#[cfg(test)]
+#[path = "groups_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ use super::ask::{Answer, Silence};
 use super::phase::Phase;
 use super::reach::Reach;
 use super::work::{Target, Wish, Work};
-use crate::documents::wire::Operation;
+use crate::documents::wire::{Operation, Report, Summary};
 use crate::model::report::Outcome;
 use crate::model::rollout::Verdict;
 
@@ -42,6 +42,17 @@ pub async fn look<R: Reach>(
     }
 }
 
+/// How a pass would end that a look reports of. To a look what differs is drift; a pass does not put it right where nobody
+/// may act on it, or where the release is kept out and is not let in again by that pass (`retry`).
+pub(super) fn would_end(report: &Report, retry: bool) -> Outcome {
+    match &report.summary {
+        _ if report.outcome != Outcome::Drift => report.outcome,
+        Summary { kept_out: Some(_), .. } if !retry => Outcome::Quarantined,
+        Summary { withheld: Some(_), .. } => Outcome::Withheld,
+        _ => Outcome::Drift,
+    }
+}
+
 /// What a look says of a host, in one word.
 #[must_use]
 pub fn verdict(answer: &Result<Answer, Silence>) -> Verdict {
@@ -50,7 +61,7 @@ pub fn verdict(answer: &Result<Answer, Silence>) -> Verdict {
         // It was not to be changed.
         Err(Silence::Refused(_) | Silence::Killed) => Verdict::Untold,
         Ok(Answer { report: Some(report), .. }) if !report.summary.observed => Verdict::Untold,
-        Ok(Answer { report: Some(report), .. }) => match report.outcome {
+        Ok(Answer { report: Some(report), .. }) => match would_end(report, false) {
             Outcome::Converged => Verdict::Settled,
             Outcome::Drift => Verdict::NotReached,
             Outcome::Withheld => Verdict::Withheld,
@@ -59,6 +70,9 @@ pub fn verdict(answer: &Result<Answer, Silence>) -> Verdict {
         Ok(Answer { status: Some(status), .. }) => match status.exit_code {
             0 => Verdict::Settled,
             2 => Verdict::NotReached,
+            3 if status.summary.kept_out.is_some() && status.summary.healthy != Some(false) => {
+                Verdict::Refused(Outcome::Quarantined)
+            }
             3 => Verdict::Refused(Outcome::Unhealthy),
             _ => Verdict::Untold,
         },

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::report::Trouble;
 use crate::documents::wire::bounds::cut;
 use crate::model::action::Action;
 use crate::model::event::Event;
 use crate::model::fleet::HostName;
-use crate::model::rollout::Verdict;
+use crate::model::rollout::{How, Verdict};
 
 /// Most bytes of a step's name; whoever shows it has one line.
 const STEP: usize = 1 << 10;
@@ -71,6 +72,58 @@ impl Phase {
     }
 }
 
+/// What is worth a line of its own, of a host or of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News<'a> {
+    /// A wave begins.
+    Wave {
+        /// Which one, from 1.
+        wave: usize,
+        /// Who changes.
+        hosts: &'a [HostName],
+        /// Whether the migrations are run; then it is one host.
+        migrate: bool,
+    },
+    /// Those of a wave that have converged have to stay healthy now.
+    Hold {
+        /// Which one, from 1.
+        wave: usize,
+        /// Who.
+        hosts: &'a [HostName],
+        /// For how long.
+        length: Duration,
+    },
+    /// Nothing is done for a while.
+    Pause {
+        /// The wave that comes then, from 1.
+        before: usize,
+        /// How long.
+        length: Duration,
+    },
+    /// The connection to a host broke; the host goes on by itself.
+    Lost {
+        /// What broke.
+        why: &'a str,
+        /// Until the next try.
+        again_in: Duration,
+    },
+    /// A person wants no more of it; what that means, in words.
+    Stopping(&'a str),
+    /// Something went wrong on a host.
+    Trouble(&'a Trouble),
+    /// Anything else, in words.
+    Note(&'a str),
+    /// It is over.
+    Ended {
+        /// How a rollout ended; none: nothing was to be changed.
+        how: Option<How>,
+        /// What became of each host.
+        hosts: &'a [(HostName, Verdict)],
+        /// How long it took.
+        took: Duration,
+    },
+}
+
 /// Who watches the work over all hosts. Nothing in here may block.
 pub trait Watch: Send + Sync {
     /// A host is at something else now.
@@ -78,7 +131,11 @@ pub trait Watch: Send + Sync {
     /// Something has happened in a pass there.
     fn event(&self, host: &HostName, event: &Event);
     /// Something worth a line of its own, of a host or of all of them.
-    fn says(&self, host: Option<&HostName>, text: &str);
+    fn news(&self, host: Option<&HostName>, news: &News<'_>);
+    /// The same, of what has no form but words.
+    fn says(&self, host: Option<&HostName>, text: &str) {
+        self.news(host, &News::Note(text));
+    }
 }
 
 /// Watches nothing.
@@ -88,5 +145,5 @@ pub struct Unwatched;
 impl Watch for Unwatched {
     fn phase(&self, _: &HostName, _: &Phase) {}
     fn event(&self, _: &HostName, _: &Event) {}
-    fn says(&self, _: Option<&HostName>, _: &str) {}
+    fn news(&self, _: Option<&HostName>, _: &News<'_>) {}
 }

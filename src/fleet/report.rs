@@ -7,7 +7,7 @@ use super::shelf::Shelf;
 use crate::documents::wire::{Failed, Report, Summary};
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::{Ending, Verdict};
+use crate::model::rollout::{Ending, How, Verdict};
 
 /// Most troubles of one host that are kept, and most bytes of their texts.
 const TROUBLES: usize = 8;
@@ -52,7 +52,7 @@ pub struct HostReport {
 pub struct Migrations {
     /// Who was to run them; how that went is told of its pass.
     pub run_on: Option<HostName>,
-    /// Whose records say that they were run before, so that nobody has run them now.
+    /// Whose records say that they were run before, or who has the release in force, so that nobody has run them now.
     pub recorded_by: Vec<HostName>,
 }
 
@@ -71,6 +71,17 @@ pub struct Rolled {
     pub took: Duration,
 }
 
+impl Rolled {
+    /// Of an App whose turn did not come, since a person wanted no more.
+    #[must_use]
+    pub fn left_out(hosts: impl Iterator<Item = HostName>) -> Self {
+        let hosts: Vec<HostReport> = hosts.map(HostReport::new).collect();
+        let each = hosts.iter().map(|host| (host.name.clone(), host.verdict)).collect();
+        let ending = Ending { how: How::Interrupted, failed: 0, hosts: each };
+        Self { ending, hosts, waves: 0, migrations: Migrations::default(), took: Duration::ZERO }
+    }
+}
+
 impl Migrations {
     /// That nobody runs them, and by whose record; none where that is not so.
     #[must_use]
@@ -82,8 +93,8 @@ impl Migrations {
             more => format!(" and {more} more have"),
         };
         Some(format!(
-            "the migrations are not run: {first}{others} recorded them as run for this release; if that is not so, begin \
-             without it (`--hosts`)"
+            "the migrations are not run: {first}{others} recorded them as run for this release, or has it in force; if \
+             they were not, begin without it (`--hosts`)"
         ))
     }
 }
@@ -117,7 +128,9 @@ impl HostReport {
             });
             let sick =
                 report.summary.complaint.iter().map(|complaint| Trouble::new(format!("not healthy: {complaint}")));
-            told.chain(sick).for_each(|trouble| self.trouble(trouble));
+            let withheld = report.summary.withheld.iter().filter(|_| report.outcome == Outcome::Withheld);
+            let left_alone = withheld.map(|why| Trouble::new(format!("not changed: {why}")));
+            told.chain(sick).chain(left_alone).for_each(|trouble| self.trouble(trouble));
         }
         shelf.keep(&mut self.document, &self.name, "PassReport", &report.document);
         self.see(report.summary);

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep};
 
 use super::course::Course;
+use super::phase::News;
 use super::reach::Reach;
 use super::report::Rolled;
 use super::task::carry_out;
@@ -28,6 +29,12 @@ pub struct Way {
     pub wait: Duration,
     /// Whatever windows say.
     pub ignore_windows: bool,
+    /// Whatever keeps the release out: that is lifted, and it is tried again.
+    pub retry: bool,
+    /// Which release is gone back to; none: each host's own last proven one.
+    pub back_to: Option<ReleaseId>,
+    /// How many hosts of the App are not meant, and not asked for anything.
+    pub others: usize,
     /// Whether each host's last pass is kept as a document.
     pub keep: bool,
 }
@@ -41,15 +48,17 @@ pub async fn roll_out<R: Reach>(
     order: &[HostName],
 ) -> Rolled {
     let began = Instant::now();
-    let mut course = Course::new(targets, order, way.keep);
+    let mut course = Course::new(targets, order, way);
     // All in one task: what is in hand shares nothing, and what ends is written down in one place.
     let mut running = FuturesUnordered::new();
-    let mut asking = 0;
+    // A host that has to stay as it is takes no turn; the questions whether it does are turns of their own.
+    let mut holding = FuturesUnordered::new();
     let ending = loop {
         match next(terms, &course.progress) {
             Next::Done(ending) => break ending,
             Next::Wait => {}
             Next::Do(Order::Pause { after, length }) => {
+                work.watch().news(None, &News::Pause { before: course.waves() + 1, length });
                 tokio::select! {
                     biased;
                     () = work.wished(Wish::NoMore) => course.progress.interrupted = true,
@@ -59,35 +68,40 @@ pub async fn roll_out<R: Reach>(
             }
             Next::Do(order) => {
                 let (hosts, task) = course.take(order, terms, work.watch());
-                // A host that has to stay as it is takes no turn; the questions whether it does are turns of their own.
+                if task.doing() == Doing::TakeBack {
+                    holding.clear();
+                    course.let_go();
+                }
                 let holds = task.doing() == Doing::Hold;
-                let room = if holds { usize::MAX } else { work.forks().saturating_sub(asking) };
+                let room = if holds { usize::MAX } else { work.forks().saturating_sub(running.len()) };
                 for host in hosts.iter().take(room) {
                     let Some((place, target)) = course.begin(host, task.doing(), targets) else { continue };
-                    asking += usize::from(!holds);
                     let task = task.clone();
-                    running.push(async move {
+                    let hand = async move {
                         let began = Instant::now();
                         let done = carry_out(work, way, target, &task).await;
                         (place, task, done, began.elapsed())
-                    });
+                    };
+                    if holds { holding.push(hand.boxed_local()) } else { running.push(hand.boxed_local()) }
                 }
             }
         }
-        if running.is_empty() {
+        if running.is_empty() && holding.is_empty() {
             // Nothing is in hand and nothing may be begun: rather an early end than none.
             break course.cut_short(terms);
         }
-        tokio::select! {
+        let (place, task, done, took) = tokio::select! {
             biased;
             () = work.wished(Wish::Leave) => break course.cut_short(terms),
-            () = work.wished(Wish::NoMore), if !course.progress.interrupted => course.progress.interrupted = true,
-            Some((place, task, done, took)) = running.next() => {
-                asking -= usize::from(task.doing() != Doing::Hold);
-                course.end(place, &task, done, took, work.watch());
+            () = work.wished(Wish::NoMore), if !course.progress.interrupted => {
+                course.progress.interrupted = true;
+                continue;
             }
-        }
+            Some(ended) = running.next() => ended,
+            Some(ended) = holding.next() => ended,
+        };
+        course.end(place, &task, done, took, work.watch());
     };
-    drop(running);
+    drop((running, holding));
     course.close(ending, began.elapsed(), work.watch())
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::ask::{Answer, Silence};
+use super::look::would_end;
 use super::phase::Phase;
 use super::reach::{Reach, Unreached};
 use super::report::Trouble;
 use super::rollout::Way;
 use super::work::{Target, Wish, Work};
-use crate::documents::wire::{self, Operation, Report};
+use crate::documents::wire::{self, Health, Operation, Report, Summary};
+use crate::model::names::ReleaseId;
 use crate::model::rollout::{Applied, Doing, Found, TakenBack};
 
 /// How often a host is asked for its health while it has to stay healthy; not more often than each second.
@@ -26,7 +28,7 @@ pub(super) enum Task {
     Observe,
     /// Make a pass.
     Apply { migrate: bool },
-    /// See whether it stays healthy so long.
+    /// See whether it stays healthy, and in the release, so long.
     Hold { length: Duration },
     /// Have it go back.
     TakeBack { reason: String },
@@ -38,6 +40,8 @@ pub(super) struct Done {
     pub(super) fact: Fact,
     /// What the host reported.
     pub(super) report: Option<Box<Report>>,
+    /// What it looked like, where that is all that it told.
+    pub(super) seen: Option<Summary>,
     pub(super) trouble: Option<Trouble>,
 }
 
@@ -78,14 +82,13 @@ pub(super) async fn carry_out<R: Reach>(work: &Work<'_, R>, way: &Way, target: &
     match task {
         Task::Observe => observe(work, way, target, task).await,
         // Between being ordered and being begun, a person may have wished for the end.
-        Task::Apply { .. } if work.wish() >= Wish::NoMore => {
-            Done { fact: Fact::Applied(None), report: None, trouble: None }
-        }
+        Task::Apply { .. } if work.wish() >= Wish::NoMore => Done::only(Fact::Applied(None)),
         Task::Apply { migrate } => {
-            let operation = Operation::Apply { wait: way.wait, ignore_windows: way.ignore_windows };
+            let Way { wait, ignore_windows, retry, .. } = *way;
+            let operation = Operation::Apply { wait, ignore_windows, retry };
             match pass(work, target, *migrate, operation, task).await {
                 Ok(report) => {
-                    let changed = report.done > 0 || report.failed > 0;
+                    let changed = (report.done > 0 || report.failed > 0) && may_go_back(&report.summary, &way.release);
                     Done::told(Fact::Applied(Some(Applied::Ended { outcome: report.outcome, changed })), report)
                 }
                 Err(silence) => {
@@ -97,14 +100,15 @@ pub(super) async fn carry_out<R: Reach>(work: &Work<'_, R>, way: &Way, target: &
                 }
             }
         }
-        Task::Hold { length } => hold(work, target, *length, task).await,
+        Task::Hold { length } => hold(work, way, target, *length, task).await,
         Task::TakeBack { reason } => {
-            let (release, reason) = (way.release.clone(), reason.clone());
+            let (release, to, reason, wait) = (way.release.clone(), way.back_to.clone(), reason.clone(), way.wait);
             // The migrations stay where they are: nothing of them is undone.
-            match pass(work, target, false, Operation::TakeBack { release, reason, wait: way.wait }, task).await {
+            match pass(work, target, false, Operation::TakeBack { release, to, reason, wait }, task).await {
                 Ok(report) => {
-                    let outcome = report.outcome;
-                    Done::told(Fact::TakenBack(TakenBack::Ended { outcome }), report)
+                    let Summary { current, kept_out, .. } = &report.summary;
+                    let back = TakenBack::ended(&way.release, report.outcome, current.as_ref(), kept_out.is_some());
+                    Done::told(Fact::TakenBack(back), report)
                 }
                 Err(silence) => Done::silent(Fact::TakenBack(TakenBack::Lost), silence),
             }
@@ -113,23 +117,30 @@ pub(super) async fn carry_out<R: Reach>(work: &Work<'_, R>, way: &Way, target: &
 }
 
 async fn observe<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task: &Task) -> Done {
-    let operation = Operation::DryRun { ignore_windows: way.ignore_windows };
+    let operation = Operation::DryRun { ignore_windows: way.ignore_windows, retry: way.retry };
     let phase = task.phase();
     let answer = tokio::select! {
         biased;
         // Nothing is changed by it: there is nothing to wait for.
-        () = work.wished(Wish::NoMore) => return Done { fact: Fact::Found(None), report: None, trouble: None },
+        () = work.wished(Wish::NoMore) => return Done::only(Fact::Found(None)),
         // One host runs the migrations; that the others have not is no drift of theirs.
         answer = work.ask(target, false, operation, &phase) => answer.and_then(reported),
     };
     match answer {
-        Ok(report) => {
-            let found = Found::Seen { outcome: report.outcome, migrated: report.summary.migrated };
+        Ok(mut report) => {
+            report.outcome = would_end(&report, way.retry);
+            let (migrated, had_release) = (report.summary.migrated, report.summary.had_release());
+            let found = Found::Seen { outcome: report.outcome, migrated, had_release };
             Done::told(Fact::Found(Some(found)), report)
         }
         // A host that answers and cannot be looked at is as good as one that does not.
         Err(silence) => Done::silent(Fact::Found(Some(Found::Unreachable)), silence),
     }
+}
+
+/// Whether a host has something to go back from after its pass: one whose pass ended before the switch has not.
+fn may_go_back(seen: &Summary, release: &ReleaseId) -> bool {
+    !seen.observed || seen.current.as_ref() == Some(release) || seen.kept_out.is_some()
 }
 
 /// A pass, begun anew where the one who made it was killed on the host: whoever wants no more hosts still wants this one
@@ -138,7 +149,7 @@ async fn pass<R: Reach>(
     work: &Work<'_, R>,
     target: &Target,
     migrate: bool,
-    operation: Operation,
+    mut operation: Operation,
     task: &Task,
 ) -> Result<Box<Report>, Silence> {
     let mut anew = 0;
@@ -148,12 +159,17 @@ async fn pass<R: Reach>(
             return answer;
         }
         work.watch().says(Some(&target.host.name), "the pass there was killed; another one goes on from what it left");
+        if let Operation::Apply { retry, .. } = &mut operation {
+            // It was let in again already. What has failed meanwhile is kept out: a person has wished for one more try.
+            *retry = false;
+        }
         anew += 1;
     }
 }
 
-/// Asks for health until the time is over, or until a person wants no more of it: then once more, and that counts.
-async fn hold<R: Reach>(work: &Work<'_, R>, target: &Target, length: Duration, task: &Task) -> Done {
+/// Asks for health, and for the release in force, until the time is over, or until a person wants no more of it: then
+/// once more, and that counts.
+async fn hold<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, length: Duration, task: &Task) -> Done {
     let end = Instant::now() + length;
     let pause = (length / QUESTIONS).max(OFTEN);
     // It is at that also while nobody asks.
@@ -165,23 +181,36 @@ async fn hold<R: Reach>(work: &Work<'_, R>, target: &Target, length: Duration, t
             () = sleep_until(due) => {}
         }
         let last = Instant::now() >= end || work.wish() >= Wish::NoMore;
-        let health = match work.ask(target, false, Operation::Health, &task.phase()).await {
-            Ok(Answer { health: Some(health), .. }) => health,
+        let Health { verdict, summary } = match work.ask(target, false, Operation::Health, &task.phase()).await {
+            Ok(Answer { health: Some(health), .. }) => *health,
             Ok(_) => return Done::silent(Fact::Held(false), no_answer()),
             Err(silence) => return Done::silent(Fact::Held(false), silence),
         };
-        match &health.verdict {
-            Some(verdict) if verdict.healthy && last => {
-                return Done { fact: Fact::Held(true), report: None, trouble: None };
-            }
-            Some(verdict) if verdict.healthy => {}
+        // The health of another release proves nothing for this one.
+        let trouble = overtaken(&summary, &way.release).or_else(|| match verdict {
+            Some(verdict) if verdict.healthy => None,
             Some(_) | None => {
-                let why = health.summary.complaint.clone().unwrap_or_else(|| "nobody could tell".to_owned());
-                let trouble = Some(Trouble::new(format!("did not stay healthy for {length:?}: {why}")));
-                return Done { fact: Fact::Held(false), report: None, trouble };
+                let why = summary.complaint.as_deref().unwrap_or("nobody could tell");
+                Some(Trouble::new(format!("did not stay healthy for {length:?}: {why}")))
             }
+        });
+        if trouble.is_some() || last {
+            let fact = Fact::Held(trouble.is_none());
+            return Done { seen: Some(summary), trouble, ..Done::only(fact) };
         }
     }
+}
+
+/// Somebody else has changed the host meanwhile.
+fn overtaken(seen: &Summary, release: &ReleaseId) -> Option<Trouble> {
+    if !seen.observed || seen.current.as_ref() == Some(release) {
+        return None;
+    }
+    let now = seen.current.as_ref().map_or_else(|| "none".to_owned(), |current| format!("`{current}`"));
+    let message = format!("release `{release}` did not stay in force: now there is {now}");
+    let help =
+        "somebody else has changed it (`trueup history` there tells who): let one rollout of an App run at a time";
+    Some(Trouble { help: Some(help.to_owned()), ..Trouble::new(message) })
 }
 
 fn reported(answer: Answer) -> Result<Box<Report>, Silence> {
@@ -193,11 +222,15 @@ fn no_answer() -> Silence {
 }
 
 impl Done {
+    fn only(fact: Fact) -> Self {
+        Self { fact, report: None, seen: None, trouble: None }
+    }
+
     fn told(fact: Fact, report: Box<Report>) -> Self {
-        Self { fact, report: Some(report), trouble: None }
+        Self { report: Some(report), ..Self::only(fact) }
     }
 
     fn silent(fact: Fact, silence: Silence) -> Self {
-        Self { fact, report: None, trouble: Some(silence.into()) }
+        Self { trouble: Some(silence.into()), ..Self::only(fact) }
     }
 }

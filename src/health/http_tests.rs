@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::mpsc;
 
 use super::*;
@@ -92,9 +92,12 @@ impl Ask {
     }
 }
 
-/// A port that nobody listens on.
-fn dead_address() -> SocketAddr {
-    StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A port that nobody listens on, and that nobody else is given while this is kept.
+fn dead_port() -> (TcpSocket, SocketAddr) {
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
+    (taken, address)
 }
 
 #[tokio::test]
@@ -181,6 +184,12 @@ async fn a_unix_socket_is_asked() {
     assert!(asked.recv().await.unwrap().contains("\r\nhost: yujix.example\r\n"));
 
     serving.await.unwrap();
+    // Another test's child may hold the listener until it has come to its program.
+    let began = Instant::now();
+    while tokio::net::UnixStream::connect(&path).await.is_ok() {
+        assert!(began.elapsed() < TIMEOUT);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let failure = ask.get(url).await.unwrap_err();
     assert_eq!(failure.message, format!("connection refused at {}", path.display()));
 }
@@ -204,7 +213,7 @@ async fn silence_and_endless_answers_end_with_the_timeout() {
 
 #[tokio::test]
 async fn failures_say_what_happened_and_where() {
-    let dead = dead_address();
+    let (_taken, dead) = dead_port();
     let failure = Ask::default().get(&format!("http://{dead}/?token=secret")).await.unwrap_err();
     assert_eq!(failure.message, format!("connection refused at {dead}"));
     let failure = Ask::at(dead).get("http://yujix.example/").await.unwrap_err();
@@ -370,8 +379,9 @@ async fn https_checks_the_certificate_against_the_name_in_the_url() {
 async fn a_ca_file_that_is_none_is_named() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("empty"), "").unwrap();
+    let (_taken, dead) = dead_port();
     for (name, words) in [("absent", "cannot read"), ("empty", "holds no certificate")] {
-        let ask = Ask { ca_file: Some(directory.path().join(name)), ..Ask::at(dead_address()) };
+        let ask = Ask { ca_file: Some(directory.path().join(name)), ..Ask::at(dead) };
         let failure = ask.get("https://yujix.example/").await.unwrap_err();
         assert!(failure.message.contains(words) && failure.message.contains(name), "{failure}");
     }

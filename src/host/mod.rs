@@ -3,9 +3,10 @@
 //! Nothing in here knows releases or managers. [`proc`] reads, [`signal`] ends processes,
 //! [`spawn`] starts them through a shim of our own, [`command`] runs one of an App's commands,
 //! [`config`] reads the configuration files of others, [`machine`] tells what the machine is like,
-//! [`steps`] those of one stage of a release, [`kept`] reads a file of `ROOT/.trueup`, [`users`] says whom all that
-//! belongs to, [`witnesses`] asks what processes of other users run, [`https`] is what all HTTPS clients need,
-//! [`git`] runs the command line of git, [`way`] opens what a manifest names where users could have laid a trap.
+//! [`silence`] keeps a dead mount from holding us, [`shared`] makes one look for all who ask at once, [`steps`] runs the
+//! commands of one stage of a release, [`kept`] reads a file of `ROOT/.trueup`, [`users`] says whom all that belongs to,
+//! [`witnesses`] asks what processes of other users run, [`https`] is what all HTTPS clients need, [`git`] runs the
+//! command line of git, [`way`] opens what a manifest names where users could have laid a trap.
 
 pub mod command;
 pub mod config;
@@ -18,7 +19,9 @@ pub mod machine;
 mod mask;
 pub mod proc;
 pub mod secret;
+pub mod shared;
 pub mod signal;
+pub mod silence;
 pub mod spawn;
 pub mod steps;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
+use crate::host::silence;
 use crate::model::names::Root;
 use crate::ports::{HostError, HostErrorKind};
 
@@ -68,23 +69,43 @@ struct Holder {
 /// Takes the lock of a root, waiting for at most `wait`; `command` is what others will read about us.
 ///
 /// # Errors
-/// [`HostErrorKind::TimedOut`] with the holder's pid and since when; or what the file system refuses.
+/// [`HostErrorKind::TimedOut`] with the holder's pid and since when; [`HostErrorKind::Unreachable`] where the root does not
+/// answer; or what the file system refuses.
 pub async fn lock(root: &Root, wait: Duration, command: &str) -> Result<Lock, HostError> {
     let began = Instant::now();
-    let folder = Folder::open(root)?;
-    let failed = |error: &io::Error| HostError::io(format!("cannot lock `{}`", folder.path(NAME).display()), error);
-    let mut file = folder.file(NAME, OFlags::empty()).map_err(|error| failed(&error))?;
+    let mut opened = None;
     loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => break,
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-            Err(error) => return Err(failed(&error.into())),
-        }
         let left = wait.saturating_sub(began.elapsed());
-        if left.is_zero() {
-            return Err(held(root, &mut file));
+        let (root_there, command, before) = (root.clone(), command.to_owned(), opened.take());
+        // Given up, it lets go of the lock as soon as it has it.
+        match silence::at(root, move || attempt(&root_there, before, &command, left.is_zero())).await?? {
+            Tried::Locked(lock) => return Ok(lock),
+            Tried::Held(file) => opened = Some(file),
         }
         tokio::time::sleep(left.min(PAUSE)).await;
+    }
+}
+
+/// What came of one attempt.
+enum Tried {
+    Locked(Lock),
+    /// Somebody else has it; the file, for another attempt.
+    Held(File),
+}
+
+/// Takes the lock if nobody has it; at the `last` attempt, who has it is an error.
+fn attempt(root: &Root, opened: Option<File>, command: &str, last: bool) -> Result<Tried, HostError> {
+    let failed =
+        |error: &io::Error| HostError::io(format!("cannot lock `{}`", root.state().join(NAME).display()), error);
+    let mut file = match opened {
+        Some(file) => file,
+        None => Folder::open(root)?.file(NAME, OFlags::empty()).map_err(|error| failed(&error))?,
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK | Errno::INTR) if last => return Err(held(root, &mut file)),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(Tried::Held(file)),
+        Err(error) => return Err(failed(&error.into())),
     }
     let holder = Holder {
         pid: rustix::process::getpid().as_raw_nonzero().get(),
@@ -97,7 +118,7 @@ pub async fn lock(root: &Root, wait: Duration, command: &str) -> Result<Lock, Ho
     if let Err(error) = introduce(&lock.file, &holder) {
         tracing::warn!(%root, %error, "cannot write into the lock file who holds it");
     }
-    Ok(lock)
+    Ok(Tried::Locked(lock))
 }
 
 /// Writes over what the last holder left, blanks to its end: cutting the file off first would make the file system

@@ -1,36 +1,49 @@
 //! The memory of one App: one JSON document, replaced whole.
 
 use std::io;
+use std::time::Duration;
 
 use super::blocking;
 use super::folder::Folder;
 use super::spare;
 use crate::host::kept::{self, Kept};
+use crate::host::silence;
 use crate::model::names::Root;
 use crate::model::record::Memory;
 use crate::ports::{HostError, HostErrorKind};
 
 const NAME: &str = "memory.json";
 const NEW: &str = "memory.json.new";
+/// How often a root that does not answer is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Reads what is remembered; nothing there, or nothing readable there, is the empty memory.
+/// Reads what is remembered; nothing there, or nothing that makes sense, is the empty memory.
 ///
-/// Processes of another boot are still in it: [`Memory::boot`] tells.
-pub async fn recall(root: &Root) -> Memory {
+/// Processes of another boot are still in it: [`Memory::boot`] tells. A root that does not answer is waited for.
+///
+/// # Errors
+/// It may be there, and cannot be read: not permitted, say, or no more descriptors.
+pub async fn recall(root: &Root) -> Result<Memory, HostError> {
     let file = root.state().join(NAME);
-    let root = root.clone();
-    let why = match blocking(move || kept::read(&root, NAME)).await {
-        Ok(Ok(Kept::Absent)) => return Memory::default(),
-        Ok(Ok(Kept::Bytes(bytes))) => match serde_json::from_slice(&bytes) {
-            Ok(memory) => return memory,
+    let read = loop {
+        let of = root.clone();
+        match silence::at(root, move || kept::read(&of, NAME)).await {
+            // What was not read is not empty: somebody may have suspended the App.
+            Err(silent) if silent.kind == HostErrorKind::Unreachable => tokio::time::sleep(PAUSE).await,
+            read => break read?,
+        }
+    };
+    let why = match read {
+        Ok(Kept::Absent) => return Ok(Memory::default()),
+        Ok(Kept::Bytes(bytes)) => match serde_json::from_slice(&bytes) {
+            Ok(memory) => return Ok(memory),
             Err(error) => format!("it makes no sense: {error}"),
         },
-        Ok(Ok(Kept::Damaged(damage))) => damage,
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
+        Ok(Kept::Damaged(damage)) => damage,
+        Err(error) => return Err(HostError::io(format!("cannot read `{}`", file.display()), &error)),
     };
     tracing::warn!(file = %file.display(), why, "cannot read the memory: it counts as empty");
-    Memory::default()
+    Ok(Memory::default())
 }
 
 /// Replaces what is remembered: after a crash it is the old or the new memory, whole. On a full disk it takes the room
@@ -100,10 +113,10 @@ mod tests {
     #[tokio::test]
     async fn the_last_memory_comes_back() {
         let (_directory, root) = root();
-        assert_eq!(recall(&root).await, Memory::default());
+        assert_eq!(recall(&root).await.unwrap(), Memory::default());
         for boot in ["one", "two"] {
             remember(&root, &memory(boot)).await.unwrap();
-            assert_eq!(recall(&root).await, memory(boot));
+            assert_eq!(recall(&root).await.unwrap(), memory(boot));
         }
         let names: Vec<_> = fs::read_dir(root.state()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, [NAME]);
@@ -126,18 +139,26 @@ mod tests {
         let path = root.state().join(NAME);
         for garbage in [&b""[..], b"{", b"\xff\xfe", b"[]", b"{\"config\": 7}"] {
             fs::write(&path, garbage).unwrap();
-            assert_eq!(recall(&root).await, Memory::default(), "{garbage:?}");
+            assert_eq!(recall(&root).await.unwrap(), Memory::default(), "{garbage:?}");
         }
         fs::write(root.state().join(NEW), "torn").unwrap();
         remember(&root, &memory("two")).await.unwrap();
-        assert_eq!(recall(&root).await, memory("two"));
+        assert_eq!(recall(&root).await.unwrap(), memory("two"));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_taken_for_nothing() {
+        // No directory has such a name. Users who may not read it are in `tests/ledger.rs`.
+        let root = Root::new(format!("/{}", "x".repeat(300))).unwrap();
+        let error = recall(&root).await.unwrap_err();
+        assert!(error.message.contains("memory.json"), "{error}");
     }
 
     #[tokio::test]
     async fn a_directory_in_its_place_is_an_error_not_a_loss() {
         let (_directory, root) = root();
         fs::create_dir_all(root.state().join(NAME)).unwrap();
-        assert_eq!(recall(&root).await, Memory::default());
+        assert_eq!(recall(&root).await.unwrap(), Memory::default());
         let error = remember(&root, &memory("one")).await.unwrap_err();
         assert!(error.message.contains("memory.json"), "{error}");
         assert!(!root.state().join(NEW).exists());

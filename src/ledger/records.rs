@@ -8,6 +8,7 @@ use std::path::Path;
 use super::blocking;
 use super::folder::Folder;
 use super::spare;
+use crate::host::silence;
 use crate::model::names::{ReleaseId, Root};
 use crate::model::record::ReleaseRecord;
 use crate::ports::{HostError, HostErrorKind};
@@ -26,8 +27,9 @@ const ALL: u64 = 64 << 20;
 /// # Errors
 /// One that cannot be read, or makes no sense: half a release must not be taken for a whole one.
 pub async fn records(root: &Root) -> Result<Vec<ReleaseRecord>, HostError> {
+    let of = root;
     let root = root.clone();
-    blocking(move || {
+    silence::at(of, move || {
         let failed =
             |error: &io::Error| HostError::io(format!("cannot read `{}`", root.state().join(FOLDER).display()), error);
         let folder = Folder::existing(&root)

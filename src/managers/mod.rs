@@ -43,6 +43,12 @@ impl Doors {
             shim,
         }
     }
+
+    /// The same, to look at managers for manifests that nobody has approved: asked are those of this host alone.
+    #[must_use]
+    pub fn of_unapproved(self) -> Self {
+        Self { supervisord: self.supervisord.of_unapproved(), ..self }
+    }
 }
 
 /// Calls the same method of whichever manager the group names.

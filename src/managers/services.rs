@@ -12,7 +12,6 @@ use futures_util::future::join_all;
 
 use super::Doors;
 use crate::model::app::App;
-use crate::model::observed::Unreadable;
 use crate::model::process::{Pid, ProcessTable};
 use crate::model::service::{ObservedService, Renewal, Service, ServiceManager, ServiceState};
 use crate::ports::HostError;
@@ -29,7 +28,7 @@ impl Doors {
         }
         let states = join_all(asked.iter().map(async |manager| {
             let seen = self.state(manager, table).await;
-            seen.map_err(|error| Unreadable { message: error.message, help: error.help })
+            seen.map_err(HostError::into_unreadable)
         }));
         let states = states.await;
         let seen = |service: &Service| {

@@ -43,13 +43,15 @@ pub struct Supervisord {
     connections: Mutex<Vec<(Address, Arc<Rpc>)>>,
     supervisorctl: Vec<String>,
     socket: bool,
+    /// The manifests are approved: a socket that they name is connected to.
+    approved: bool,
 }
 
 impl Default for Supervisord {
     /// Through the sockets, and where one may not be opened through `sudo -n /usr/bin/supervisorctl`.
     fn default() -> Self {
         let supervisorctl = ["sudo", "-n", supervisorctl::PROGRAM].map(str::to_owned).into();
-        Self { connections: Mutex::default(), supervisorctl, socket: true }
+        Self { connections: Mutex::default(), supervisorctl, socket: true, approved: true }
     }
 }
 
@@ -76,7 +78,18 @@ impl Supervisord {
     /// Never opens a socket, but runs this command, to which supervisorctl's arguments are added.
     #[must_use]
     pub fn by_command(supervisorctl: Vec<String>) -> Self {
-        Self { connections: Mutex::default(), supervisorctl, socket: false }
+        Self { connections: Mutex::default(), supervisorctl, socket: false, approved: true }
+    }
+
+    /// The same for manifests that nobody has approved: only the host's own supervisord is asked, and no password of
+    /// theirs is read.
+    #[must_use]
+    pub(super) fn of_unapproved(self) -> Self {
+        Self { approved: false, ..self }
+    }
+
+    fn address(&self, manager: &Configured) -> Result<Address, HostError> {
+        if self.approved { Address::of(manager) } else { Address::usual(manager) }
     }
 
     fn way(&self, address: &Address) -> Result<Way, HostError> {
@@ -95,7 +108,7 @@ impl Supervisord {
 
     /// The socket of the group's supervisord, if it may be opened.
     pub(super) fn open_socket(&self, manager: &Configured) -> Option<PathBuf> {
-        let address = Address::of(manager).ok()?;
+        let address = self.address(manager).ok()?;
         (self.socket && !address.is_closed_to_us()).then_some(address.socket)
     }
 
@@ -113,14 +126,14 @@ impl Supervisord {
     }
 
     fn way_to(&self, of: GroupOf<'_>) -> Result<Way, HostError> {
-        self.way(&Address::of(configured(of)?)?)
+        self.way(&self.address(configured(of)?)?)
     }
 }
 
 impl Managers for Supervisord {
     async fn list(&self, groups: &[GroupOf<'_>], _table: &ProcessTable) -> Vec<Result<Vec<Listed>, HostError>> {
         let addresses: Vec<_> =
-            groups.iter().map(|of| configured(*of).and_then(|manager| Ok((manager, Address::of(manager)?)))).collect();
+            groups.iter().map(|of| configured(*of).and_then(|manager| Ok((manager, self.address(manager)?)))).collect();
         let mut asked: Vec<&Address> = Vec::new();
         for (_, address) in addresses.iter().flatten() {
             if !asked.contains(&address) {

@@ -130,8 +130,12 @@ impl Filler<'_> {
         let mut text = named.clone();
         let number = self.text(&mut text, at).then(|| text.parse().ok().filter(|number| *number <= MOST));
         if number == Some(None) {
-            let message = format!("`{}` must be a whole number up to {MOST}, not `{}`", at.path, cut(&text));
-            self.findings.push(Finding::new(at.span.clone(), message).help("correct the var"));
+            // The value may be a secret, and is shown nowhere else. On which hosts it is so is added by whoever asks.
+            let vars = named.split("${").skip(1).filter_map(|rest| Some(format!("`{}`", rest.split_once('}')?.0)));
+            let vars = vars.collect::<Vec<_>>().join(", ");
+            let message = format!("`{}` must be a whole number up to {MOST}, and {vars} makes none of it", at.path);
+            let help = "correct the var where the `vars` of the host stand";
+            self.findings.push(Finding::new(at.span.clone(), message).help(help));
         }
         // One that is not known is as good as any.
         *count = Count::Number(number.flatten().unwrap_or(1));

@@ -1,7 +1,7 @@
 //! A manifest with hosts, as it is on one of them.
 
 use super::fill::fill;
-use super::load::{Loaded, load};
+use super::load::{Loaded, for_yaml, load};
 use super::node::{Node, Place, Tree};
 use super::report::LoadErrors;
 use super::roots::distinct_roots;
@@ -15,14 +15,7 @@ impl Loaded {
     #[must_use]
     pub fn wire(&self) -> String {
         // A shape is made of texts, numbers, lists and maps of texts: it always has a JSON form.
-        let text = serde_json::to_string(&self.document).unwrap_or_default();
-        // Of what JSON leaves as it is, YAML wants some as escapes.
-        let odd =
-            |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
-        if !text.contains(odd) {
-            return text;
-        }
-        text.chars().map(|c| if odd(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
+        for_yaml(serde_json::to_string(&self.document).unwrap_or_default())
     }
 
     /// What is desired of one of its hosts: its vars filled in, without hosts and rollout. Every step finds the host's

@@ -67,23 +67,50 @@ impl std::fmt::Display for Source {
 /// # Errors
 /// [`LoadErrors`] with everything that is wrong in all of them.
 pub fn load(paths: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Loaded>, LoadErrors> {
+    Loader::default().all(paths, stdin)
+}
+
+/// The same where only these Apps are wanted: what is wrong in files that have nothing to do with them is handed back beside
+/// what loaded, and whoever asks has to tell of it.
+///
+/// # Errors
+/// As [`load`], where one of them is not in a file without mistakes, or another file claims what it claims.
+pub fn load_beside(
+    paths: &[PathBuf],
+    stdin: &mut dyn Read,
+    wanted: &[&str],
+) -> Result<(Vec<Loaded>, Option<LoadErrors>), LoadErrors> {
     let mut loader = Loader::default();
-    if paths.is_empty() {
-        loader.mistakes.push(Mistake::unreadable("-", "no manifest is named", "name files or directories"));
+    loader.all_of(paths, stdin);
+    loader.forgive_lists();
+    if loader.mistakes.is_empty() {
+        return Ok((loader.loaded, None));
     }
-    for path in paths {
-        loader.path(path, stdin);
-    }
-    loader.done()
+    let Loader { loaded, mistakes, contested, .. } = loader;
+    let name = |one: &Loaded| one.source.path.as_deref().unwrap_or(Path::new(STDIN)).to_string_lossy().into_owned();
+    let unsound: HashSet<String> = mistakes.iter().map(|mistake| mistake.file.clone()).chain(contested).collect();
+    let sound: Vec<Loaded> = loaded.into_iter().filter(|one| !unsound.contains(&name(one))).collect();
+    let there = |wanted: &&str| sound.iter().any(|one| one.app.name.as_str() == *wanted);
+    let errors = LoadErrors { mistakes };
+    if !wanted.is_empty() && wanted.iter().all(there) { Ok((sound, Some(errors))) } else { Err(errors) }
+}
+
+/// The same of manifests that nobody has approved: no other file that they name is read, for what is wrong with one is
+/// told with its lines.
+///
+/// # Errors
+/// As [`load`]; also where hosts are in a file of their own.
+pub fn load_unapproved(paths: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Loaded>, LoadErrors> {
+    Loader { unapproved: true, ..Loader::default() }.all(paths, stdin)
 }
 
 /// Loads the manifests of a commit, which was written into `tree`: those at `inside`, or at its top. They are called
 /// by their paths in the repository, cannot be meant relative to where they happen to lie, and no link leads out of
-/// the tree.
+/// the tree. Where it `may_be_empty`, a directory without manifests is none that is wrong.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_commit(tree: &Path, inside: Option<&Path>) -> Result<Vec<Loaded>, LoadErrors> {
+pub fn load_commit(tree: &Path, inside: Option<&Path>, may_be_empty: bool) -> Result<Vec<Loaded>, LoadErrors> {
     let top = match tree.canonicalize() {
         Ok(top) => top,
         Err(error) => {
@@ -92,14 +119,38 @@ pub fn load_commit(tree: &Path, inside: Option<&Path>) -> Result<Vec<Loaded>, Lo
         }
     };
     let path = inside.map_or_else(|| top.clone(), |inside| top.join(inside));
-    let mut loader = Loader { top: Some(top), ..Loader::default() };
+    let mut loader = Loader { top: Some(top), may_be_empty, ..Loader::default() };
     loader.path(&path, &mut io::empty());
     loader.done()
+}
+
+/// Loads a document that was loaded before and stood there, as JSON: it means what it meant, whatever has become of its
+/// file.
+///
+/// # Errors
+/// As [`load`]: it was another version that could use it.
+pub fn load_again(document: &serde_json::Value, source: Source) -> Result<Loaded, LoadErrors> {
+    let mut loader = Loader::default();
+    loader.read(source.path.as_deref(), &mut for_yaml(document.to_string()).as_bytes());
+    match loader.done()?.pop() {
+        Some(one) => Ok(Loaded { source, ..one }),
+        None => Err(LoadErrors { mistakes: Vec::new() }),
+    }
+}
+
+/// Of what JSON leaves as it is, YAML wants some as escapes.
+pub(super) fn for_yaml(json: String) -> String {
+    let odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    if !json.contains(odd) {
+        return json;
+    }
+    json.chars().map(|c| if odd(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
 }
 
 /// A claim and where it stands, in words.
 struct Claimed {
     claim: Claim,
+    file: String,
     place: String,
 }
 
@@ -107,11 +158,17 @@ struct Claimed {
 struct Loader {
     /// The real top of a commit's files, where it is one that is loaded.
     top: Option<PathBuf>,
+    /// Nobody has approved these manifests.
+    unapproved: bool,
+    /// A directory without manifests is none that is wrong.
+    may_be_empty: bool,
     loaded: Vec<Loaded>,
     mistakes: Vec<Mistake>,
     /// Real paths of the files that were read.
     seen: HashSet<PathBuf>,
     claimed: HashMap<String, Vec<Claimed>>,
+    /// Files that claim what a later one claims as well.
+    contested: HashSet<String>,
     /// Files of hosts by their real paths; none where something is wrong with one.
     hosts: HashMap<PathBuf, Option<Vec<FleetHost>>>,
     /// What is wrong with them.
@@ -121,7 +178,26 @@ struct Loader {
 }
 
 impl Loader {
+    fn all(mut self, paths: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Loaded>, LoadErrors> {
+        self.all_of(paths, stdin);
+        self.done()
+    }
+
+    fn all_of(&mut self, paths: &[PathBuf], stdin: &mut dyn Read) {
+        if paths.is_empty() {
+            self.mistakes.push(Mistake::unreadable("-", "no manifest is named", "name files or directories"));
+        }
+        for path in paths {
+            self.path(path, stdin);
+        }
+    }
+
     fn done(mut self) -> Result<Vec<Loaded>, LoadErrors> {
+        self.forgive_lists();
+        if self.mistakes.is_empty() { Ok(self.loaded) } else { Err(LoadErrors { mistakes: self.mistakes }) }
+    }
+
+    fn forgive_lists(&mut self) {
         // A file of hosts may stand among the manifests; it is none of them.
         for (real, name) in &self.listed {
             if self.hosts.contains_key(real) {
@@ -129,7 +205,6 @@ impl Loader {
             }
         }
         self.mistakes.append(&mut self.host_mistakes);
-        if self.mistakes.is_empty() { Ok(self.loaded) } else { Err(LoadErrors { mistakes: self.mistakes }) }
     }
 
     fn path(&mut self, path: &Path, stdin: &mut dyn Read) {
@@ -190,10 +265,13 @@ impl Loader {
             yaml && !hidden && !path.is_dir()
         });
         files.sort();
-        if files.is_empty() {
+        if files.is_empty() && !self.may_be_empty {
             let help = "name the file itself, or rename it";
             let message = "there is no *.yaml and no *.yml in this directory";
-            let name = self.name(directory).to_string_lossy();
+            let name = match self.name(directory) {
+                top if top == Path::new(".") && self.top.is_some() => "the repository".into(),
+                name => name.to_string_lossy(),
+            };
             self.mistakes.push(Mistake::unreadable(name, message, help));
         }
         for file in files {
@@ -268,11 +346,12 @@ impl Loader {
         let earlier = self.claimed.entry(claim.what.clone()).or_default();
         if let Some(first) = earlier.iter().find(|first| first.claim.clashes(&claim)) {
             let help = format!("the first stands at {}; {}", first.place, claim.help);
+            self.contested.insert(first.file.clone());
             findings.push(Finding::new(claim.span, format!("{} is there already", claim.what)).help(help));
             return;
         }
         let place = format!("{}:{}", text.name, text.position(claim.span.start).0);
-        earlier.push(Claimed { claim, place });
+        earlier.push(Claimed { claim, file: text.name.clone(), place });
     }
 }
 
@@ -406,3 +485,6 @@ fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Mistake {
         before.rsplit(|byte| *byte == b'\n').next().map(|last| String::from_utf8_lossy(last).chars().count() + 1);
     mistake
 }
+
+#[cfg(test)]
+mod beside_tests;

@@ -28,7 +28,7 @@ mod yaml;
 
 pub use agent::load_agent;
 pub use fleet::of_this_host;
-pub use load::{Loaded, Source, load, load_commit};
+pub use load::{Loaded, Source, load, load_again, load_beside, load_commit, load_unapproved};
 pub use report::{LoadErrors, Mistake};
 pub use roots::distinct_roots;
 pub use secrets::mask;

@@ -12,7 +12,7 @@ use super::snippet::{Snippet, plain};
 use super::yaml::Finding;
 
 /// One thing that is wrong, where, and what to do.
-#[derive(Debug, Clone, Serialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Mistake {
     /// The file as it was named; `<stdin>` for the standard input.

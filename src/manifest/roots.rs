@@ -1,9 +1,9 @@
 //! Roots that are one directory by two names, which only the host itself can tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::sync::mpsc;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use super::load::Loaded;
@@ -11,10 +11,15 @@ use super::report::{LoadErrors, Mistake};
 
 /// A root on a dead mount keeps nobody waiting for longer; its own App tells of it.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Roots that hold whoever looks at them: left out until they answer, for each look would leave a thread there.
+static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Device and inode of a directory.
+type Identity = (u64, u64);
 
 /// Refuses Apps of this host that share a root, by links or mounts: each would take `current` from the other, pass after
 /// pass. Roots that are not there yet, or cannot be looked at, are left out, and Apps of other hosts. Blocks for as long as
-/// the file system does, 2 s where it does not answer.
+/// the file system does, 2 s where it does not answer, and not again until it does.
 ///
 /// # Errors
 /// Each App whose root is an earlier one's, with the files of both.
@@ -23,10 +28,10 @@ pub fn distinct_roots(apps: &[Loaded]) -> Result<(), LoadErrors> {
     if apps.len() < 2 {
         return Ok(());
     }
-    let mut first: BTreeMap<(u64, u64), &Loaded> = BTreeMap::new();
+    let mut first: BTreeMap<Identity, &Loaded> = BTreeMap::new();
     let mut mistakes = Vec::new();
     let roots = apps.iter().map(|one| one.app.root.path().to_owned()).collect();
-    for (one, found) in apps.into_iter().zip(identities(roots)) {
+    for (one, found) in apps.into_iter().zip(identities(roots, PATIENCE, identity)) {
         let Some(found) = found else { continue };
         let Some(earlier) = first.get(&found) else {
             first.insert(found, one);
@@ -42,26 +47,51 @@ pub fn distinct_roots(apps: &[Loaded]) -> Result<(), LoadErrors> {
     if mistakes.is_empty() { Ok(()) } else { Err(LoadErrors { mistakes }) }
 }
 
-/// Device and inode of each directory, as far as that can be told in time.
-fn identities(roots: Vec<PathBuf>) -> Vec<Option<(u64, u64)>> {
+fn identity(root: &Path) -> Option<Identity> {
+    std::fs::metadata(root).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// What `look` finds of each root, as far as that can be told in time.
+fn identities(
+    roots: Vec<PathBuf>,
+    patience: Duration,
+    look: impl Fn(&Path) -> Option<Identity> + Send + 'static,
+) -> Vec<Option<Identity>> {
     let mut found = vec![None; roots.len()];
     let (tell, told) = mpsc::channel();
+    let asked: Vec<(usize, PathBuf)> =
+        roots.into_iter().enumerate().filter(|(_, root)| !held().contains(root)).collect();
+    let looks = asked.clone();
     let looker = std::thread::Builder::new().spawn(move || {
-        for (at, root) in roots.iter().enumerate() {
-            let identity = std::fs::metadata(root).ok().map(|found| (found.dev(), found.ino()));
+        for (at, root) in looks {
+            let identity = look(&root);
+            // Whoever gives it up holds this lock, too: it is marked and has not answered, or neither.
+            let mut held = held();
+            held.remove(&root);
             if tell.send((at, identity)).is_err() {
                 break;
             }
         }
     });
-    if looker.is_ok() {
-        while let Ok((at, identity)) = told.recv_timeout(PATIENCE) {
-            if let Some(place) = found.get_mut(at) {
-                *place = identity;
+    for (_, root) in asked.into_iter().take_while(|_| looker.is_ok()) {
+        let answer = told.recv_timeout(patience).ok().or_else(|| {
+            let mut held = held();
+            let late = told.try_recv().ok();
+            if late.is_none() {
+                held.insert(root);
             }
+            late
+        });
+        let Some((at, identity)) = answer else { break };
+        if let Some(place) = found.get_mut(at) {
+            *place = identity;
         }
     }
     found
+}
+
+fn held() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -71,6 +101,30 @@ mod tests {
 
     use super::*;
     use crate::manifest::{load, of_this_host};
+
+    #[test]
+    fn a_root_that_does_not_answer_is_left_out_until_it_does() {
+        let roots = || ["/srv/first", "/srv/silent", "/srv/last"].map(PathBuf::from).to_vec();
+        let (answer, answers) = mpsc::channel::<()>();
+        let found = identities(roots(), Duration::from_millis(20), move |root| {
+            if root.ends_with("silent") {
+                answers.recv().ok()?;
+            }
+            Some((1, 1))
+        });
+        assert_eq!(found, [Some((1, 1)), None, None]);
+        let long = Duration::from_mins(1);
+        let found = identities(roots(), long, |root| {
+            assert!(!root.ends_with("silent"), "another thread would be held there");
+            Some((2, 2))
+        });
+        assert_eq!(found, [Some((2, 2)), None, Some((2, 2))]);
+
+        answer.send(()).unwrap();
+        while identities(roots(), long, |_| Some((3, 3))).contains(&None) {
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn two_names_of_one_directory_are_no_two_roots() {

@@ -211,7 +211,8 @@ pub struct Builtin {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub run: Option<Run>,
-    /// Added to the workers' environment.
+    /// Added to the workers' environment, in which they find `RELEASE_ID`, `RELEASE_PATH`, `TRUEUP_APP`, `TRUEUP_ROOT`
+    /// and `TRUEUP_WORKER`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Text>,
 }
@@ -250,7 +251,7 @@ pub struct RestartOn {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub path: Option<String>,
-    /// Run in the release before they restart, such as `php artisan config:cache`.
+    /// Run in the release before they restart, such as `php artisan config:cache`; for five minutes at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
 }
@@ -281,7 +282,9 @@ pub struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch: Option<DurationText>,
     /// Rules in CEL, of which all must hold; unless said, an HTTP status of 2xx, an exit code of 0, or
-    /// a file that can be read.
+    /// a file that can be read. They may name `body`, `release` (`id`, `path`) and `workers` (`desired`, `total`,
+    /// `fresh`, `stale`, `unknown`); with `http` and `command` also `status` and `latency`, with `http` `headers`, with
+    /// `file` `age`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub expect: Vec<String>,

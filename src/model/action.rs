@@ -122,6 +122,13 @@ impl Action {
         }
     }
 
+    /// Whether it counts as a correction where nobody has asked for it. A worker that is down has mostly ended by itself:
+    /// starting it is no sign that somebody works against us.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        !matches!(self, Self::StartWorker { .. })
+    }
+
     /// The word for it in tables: `switch`, `start`, …
     #[must_use]
     pub fn verb(&self) -> &'static str {
@@ -244,6 +251,19 @@ impl Plan {
     #[must_use]
     pub fn next(&self) -> Option<Phase> {
         self.steps.first().filter(|step| step.turn == 0).map(|step| step.phase)
+    }
+
+    /// Whether it does anything that counts as a correction where nobody has asked for it.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.steps.iter().any(|step| step.action.is_counted())
+    }
+
+    /// What of it starts workers that are down, if nothing else may be done; else all of it.
+    #[must_use]
+    pub fn of_starts_if(mut self, only: bool) -> Self {
+        self.steps.retain(|step| !only || matches!(step.action, Action::StartWorker { .. }));
+        self
     }
 
     /// Nothing to do.

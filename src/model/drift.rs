@@ -27,6 +27,29 @@ impl Difference {
     pub fn is_empty(&self) -> bool {
         self.drift.is_empty() && self.settling.is_empty() && self.stalled.is_empty() && self.blockers.is_empty()
     }
+
+    /// The service that is waited for, where nothing but services stand in the way, and those may be seen again soon.
+    #[must_use]
+    pub fn only_waits_for_a_service(&self) -> Option<&GroupName> {
+        let mut away = self.blockers.iter().map(|one| match one {
+            Blocker::ServiceUnreadable { service, why } if !why.lasting => Some(service),
+            _ => None,
+        });
+        let first = away.next()??;
+        away.all(|one| one.is_some()).then_some(first)
+    }
+}
+
+/// Why a release is not needed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Spare {
+    /// It is good, and enough newer ones are.
+    BeyondKept,
+    /// It has failed, and another one is wanted.
+    Failed,
+    /// It has never been proven, and another one is wanted.
+    Unproven,
 }
 
 /// One difference that an action can close.
@@ -152,6 +175,8 @@ pub enum Drift {
         release: ReleaseId,
         /// How many good ones are kept.
         keep: u32,
+        /// Why it is not needed.
+        why: Spare,
     },
     /// A process of this root that no group owns, and that may be stopped.
     StrayRunning {
@@ -234,6 +259,11 @@ pub enum Stalled {
         /// Why.
         why: Unreadable,
     },
+    /// There is no such user as the manifest names, whom commands and files should belong to.
+    NoSuchUser {
+        /// Why.
+        why: Unreadable,
+    },
     /// The desired release is kept out, and there is no proven one to go back to.
     NoWayBack {
         /// The desired release.
@@ -287,6 +317,18 @@ pub enum Blocker {
     GroupUnreadable {
         /// The group.
         group: GroupName,
+        /// Why.
+        why: Unreadable,
+    },
+    /// A service could not be observed, so the release could not be made to be served by it.
+    ServiceUnreadable {
+        /// The service.
+        service: GroupName,
+        /// Why.
+        why: Unreadable,
+    },
+    /// There is no such user as the manifest names: nothing of the release that is to come could belong to him.
+    NoSuchUser {
         /// Why.
         why: Unreadable,
     },

@@ -22,14 +22,18 @@ pub struct Observed {
     pub layout: Layout,
     /// One entry for each of the App's groups, in the App's order.
     pub groups: Vec<ObservedGroup>,
-    /// Processes of this root's releases that no group owns.
+    /// Processes of this root's releases that no group owns. None is named while a group cannot be observed.
     pub strays: Vec<Stray>,
+    /// How many would be strays, but for a group that cannot be observed: they may be its workers.
+    pub untold: usize,
     /// Files whose change makes workers stale, in the App's order.
     pub config: Vec<ObservedConfig>,
-    /// What the contract says; none without a contract.
+    /// What the contract says of what is aimed at: what a gate judges by. None without a contract, or where nobody was
+    /// asked. How the application is now, says [`Self::health_in_force`].
     pub health: Option<HealthVerdict>,
-    /// Whether the contract holds for the release that is in force, whatever is desired; none where nobody was asked.
-    pub well: Option<bool>,
+    /// What the contract says of the release that is in force, whatever is desired; none where nobody was asked, or none
+    /// is in force.
+    pub well: Option<HealthVerdict>,
     /// Restarts that did not help, as recorded by earlier passes.
     pub helpless: Vec<Helpless>,
     /// What is known of the releases, ordered by id.
@@ -49,6 +53,8 @@ pub struct Observed {
     pub due: Option<DueHook>,
     /// Why a person on this host wants the App left alone; none: nobody does.
     pub suspended: Option<String>,
+    /// Why commands and files have nobody to belong to: there is no such user.
+    pub nobody: Option<Unreadable>,
     /// Names the manifest that the host was once found to be as it says, where that is of interest.
     pub settled: Option<String>,
 }
@@ -62,6 +68,7 @@ impl Observed {
             layout,
             groups: Vec::new(),
             strays: Vec::new(),
+            untold: 0,
             config: Vec::new(),
             health: None,
             well: None,
@@ -74,8 +81,23 @@ impl Observed {
             renewed: Vec::new(),
             due: None,
             suspended: None,
+            nobody: None,
             settled: None,
         }
+    }
+
+    /// Nothing is in force, and as far as anybody knows nothing ever was: there is no health yet to speak of.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        let was = |record: &ReleaseRecord| record.switched.or(record.proven).is_some();
+        self.layout.link == Link::Absent && !self.records.iter().any(was)
+    }
+
+    /// How the application is: by the release that is in force, for a rule that names `release.id` says nothing of one
+    /// that is still to come. Where none is in force, by what is aimed at.
+    #[must_use]
+    pub fn health_in_force(&self) -> Option<&HealthVerdict> {
+        self.well.as_ref().or(self.health.as_ref())
     }
 
     /// What is known of a release.
@@ -208,6 +230,9 @@ pub struct Unreadable {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// It knows no such thing, or does not let us see it: asking again as things are would fail again.
+    #[serde(skip)]
+    pub lasting: bool,
 }
 
 /// One member of a worker group.

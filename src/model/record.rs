@@ -157,6 +157,27 @@ impl ReleaseRecord {
             quarantine: None,
         }
     }
+
+    /// Whether it can be gone back to, as far as its record says: whole, and it has passed its gate.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.made == Making::Built && self.proven.is_some()
+    }
+
+    /// Whether what it is kept out for befell it in force: it was switched to since it was made, or a person took it
+    /// back. Else it never served, and nothing went back.
+    #[must_use]
+    pub fn failed_in_force(&self) -> bool {
+        let by_hand = self.kept_out().is_some_and(|quarantine| quarantine.by == Judge::Operator);
+        by_hand || self.switched.is_some_and(|switched| switched >= self.since)
+    }
+
+    /// Why it is kept out. A proof ends what was held against the release before: whoever keeps it out takes its proof
+    /// away, so where a record holds both, the proof came later.
+    #[must_use]
+    pub fn kept_out(&self) -> Option<&Quarantine> {
+        self.quarantine.as_ref().filter(|_| self.proven.is_none())
+    }
 }
 
 /// Everything remembered about one App besides the journal and the releases' records.
@@ -178,7 +199,8 @@ pub struct Memory {
     /// written by the agent, and where `selfHeal` is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<String>,
-    /// When passes put right what nobody had asked for, as long as the agent counts them.
+    /// When passes put right what nobody had asked for, as long as the agent counts them; not those that only started
+    /// workers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub corrections: Vec<Timestamp>,
     /// The App is not acted on, by a person's word on this host; why.

@@ -52,12 +52,6 @@ impl Release {
             keep: 5,
         }
     }
-
-    /// Whether trueup makes it, so that its record says how far that has come.
-    #[must_use]
-    pub fn is_made_here(&self) -> bool {
-        self.source.is_some()
-    }
 }
 
 /// Where a release comes from.

@@ -44,6 +44,23 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// The word that documents, metrics and the journal have for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Converged => "converged",
+            Self::Drift => "drift",
+            Self::Withheld => "withheld",
+            Self::Unhealthy => "unhealthy",
+            Self::RolledBack => "rolledBack",
+            Self::Quarantined => "quarantined",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// Something that went wrong, in words for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::app::{App, OnFailure};
 use super::fleet::{Amount, HostName, Rollout};
+use super::names::ReleaseId;
 use super::report::{Outcome, worst};
 
 /// What is agreed for all hosts of one rollout.
@@ -66,7 +67,7 @@ pub struct HostState {
     pub found: Option<Found>,
     /// What came of changing it; none: it was not.
     pub applied: Option<Applied>,
-    /// Whether it stayed healthy afterwards; none: that is not known.
+    /// Whether it stayed healthy, and in the release, afterwards; none: that is not known.
     pub held: Option<bool>,
     /// What came of taking it back; none: it was not.
     pub taken_back: Option<TakenBack>,
@@ -104,6 +105,9 @@ pub enum Found {
         outcome: Outcome,
         /// The release is recorded as migrated there.
         migrated: bool,
+        /// The release was in force and proven there already: a rollout that only puts drift right has not brought it,
+        /// and does not take it back.
+        had_release: bool,
     },
 }
 
@@ -114,7 +118,8 @@ pub enum Applied {
     Ended {
         /// How.
         outcome: Outcome,
-        /// Whether it did anything to the host.
+        /// Whether it did anything to the host that there is a way back from: the release may be in force, or be kept out
+        /// with the way back not gone to its end.
         changed: bool,
     },
     /// It could not be reached, and nothing was begun there.
@@ -128,11 +133,25 @@ pub enum Applied {
 pub enum TakenBack {
     /// The pass has ended.
     Ended {
-        /// How; [`Outcome::RolledBack`] or [`Outcome::Converged`] is what was wanted.
-        outcome: Outcome,
+        /// The host has another release in force, whoever has brought that there, and this one cannot come back by itself:
+        /// it is kept out, or its pass ended before it had come at all.
+        is_back: bool,
     },
     /// It could not be reached, or was lost.
     Lost,
+}
+
+impl TakenBack {
+    /// What came of a pass that was to take back `release`, by how it ended, what is in force since, and whether the
+    /// release is kept out. A host that was back before has nothing to go back from: it failed its own gate while nobody
+    /// heard of it, or was asked before. Nor has one that the release never came to, which was only looked at.
+    #[must_use]
+    pub fn ended(release: &ReleaseId, outcome: Outcome, current: Option<&ReleaseId>, kept_out: bool) -> Self {
+        let is_kept_out = matches!(outcome, Outcome::RolledBack | Outcome::Quarantined);
+        let never_came = matches!(outcome, Outcome::Drift | Outcome::Withheld) && !kept_out;
+        let elsewhere = current.is_some_and(|current| current != release);
+        Self::Ended { is_back: elsewhere && (is_kept_out || never_came) }
+    }
 }
 
 /// What may be begun now. It is said again until it has been begun, so that whoever carries it out takes as many hosts
@@ -194,6 +213,8 @@ pub enum Next {
 pub struct Ending {
     /// As a whole.
     pub how: How,
+    /// How many hosts failed. Those that were taken back because of them are others.
+    pub failed: usize,
     /// Every host, in the order in which they change.
     pub hosts: Vec<(HostName, Verdict)>,
 }
@@ -207,7 +228,7 @@ pub enum How {
     NotBegun,
     /// Too many hosts failed.
     Stopped,
-    /// The hours for changes were over on a host that was to change.
+    /// A host that was to change may not be acted on any more: the hours for changes are over, or it was suspended.
     Withheld,
     /// A person wanted no more of it.
     Interrupted,
@@ -228,7 +249,7 @@ pub enum Verdict {
     Refused(Outcome),
     /// Its own pass ended like that.
     Failed(Outcome),
-    /// It was changed, and did not stay healthy.
+    /// It was changed, and did not stay healthy, or not in the release.
     NotHealthy,
     /// Its own gate failed, and it went back by itself.
     RolledBack,
@@ -236,6 +257,8 @@ pub enum Verdict {
     TakenBack,
     /// It was to be taken back, and that has not come to its end.
     NotTakenBack,
+    /// A person had it taken back, and it was.
+    GoneBack,
     /// It could not be reached, and nothing was begun there.
     Unreachable,
     /// It was lost in the middle of a pass, which may still run.
@@ -251,7 +274,7 @@ impl Verdict {
     #[must_use]
     fn code(self) -> Option<u8> {
         match self {
-            Self::Settled | Self::Changed => Some(0),
+            Self::Settled | Self::Changed | Self::GoneBack => Some(0),
             Self::NotReached | Self::Unseen => None,
             Self::Withheld | Self::Refused(Outcome::Withheld) | Self::Failed(Outcome::Withheld) => Some(4),
             Self::Refused(Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined)
@@ -276,5 +299,40 @@ impl Ending {
             How::Interrupted => 1,
         };
         worst(self.hosts.iter().filter_map(|(_, verdict)| verdict.code()).chain([whole]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_keeps_a_release_out_and_has_another_one_is_back() {
+        let id = |text: &str| ReleaseId::new(text).unwrap();
+        let rows = [
+            (Outcome::RolledBack, Some("r1"), true, true),
+            // It was back before.
+            (Outcome::Quarantined, Some("r1"), true, true),
+            // There was nothing to go back to.
+            (Outcome::Quarantined, Some("r2"), true, false),
+            (Outcome::Quarantined, None, true, false),
+            (Outcome::RolledBack, None, true, false),
+            // Somebody has let it in again meanwhile.
+            (Outcome::Converged, Some("r2"), false, false),
+            (Outcome::Converged, Some("r1"), false, false),
+            // Half a way back.
+            (Outcome::Failed, Some("r1"), true, false),
+            (Outcome::Interrupted, Some("r1"), true, false),
+            (Outcome::Drift, Some("r1"), true, false),
+            // Its pass ended before the switch: it was only looked at.
+            (Outcome::Drift, Some("r1"), false, true),
+            (Outcome::Withheld, Some("r1"), false, true),
+            (Outcome::Drift, Some("r2"), false, false),
+            (Outcome::Drift, None, false, false),
+        ];
+        for (outcome, current, kept_out, is_back) in rows {
+            let ended = TakenBack::ended(&id("r2"), outcome, current.map(id).as_ref(), kept_out);
+            assert_eq!(ended, TakenBack::Ended { is_back }, "{outcome:?} {current:?} {kept_out}");
+        }
     }
 }

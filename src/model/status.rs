@@ -185,6 +185,8 @@ pub enum Reason {
     WorkerUnknown,
     /// Fewer workers run than wanted.
     WorkersMissing,
+    /// A worker dies again and again, soon after its start.
+    CrashLoop,
     /// More workers run than wanted.
     WorkersSurplus,
     /// Workers run that would not come back after a reboot.

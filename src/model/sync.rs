@@ -23,7 +23,8 @@ pub struct SyncPolicy {
     pub interval: Duration,
     /// When changes may be made; always, unless said.
     pub windows: Vec<Window>,
-    /// How many passes an hour may put drift right that nobody asked for; 30 unless said, at least 1.
+    /// How many passes an hour may put drift right that nobody asked for; 30 unless said, at least 1. Starting workers
+    /// that are down is not counted.
     pub max_corrections: u32,
     /// Stop the workers when the App disappears from the manifests; false unless said.
     pub prune: bool,

@@ -1,7 +1,7 @@
 //! What is worth telling people who are not looking.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::names::{AppName, ReleaseId};
 
@@ -25,7 +25,7 @@ impl std::fmt::Display for Severity {
 }
 
 /// What happened, as one word for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum News {
     /// Another release is in force, and good.
     Deployed,
@@ -39,6 +39,8 @@ pub enum News {
     Failed,
     /// No pass puts this right by itself.
     Stalled,
+    /// A worker dies again and again, soon after its start.
+    CrashLoop,
     /// All is as it should be again.
     Recovered,
     /// What somebody or something changed was put right.
@@ -47,6 +49,8 @@ pub enum News {
     DriftWithheld,
     /// The App is no longer in the manifests, and was left running.
     Orphaned,
+    /// The App is no longer in the manifests, and loses its workers, as it says itself.
+    Removed,
     /// A revision of the manifests does not load; the one before stays in force.
     ManifestsInvalid,
     /// A revision of the manifests is not trusted; the one before stays in force.
@@ -62,19 +66,31 @@ impl News {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::Deployed | Self::Recovered | Self::DriftCorrected | Self::DriftWithheld | Self::SourceRecovered => {
-                Severity::Info
-            }
+            Self::Deployed
+            | Self::Recovered
+            | Self::DriftCorrected
+            | Self::DriftWithheld
+            | Self::Removed
+            | Self::SourceRecovered => Severity::Info,
             Self::RolledBack
             | Self::Quarantined
             | Self::Unhealthy
             | Self::Failed
             | Self::Stalled
+            | Self::CrashLoop
             | Self::Orphaned
             | Self::ManifestsInvalid
             | Self::SourceRefused
             | Self::SourceUnreachable => Severity::Error,
         }
+    }
+}
+
+impl News {
+    /// It says nothing of whether all is well: other news stand beside it.
+    #[must_use]
+    pub fn is_aside(self) -> bool {
+        matches!(self, Self::DriftCorrected | Self::DriftWithheld)
     }
 }
 
@@ -86,7 +102,7 @@ impl std::fmt::Display for News {
 }
 
 /// One thing to be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Telling {
     /// The App; none for what is about the manifests as a whole.
     pub app: Option<AppName>,

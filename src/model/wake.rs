@@ -43,6 +43,9 @@ pub enum Wake {
     Request {
         /// Who.
         by: String,
+        /// Whatever the App's windows say.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        ignore_windows: bool,
     },
     /// A forge says that there is something new.
     Webhook {
@@ -85,6 +88,12 @@ impl Wake {
         matches!(self, Self::Request { .. } | Self::Manifest { .. })
     }
 
+    /// A person wants it in spite of the App's windows.
+    #[must_use]
+    pub fn ignores_windows(&self) -> bool {
+        matches!(self, Self::Request { ignore_windows: true, .. })
+    }
+
     /// One word for metrics, of a small and fixed number: `manifest`, `timer`, `death`, …
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -122,7 +131,8 @@ impl fmt::Display for Wake {
             Self::Releases => f.write_str("releases/ has changed"),
             Self::File { path } => write!(f, "{path} has changed"),
             Self::Health => f.write_str("health has turned bad"),
-            Self::Request { by } => write!(f, "request by {by}"),
+            Self::Request { by, ignore_windows: false } => write!(f, "request by {by}"),
+            Self::Request { by, ignore_windows: true } => write!(f, "request by {by} (whatever the windows say)"),
             Self::Webhook { from } => write!(f, "webhook from {from}"),
             Self::Hangup => f.write_str("SIGHUP"),
             Self::Backoff => f.write_str("another try after a failure"),
@@ -150,7 +160,12 @@ mod tests {
             (Wake::Timer, "timer", false),
             (death("default/1"), "worker default/1 died", false),
             (death("yujix-worker:yujix-worker_00"), "worker yujix-worker:yujix-worker_00 died", false),
-            (Wake::Request { by: "anna".to_owned() }, "request by anna", true),
+            (Wake::Request { by: "anna".to_owned(), ignore_windows: false }, "request by anna", true),
+            (
+                Wake::Request { by: "anna".to_owned(), ignore_windows: true },
+                "request by anna (whatever the windows say)",
+                true,
+            ),
             (Wake::File { path: RelativePath::new("shared/.env").unwrap() }, "shared/.env has changed", true),
             (Wake::Health, "health has turned bad", false),
             (Wake::Backoff, "another try after a failure", false),

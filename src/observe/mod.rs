@@ -39,6 +39,12 @@ const TICK: Duration = Duration::from_millis(10);
 /// The files of so many Apps are read at the same time. Each takes a few threads: more of them would only take memory.
 const AT_ONCE: usize = 4;
 
+/// What is remembered of an App is never taken for nothing; who does not answer for so long holds up all others.
+const REMEMBERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// A name service that does not answer holds up no look.
+const NAMES_WITHIN: Duration = Duration::from_secs(2);
+
 /// Whether a look asks the applications how they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probing {
@@ -79,9 +85,9 @@ pub async fn hear<H: Host>(host: &H, app: &App, observed: &mut Observed, answers
     observed.well = match in_force {
         Some(id) if !same => {
             let in_force = App { release: Release::present(id), ..app.clone() };
-            verdict(host, &in_force, observed, answers).await.map(|verdict| verdict.healthy)
+            verdict(host, &in_force, observed, answers).await
         }
-        Some(_) => observed.health.as_ref().map(|verdict| verdict.healthy),
+        Some(_) => observed.health.clone(),
         None => None,
     };
 }
@@ -90,27 +96,41 @@ pub async fn hear<H: Host>(host: &H, app: &App, observed: &mut Observed, answers
 pub async fn view<H: Host>(host: &H, apps: &[&App]) -> Vec<Result<Observed, HostError>> {
     // Lets the questions to the applications leave first: they are what takes longest.
     tokio::task::yield_now().await;
-    let files = apps
-        .iter()
-        .map(|app| async move { tokio::join!(host.layout(app), host.records(&app.root), host.recall(&app.root)) });
+    let files = apps.iter().map(|app| async move {
+        let memory = async {
+            tokio::select! {
+                memory = host.recall(&app.root) => memory,
+                () = host.sleep(REMEMBERS_WITHIN) => Err(forgetful(app)),
+            }
+        };
+        tokio::try_join!(host.layout(app), host.records(&app.root), memory)
+    });
     let files = stream::iter(files).buffered(AT_ONCE).collect::<Vec<_>>();
     let (files, table, boot) = tokio::join!(files, host.walk(), host.boot());
     let table = match table {
         Ok(table) => table,
         Err(error) => return apps.iter().map(|_| Err(error.clone())).collect(),
     };
+    // Where the root cannot be read, nothing more is looked at: whoever runs its workers may have to read there, too.
+    let readable: Vec<&App> = apps.iter().zip(&files).filter(|(_, files)| files.is_ok()).map(|(app, _)| *app).collect();
     let groups: Vec<GroupOf<'_>> =
-        apps.iter().flat_map(|app| app.workers.iter().map(move |group| GroupOf { app, group })).collect();
-    let (listings, services) = tokio::join!(host.list(&groups, &table), host.services(apps, &table));
-    let mut listings = listings.into_iter();
-    let glances = apps.iter().zip(files).zip(services).map(|((app, (layout, records, memory)), services)| {
+        readable.iter().flat_map(|app| app.workers.iter().map(move |group| GroupOf { app, group })).collect();
+    let (listings, services) = tokio::join!(host.list(&groups, &table), host.services(&readable, &table));
+    let (mut listings, mut services) = (listings.into_iter(), services.into_iter());
+    let glances = apps.iter().zip(files).map(|(app, files)| {
+        let (layout, records, memory) = files?;
         let listed: Vec<_> = listings.by_ref().take(app.workers.len()).collect();
-        Glance { app, layout, records, memory, listed, services }
+        Ok(Glance { app, layout, records, memory, listed, services: services.next().unwrap_or_default() })
     });
-    let glances: Vec<Glance<'_>> = glances.collect();
+    let glances: Vec<Result<Glance<'_>, HostError>> = glances.collect();
     let shared = Shared { suspects: Suspects::new(&table), table: &table, boot, witnesses: Witnesses::new(host, apps) };
-    let views = glances.into_iter().map(|glance| assemble(host, glance, &shared));
+    let views = glances.into_iter().map(async |glance| assemble(host, glance?, &shared).await);
     stream::iter(views).buffered(AT_ONCE).collect().await
+}
+
+fn forgetful(app: &App) -> HostError {
+    let message = format!("what is remembered of `{}` cannot be read: its file system does not answer", app.root);
+    HostError::new(HostErrorKind::Unreachable, message).with_help("see to what is mounted there (`findmnt`)")
 }
 
 /// What all Apps of one look share.
@@ -130,16 +150,17 @@ pub fn unseen() -> HostError {
 /// What one look brought for one App, before it is put together.
 struct Glance<'a> {
     app: &'a App,
-    layout: Result<Layout, HostError>,
-    records: Result<Vec<ReleaseRecord>, HostError>,
+    layout: Layout,
+    records: Vec<ReleaseRecord>,
     memory: Memory,
     listed: Vec<Result<Vec<Listed>, HostError>>,
     services: Vec<ObservedService>,
 }
 
-/// Asks an application how it is.
+/// Asks an application how it is, on a host that asks any.
 pub async fn ask<H: Host>(host: &H, app: &App, probing: Probing) -> Vec<Answer> {
     match (&app.health, probing) {
+        _ if !host.asks() => Vec::new(),
         (Some(_), Probing::Once) => vec![host.probe(app).await],
         (Some(_), Probing::Widely(times)) => join_all((0..times).map(|_| host.probe(app))).await,
         (None, _) | (_, Probing::Not) => Vec::new(),
@@ -174,8 +195,7 @@ fn serving(answers: &[Answer]) -> Option<BTreeSet<String>> {
 
 async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>) -> Result<Observed, HostError> {
     let Shared { table, suspects, boot, witnesses } = shared;
-    let Glance { app, layout, records, mut memory, listed, services } = glance;
-    let (mut layout, records) = (layout?, records?);
+    let Glance { app, mut layout, records, mut memory, listed, services } = glance;
     let aim = aim(app, &layout, &records);
     let aimed = aimed(app, &aim);
     if let Some(release) = layout.releases.iter_mut().find(|release| release.id == aimed.release.id) {
@@ -191,7 +211,7 @@ async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>)
     let mut asked = false;
     for (group, listed) in app.workers.iter().zip(listed) {
         let members = match listed {
-            Err(error) => Err(Unreadable { message: error.message, help: error.help }),
+            Err(error) => Err(error.into_unreadable()),
             Ok(listed) => {
                 let looks = listed.into_iter().map(|one| worker(host, app, &layout, table, witnesses, one));
                 try_join_all(looks).await.map(|workers| {
@@ -210,11 +230,18 @@ async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>)
     }
     // Whoever had to be asked for a worker's sake knows the strays of other users, too.
     let told = if asked { witnesses.of(app).await.unwrap_or_default() } else { &[] };
-    let strays = strays::find(host, app, &layout, table, suspects, &owned, told).await;
+    let mut strays = strays::find(host, app, &layout, table, suspects, &owned, told).await;
+    let mut untold = 0;
+    if groups.iter().any(|seen| seen.members.is_err()) {
+        // Whose workers are not known cannot be told from strays, and would be stopped or offered to be killed.
+        untold = strays.len();
+        strays.clear();
+    }
     let config = config(host, &aimed, &memory).await;
     Ok(Observed {
         groups,
         strays,
+        untold,
         config,
         helpless: memory.helpless,
         records,
@@ -223,9 +250,20 @@ async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>)
         renewed: memory.renewed,
         due: memory.due,
         suspended: memory.suspended,
+        nobody: nobody(host, app).await,
         settled: memory.settled,
         ..Observed::new(host.now(), layout)
     })
+}
+
+/// Why there is no such user as the manifest names. One that a name service is slow to tell of may well exist.
+async fn nobody<H: Host>(host: &H, app: &App) -> Option<Unreadable> {
+    app.user.as_ref()?;
+    let error = tokio::select! {
+        user = host.user(app) => user.err()?,
+        () = host.sleep(NAMES_WITHIN) => return None,
+    };
+    (error.kind == HostErrorKind::Misconfigured).then(|| error.into_unreadable())
 }
 
 /// One member as it was seen.

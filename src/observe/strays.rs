@@ -98,7 +98,7 @@ async fn known<'k, H: Host>(
         found
     } else {
         let workers = owned.iter().filter_map(|pid| table.get(*pid)).map(|process| process.uid);
-        workers.chain(host.user(app).await).collect()
+        workers.chain(host.user(app).await.ok()).collect()
     };
     users.insert(found)
 }

@@ -11,8 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::blocking;
-use crate::host::{hex, way};
+use crate::host::{hex, silence, way};
 use crate::model::names::{RelativePath, Root};
 use crate::model::process::Known;
 
@@ -22,8 +21,8 @@ use crate::model::process::Known;
 /// also where a link on the way dangles; unknown for a directory, a file that may not be read, and
 /// a path that leaves the root.
 pub async fn content(root: &Root, path: &RelativePath) -> Known<Option<(String, Timestamp)>> {
-    let (root, path) = (root.clone(), path.clone());
-    match blocking(move || read(root.path(), path.as_path())).await {
+    let (of, path) = (root.clone(), path.clone());
+    match silence::at(root, move || read(of.path(), path.as_path())).await {
         Ok(Ok(found)) => Known::Known(found),
         Ok(Err(why)) => Known::Unknown(why),
         Err(error) => Known::Unknown(error.message),

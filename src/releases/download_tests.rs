@@ -177,7 +177,10 @@ async fn what_does_not_come_is_said_with_its_kind() {
 #[tokio::test]
 async fn only_a_trusted_server_that_is_there_is_asked() {
     let Some(site) = Site::new(answers()) else { return };
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Taken, so that nobody else is given it, and nobody listens there.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let dead = taken.local_addr().unwrap();
     let pem = std::fs::read(site.room.path().join("ca.pem")).unwrap();
     let trusting = || site.builder().tls_certs_only(Certificate::from_pem_bundle(&pem).unwrap());
     let rows = [

@@ -14,6 +14,7 @@ use super::archive::{self, Terms};
 use super::place::{Place, owner};
 use super::{blocking, dir, download, git};
 use crate::host::command::user_of;
+use crate::host::silence;
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::model::app::App;
@@ -26,8 +27,9 @@ use crate::ports::{HostError, HostErrorKind};
 /// # Errors
 /// What the file system refuses, and a `spec.user` that there is not.
 pub async fn make_root(app: &App) -> Result<(), HostError> {
+    let of = &app.root;
     let app = app.clone();
-    blocking(move || {
+    silence::at(of, move || {
         let root = app.root.path();
         if root.exists() {
             return Ok(());

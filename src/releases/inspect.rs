@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::blocking;
 use super::layout::is_absence;
 use super::links::unlinked;
+use crate::host::silence;
 use crate::model::app::App;
 use crate::model::names::RelativePath;
 use crate::ports::{HostError, Inspection};
@@ -15,8 +15,9 @@ use crate::ports::{HostError, Inspection};
 /// # Errors
 /// The release is not there, and what may not be looked at.
 pub async fn inspect(app: &App) -> Result<Inspection, HostError> {
+    let root = &app.root;
     let app = app.clone();
-    blocking(move || {
+    silence::at(root, move || {
         let unlinked = unlinked(&app)?;
         let directory = app.root.release(&app.release.id);
         Ok(Inspection { empty: is_empty(&directory)?, missing: missing(&directory, &app.release.requires)?, unlinked })

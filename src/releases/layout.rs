@@ -7,7 +7,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::blocking;
+use crate::host::silence;
 use crate::model::names::{ReleaseId, Root};
 use crate::model::observed::{Layout, Link, ObservedRelease};
 use crate::model::process::Inode;
@@ -23,8 +23,8 @@ use crate::ports::{HostError, HostErrorKind};
 /// # Errors
 /// A root that is not there or is no directory, and anything that may not be looked at.
 pub async fn layout(root: &Root, has_source: bool) -> Result<Layout, HostError> {
-    let root = root.clone();
-    blocking(move || read(&root, has_source)).await?
+    let of = root.clone();
+    silence::at(root, move || read(&of, has_source)).await?
 }
 
 fn read(root: &Root, has_source: bool) -> Result<Layout, HostError> {

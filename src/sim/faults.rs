@@ -22,6 +22,7 @@ pub enum Call {
     StopStray,
     Journal,
     Remember,
+    Recall,
     Lock,
     Layout,
     Walk,
@@ -33,7 +34,7 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Fetch,
         Self::Link,
         Self::Steps,
@@ -49,6 +50,7 @@ impl Call {
         Self::StopStray,
         Self::Journal,
         Self::Remember,
+        Self::Recall,
         Self::Lock,
         Self::Layout,
         Self::Walk,

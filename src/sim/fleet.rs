@@ -4,126 +4,35 @@
 //! one id, and tells its lines again to whoever asks again. What must never be asked of a host is noted as a violation
 //! when it is asked.
 
-use std::collections::HashMap;
+mod habit;
+mod lines;
+mod member;
+mod rules;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::random::Random;
+pub use self::habit::Habit;
+use self::lines::{killed, line, unreached};
+pub use self::member::{Release, SimMember};
+use self::member::{report, summary};
+pub use self::rules::Limits;
 use crate::decide::testing::id;
-use crate::documents::wire::{
-    self, Ended, Failed, Fault, Hello, Line, Operation, Report, Request, RunId, Shown, Summary, What,
-};
+use crate::documents::wire::{self, Ended, FIRST, Failed, Fault, Hello, Operation, Report, Request, What};
 use crate::fleet::reach::{Broken, Heard, Reach, Unreached, Way};
+use crate::fleet::work::Target;
 use crate::model::action::Action;
 use crate::model::event::Event;
-use crate::model::fleet::{FleetHost, HostName};
+use crate::model::fleet::{FleetHost, HostName, SshTarget};
 use crate::model::health::HealthVerdict;
 use crate::model::report::Outcome;
+use crate::sim::random::Random;
 
-/// What a host does that others do not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Habit {
-    /// Nothing.
-    Plain,
-    /// It has the new release already.
-    Settled,
-    /// Nobody answers, ever.
-    Unreachable,
-    /// It is there when it is looked at, and not when it is to be changed.
-    Vanishing,
-    /// The connection breaks in the middle of a pass, and comes back.
-    Blinking,
-    /// The connection breaks in the middle of a pass, and does not come back in time.
-    Lost,
-    /// The maker of a pass is stopped in the middle, and nobody lets it go on: what it holds, it keeps.
-    Stopped,
-    /// The new release fails its gate there.
-    Failing,
-    /// Its passes take minutes.
-    Slow,
-    /// The maker of its first pass is killed in the middle.
-    Killed,
-    /// So is every one.
-    KilledAgain,
-    /// It is well after its pass, and ill some time later.
-    Sickening,
-    /// It is as [`Habit::Plain`], and cannot be asked for its health.
-    Deaf,
-    /// Changes are withheld there.
-    Withheld,
-    /// The new release is kept out there already.
-    KeptOut,
-    /// It is as [`Habit::Plain`], and is lost while it is taken back.
-    Stubborn,
-}
-
-impl Habit {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::Plain,
-        Self::Settled,
-        Self::Unreachable,
-        Self::Vanishing,
-        Self::Blinking,
-        Self::Lost,
-        Self::Stopped,
-        Self::Failing,
-        Self::Slow,
-        Self::Killed,
-        Self::KilledAgain,
-        Self::Sickening,
-        Self::Deaf,
-        Self::Withheld,
-        Self::KeptOut,
-        Self::Stubborn,
-    ];
-}
-
-/// Which release is in force on a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Release {
-    Old,
-    New,
-    /// The maker of a pass was killed in the middle.
-    Half,
-}
-
-/// One host's truth.
-#[derive(Debug)]
-pub struct SimMember {
-    pub habit: Habit,
-    pub release: Release,
-    pub kept_out: bool,
-    /// A pass in hand, and when it ends.
-    running: Option<(RunId, Instant, Release)>,
-    /// How long a pass takes.
-    takes: Duration,
-    /// It was asked to look at itself.
-    pub looked: bool,
-    /// Ids of the passes that were asked for.
-    pub applied: Vec<RunId>,
-    /// Ids of those that were to take it back.
-    pub taken_back: Vec<RunId>,
-    /// When the control side heard how its pass ended.
-    pub told: Option<(Instant, Outcome)>,
-    /// When it last said that it was healthy.
-    pub healthy_at: Option<Instant>,
-    /// The control side knows that it failed.
-    pub failed: bool,
-}
-
-/// What holds for a rollout whatever is decided.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    pub forks: usize,
-    /// Most hosts that may be changed and not yet judged.
-    pub wave: usize,
-    pub max_failures: usize,
-    pub healthy_for: Duration,
-    pub migrates: bool,
-}
+/// How long a control side asks anew before it gives a host up: longer than passes take.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The fleet.
 pub struct SimFleet {
@@ -144,6 +53,13 @@ pub struct State {
     pub met: HashMap<Habit, u64>,
 }
 
+/// A pass that has begun.
+struct Begun {
+    ends: Instant,
+    /// The host keeps the release out already, and has the earlier one in force.
+    was_back: bool,
+}
+
 /// Counts a host that is being asked for as long as it is.
 struct Asking<'a>(&'a SimFleet);
 
@@ -156,25 +72,7 @@ impl Drop for Asking<'_> {
 impl SimFleet {
     pub fn new(seed: u64, habits: &[(HostName, Habit)], limits: Limits) -> Self {
         let mut random = Random::new(seed);
-        let mut member = |habit: Habit| SimMember {
-            habit,
-            release: if habit == Habit::Settled { Release::New } else { Release::Old },
-            kept_out: habit == Habit::KeptOut,
-            running: None,
-            takes: Duration::from_millis(200 + random.below(20_000))
-                * match habit {
-                    Habit::Slow => 30,
-                    Habit::Stopped => 1_000_000,
-                    _ => 1,
-                },
-            looked: false,
-            applied: Vec::new(),
-            taken_back: Vec::new(),
-            told: None,
-            healthy_at: None,
-            failed: false,
-        };
-        let members = habits.iter().map(|(name, habit)| (name.clone(), member(*habit))).collect();
+        let members = habits.iter().map(|(name, habit)| (name.clone(), SimMember::new(*habit, &mut random))).collect();
         let state = State {
             random,
             members,
@@ -205,28 +103,30 @@ impl SimFleet {
         request: &Request,
         heard: &mut (dyn FnMut(Heard) + Send),
     ) -> Result<(), Unreached> {
-        let (habit, begun) = {
+        let (habit, was_back, begun) = {
             let mut state = self.state();
             let habit = state.members[host].habit;
             *state.met.entry(habit).or_default() += 1;
             if habit == Habit::Vanishing || habit == Habit::Unreachable {
                 return Err(unreached(host, Broken::Connect, false));
             }
-            (habit, state.begin(host, request))
+            let begun = state.begin(host, request);
+            (habit, begun.as_ref().is_ok_and(|begun| begun.was_back), begun.map(|begun| begun.ends))
         };
-        heard(line(What::Hello(Hello::own(false))));
+        heard(line(0, What::Hello(Hello::own(false))));
         let ends = match begun {
             Ok(ends) => ends,
             Err(why) => {
-                heard(line(What::Failed(Failed::new(Fault::Host, why))));
-                heard(line(What::End(Ended::Failed)));
+                heard(line(FIRST, What::Failed(Failed::new(Fault::Host, why))));
+                heard(line(FIRST + 1, What::End(Ended::Failed)));
                 return Ok(());
             }
         };
         let action = Action::SwitchCurrent { to: id("r2") };
-        heard(line(What::Event(Event::Begun { action, reason: "r1 is in force".to_owned() })));
+        heard(line(FIRST, What::Event(Event::Begun { action, reason: "r1 is in force".to_owned() })));
         let half = Instant::now() + (ends - Instant::now()) / 2;
         let back = matches!(request.operation, Operation::TakeBack { .. });
+        let first_back = self.state().members[host].taken_back.len() == 1;
         match habit {
             Habit::Blinking => {
                 sleep_until(half).await;
@@ -239,10 +139,26 @@ impl SimFleet {
                 sleep_until(half).await;
                 return Err(unreached(host, Broken::Lost, true));
             }
-            Habit::Stopped => {
-                // Asked anew until patience is over.
-                sleep(Duration::from_mins(5)).await;
+            Habit::Returned if !back => {
+                sleep(PATIENCE).await;
                 return Err(unreached(host, Broken::Lost, true));
+            }
+            Habit::Stopped => {
+                sleep(PATIENCE).await;
+                return Err(unreached(host, Broken::Lost, true));
+            }
+            Habit::Forgotten if !back => {
+                sleep_until(half).await;
+                self.end(host, Release::Half);
+                let pause = Duration::from_secs(2);
+                heard(Heard::Way(Way::Lost { why: "no route".to_owned(), again_in: pause }));
+                sleep(pause).await;
+                heard(Heard::Way(Way::Back));
+                // Numbered as a front does that has no line of the run.
+                let why = Failed::new(Fault::Unknown, "nothing is known here any more of the run");
+                heard(line(FIRST, What::Failed(why)));
+                heard(line(FIRST + 1, What::End(Ended::Failed)));
+                return Ok(());
             }
             Habit::Stubborn if back => {
                 sleep_until(half).await;
@@ -252,15 +168,16 @@ impl SimFleet {
                 let again = self.state().members[host].applied.len() > 1;
                 if habit == Habit::KilledAgain || !again {
                     sleep_until(half).await;
-                    let mut state = self.state();
-                    let member = state.members.get_mut(host).unwrap();
-                    member.running = None;
-                    member.release = Release::Half;
-                    drop(state);
-                    heard(line(What::Failed(Failed::new(Fault::Killed, "the runner was killed"))));
-                    heard(line(What::End(Ended::Killed)));
+                    self.end(host, Release::Half);
+                    killed(heard);
                     return Ok(());
                 }
+            }
+            Habit::KilledBack if back && first_back => {
+                sleep_until(half).await;
+                self.end(host, Release::Old);
+                killed(heard);
+                return Ok(());
             }
             _ => {}
         }
@@ -269,31 +186,39 @@ impl SimFleet {
             let mut state = self.state();
             let member = state.members.get_mut(host).unwrap();
             member.settle(Instant::now());
-            let outcome = match (back, member.release) {
-                (false, Release::New) => Outcome::Converged,
-                _ => Outcome::RolledBack,
-            };
-            if !back {
+            let outcome = member.outcome(back, was_back);
+            if back {
+                member.is_back = true;
+            } else {
                 member.told = Some((Instant::now(), outcome));
                 member.healthy_at = Some(Instant::now());
             }
-            report(host, outcome, 3, member)
+            report(host, outcome, if was_back { 0 } else { 3 }, member)
         };
-        heard(line(What::Report(Box::new(report))));
-        heard(line(What::End(Ended::Done)));
+        heard(line(FIRST + 1, What::Report(Box::new(report))));
+        heard(line(FIRST + 2, What::End(Ended::Done)));
         Ok(())
     }
 
-    fn look(&self, host: &HostName) -> Report {
+    /// The pass in hand ends before its time, and leaves that release.
+    fn end(&self, host: &HostName, leaves: Release) {
+        let mut state = self.state();
+        let member = state.members.get_mut(host).unwrap();
+        (member.running, member.release) = (None, leaves);
+    }
+
+    fn look(&self, host: &HostName, retry: bool) -> Report {
         let mut state = self.state();
         let member = state.members.get_mut(host).unwrap();
         member.settle(Instant::now());
         member.looked = true;
+        // What nobody may act on, and a worker that is down beside a release that is kept out, is drift to a look.
         let outcome = match member {
-            SimMember { kept_out: true, .. } => Outcome::Quarantined,
-            SimMember { habit: Habit::Withheld, .. } => Outcome::Withheld,
+            SimMember { habit: Habit::Withheld | Habit::KeptOutDrifted, .. } => Outcome::Drift,
+            SimMember { kept_out: true, .. } if !retry => Outcome::Quarantined,
+            SimMember { habit: Habit::Drifted, .. } if member.applied.is_empty() => Outcome::Drift,
             SimMember { release: Release::New, .. } => Outcome::Converged,
-            SimMember { release: Release::Old | Release::Half, .. } => Outcome::Drift,
+            SimMember { release: Release::Old | Release::Half | Release::Other, .. } => Outcome::Drift,
         };
         report(host, outcome, 0, member)
     }
@@ -303,9 +228,12 @@ impl SimFleet {
         let half = state.limits.healthy_for / 2;
         let member = state.members.get_mut(host).unwrap();
         member.settle(Instant::now());
-        let ill =
-            member.habit == Habit::Sickening && member.told.is_some_and(|(told, _)| Instant::now() >= told + half);
-        if !ill {
+        let later = member.told.is_some_and(|(told, _)| Instant::now() >= told + half);
+        let ill = member.habit == Habit::Sickening && later;
+        if member.habit == Habit::Overtaken && later {
+            member.release = Release::Other;
+        }
+        if !ill && member.release == Release::New {
             member.healthy_at = Some(Instant::now());
         }
         let verdict = if ill {
@@ -318,116 +246,40 @@ impl SimFleet {
 }
 
 impl State {
-    fn violation(&mut self, what: String) {
-        self.violations.push(what);
-    }
-
-    /// What must hold at the moment in which a host is asked to change.
-    fn check(&mut self, host: &HostName, request: &Request) {
-        let member = &self.members[host];
-        let mut wrong = Vec::new();
-        // One whose pass was killed is brought to its end.
-        if self.ended && member.applied.is_empty() {
-            wrong.push("asked after the wish to end");
-        }
-        if self.members.values().any(|one| !one.looked && one.habit != Habit::Unreachable) {
-            wrong.push("changed before all were looked at");
-        }
-        if member.habit == Habit::Settled {
-            wrong.push("touched although it was as it should be");
-        }
-        let Limits { wave, max_failures, migrates, .. } = self.limits;
-        match &request.operation {
-            Operation::Apply { .. } => {
-                let killed = matches!(member.habit, Habit::Killed | Habit::KilledAgain);
-                if member.applied.len() > usize::from(killed) {
-                    wrong.push("changed twice");
-                }
-                if !member.taken_back.is_empty() {
-                    wrong.push("changed after it was taken back");
-                }
-                let failures = self.members.values().filter(|one| one.failed).count();
-                if failures > max_failures && member.applied.is_empty() {
-                    wrong.push("changed although too many have failed");
-                }
-                let unjudged = |one: &&SimMember| !one.applied.is_empty() && !one.is_judged(self.limits.healthy_for);
-                let unjudged = self.members.values().filter(unjudged).count();
-                if unjudged + usize::from(member.applied.is_empty()) > wave {
-                    wrong.push("changed while more than a wave is not judged");
-                }
-                let leads = self.leader.as_ref() == Some(host);
-                if migrates && request.migrate && self.leader.is_some() && !leads {
-                    wrong.push("a second host runs the migrations");
-                }
-                let led = self.leader.as_ref().and_then(|leader| self.members[leader].told);
-                let led = led.is_some_and(|(_, outcome)| outcome == Outcome::Converged);
-                if migrates && !request.migrate && !led {
-                    wrong.push("changed before the migrations were run");
-                }
-            }
-            Operation::TakeBack { .. } => {
-                let gone_back = member.told.is_some_and(|(_, outcome)| outcome != Outcome::Converged);
-                if member.applied.is_empty() || gone_back {
-                    wrong.push("taken back although it was not changed");
-                }
-                if !member.taken_back.is_empty() {
-                    wrong.push("taken back twice");
-                }
-            }
-            Operation::Observe | Operation::DryRun { .. } | Operation::Health | Operation::Stop => {}
-        }
-        let habit = member.habit;
-        for what in wrong {
-            self.violation(format!("{host} ({habit:?}): {what}"));
-        }
-        if request.migrate && migrates && matches!(request.operation, Operation::Apply { .. }) {
-            self.leader.get_or_insert_with(|| host.clone());
-        }
-        let member = self.members.get_mut(host).unwrap();
-        match &request.operation {
-            Operation::Apply { .. } => member.applied.push(request.id.clone()),
-            Operation::TakeBack { .. } => member.taken_back.push(request.id.clone()),
-            Operation::Observe | Operation::DryRun { .. } | Operation::Health | Operation::Stop => {}
-        }
-    }
-
-    /// A pass begins; returns when it will have ended, or why it cannot.
-    fn begin(&mut self, host: &HostName, request: &Request) -> Result<Instant, String> {
+    /// A pass begins, or why it cannot.
+    fn begin(&mut self, host: &HostName, request: &Request) -> Result<Begun, String> {
         let now = Instant::now();
         let member = self.members.get_mut(host).unwrap();
         member.settle(now);
         if member.running.is_some() {
             return Err("another pass is in hand".to_owned());
         }
+        if matches!(request.operation, Operation::Apply { retry: true, .. }) {
+            member.kept_out = false;
+        }
+        if matches!(request.operation, Operation::TakeBack { .. }) {
+            match (member.release, member.kept_out) {
+                (Release::Other, _) => return Err("release `r2` is not in force: current is r3".to_owned()),
+                (Release::Old, false) => return Err("release `r2` is not in force: current is r1".to_owned()),
+                _ => {}
+            }
+        }
+        let was_back = member.kept_out && member.release == Release::Old;
         let to = match &request.operation {
             Operation::TakeBack { .. } => {
                 member.kept_out = true;
                 Release::Old
             }
-            _ if member.habit == Habit::Failing => {
+            _ if matches!(member.habit, Habit::Failing | Habit::Returned) => {
                 member.kept_out = true;
                 Release::Old
             }
+            _ if member.habit == Habit::Hindered => Release::Old,
             _ => Release::New,
         };
         let ends = now + member.takes;
         member.running = Some((request.id.clone(), ends, to));
-        Ok(ends)
-    }
-}
-
-impl SimMember {
-    /// What its runner has done meanwhile.
-    fn settle(&mut self, now: Instant) {
-        if let Some((_, _, to)) = self.running.take_if(|(_, ends, _)| *ends <= now) {
-            self.release = to;
-        }
-    }
-
-    /// The control side knows how it went with it.
-    fn is_judged(&self, healthy_for: Duration) -> bool {
-        let held = |told: Instant| self.healthy_at.is_some_and(|at| at >= told + healthy_for);
-        self.failed || self.told.is_some_and(|(told, _)| held(told))
+        Ok(Begun { ends, was_back })
     }
 }
 
@@ -462,72 +314,39 @@ impl Reach for SimFleet {
             Operation::Health if habit == Habit::Deaf => Err(unreached(name, Broken::Connect, false)),
             Operation::Health => {
                 let health = self.health(name);
-                heard(line(What::Hello(Hello::own(false))));
-                heard(line(What::Health(Box::new(health))));
-                heard(line(What::End(Ended::Done)));
+                heard(line(0, What::Hello(Hello::own(false))));
+                heard(line(FIRST, What::Health(Box::new(health))));
+                heard(line(FIRST + 1, What::End(Ended::Done)));
                 Ok(())
             }
-            Operation::Observe | Operation::DryRun { .. } | Operation::Stop => {
-                let report = self.look(name);
-                heard(line(What::Hello(Hello::own(false))));
-                heard(line(What::Report(Box::new(report))));
-                heard(line(What::End(Ended::Done)));
+            Operation::Observe | Operation::DryRun { .. } => {
+                let retry = matches!(request.operation, Operation::DryRun { retry: true, .. });
+                let report = self.look(name, retry);
+                heard(line(0, What::Hello(Hello::own(false))));
+                heard(line(FIRST, What::Report(Box::new(report))));
+                heard(line(FIRST + 1, What::End(Ended::Done)));
                 Ok(())
             }
         };
         let mut state = self.state();
         let member = state.members.get_mut(name).unwrap();
         // What the control side knows from here on.
-        let ill = request.operation == Operation::Health && (habit == Habit::Sickening || habit == Habit::Deaf);
+        let failing = [Habit::Sickening, Habit::Overtaken, Habit::Deaf];
+        let ill = request.operation == Operation::Health && failing.contains(&habit);
         let gone_back = member.told.is_some_and(|(_, outcome)| outcome != Outcome::Converged);
         let killed = habit == Habit::KilledAgain && member.applied.len() > 1;
+        let forgotten = habit == Habit::Forgotten && request.operation.changes();
         let sick = ill && (done.is_err() || member.healthy_at.is_none_or(|at| at < Instant::now()));
-        member.failed |= done.is_err() || gone_back || killed || sick;
+        member.failed |= done.is_err() || gone_back || killed || forgotten || sick;
         done
     }
 
     async fn close(&self) {}
 }
 
-fn line(what: What) -> Heard {
-    Heard::Line(Box::new(Line { seq: 0, at: jiff::Timestamp::UNIX_EPOCH, what }))
-}
-
-fn unreached(host: &HostName, broken: Broken, in_hand: bool) -> Unreached {
-    Unreached { broken, message: format!("cannot reach `{host}`"), help: None, in_hand }
-}
-
-fn summary(member: &SimMember) -> Summary {
-    let fresh = if member.release == Release::New { 2 } else { 0 };
-    Summary {
-        release: id("r2"),
-        current: Some(if fresh > 0 { id("r2") } else { id("r1") }),
-        observed: true,
-        differs: fresh == 0,
-        actions: if fresh == 0 { 4 } else { 0 },
-        withheld: None,
-        kept_out: member.kept_out.then(|| "it failed".to_owned()),
-        healthy: Some(true),
-        complaint: None,
-        migrated: false,
-        desired: 2,
-        running: 2,
-        fresh,
-        problems: Vec::new(),
-    }
-}
-
-fn report(host: &HostName, outcome: Outcome, done: usize, member: &SimMember) -> Report {
-    let summary = summary(member);
-    let diff = if summary.differs { "-r1\n+r2\n".to_owned() } else { String::new() };
-    Report {
-        exit_code: 0,
-        outcome,
-        took: Duration::ZERO,
-        done,
-        failed: 0,
-        summary,
-        shown: Some(Shown { diff, text: String::new() }),
-        document: serde_json::json!({"host": host.as_str()}).to_string(),
-    }
+/// A host of that name, as the control side has it.
+pub fn target(name: &HostName) -> Target {
+    let ssh = SshTarget::new(name.as_str()).unwrap();
+    let host = FleetHost { name: name.clone(), ssh, labels: BTreeMap::new(), vars: BTreeMap::new() };
+    Target { host, manifest: String::new() }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::fleet::{Habit, Limits, Release, SimFleet, SimMember};
+use super::fleet::{Habit, Limits, Release, SimFleet, SimMember, target};
 use super::random::Random;
 use crate::decide::testing::id;
 use crate::fleet::ask::Asker;
@@ -18,14 +18,15 @@ use crate::fleet::report::Rolled;
 use crate::fleet::rollout::{Way, roll_out};
 use crate::fleet::work::{Target, Wish, Work};
 use crate::model::app::OnFailure;
-use crate::model::fleet::{Amount, FleetHost, HostName, SshTarget};
+use crate::model::fleet::{Amount, HostName};
 use crate::model::report::Outcome;
 use crate::model::rollout::{How, Terms, Verdict};
 
 /// Rollouts in a normal test run, of up to forty hosts each.
 const SCHEDULES: u64 = 3_000;
-/// Rollouts of a thousand.
-const LARGE: u64 = 6;
+/// How many hosts a large fleet has, and how many of them have a fault that shows only as they are changed.
+const LARGE: usize = 1_000;
+const FAULTY: u64 = 40;
 /// How often each habit must have met a request to change.
 const COVERED: u64 = 20;
 
@@ -33,13 +34,18 @@ struct Schedule {
     habits: Vec<(HostName, Habit)>,
     terms: Terms,
     forks: usize,
+    retry: bool,
     /// When a person wishes for the end, and for more than that.
     wishes: Vec<(Duration, Wish)>,
 }
 
-fn schedule(seed: u64, size: Option<usize>) -> Schedule {
+fn name(number: usize) -> HostName {
+    HostName::new(format!("web{number}")).unwrap()
+}
+
+fn schedule(seed: u64) -> Schedule {
     let mut random = Random::new(seed);
-    let size = size.unwrap_or_else(|| 1 + usize::try_from(random.below(40)).unwrap());
+    let size = 1 + usize::try_from(random.below(40)).unwrap();
     // In most fleets most hosts are well, or no rollout would come far.
     let oddness = random.pick(&[0, 2, 10, 40]);
     let habit = |random: &mut Random| match random.below(100) {
@@ -47,7 +53,6 @@ fn schedule(seed: u64, size: Option<usize>) -> Schedule {
         odd if odd < oddness + 20 => Habit::Settled,
         _ => Habit::Plain,
     };
-    let name = |number: usize| HostName::new(format!("web{number}")).unwrap();
     let habits: Vec<_> = (0..size).map(|number| (name(number), habit(&mut random))).collect();
     let amount = |random: &mut Random| match random.below(2) {
         0 => Amount::Count(u32::try_from(random.below(5)).unwrap()),
@@ -71,12 +76,55 @@ fn schedule(seed: u64, size: Option<usize>) -> Schedule {
             wishes.push((Duration::from_millis(random.below(20_000)), Wish::Leave));
         }
     }
-    Schedule { habits, terms, forks: 1 + usize::try_from(random.below(16)).unwrap(), wishes }
+    let forks = 1 + usize::try_from(random.below(16)).unwrap();
+    Schedule { habits, terms, forks, retry: random.percent(40), wishes }
+}
+
+/// A rollout over many hosts that begins whatever becomes of it, since all can be looked at.
+fn large(seed: u64, max_failures: usize, wishes: Vec<(Duration, Wish)>) -> Schedule {
+    let mut random = Random::new(seed);
+    let faults = [
+        Habit::Vanishing,
+        Habit::Blinking,
+        Habit::Lost,
+        Habit::Forgotten,
+        Habit::Failing,
+        Habit::Hindered,
+        Habit::Slow,
+        Habit::Killed,
+        Habit::Sickening,
+        Habit::Stubborn,
+    ];
+    let mut habits: Vec<_> = (0..LARGE).map(|number| (name(number), Habit::Plain)).collect();
+    for _ in 0..FAULTY {
+        habits[usize::try_from(random.below(LARGE as u64)).unwrap()].1 = random.pick(&faults);
+    }
+    let terms = Terms {
+        canary: Amount::Count(5),
+        batch: Amount::Percent(10),
+        max_failures,
+        pause: Duration::from_secs(30),
+        healthy_for: Duration::from_secs(10),
+        migrates: false,
+        has_health: true,
+        on_failure: OnFailure::Rollback,
+    };
+    Schedule { habits, terms, forks: 32, retry: false, wishes }
+}
+
+/// What a rollout has come to.
+struct Played {
+    /// How often each habit was met by a request to change.
+    met: HashMap<Habit, u64>,
+    how: How,
+    /// How many hosts were changed and stay so, and how many were taken back.
+    changed: usize,
+    taken_back: usize,
 }
 
 /// Rolls out once, and checks what must hold. The error tells what must not have happened.
-async fn run(seed: u64, size: Option<usize>) -> Result<HashMap<Habit, u64>, String> {
-    let Schedule { habits, terms, forks, wishes } = schedule(seed, size);
+async fn run(seed: u64, schedule: Schedule) -> Result<Played, String> {
+    let Schedule { habits, terms, forks, retry, wishes } = schedule;
     let all = u32::try_from(habits.len()).unwrap();
     let wave = terms.canary.of(all).max(terms.batch.of(all)).max(1);
     let limits = Limits {
@@ -85,23 +133,23 @@ async fn run(seed: u64, size: Option<usize>) -> Result<HashMap<Habit, u64>, Stri
         max_failures: terms.max_failures,
         healthy_for: terms.healthy_for,
         migrates: terms.migrates,
+        retry,
     };
     let fleet = SimFleet::new(seed, &habits, limits);
-    let target = |(name, _): &(HostName, Habit)| Target {
-        host: FleetHost {
-            name: name.clone(),
-            ssh: SshTarget::new(name.as_str()).unwrap(),
-            labels: std::collections::BTreeMap::new(),
-            vars: std::collections::BTreeMap::new(),
-        },
-        manifest: String::new(),
-    };
-    let targets: Vec<Target> = habits.iter().map(target).collect();
+    let targets: Vec<Target> = habits.iter().map(|(name, _)| target(name)).collect();
     let order: Vec<HostName> = habits.iter().map(|(name, _)| name.clone()).collect();
     let (sender, wish) = watch::channel(Wish::GoOn);
     let asker = Asker::new("test");
     let work = Work::new(&fleet, &Unwatched, &asker, forks, wish);
-    let way = Way { release: id("r2"), wait: Duration::ZERO, ignore_windows: false, keep: false };
+    let way = Way {
+        release: id("r2"),
+        wait: Duration::ZERO,
+        ignore_windows: false,
+        retry,
+        back_to: None,
+        others: 0,
+        keep: false,
+    };
     let wished = async {
         for (after, wish) in &wishes {
             sleep(*after).await;
@@ -120,7 +168,9 @@ async fn run(seed: u64, size: Option<usize>) -> Result<HashMap<Habit, u64>, Stri
     let untrue = untrue(&state.members, &rolled, &terms, left);
     state.violations.extend(untrue);
     if state.violations.is_empty() {
-        return Ok(state.met.clone());
+        let number = |verdict| rolled.hosts.iter().filter(|host| host.verdict == verdict).count();
+        let (changed, taken_back) = (number(Verdict::Changed), number(Verdict::TakenBack));
+        return Ok(Played { met: state.met.clone(), how: rolled.ending.how, changed, taken_back });
     }
     let told = rolled.hosts.iter().map(|host| {
         let habit = state.members[&host.name].habit;
@@ -129,7 +179,7 @@ async fn run(seed: u64, size: Option<usize>) -> Result<HashMap<Habit, u64>, Stri
     let told: Vec<String> = told.collect();
     let violations = state.violations.join("\n");
     Err(format!(
-        "seed {seed}: {violations}\n{terms:?}, forks {forks}, wishes {wishes:?}, ended {:?}\n{}",
+        "seed {seed}: {violations}\n{terms:?}, forks {forks}, retry {retry}, wishes {wishes:?}, ended {:?}\n{}",
         rolled.ending.how,
         told.join("\n")
     ))
@@ -150,24 +200,27 @@ fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms
             Verdict::Settled => member.habit == Habit::Settled && !touched,
             Verdict::Changed => touched && is(Release::New) && member.taken_back.is_empty(),
             Verdict::NotReached | Verdict::Unseen | Verdict::Withheld | Verdict::Refused(_) => !touched,
-            // Only of what was to be looked at.
-            Verdict::Untold => false,
+            // Only of what was to be looked at, or what a person took back.
+            Verdict::Untold | Verdict::GoneBack => false,
             Verdict::RolledBack | Verdict::Failed(Outcome::RolledBack) => {
                 touched && is(Release::Old) && member.habit == Habit::Failing
             }
             Verdict::TakenBack => is(Release::Old) && !member.taken_back.is_empty(),
-            Verdict::NotTakenBack => !member.taken_back.is_empty() || left,
-            Verdict::NotHealthy => touched && matches!(member.habit, Habit::Sickening | Habit::Deaf),
+            Verdict::NotTakenBack => (!member.taken_back.is_empty() && !member.is_back) || left,
+            Verdict::NotHealthy => touched && matches!(member.habit, Habit::Sickening | Habit::Overtaken | Habit::Deaf),
             Verdict::Unreachable => matches!(member.habit, Habit::Unreachable | Habit::Vanishing),
-            Verdict::Lost => matches!(member.habit, Habit::Lost | Habit::Stopped | Habit::KilledAgain) || left,
+            Verdict::Lost => {
+                let habits = [Habit::Lost, Habit::Returned, Habit::Forgotten, Habit::Stopped, Habit::KilledAgain];
+                habits.contains(&member.habit) || left
+            }
             Verdict::Failed(_) => touched,
         };
         if !so {
             untrue.push(format!("{} is called {:?}, and {member:?}", host.name, host.verdict));
         }
         if member.release == Release::Half
-            && member.habit != Habit::KilledAgain
-            && !(left && member.habit == Habit::Killed)
+            && !matches!((member.habit, host.verdict), (Habit::KilledAgain, _) | (Habit::Forgotten, Verdict::Lost))
+            && !(left && matches!(member.habit, Habit::Killed | Habit::Forgotten))
         {
             untrue.push(format!("{} was left half-way", host.name));
         }
@@ -187,9 +240,11 @@ fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms
     if problem > 0 && rolled.ending.exit_code() == 0 {
         untrue.push("something is not as it should be, and the exit code is 0".to_owned());
     }
-    let stopped = rolled.ending.how == How::Stopped;
+    // Too many have failed, whatever a person has wished since.
+    let stopped = rolled.ending.how == How::Stopped || rolled.ending.failed > terms.max_failures;
     if stopped && !left && terms.on_failure == OnFailure::Rollback {
-        let stays = |host: &&crate::fleet::report::HostReport| host.verdict == Verdict::Changed;
+        let drifted = |host: &&crate::fleet::report::HostReport| members[&host.name].habit == Habit::Drifted;
+        let stays = |host: &&crate::fleet::report::HostReport| host.verdict == Verdict::Changed && !drifted(host);
         for host in rolled.hosts.iter().filter(stays) {
             untrue.push(format!("{} was not taken back", host.name));
         }
@@ -197,12 +252,12 @@ fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms
     untrue
 }
 
-fn one(seed: u64, size: Option<usize>) -> Result<HashMap<Habit, u64>, String> {
+fn one(seed: u64, schedule: Schedule) -> Result<Played, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         // In simulated time: whoever waits this long waits for ever.
         let limit = Duration::from_hours(24 * 30);
-        let ended = tokio::time::timeout(limit, run(seed, size)).await;
+        let ended = tokio::time::timeout(limit, run(seed, schedule)).await;
         ended.unwrap_or_else(|_| Err(format!("seed {seed}: never ends")))
     })
 }
@@ -214,19 +269,19 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn no_rollout_asks_for_what_is_forbidden_or_reports_what_is_not_so() {
     if let Some(seed) = number("TRUEUP_SIM_SEED") {
-        one(seed, None).map_err(|story| println!("{story}")).unwrap();
+        one(seed, schedule(seed)).map_err(|story| println!("{story}")).unwrap();
         return;
     }
     let schedules = number("TRUEUP_SIM_FLEETS").unwrap_or(SCHEDULES);
     let mut met: HashMap<Habit, u64> = HashMap::new();
     for seed in 0..schedules {
-        match one(seed, None) {
-            Ok(part) => part.into_iter().for_each(|(habit, times)| *met.entry(habit).or_default() += times),
+        match one(seed, schedule(seed)) {
+            Ok(played) => played.met.into_iter().for_each(|(habit, times)| *met.entry(habit).or_default() += times),
             Err(story) => panic!("{story}\nreplay with TRUEUP_SIM_SEED"),
         }
     }
-    // What is as it should be, or may not be changed, is never asked to change.
-    let never = [Habit::Settled, Habit::Unreachable, Habit::Withheld, Habit::KeptOut];
+    // What is as it should be, or may not be changed, is never asked to change; what is kept out, when it is tried again.
+    let never = [Habit::Settled, Habit::Unreachable, Habit::Withheld];
     for habit in Habit::ALL {
         let times = met.get(&habit).copied().unwrap_or_default();
         let expected = if never.contains(&habit) { times == 0 } else { times >= COVERED };
@@ -236,7 +291,18 @@ fn no_rollout_asks_for_what_is_forbidden_or_reports_what_is_not_so() {
 
 #[test]
 fn a_thousand_hosts_are_no_different() {
-    for seed in 0..LARGE {
-        one(seed, Some(1000)).map_err(|story| format!("{}…", story.chars().take(4000).collect::<String>())).unwrap();
-    }
+    let play = |seed, max_failures, wishes: &[(Duration, Wish)]| {
+        let played = one(seed, large(seed, max_failures, wishes.to_vec()));
+        played.map_err(|story| story.chars().take(4000).collect::<String>()).unwrap_or_else(|story| panic!("{story}…"))
+    };
+    let all = usize::try_from(FAULTY).unwrap();
+    let whole = play(1, all, &[]);
+    assert!(whole.how == How::Complete && whole.changed > LARGE - all, "{:?}, {}", whole.how, whole.changed);
+    let stopped = play(2, 5, &[]);
+    assert!(stopped.how == How::Stopped && stopped.taken_back > 10, "{:?}, {}", stopped.how, stopped.taken_back);
+    let (soon, later) = (Duration::from_mins(3), Duration::from_secs(1));
+    let ended = play(3, all, &[(soon, Wish::NoMore)]);
+    assert!(ended.how == How::Interrupted && ended.changed > 10, "{:?}, {}", ended.how, ended.changed);
+    let left = play(4, all, &[(soon, Wish::NoMore), (later, Wish::Leave)]);
+    assert_eq!(left.how, How::Interrupted);
 }

@@ -53,6 +53,13 @@ impl SimHost {
 
     /// What happens to this call before its effect.
     pub(super) async fn before(&self, call: Call) -> Result<Option<Fault>, HostError> {
+        let lasts = self.world().lasts.get(&call).copied();
+        if let Some(lasts) = lasts {
+            tokio::time::sleep(lasts).await;
+        }
+        if self.world().refused.contains(&call) {
+            return Err(failure(call, "failed"));
+        }
         let fault = self.world().faults.meet(call);
         match fault {
             Some(Fault::CrashBefore) => self.die().await,
@@ -199,8 +206,13 @@ impl Processes for SimHost {
         apps.iter().map(|_| asked.clone().map(|_| told.clone())).collect()
     }
 
-    async fn user(&self, _: &App) -> Option<u32> {
-        Some(33)
+    async fn user(&self, app: &App) -> Result<u32, HostError> {
+        match &app.user {
+            Some(user) if user.as_str() == "deplyo" => {
+                Err(HostError::new(HostErrorKind::Misconfigured, format!("there is no user `{user}`")))
+            }
+            _ => Ok(33),
+        }
     }
 
     fn own(&self) -> Pid {
@@ -262,12 +274,19 @@ impl Drop for SimLock {
 impl Ledger for SimHost {
     type Lock = SimLock;
 
-    async fn lock(&self, _: &Root, _: Duration) -> Result<SimLock, HostError> {
+    async fn lock(&self, root: &Root, wait: Duration) -> Result<SimLock, HostError> {
+        if self.world().silent.contains(root) {
+            std::future::pending::<()>().await;
+        }
         let fault = self.before(Call::Lock).await?;
+        let deadline = tokio::time::Instant::now() + wait;
+        while self.world().lock_holders > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         let lock = {
             let mut world = self.world();
             if world.lock_holders > 0 {
-                return Err(HostError::new(HostErrorKind::Other, "held by another"));
+                return Err(HostError::new(HostErrorKind::TimedOut, "held by another"));
             }
             world.lock_holders += 1;
             SimLock(self.world.clone())
@@ -292,8 +311,9 @@ impl Ledger for SimHost {
         self.after(Call::Journal, fault).await
     }
 
-    async fn recall(&self, _: &Root) -> Memory {
-        self.world().memory.clone()
+    async fn recall(&self, _: &Root) -> Result<Memory, HostError> {
+        self.before(Call::Recall).await?;
+        Ok(self.world().memory.clone())
     }
 
     async fn records(&self, _: &Root) -> Result<Vec<ReleaseRecord>, HostError> {

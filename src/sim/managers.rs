@@ -99,6 +99,9 @@ impl Managers for SimHost {
         let world = self.world();
         let listed = |of: &GroupOf<'_>| {
             fault.clone()?;
+            if let Some(error) = world.unobservable(&of.group.name) {
+                return Err(error);
+            }
             let members = world.members.iter().filter(|member| member.group == of.group.name).filter(|member| {
                 // Only a fixed set shows what is not there.
                 matches!(of.group.manager, Manager::Supervisord(_))

@@ -1,4 +1,5 @@
-//! Passes outside an App's windows, after anything may have happened: only what is half done goes on.
+//! Passes that may not act, or not yet: outside an App's windows, after anything may have happened, only what is half done
+//! goes on; and what cannot be observed is neither switched past nor taken for something else.
 
 use std::time::Duration;
 
@@ -6,15 +7,25 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::host::SimHost;
-use super::populate::world;
+use super::populate::{settled, world};
 use super::schedules::{hopeless, pass};
 use super::world::World;
-use crate::decide::testing::{id, noon};
+use crate::decide::explain::strays;
+use crate::decide::status::status_of;
+use crate::decide::testing::{app, builtin, group, id, noon, record};
+use crate::documents::app::exit_code;
+use crate::engine::probing::health_now;
 use crate::model::action::Action;
+use crate::model::app::StrayPolicy;
+use crate::model::health::{HealthContract, Probe, Rule};
+use crate::model::names::{GroupName, UserName};
 use crate::model::observed::Link;
 use crate::model::release::Stage;
 use crate::model::report::{Mode, Outcome, PassReport};
+use crate::model::service::{OnRelease, Service, ServiceManager};
+use crate::model::status::ConditionType;
 use crate::model::sync::{Window, WindowKind};
+use crate::ports::HostErrorKind;
 
 const SCHEDULES: u64 = 1000;
 
@@ -40,6 +51,8 @@ async fn denied(seed: u64) -> (bool, bool) {
     let host = SimHost::new(world(seed));
     for _ in 0..=seed % 2 {
         pass(&host, Mode::Apply).await;
+        // How many may be down is for one pass: who was killed cannot put back what it took down.
+        host.world().down_by_us.clear();
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     {
@@ -55,7 +68,9 @@ async fn denied(seed: u64) -> (bool, bool) {
             (world.changes, on_trial(&world), world.target() != world.app.release.id)
         };
         // Two calls of a killed pass may both have died.
-        let Some(report) = pass(&host, Mode::Apply).await else { continue };
+        let report = pass(&host, Mode::Apply).await;
+        host.world().down_by_us.clear();
+        let Some(report) = report else { continue };
         withheld |= report.outcome == Outcome::Withheld;
         if !goes_on && !back {
             assert_eq!((host.world().changes, report.tried.len()), (before, 0), "seed {seed}: {report:#?}");
@@ -107,4 +122,130 @@ fn a_window_that_closes_over_the_preparations_keeps_the_switch_back() {
     let reports = (0..SCHEDULES).filter_map(|seed| in_simulated_time(closing(seed)));
     let cut = reports.filter(|report| report.outcome == Outcome::Withheld && !report.tried.is_empty()).count();
     assert!(cut >= 3, "too few windows closed over preparations: {cut}");
+}
+
+/// What the application is asked: that it is well, and that it is the release which is meant.
+fn names_its_release(release: &str) -> HealthContract {
+    HealthContract {
+        probe: Probe::Http {
+            url: "http://localhost/".to_owned(),
+            headers: std::collections::BTreeMap::new(),
+            connect_to: None,
+            ca_file: None,
+        },
+        timeout: Duration::from_secs(1),
+        attempts: 2,
+        interval: Duration::from_secs(1),
+        watch: None,
+        expect: vec![Rule("status == 200".to_owned()), Rule(format!("release.id == \"{release}\""))],
+    }
+}
+
+#[test]
+fn while_a_release_waits_for_its_window_health_is_that_of_the_one_in_force() {
+    in_simulated_time(async {
+        for ill in [false, true] {
+            let mut waiting = settled(app("r1", vec![group("default", 2, builtin())]), vec![record("r1", 50)]);
+            waiting.releases.push(id("r2"));
+            waiting.app.release.id = id("r2");
+            waiting.app.health = Some(names_its_release("r1"));
+            waiting.app.sync.windows = windows(WindowKind::Deny, "0 0 1 1 *", Duration::from_hours(365 * 24));
+            waiting.healthy = !ill;
+            let host = SimHost::new(waiting);
+            let report = pass(&host, Mode::Apply).await.unwrap();
+            assert_eq!(report.outcome, Outcome::Withheld, "{report:#?}");
+            let (wish, seen) = (host.world().app.clone(), report.after.clone().unwrap());
+            assert!(seen.health.as_ref().is_some_and(|verdict| !verdict.healthy), "what a gate would say");
+            let status = status_of(&wish, "g".to_owned(), &seen, &report.remaining, report.withheld.clone());
+            assert_eq!(status.is(ConditionType::Healthy), !ill, "{status:#?}");
+            assert_eq!(status.health.map(|verdict| verdict.healthy), Some(!ill));
+            assert_eq!(health_now(&host, &wish, &seen).await.map(|verdict| verdict.healthy), Some(!ill));
+            assert_eq!(exit_code(&pass(&host, Mode::DryRun).await.unwrap()), if ill { 3 } else { 2 });
+        }
+    });
+}
+
+/// Two workers on r1, which is in force and good, and r2 that is there and wanted; php-fpm has to serve it.
+fn about_to_switch() -> World {
+    let mut world = settled(app("r1", vec![group("default", 2, builtin())]), vec![record("r1", 50)]);
+    world.releases.push(id("r2"));
+    world.app.release.id = id("r2");
+    world.service_renewed = world.now - SignedDuration::from_secs(100);
+    world.app.services = vec![Service {
+        name: GroupName::new("php-fpm").unwrap(),
+        manager: ServiceManager::Systemd { unit: "php8.3-fpm.service".to_owned() },
+        on_release: OnRelease::Reload,
+        timeout: Duration::from_secs(30),
+        restart_on: Vec::new(),
+    }];
+    world
+}
+
+#[test]
+fn a_service_that_cannot_be_observed_stops_a_release_before_anything_is_done_unless_it_is_back_soon() {
+    let rows = [
+        ("it does not exist", HostErrorKind::Misconfigured, 3600, Outcome::Failed),
+        ("systemd is gone", HostErrorKind::Unreachable, 3600, Outcome::Failed),
+        ("systemd is executed anew", HostErrorKind::Unreachable, 3, Outcome::Converged),
+    ];
+    for (name, kind, seconds, outcome) in rows {
+        in_simulated_time(async {
+            let mut world = about_to_switch();
+            let until = world.now + SignedDuration::from_secs(seconds);
+            world.away.insert(GroupName::new("php-fpm").unwrap(), (until, kind));
+            let host = SimHost::new(world);
+            let began = tokio::time::Instant::now();
+            let report = pass(&host, Mode::Apply).await.unwrap();
+            assert_eq!(report.outcome, outcome, "{name}: {report:#?}");
+            if outcome == Outcome::Failed {
+                assert_eq!((report.tried.len(), host.world().changes), (0, 0), "{name}");
+                assert_eq!(report.remaining.blockers.len(), 1, "{name}");
+                let waited = began.elapsed() > Duration::from_secs(1);
+                assert_eq!(waited, kind == HostErrorKind::Unreachable, "{name}: only who may come back is waited for");
+            }
+            assert_eq!(host.world().violations, [""; 0], "{name}");
+        });
+    }
+}
+
+#[test]
+fn workers_of_a_group_that_cannot_be_observed_are_no_strays() {
+    in_simulated_time(async {
+        let mut world = about_to_switch();
+        world.app.strays = StrayPolicy::Stop;
+        world.away.insert(
+            GroupName::new("default").unwrap(),
+            (world.now + SignedDuration::from_hours(1), HostErrorKind::Denied),
+        );
+        let host = SimHost::new(world);
+        let report = pass(&host, Mode::DryRun).await.unwrap();
+        let seen = report.after.as_ref().or(report.before.as_ref()).unwrap();
+        assert_eq!((seen.strays.len(), seen.untold), (0, 2), "{seen:#?}");
+        assert!(!report.plan.steps.iter().any(|step| matches!(step.action, Action::StopStray { .. })));
+        let said = strays(&host.world().app, seen);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].message.starts_with("2 processes of `/srv/app` belong to no group"), "{}", said[0].message);
+        host.world().away.clear();
+        let report = pass(&host, Mode::DryRun).await.unwrap();
+        let seen = report.before.unwrap();
+        assert_eq!((seen.strays.len(), seen.untold), (0, 0));
+    });
+}
+
+#[test]
+fn a_user_who_does_not_exist_stops_a_release_that_is_to_come_and_is_told_of_one_that_is_in_force() {
+    in_simulated_time(async {
+        for wanted in ["r2", "r1"] {
+            let mut world = about_to_switch();
+            world.app.release.id = id(wanted);
+            world.app.user = Some(UserName::new("deplyo").unwrap());
+            let host = SimHost::new(world);
+            let report = pass(&host, Mode::Apply).await.unwrap();
+            assert_eq!((report.outcome, report.tried.len()), (Outcome::Failed, 0), "{wanted}: {report:#?}");
+            let left = (report.remaining.blockers.len(), report.remaining.stalled.len());
+            assert_eq!(left, if wanted == "r2" { (1, 0) } else { (0, 1) }, "{wanted}");
+            host.world().app.user = Some(UserName::new("deploy").unwrap());
+            assert_eq!(pass(&host, Mode::Apply).await.unwrap().outcome, Outcome::Converged, "{wanted}");
+        }
+    });
 }

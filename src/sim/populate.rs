@@ -8,19 +8,15 @@ use jiff::{SignedDuration, Timestamp};
 use super::faults::{Call, Faults};
 use super::random::Random;
 use super::world::{Flaw, Member, Shows, World};
-use crate::decide::testing::{app, builtin, group, id, supervisord};
+use crate::decide::testing::{app, builtin, group, id, noon, supervisord};
 use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy, Systemd, TemplateUnit};
 use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use crate::model::observed::{Link, MemberState};
 use crate::model::process::Pid;
-use crate::model::record::{Making, Memory, ReleaseRecord};
+use crate::model::record::{Judge, Making, Memory, Quarantine, ReleaseRecord};
 use crate::model::release::{CommandStep, Source};
 use crate::model::service::{OnRelease, Service, ServiceManager};
-
-fn noon() -> Timestamp {
-    "2026-05-01T12:00:00Z".parse().unwrap()
-}
 
 const SHOWS: [Shows; 6] =
     [Shows::WorkingDirectory, Shows::EntryScript, Shows::Executable, Shows::Stranger, Shows::Silent, Shows::Hidden];
@@ -82,7 +78,10 @@ pub fn world(seed: u64) -> World {
             releases.remove(1);
         }
     }
-    let released = lifecycle(&mut random, focus, &mut wanted, &link, now);
+    let mut released = lifecycle(&mut random, focus, &mut wanted, &link, now);
+    if seed % 3 == 1 {
+        mended_once(&mut released.records);
+    }
     if released.records.is_empty() && wanted.release.source.is_none() {
         releases = vec![id("r1"), id("r2"), id("r3")];
     }
@@ -98,6 +97,9 @@ pub fn world(seed: u64) -> World {
         link,
         app: wanted,
         faults: Faults::new(Random::new(seed ^ 0xFA17), focus),
+        lasts: BTreeMap::new(),
+        refused: BTreeSet::new(),
+        silent: BTreeSet::new(),
         now,
         made,
         releases,
@@ -118,6 +120,7 @@ pub fn world(seed: u64) -> World {
         journal: Vec::new(),
         journal_failed: false,
         memory: Memory::default(),
+        away: BTreeMap::new(),
         lock_holders: 0,
         own: Pid(1),
         next_pid: 100,
@@ -277,6 +280,21 @@ fn lifecycle(random: &mut Random, focus: Option<Call>, wanted: &mut App, link: &
     }
     let flaw = (known && !proven && !in_force && random.percent(30)).then(|| random.pick(&flaws));
     Released { flaw, records, half }
+}
+
+/// The release before failed at first, was mended under the same id, and is good: an older trueup left both in its
+/// record.
+fn mended_once(records: &mut BTreeMap<ReleaseId, ReleaseRecord>) {
+    let Some(record) = records.get_mut(&id("r1")) else { return };
+    record.quarantine = Some(Quarantine {
+        key: "mistaken".to_owned(),
+        at: record.since - SignedDuration::from_secs(60),
+        by: Judge::Gate,
+        reason: "unhealthy".to_owned(),
+        evidence: Vec::new(),
+        held: false,
+        back_to: None,
+    });
 }
 
 /// Members of a group, in random states.

@@ -12,7 +12,7 @@ use crate::model::app::{App, CommandLine};
 use crate::model::names::{RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, Link, ObservedRelease};
 use crate::model::process::{Inode, Known, ProcessTable};
-use crate::model::record::Making;
+use crate::model::record::{Making, ReleaseRecord};
 use crate::model::release::Stage;
 use crate::model::service::{ObservedService, Renewal, Service, ServiceState};
 use crate::ports::{Commands, GoesOn, HostError, HostErrorKind, Inspection, Releases, Services};
@@ -139,7 +139,8 @@ impl Services for SimHost {
             let (oldest, renewed) = (Some(world.service_renewed), Some(world.service_renewed));
             let state =
                 ServiceState { up: true, oldest, renewed, children: 3, can_reload: true, ..ServiceState::default() };
-            ObservedService { service: service.name.clone(), seen: Ok(state) }
+            let seen = world.unobservable(&service.name).map_or(Ok(state), |error| Err(error.into_unreadable()));
+            ObservedService { service: service.name.clone(), seen }
         };
         apps.iter().map(|app| app.services.iter().map(seen).collect()).collect()
     }
@@ -209,7 +210,7 @@ impl World {
     }
 
     /// A record never promises what is not there.
-    pub fn check_record(&mut self, record: &crate::model::record::ReleaseRecord) {
+    pub fn check_record(&mut self, record: &ReleaseRecord) {
         if record.made == Making::Built && self.half.contains(&record.id) {
             self.violation(format!("{} is called built, and is half a release", record.id));
         }
@@ -235,6 +236,16 @@ impl World {
     fn check_switched(&mut self, to: &ReleaseId) {
         if *to != self.target() || !self.releases.contains(to) {
             self.violation(format!("current is switched to {to}, the target is {}", self.target()));
+        }
+        let good = |id: &ReleaseId| self.records.get(id).is_some_and(ReleaseRecord::is_good);
+        let desired = &self.app.release.id;
+        if let Link::Release { id } = &self.link
+            && id != desired
+            && to != desired
+            && self.releases.contains(id)
+            && good(id)
+        {
+            self.violation(format!("{id}, which is good, is left for {to} because {desired} has failed"));
         }
         let half = self.records.get(to).is_some_and(|record| record.made != Making::Built);
         if half || self.half.contains(to) {
@@ -262,6 +273,10 @@ impl World {
             .any(|process| process.runs == *id && process.id.pid != own && Some(process.id.pid) != parent);
         if current || used || *id == self.app.release.id || *id == self.target() {
             self.violation(format!("{id} is removed: current {current}, used {used}"));
+        }
+        let good = |of: &ReleaseId| self.records.get(of).is_some_and(ReleaseRecord::is_good);
+        if good(id) && !self.releases.iter().any(|other| other != id && *other != self.target() && good(other)) {
+            self.violation(format!("{id} is removed, the only way back from {}", self.target()));
         }
         let ours = self
             .records

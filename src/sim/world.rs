@@ -9,10 +9,11 @@ use super::faults::{Call, Fault, Faults};
 use super::random::Random;
 use crate::model::action::Action;
 use crate::model::app::{App, Manager, RestartOn};
-use crate::model::names::{GroupName, MemberName, ReleaseId};
+use crate::model::names::{GroupName, MemberName, ReleaseId, Root};
 use crate::model::observed::{Link, MemberState};
 use crate::model::process::{Pid, ProcessId, START_GUARD, StartTicks};
 use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory, ReleaseRecord};
+use crate::ports::{HostError, HostErrorKind};
 
 /// Which rungs of the ladder a process speaks on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,12 @@ pub struct World {
     pub app: App,
     pub random: Random,
     pub faults: Faults,
+    /// How long these calls take; the others take no time.
+    pub lasts: BTreeMap<Call, Duration>,
+    /// These fail each time.
+    pub refused: BTreeSet<Call>,
+    /// Whoever asks for the lock of one of these roots waits for ever: its file system does not answer.
+    pub silent: BTreeSet<Root>,
     pub now: Timestamp,
     pub link: Link,
     pub link_changed: Option<Timestamp>,
@@ -124,6 +131,8 @@ pub struct World {
     /// A line could not be written since trueup was last started.
     pub journal_failed: bool,
     pub memory: Memory,
+    /// Groups and services that cannot be observed before a moment, and of what kind the refusal is.
+    pub away: BTreeMap<GroupName, (Timestamp, HostErrorKind)>,
     pub lock_holders: u32,
     /// Trueup itself, run from a shell in the old release.
     pub own: Pid,
@@ -222,6 +231,12 @@ impl World {
         self.now + SignedDuration::try_from(duration).unwrap()
     }
 
+    /// Why a group or service cannot be observed now.
+    pub fn unobservable(&self, name: &GroupName) -> Option<HostError> {
+        let (until, kind) = self.away.get(name)?;
+        (self.now < *until).then(|| HostError::new(*kind, "nobody knows it"))
+    }
+
     /// Lets everything happen that happens by itself until `now`.
     pub fn advance(&mut self, now: Timestamp) {
         while let Some(at) = self.next_event().filter(|at| *at <= now) {
@@ -317,7 +332,9 @@ impl World {
     /// The release that should be in force: the desired one, or while that is kept out the one proven last.
     pub fn target(&self) -> ReleaseId {
         let desired = &self.app.release.id;
-        if self.records.get(desired).is_none_or(|record| record.quarantine.is_none()) {
+        let known = self.records.get(desired).filter(|record| record.proven.is_none());
+        let kept_out = known.and_then(|record| record.quarantine.as_ref());
+        if kept_out.is_none_or(|quarantine| quarantine.key != self.app.fingerprint.trial) {
             return desired.clone();
         }
         let others = self.records.values().filter(|record| record.id != *desired && record.proven.is_some());

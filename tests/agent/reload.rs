@@ -63,14 +63,16 @@ fn what_can_change_is_in_force_and_what_cannot_is_said() {
     assert_eq!(knocks("one"), 400);
 
     // Others are told, another secret counts; another address takes a restart.
-    let text = configuration(desk.room(), "second", "two", "  listen: 127.0.0.1:1\n");
+    let text = configuration(desk.room(), "second", "two", "  listen: 127.0.0.1:1\n").replace("web01", "web02");
     std::fs::write(desk.path("agent.yaml"), text).unwrap();
     desk.hang_up();
-    wait_until("what takes a restart", SOON, || standing()["needsRestart"] == serde_json::json!(["spec.listen"]));
+    let restart = serde_json::json!(["metadata.name", "spec.listen"]);
+    wait_until("what takes a restart", SOON, || standing()["needsRestart"] == restart);
     assert_eq!(standing()["problem"], Value::Null);
-    assert!(desk.said().contains("needs_restart=\"spec.listen\""), "{}", desk.said());
+    assert!(desk.said().contains("needs_restart=\"metadata.name, spec.listen\""), "{}", desk.said());
     assert_eq!((knocks("one"), knocks("two")), (401, 400));
     drift(&desk);
     wait_until("those who are told now", SOON, || told("second").contains("DriftCorrected"));
+    assert!(told("second").contains("web01") && !told("second").contains("web02"), "one name everywhere");
     assert_eq!(told("first").matches("DriftCorrected").count(), 1);
 }

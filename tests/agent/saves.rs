@@ -18,6 +18,7 @@ const NOTICED: Duration = Duration::from_secs(30);
 /// An agent over a directory of manifests, and a root without workers whose `current` follows.
 pub struct Desk {
     room: tempfile::TempDir,
+    arguments: Vec<PathBuf>,
     agent: Child,
     log: Arc<Mutex<String>>,
 }
@@ -41,13 +42,19 @@ impl Desk {
             std::fs::write(directory.join("index.php"), "<?php\n").unwrap();
         }
         prepare(room.path());
+        let (arguments, log) = (arguments(room.path()), Arc::default());
+        let agent = Self::start(room.path(), &arguments, &log);
+        Self { room, arguments, agent, log }
+    }
+
+    fn start(room: &Path, arguments: &[PathBuf], log: &Arc<Mutex<String>>) -> Child {
         let mut agent = Command::new(env!("CARGO_BIN_EXE_trueup"))
             .arg("agent")
-            .args(arguments(room.path()))
+            .args(arguments)
             .arg("--state-dir")
-            .arg(room.path().join("state"))
+            .arg(room.join("state"))
             .arg("--socket")
-            .arg(room.path().join("agent.sock"))
+            .arg(room.join("agent.sock"))
             .env("NO_COLOR", "1")
             .env_remove("TRUEUP_LOG")
             .stdin(Stdio::null())
@@ -55,8 +62,7 @@ impl Desk {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (said, lines) = (Arc::clone(&log), BufReader::new(agent.stderr.take().unwrap()).lines());
+        let (said, lines) = (Arc::clone(log), BufReader::new(agent.stderr.take().unwrap()).lines());
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let mut said = said.lock().unwrap();
@@ -64,7 +70,18 @@ impl Desk {
                 said.push('\n');
             }
         });
-        Self { room, agent, log }
+        agent
+    }
+
+    /// The agent, which has looked at everything, ends; this is done, and another one begins.
+    #[track_caller]
+    pub fn meanwhile(&mut self, script: &str) {
+        wait_until("it is at work", SOON, || self.ask("GET /readyz", "").0 == 200);
+        let pid = rustix::process::Pid::from_child(&self.agent);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.agent.wait().unwrap().success(), "{}", self.said());
+        self.sh(script);
+        self.agent = Self::start(self.room.path(), &self.arguments, &self.log);
     }
 
     pub fn room(&self) -> &Path {
@@ -108,7 +125,7 @@ impl Desk {
         text
     }
 
-    fn metrics(&self, matching: impl Fn(&str) -> bool) -> u64 {
+    pub fn metrics(&self, matching: impl Fn(&str) -> bool) -> u64 {
         let all = self.answer("GET /metrics", "");
         let lines = all.lines().filter(|line| matching(line));
         lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()

@@ -1,9 +1,11 @@
 //! The units of `packaging/systemd` on a real systemd.
 
+use serde_json::Value;
+
 use crate::SOON;
-use crate::support::fixtures::{Site, main_pid};
-use crate::support::manifest::Manifest;
-use crate::support::{Host, require_host};
+use crate::support::fixtures::{Program, Site, main_pid};
+use crate::support::manifest::{Manifest, release_of};
+use crate::support::{Host, Unit, require_host};
 
 const UNITS: [(&str, &str); 3] = [
     ("trueup-agent.service", include_str!("../../packaging/systemd/trueup-agent.service")),
@@ -94,9 +96,9 @@ fn workers_outlive_restarts_hangs_and_ends_of_the_agent() {
     });
     let workers = two_workers(&host);
     let agent = main_pid(&host, AGENT);
-    let zombies = host.sh(&format!("ps --ppid {agent} -o stat= | grep -c ^Z || true"));
+    let zombies = || host.sh(&format!("ps --ppid {agent} -o stat= | grep -c ^Z || true"));
+    host.wait_until("what has ended to be taken note of", SOON, || zombies().ok() == "0");
     host.run(&["systemctl", "stop", AGENT]).ok();
-    assert_eq!(zombies.ok(), "0", "what has ended is taken note of");
     assert_eq!((property(&host, AGENT, "Result"), host.pids_of("queue:work")), ("success".to_owned(), workers));
 }
 
@@ -116,4 +118,62 @@ fn the_timer_does_without_a_daemon_and_keeps_out_of_the_agents_way() {
     host.run(&["systemctl", "start", "trueup-reconcile.service"]).ok();
     assert_eq!(property(&host, "trueup-reconcile.service", "Result"), "exec-condition");
     assert_eq!((property(&host, AGENT, "ActiveState"), host.pids_of("queue:work")), ("active".to_owned(), workers));
+}
+
+/// The README's commands that give the units to a deploy user.
+fn given_to_deploy() -> &'static str {
+    let blocks = include_str!("../../README.md").split("\n```sh\n").skip(1);
+    let mut blocks = blocks.filter_map(|rest| rest.split("\n```").next());
+    blocks.find(|block| block.starts_with("for unit in ")).expect("the README has them")
+}
+
+#[test]
+fn given_to_a_deploy_user_the_units_need_only_the_rules_that_trueup_prints() {
+    let host = require_host!("unit-deploy", [Unit::Supervisor]);
+    install(&host);
+    host.add_user("worker");
+    let site = Site::new(&host, "/srv/app").owner("deploy").release("r1").release("r2").current("r1");
+    host.sh("chmod -R a+rwX /srv/app/shared").ok();
+    let workers = Program::php("app-worker", &site).user("worker").start();
+    let manifest = Manifest::new(&host, &site, "r1", "{supervisord: {group: app-worker}}").count(1);
+    manifest.write();
+    // Root's at first: what that one has made is handed over.
+    host.run(&["systemctl", "start", AGENT]).ok();
+    host.wait_until("the status of root's", SOON, || property(&host, AGENT, "StatusText") == "1 App");
+
+    let rules = "trueup sudoers --user deploy /etc/trueup/manifests >/etc/sudoers.d/trueup";
+    host.sh(&format!("{rules} && chmod 440 /etc/sudoers.d/trueup && visudo -c")).ok();
+    let roots = main_pid(&host, AGENT);
+    host.sh(given_to_deploy()).ok();
+    let agent = main_pid(&host, AGENT);
+    assert_ne!(agent, roots);
+    host.wait_until("the status of deploy's", SOON, || property(&host, AGENT, "StatusText") == "1 App");
+    assert_eq!(host.run(&["ps", "-o", "user=", "-p", &agent.to_string()]).ok(), "deploy");
+    let owners = host.run(&["stat", "--format=%U", "/run/trueup", "/run/trueup/agent.sock", "/var/lib/trueup"]);
+    assert_eq!(owners.ok(), "deploy\ndeploy\ndeploy");
+
+    // What it may not see of its worker, and may not do with it, goes by sudo.
+    let runs = |release: &str| {
+        let pids = workers.pids();
+        let all = pids.iter().all(|pid| release_of(&host, *pid).as_deref() == Some(release));
+        pids.len() == 1 && all && site.current_release().as_deref() == Some(release)
+    };
+    manifest.clone().release("r2").write();
+    host.wait_until("the second release", SOON, || runs("r2"));
+    let seen = || {
+        let page = "http://localhost/api/v1/apps/app";
+        let said = host.run(&["curl", "--silent", "--unix-socket", "/run/trueup/agent.sock", page]);
+        let app: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+        app["status"]["workers"][0]["members"][0]["evidence"]["rung"].clone()
+    };
+    host.wait_until("its own look at that", SOON, || seen() == "entryScript");
+    host.run(&["systemctl", "reload", AGENT]).ok();
+    assert_eq!(main_pid(&host, AGENT), agent);
+
+    host.run(&["systemctl", "stop", AGENT]).ok();
+    manifest.write();
+    host.run(&["systemctl", "start", "trueup-reconcile.service"]).ok();
+    assert!(runs("r1"), "{}", host.journal());
+    let owners = host.run(&["find", "/srv/app", "!", "-user", "deploy", "!", "-name", "worker.log"]);
+    assert_eq!(owners.ok(), "", "nothing of root's is left behind");
 }

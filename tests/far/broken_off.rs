@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use trueup::documents::wire::{BEAT, Beat, Ended, Fault, Operation, Request, What};
+use trueup::documents::wire::{BEAT, Beat, Ended, Fault, Request, What};
 use trueup::host::proc;
 use trueup::model::report::Outcome;
 
@@ -102,29 +102,44 @@ fn a_runner_that_is_killed_is_told_and_a_new_run_goes_on() {
     assert_eq!(rig.current().as_deref(), Some("r1"));
 }
 
+/// A file system may keep the name of a file, and not what was written into it last.
 #[test]
-fn who_asks_to_stop_gets_the_step_in_hand_finished_and_no_other() {
+fn a_run_whose_lines_were_lost_with_its_host_is_not_made_again() {
+    let rig = Rig::new();
+    let made = rig.ask(&rig.apply("apply-0000001"));
+    assert_eq!((report(&made).outcome, rig.passes()), (Outcome::Converged, 1));
+    let mut kept = std::fs::read_dir(rig.state()).unwrap().map(|entry| entry.unwrap().path());
+    let spool = kept.find(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("\"end\"")));
+    std::fs::write(spool.unwrap(), "").unwrap();
+    let later = rig.ask(&Request { from: 7, ..rig.apply("apply-0000001") });
+    let unknown = |what: &What| matches!(what, What::Failed(failed) if failed.fault == Fault::Unknown);
+    assert!(later.iter().any(|line| unknown(&line.what)), "{later:#?}");
+    assert_eq!(rig.passes(), 1, "nothing is begun");
+    // Whoever has heard nothing of it wants it made.
+    assert_eq!(report(&rig.ask(&rig.apply("apply-0000001"))).outcome, Outcome::Converged);
+}
+
+#[test]
+fn a_runner_that_is_told_to_end_finishes_the_step_in_hand_and_begins_no_other() {
     let mut rig = Rig::new();
-    let stop = |rig: &Rig, id: &str| {
-        let lines = rig.ask(&rig.request(id, Operation::Stop));
-        assert_eq!(lines.last().unwrap().what, What::End(Ended::Done));
-        lines[1].what.clone()
-    };
-    assert_eq!(stop(&rig, "apply-0000001"), What::Stopping(false), "there is none");
     rig.gate();
     let mut front = rig.start(&rig.apply("apply-0000001"));
     let mut lines = front.until_gate();
-    // However often it is asked.
-    for _ in 0..3 {
-        assert_eq!(stop(&rig, "apply-0000001"), What::Stopping(true));
+    // However often, and by whatever signal.
+    let maker = runner(&lines).pid;
+    for with in [Signal::TERM, Signal::INT, Signal::TERM, Signal::HUP] {
+        signal(maker, with);
     }
+    wait_until("the signals to arrive", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", maker.0)).unwrap();
+        status.contains("ShdPnd:\t0000000000000000\n")
+    });
     rig.open();
     lines.extend(front.rest());
     let made = report(&lines);
     assert_eq!((made.exit_code, made.outcome, made.failed), (1, Outcome::Interrupted, 0));
     assert_eq!(rig.current(), None, "the switch was yet to come");
     assert!(rig.path().join("verified").exists(), "the step was finished");
-    assert_eq!(stop(&rig, "apply-0000001"), What::Stopping(false), "it has ended");
     assert_eq!(rig.applied("apply-0000002").outcome, Outcome::Converged);
 }
 

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail on the spot")]
 
 mod broken_off;
+mod by_hand;
 mod passes;
 mod rig;

@@ -13,7 +13,9 @@ use crate::rig::{PROMPT, Rig, footprint, numbers, report, runner, wait_until};
 
 fn take_back(rig: &Rig, id: &str, release: &str) -> Vec<Line> {
     let release = ReleaseId::new(release).unwrap();
-    rig.ask(&rig.request(id, Operation::TakeBack { release, reason: "orders are lost".to_owned(), wait: PROMPT }))
+    rig.ask(
+        &rig.request(id, Operation::TakeBack { release, to: None, reason: "orders are lost".to_owned(), wait: PROMPT }),
+    )
 }
 
 fn failed(lines: &[Line]) -> (Fault, String) {
@@ -27,7 +29,7 @@ fn failed(lines: &[Line]) -> (Fault, String) {
 #[test]
 fn an_apply_converges_and_looking_changes_nothing() {
     let rig = Rig::new();
-    let looks = [Operation::Observe, Operation::DryRun { ignore_windows: false }, Operation::Health, Operation::Stop];
+    let looks = [Operation::Observe, Operation::DryRun { ignore_windows: false, retry: false }, Operation::Health];
     for operation in looks.clone() {
         let lines = rig.ask(&rig.request("look-00000001", operation));
         assert_eq!(lines.last().unwrap().what, What::End(Ended::Done), "{lines:#?}");
@@ -68,7 +70,9 @@ fn a_dry_run_shows_what_an_apply_would_do() {
     let mut rig = Rig::new();
     rig.applied("apply-0000001");
     rig.release("r2");
-    let dry = |rig: &Rig| report(&rig.ask(&rig.request("dry-00000001", Operation::DryRun { ignore_windows: false })));
+    let dry = |rig: &Rig| {
+        report(&rig.ask(&rig.request("dry-00000001", Operation::DryRun { ignore_windows: false, retry: false })))
+    };
     let would = dry(&rig);
     let shown = would.shown.unwrap();
     assert!(shown.diff.contains("-    id: r1\n+    id: r2\n") || shown.diff.contains("+    id: r2"), "{}", shown.diff);
@@ -143,7 +147,7 @@ fn migrations_that_another_host_runs_are_neither_run_nor_missed() {
     let ran = rig.path().join("migrated");
     rig.spec["release"]["migrate"] = json!([{"run": format!("echo $RELEASE_ID >> {}", ran.display())}]);
     let follower = |request: Request| Request { migrate: false, ..request };
-    let dry = rig.request("dry-00000001", Operation::DryRun { ignore_windows: false });
+    let dry = rig.request("dry-00000001", Operation::DryRun { ignore_windows: false, retry: false });
     let actions = |request: &Request| report(&rig.ask(request)).summary.actions;
     assert_eq!(actions(&follower(dry.clone())) + 1, actions(&dry), "only whoever migrates plans it");
     let made = report(&rig.ask(&follower(rig.apply("apply-0000001"))));
@@ -166,7 +170,7 @@ fn somebody_elses_lock_is_waited_for_as_long_as_asked() {
     let root = rig.root();
     let lock = runtime.block_on(ledger::lock(&root, Duration::ZERO, "trueup agent")).unwrap();
 
-    let at_once = Operation::Apply { wait: Duration::ZERO, ignore_windows: false };
+    let at_once = Operation::Apply { wait: Duration::ZERO, ignore_windows: false, retry: false };
     let made = report(&rig.ask(&rig.request("apply-0000002", at_once)));
     assert_eq!((made.exit_code, made.outcome), (1, Outcome::Failed));
     assert!(made.summary.problems.iter().any(|one| one.message.contains("(trueup agent)")), "{:?}", made.summary);

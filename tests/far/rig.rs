@@ -135,7 +135,7 @@ impl Rig {
     }
 
     pub fn apply(&self, id: &str) -> Request {
-        self.request(id, Operation::Apply { wait: PROMPT, ignore_windows: false })
+        self.request(id, Operation::Apply { wait: PROMPT, ignore_windows: false, retry: false })
     }
 
     /// Starts a front that reads this.

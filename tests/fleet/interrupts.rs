@@ -1,12 +1,19 @@
 //! Ctrl-C, once and twice.
 
+use serde_json::{Value, json};
+
 use crate::shop::{
-    FINISHING, MANIFEST, ROOT, SOON, WORKER, hold, is_whole, let_go, open_shops, reconcile, reconciling,
+    FINISHING, MANIFEST, ROOT, SOON, WORKER, hold, is_whole, let_go, open_shops, put, reconcile, reconciling,
     runners_and_fronts, runs, switches, wait_until_alone, wait_until_held, want,
 };
 use crate::support::Host;
 use crate::support::passes::Listing;
 use crate::terminal::{CTRL_C, Terminal};
+
+/// The manifest of the other App.
+const LATER: &str = "/etc/fleet/blog.yaml";
+/// That of an App of the control host itself.
+const OWN: &str = "/etc/fleet/own.yaml";
 
 /// The processes that hold the connections of the control host.
 fn masters(control: &Host) -> Vec<u32> {
@@ -23,8 +30,11 @@ fn hang_up(control: &Host) {
 fn after_a_signal_hosts_at_work_finish_and_no_others_are_begun() {
     let Some(network) = open_shops(2) else { return };
     let (canary, other) = (network.host(0), network.host(1));
-    let json = ["--log-format", "json"];
-    for (from, to, signal, more) in [("r1", "r2", "INT", &json[..0]), ("r2", "r1", "TERM", &json[..])] {
+    // An App whose turn does not come.
+    let text = network.control.read(MANIFEST).replace("name: shop", "name: blog").replace(ROOT, "/srv/blog");
+    network.control.write(LATER, &text);
+    let json = [LATER, "--log-format", "json"];
+    for (from, to, signal, more) in [("r1", "r2", "INT", &json[..1]), ("r2", "r1", "TERM", &json[..])] {
         want(&network, to, "canary: 1, batch: 100%, healthyFor: 1s");
         let before = (Listing::of(other, &[ROOT]), other.pids_of(WORKER), switches(other, to));
         hold(canary);
@@ -36,11 +46,19 @@ fn after_a_signal_hosts_at_work_finish_and_no_others_are_begun() {
         let_go(canary);
         let done = rolling.wait(SOON);
         assert_eq!(done.code, 1, "{done}");
-        for words in ["interrupted", "1 of 2 hosts changed in 1 wave", "1 not touched"] {
+        let left = "blog  r1  interrupted, 2 hosts not looked at";
+        for words in ["interrupted", "1 of 2 hosts changed in 1 wave", "1 not touched", left] {
             assert!(done.stdout.contains(words), "{words}: {done}");
         }
-        let is_json = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
-        assert!(more.is_empty() || done.stderr.lines().all(is_json), "nothing tears the log: {done}");
+        if more.len() > 1 {
+            let line = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("it tears the log: {line}: {done}"));
+            let told: Vec<Value> = done.stderr.lines().map(line).collect();
+            let of = |kind: &str| told.iter().filter(|line| line["type"] == kind).collect::<Vec<_>>();
+            assert_eq!(of("wave")[0]["hosts"], json!(["web1"]), "{done}");
+            assert_eq!((of("stopping").len(), of("ended").len()), (1, 1), "{done}");
+            let verdicts = json!([{"host": "web1", "verdict": "changed"}, {"host": "web2", "verdict": "notTouched"}]);
+            assert_eq!((&of("ended")[0]["outcome"], &of("ended")[0]["hosts"]), (&json!("interrupted"), &verdicts));
+        }
         is_whole(canary, to);
         is_whole(other, from);
         assert_eq!(before.0.changes(&Listing::of(other, &[ROOT])), Vec::<String>::new());
@@ -50,6 +68,36 @@ fn after_a_signal_hosts_at_work_finish_and_no_others_are_begun() {
         is_whole(other, to);
         assert_eq!(switches(other, to).len(), before.2.len() + 1);
     }
+}
+
+#[test]
+fn after_a_signal_in_this_hosts_own_pass_no_other_host_is_looked_at() {
+    let Some(network) = open_shops(1) else { return };
+    let (control, web1) = (&network.control, network.host(0));
+    put(control, "/srv/own/releases/r1", "r1");
+    control.add_user("deploy");
+    control.run(&["chown", "-R", "deploy:", "/srv/own"]).ok();
+    let text = "apiVersion: trueup/v1\nkind: App\nmetadata: {name: own}\nspec:\n  root: /srv/own\n  \
+        release: {id: r1, hooks: {afterSwitch: [{run: ./gate}]}}\n  \
+        workers: [{name: q, count: 1, rollout: {minHealthy: 0s}, manager: {builtin: {run: ./worker}}}]\n";
+    control.write(OWN, text);
+    want(&network, "r2", "canary: 1, batch: 100%, healthyFor: 0s");
+    hold(control);
+    let mut passing = control.spawn(&["env", "--default-signal=INT,TERM", "trueup", "reconcile", OWN, MANIFEST]);
+    wait_until_held(control);
+    passing.signal("INT");
+    control.wait_until("the word of the end", SOON, || passing.stderr().contains("finishing the step in hand"));
+    let_go(control);
+    let done = passing.wait(SOON);
+    assert_eq!(done.code, 1, "{done}");
+    assert!(done.stdout.contains("shop  r2  interrupted, 1 host not looked at"), "{done}");
+    assert!(done.stdout.contains("own  r1  interrupted"), "{done}");
+    is_whole(web1, "r1");
+    assert_eq!(switches(web1, "r2").len(), 0);
+    // What was left is done by the next one.
+    let rest = control.run(&["trueup", "reconcile", OWN, MANIFEST]);
+    assert_eq!(rest.code, 0, "{rest}");
+    is_whole(web1, "r2");
 }
 
 #[test]

@@ -8,9 +8,13 @@
 mod support;
 
 mod board;
+mod booted;
+mod by_hand;
 mod cuts;
 mod interrupts;
+mod left_alone;
 mod mishaps;
+mod options;
 mod shop;
 mod terminal;
 mod waves;

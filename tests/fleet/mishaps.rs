@@ -1,16 +1,11 @@
 //! What breaks in the middle of a rollout besides the network: who controls it, sshd, a disk.
 
 use crate::shop::{
-    ROOT, SOON, furnish, hold, is_whole, let_go, open_shops, put, reconcile, reconciling, runners_and_fronts, runs,
-    switches, wait_until_alone, wait_until_held, want, want_made,
+    ROOT, SOON, furnish, hold, is_whole, let_go, open_shops, passes, put, reconcile, reconciling, runners_and_fronts,
+    runs, switches, wait_until_alone, wait_until_held, want, want_made,
 };
 use crate::support::network::Network;
 use crate::support::{Background, Host};
-
-/// How many passes were begun on a host.
-fn passes(host: &Host) -> usize {
-    host.read(&format!("{ROOT}/.trueup/journal.jsonl")).matches("passStarted").count()
-}
 
 /// A rollout that stands still in the middle of the first host's switch, and how many passes that host had before.
 fn held_in_its_switch(network: &Network) -> (Background<'_>, usize) {

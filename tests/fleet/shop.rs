@@ -14,7 +14,7 @@ pub const ROOT: &str = "/srv/shop";
 pub const MANIFEST: &str = "/etc/fleet/shop.yaml";
 /// What a worker is known by.
 pub const WORKER: &str = "sleep 86399";
-/// How many there are on each host.
+/// How many there are of each group on each host.
 pub const WORKERS: usize = 2;
 /// How long a rollout may take that loses its connections.
 pub const PATIENCE: Duration = Duration::from_mins(4);
@@ -58,13 +58,24 @@ pub fn want(network: &Network, release: &str, rollout: &str) {
 
 /// The same with other keys for how a release is made.
 pub fn want_made(network: &Network, release: &str, rollout: &str, making: &str) {
+    want_of(network, release, rollout, making, &[("default", "builtin: {run: ./worker}")]);
+}
+
+/// The same with a group of workers for each of these names and managers.
+pub fn want_of(network: &Network, release: &str, rollout: &str, making: &str, groups: &[(&str, &str)]) {
+    let group = |(name, manager): &(&str, &str)| {
+        format!(
+            "    - {{name: {name}, count: {WORKERS}, stopTimeout: 5s, rollout: {{minHealthy: 0s}}, manager: {{{manager}}}}}\n"
+        )
+    };
+    let workers: Vec<String> = groups.iter().map(group).collect();
+    let workers = workers.concat();
     let hosts: Vec<String> = network.hosts().iter().map(|host| format!("    - {{name: {}}}\n", host.name())).collect();
     let hosts = hosts.concat();
     let text = format!(
         "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  hosts:\n{hosts}  rollout: {{{rollout}}}\n  \
          root: {ROOT}\n  release: {{id: {release}, {making}, hooks: {{afterSwitch: [{{run: ./gate}}]}}, keep: 30}}\n  \
-         workers:\n    - name: default\n      count: {WORKERS}\n      manager: {{builtin: {{run: ./worker}}}}\n      \
-         stopTimeout: 5s\n      rollout: {{minHealthy: 0s}}\n  health:\n    command: {{run: ./healthy, timeout: 5s}}\n    \
+         workers:\n{workers}  health:\n    command: {{run: ./healthy, timeout: 5s}}\n    \
          attempts: 2\n    interval: 200ms\n    expect: [status == 0]\n"
     );
     network.control.write(MANIFEST, &text);
@@ -98,10 +109,9 @@ pub fn let_go(host: &Host) {
     host.run(&["rm", "-f", HOLD, HELD]).ok();
 }
 
-/// What `current` leads to, and what every worker runs.
+/// What `current` leads to, and what every worker runs. The workers are looked at first: where the link moves meanwhile and
+/// workers after it, none is seen ahead of it.
 pub fn runs(host: &Host) -> (String, Vec<String>) {
-    let current = host.read_link(&format!("{ROOT}/current")).unwrap_or_default();
-    let current = current.rsplit('/').next().unwrap_or_default().to_owned();
     let cwd = |pid: u32| host.read_link(&format!("/proc/{pid}/cwd")).unwrap_or_default();
     let mut workers: Vec<String> = host
         .pids_of(WORKER)
@@ -109,6 +119,8 @@ pub fn runs(host: &Host) -> (String, Vec<String>) {
         .map(|pid| cwd(pid).rsplit('/').next().unwrap_or_default().to_owned())
         .collect();
     workers.sort_unstable();
+    let current = host.read_link(&format!("{ROOT}/current")).unwrap_or_default();
+    let current = current.rsplit('/').next().unwrap_or_default().to_owned();
     (current, workers)
 }
 
@@ -133,6 +145,11 @@ pub fn runners_and_fronts(host: &Host) -> (Vec<u32>, Vec<u32>) {
     let runners = host.pids_of("trueup far --run");
     let fronts = host.pids_of("trueup far").into_iter().filter(|pid| !runners.contains(pid)).collect();
     (runners, fronts)
+}
+
+/// How many passes were begun there.
+pub fn passes(host: &Host) -> usize {
+    host.read(&format!("{ROOT}/.trueup/journal.jsonl")).matches("passStarted").count()
 }
 
 /// Passes that moved `current` to that release, by their names.

@@ -27,7 +27,8 @@ fn the_canary_goes_first_then_the_others_and_a_second_run_does_nothing() {
         assert_eq!(rolled.stderr.matches(&line).count(), 1, "once, and not again when it stayed so: {rolled}");
     }
     let at = |text: &str| rolled.stderr.find(text).unwrap_or_else(|| panic!("no `{text}`: {rolled}"));
-    assert!(at("web1  converged") < at("wave 2: web2, web3"), "{rolled}");
+    let hold = at("wave 1: 1 host has to stay healthy for 1s");
+    assert!(at("web1  converged") < hold && hold < at("wave 2: web2, web3"), "{rolled}");
     assert!(at("wave 2: web2, web3") < at("web2  converged").min(at("web3  converged")), "{rolled}");
     for host in network.hosts() {
         is_whole(host, "r2");

@@ -47,7 +47,7 @@ impl Shop<'_> {
 #[test]
 fn a_release_that_cannot_be_made_is_refused_and_nothing_is_touched() {
     let host = require_host!("refused", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
-    let shop = Shop::new(&host, "$realpath_root");
+    let shop = Shop::new(&host, "$realpath_root").steady();
     let first = shop.first();
     let pack = r#"
 import hashlib, io, sys, tarfile
@@ -121,7 +121,7 @@ with tarfile.open("/srv/evil.tar", "w") as tar:
 fn a_build_that_fills_the_disk_is_refused() {
     let host = require_host!("full", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
     host.sh(&format!("mkdir {ROOT}; mount -t tmpfs -o size=2m,mode=755 tmpfs {ROOT}")).ok();
-    let shop = Shop::new(&host, "$realpath_root");
+    let shop = Shop::new(&host, "$realpath_root").steady();
     let first = shop.first();
     let pids = shop.pids();
     let making = from(&first).replace("build: [", "build: ['head -c 10M /dev/zero >big', ");
@@ -141,7 +141,7 @@ fn a_build_that_fills_the_disk_is_refused() {
 fn a_release_that_fills_the_disk_is_taken_back() {
     let host = require_host!("filled", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
     host.sh(&format!("mkdir {ROOT}; mount -t tmpfs -o size=2m,mode=755 tmpfs {ROOT}")).ok();
-    let shop = Shop::new(&host, "$realpath_root");
+    let shop = Shop::new(&host, "$realpath_root").steady();
     shop.first();
     let started = "$tell('started');";
     let fill = format!("@file_put_contents(\"$shared/filler\", str_repeat('x', 10000000)); {started}");
@@ -156,13 +156,13 @@ fn a_release_that_fills_the_disk_is_taken_back() {
 #[test]
 fn a_release_that_does_not_serve_is_taken_back() {
     let host = require_host!("ill", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
-    takes_back_what_does_not_serve(&Shop::new(&host, "$realpath_root"), 4);
+    takes_back_what_does_not_serve(&Shop::new(&host, "$realpath_root").steady(), 4);
 }
 
 #[test]
 fn a_release_that_does_not_serve_is_taken_back_where_php_fpm_must_be_reloaded() {
     let host = require_host!("ill-cached", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
-    takes_back_what_does_not_serve(&Shop::new(&host, "$document_root"), 2);
+    takes_back_what_does_not_serve(&Shop::new(&host, "$document_root").steady(), 2);
 }
 
 /// The first so many of all rows.
@@ -193,7 +193,7 @@ fn takes_back_what_does_not_serve(shop: &Shop<'_>, rows: usize) {
 #[test]
 fn a_release_whose_workers_do_not_stay_up_is_taken_back() {
     let host = require_host!("crash", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
-    let shop = Shop::new(&host, "$realpath_root");
+    let shop = Shop::new(&host, "$realpath_root").steady();
     shop.first();
     let started = "$tell('started');";
     let crash = format!("{started} $crash = microtime(true) + 2;");
@@ -208,7 +208,7 @@ fn a_release_whose_workers_do_not_stay_up_is_taken_back() {
     for (number, (name, artisan)) in rows.iter().enumerate() {
         let commit = shop.commit(&[("artisan", artisan)]);
         let manifest = shop.manifest(&format!("b{number}"), &commit).without_workers();
-        let keys = "manager: {supervisord: {group: app-worker}}, rollout: {minHealthy: 3s}";
+        let keys = "manager: {supervisord: {group: app-worker}}, rollout: {minHealthy: 6s}";
         shop.keeps_out(name, &manifest.workers("app-worker", 2, keys), &["app-worker:app-worker_0"]);
     }
 }
@@ -216,7 +216,7 @@ fn a_release_whose_workers_do_not_stay_up_is_taken_back() {
 #[test]
 fn workers_that_their_manager_has_given_up_are_not_insisted_on_while_a_release_is_judged() {
     let host = require_host!("crash-default", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
-    let shop = Shop::new(&host, "$realpath_root");
+    let shop = Shop::new(&host, "$realpath_root").steady();
     shop.first();
     // supervisord's own default: one start, and three more.
     Program::php("app-worker", &shop.site).numprocs(2).user("deploy").start();
@@ -231,7 +231,7 @@ fn workers_that_their_manager_has_given_up_are_not_insisted_on_while_a_release_i
 #[test]
 fn where_the_old_release_is_no_healthier_neither_is_blamed() {
     let host = require_host!("both", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
-    let shop = Shop::new(&host, "$realpath_root");
+    let shop = Shop::new(&host, "$realpath_root").steady();
     shop.first();
     let commit = shop.commit(&[("change", "r2")]);
     shop.site.sicken(503);

@@ -36,7 +36,7 @@ fn calls(host: &Host) -> Vec<String> {
 fn ten_steps_from_a_repository_to_a_proven_release_and_back() {
     let host = require_host!("deploy", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
     log_calls(&host);
-    let shop = Shop::new(&host, "$realpath_root");
+    let shop = Shop::new(&host, "$realpath_root").steady();
     let first = shop.commit(&[]);
 
     // From nothing.
@@ -100,7 +100,7 @@ fn ten_steps_from_a_repository_to_a_proven_release_and_back() {
 #[test]
 fn the_release_before_comes_back_at_once_and_is_not_built_again() {
     let host = require_host!("back", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
-    let shop = Shop::new(&host, "$realpath_root");
+    let shop = Shop::new(&host, "$realpath_root").steady();
     let first = shop.first();
     let built = host.run(&["stat", "-c", "%i %y", &format!("{ROOT}/releases/r1/built")]).stdout;
 

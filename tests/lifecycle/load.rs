@@ -11,9 +11,10 @@ fn scale() -> (u32, u32) {
     if std::env::var_os("TRUEUP_TESTS_LONG").is_some() { (20, 200) } else { (5, 80) }
 }
 
-/// One request: when it began, in seconds since 1970, how it ended, and who answered.
+/// One request: when it began and ended, in seconds since 1970, how it ended, and who answered.
 struct Asked {
     began: f64,
+    ended: f64,
     status: String,
     release: String,
 }
@@ -29,8 +30,13 @@ fn end(host: &Host, mut load: Background<'_>) -> Vec<Asked> {
     let told: Value = serde_json::from_str(output.ok()).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let asked = told.as_array().unwrap().iter();
-    let asked =
-        asked.map(|one| Asked { began: one[0].as_f64().unwrap(), status: text(&one[1]), release: text(&one[2]) });
+    let moment = |value: &Value| value.as_f64().unwrap();
+    let asked = asked.map(|one| Asked {
+        began: moment(&one[0]),
+        ended: moment(&one[3]),
+        status: text(&one[1]),
+        release: text(&one[2]),
+    });
     asked.collect()
 }
 
@@ -43,7 +49,7 @@ fn nobody_notices(host: &Host, shop: &Shop<'_>, on_release: &str) {
     let (switches, rate) = scale();
     shop.first();
     let load = load(host, rate);
-    // From then on only this release may answer, until the next pass begins.
+    // From then on only this release may answer, until the next pass begins; whoever still waits then may have either.
     let mut reigns = vec![("r1".to_owned(), now(host), f64::INFINITY)];
     for number in 2..switches + 2 {
         let id = format!("r{number}");
@@ -67,7 +73,7 @@ fn nobody_notices(host: &Host, shop: &Shop<'_>, on_release: &str) {
     assert_eq!(failed, [""; 0]);
     let mut judged = 0;
     for (id, from, to) in &reigns {
-        for one in asked.iter().filter(|one| one.began > *from && one.began < *to) {
+        for one in asked.iter().filter(|one| one.began > *from && one.ended < *to) {
             assert_eq!(one.release, *id, "asked {:.3} s after trueup was done with {id}", one.began - from);
             judged += 1;
         }

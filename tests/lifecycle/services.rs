@@ -18,7 +18,7 @@ fn renewals(manifest: &Manifest<'_>) -> usize {
 #[test]
 fn with_the_real_path_the_new_release_is_served_at_once_without_a_reload() {
     let host = require_host!("realpath", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
-    let shop = Shop::new(&host, "$realpath_root");
+    let shop = Shop::new(&host, "$realpath_root").steady();
     shop.first();
     assert_eq!(served(&shop), ["r1"]);
     let reloaded = || host.run(&["systemctl", "show", "--property=ExecReload", FPM]).ok().to_owned();
@@ -33,7 +33,7 @@ fn with_the_real_path_the_new_release_is_served_at_once_without_a_reload() {
 #[test]
 fn with_the_document_root_it_is_reloaded_once_and_nothing_old_is_answered_after_that() {
     let host = require_host!("docroot", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
-    let shop = Shop::new(&host, "$document_root");
+    let shop = Shop::new(&host, "$document_root").steady();
     shop.first();
     let mut commit = String::new();
     for (number, id) in [(1, "r2"), (2, "r3"), (3, "r4")] {
@@ -59,7 +59,7 @@ fn with_the_document_root_it_is_reloaded_once_and_nothing_old_is_answered_after_
 #[test]
 fn reload_means_once_for_each_switch_whoever_does_it() {
     let host = require_host!("byhand", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
-    let shop = Shop::new(&host, "$document_root");
+    let shop = Shop::new(&host, "$document_root").steady();
     let first = shop.commit(&[]);
     let wanted = |id: &str, commit: &str| shop.served(id, commit, "reload");
     assert_eq!(wanted("r1", &first).reconcile().output.code, 0);

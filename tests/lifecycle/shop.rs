@@ -38,6 +38,13 @@ impl<'host> Shop<'host> {
         shop
     }
 
+    /// The same, with a php-fpm that neither makes nor ends children by itself: a new one is somebody's doing.
+    pub fn steady(self) -> Self {
+        fixtures::fix_pool(self.host);
+        self.host.run(&["systemctl", "restart", FPM]).ok();
+        self
+    }
+
     /// The same without a web server; supervisord trusts a worker after so many seconds.
     pub fn unserved(host: &'host Host, startsecs: &str) -> Self {
         let site = Site::new(host, ROOT).owner("deploy");

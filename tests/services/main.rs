@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use support::Host;
 use support::door::{self, Door};
-use support::fixtures::main_pid;
+use support::fixtures::{fix_pool, main_pid};
 use trueup::host::proc;
 use trueup::host::spawn::Shim;
 use trueup::managers::Doors;
@@ -197,6 +197,12 @@ fn refused(answer: &Value, kind: &str, words: &[&str]) {
         assert!(answer.to_string().contains(word), "{word} in {answer}");
     }
     assert!(answer["help"].is_string(), "{answer}");
+}
+
+/// A php-fpm whose children can be counted.
+fn steady(host: &Host) {
+    fix_pool(host);
+    host.run(&["systemctl", "restart", FPM]).ok();
 }
 
 fn set_timeout(host: &Host, value: &str) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::fixtures::{Program, Site};
+use super::support::fixtures::{Program, Site, fix_pool};
 use super::support::{Unit, require_host};
 use super::{FPM_CONFIG, SOON, Served, about, children, done, moment, refused, second_of_start};
 
@@ -44,6 +44,7 @@ fn a_program_of_supervisord_is_restarted_and_reloaded_where_its_signal_is_known(
 fn php_fpm_under_supervisord_is_reloaded() {
     let host = require_host!("fpm-program", [Unit::Supervisor]);
     host.run(&["mkdir", "-p", "/run/php"]).ok();
+    fix_pool(&host);
     let command = format!("/usr/sbin/php-fpm8.2 --nodaemonize --fpm-config {FPM_CONFIG}");
     let workers = Program::new(&host, "fpm", &command).start();
     let fpm = Served::new(&host, json!({ "group": "fpm" }));

@@ -4,14 +4,15 @@ use serde_json::{Value, json};
 
 use super::support::fixtures::main_pid;
 use super::support::{Unit, require_host};
-use super::{FPM, SOON, Served, done, moment, refused};
+use super::{FPM, SOON, Served, done, moment, refused, steady};
 
 #[test]
 fn nginx_is_reloaded_and_a_mistake_in_its_configuration_is_told() {
     let host = require_host!("nginx", [Unit::Nginx]);
     let nginx = Served::unit(&host, "nginx.service");
-    let (main, old) = (main_pid(&host, "nginx.service"), nginx.children("nginx.service"));
-    assert!(!old.is_empty());
+    let main = main_pid(&host, "nginx.service");
+    host.wait_until("its workers", SOON, || !nginx.children("nginx.service").is_empty());
+    let old = nginx.children("nginx.service");
     done(&nginx.renew("reload", &old));
     assert_eq!(main_pid(&host, "nginx.service"), main);
     let new = nginx.children("nginx.service");
@@ -59,12 +60,13 @@ fn what_cannot_be_renewed_is_refused_with_a_remedy() {
     host.wait_until("its child", SOON, || stuck.children("stuck.service").len() == 1);
     refused(&stuck.renew("reload", &[]), "TimedOut", &["sleep infinity", "onRelease: restart"]);
     let old = stuck.children("stuck.service");
-    done(&stuck.renew("restart", &old));
+    done(&Served::unit(&host, "stuck.service").renew("restart", &old));
 }
 
 #[test]
 fn a_normal_user_needs_a_sudo_rule_and_is_told_which() {
     let host = require_host!("sudo", [Unit::PhpFpm]);
+    steady(&host);
     host.add_user("deploy");
     let root = Served::unit(&host, FPM);
     let deploy = root.by("deploy");
@@ -93,6 +95,7 @@ fn a_normal_user_needs_a_sudo_rule_and_is_told_which() {
 #[test]
 fn a_user_who_does_not_see_the_processes_cannot_prove_a_reload() {
     let host = require_host!("hidden", [Unit::PhpFpm]);
+    steady(&host);
     host.add_user("deploy");
     host.run(&["mount", "-o", "remount,hidepid=2", "/proc"]).ok();
     let root = Served::unit(&host, FPM);

@@ -142,15 +142,14 @@ impl Chaos {
             Deed::Rewrite => self.rewrite(estate),
             Deed::Flood => self.flood(estate),
             Deed::Hangup => {
+                estate.until_it_answers();
                 if let Some(agent) = &mut estate.agent {
                     agent.signal("HUP");
                 }
             }
             Deed::Request => {
-                let name = estate.wishes[number].name();
-                let url = format!("http://localhost/api/v1/apps/{name}/reconcile?wait=false");
-                let socket = "/run/trueup/agent.sock";
-                estate.host.run(&["curl", "-s", "-m", "20", "-X", "POST", "--unix-socket", socket, &url]);
+                let waits = self.chance.percent(50);
+                estate.request(&estate.wishes[number].name(), waits);
             }
             Deed::KillAgent => estate.end("KILL"),
             Deed::EndAgent => estate.end("TERM"),

@@ -18,6 +18,8 @@ const BUILDS: [(&str, &str, &str); 4] = [
     ("unbuilt", "exec sleep 1000000", "exit 0"),
 ];
 const CONFIG: &str = "/etc/trueup/agent.yaml";
+/// So many people wait for passes at a time.
+const PATIENT: usize = 8;
 /// Members that supervisord has of each group.
 pub const NUMPROCS: u32 = 3;
 
@@ -82,6 +84,8 @@ pub struct Estate<'host> {
     /// The repository's last commit.
     pub head: String,
     pub agent: Option<Background<'host>>,
+    /// People who wait for the passes that they have asked for.
+    pub waiting: Vec<Background<'host>>,
     /// Numbers releases, commits and deliveries.
     counted: u64,
 }
@@ -124,7 +128,7 @@ impl<'host> Estate<'host> {
         if wishes.iter().any(Wish::is_supervised) {
             host.run(&["supervisorctl", "update"]).ok();
         }
-        let mut estate = Estate { host, wishes, head: String::new(), agent: None, counted: 0 };
+        let mut estate = Estate { host, wishes, head: String::new(), agent: None, waiting: Vec::new(), counted: 0 };
         estate.commit("the first releases");
         estate
     }
@@ -180,8 +184,37 @@ impl<'host> Estate<'host> {
         }
     }
 
+    /// Waits until the agent answers: from then on it takes a signal as what it means. One that has ended never will.
+    pub fn until_it_answers(&mut self) {
+        let Some(agent) = &mut self.agent else { return };
+        let host = self.host;
+        host.wait_until("the agent to answer", SOON, || get(host, "/healthz").is_some() || !agent.is_running());
+    }
+
+    /// Somebody asks for a pass over an App, and waits for it or does not. Not too many wait at a time.
+    pub fn request(&mut self, app: &str, waits: bool) {
+        let url = format!("http://localhost/api/v1/apps/{app}/reconcile?wait={waits}");
+        let argv = ["curl", "-s", "-X", "POST", "--unix-socket", "/run/trueup/agent.sock", &url];
+        self.waiting.retain_mut(Background::is_running);
+        if waits && self.waiting.len() < PATIENT {
+            self.waiting.push(self.host.spawn(&argv));
+        } else if !waits {
+            self.host.run(&argv);
+        }
+    }
+
+    /// Waits until everybody who asked for a pass has been answered, or has seen the agent end.
+    pub fn all_are_answered(&mut self) {
+        for mut waiting in self.waiting.drain(..) {
+            waiting.wait(SOON);
+        }
+    }
+
     /// Ends the agent by that signal, and waits until it has ended.
     pub fn end(&mut self, signal: &str) {
+        if signal != "KILL" {
+            self.until_it_answers();
+        }
         let Some(mut agent) = self.agent.take() else { return };
         assert!(agent.is_running(), "the agent has ended by itself:\n{}", last_of(&agent.stderr()));
         agent.signal(signal);

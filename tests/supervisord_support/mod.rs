@@ -167,8 +167,11 @@ impl Daemon {
     /// Writes a program.
     pub fn script(&self, name: &str, body: &str) -> PathBuf {
         let path = self.dir.path().join(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let aside = path.with_extension("aside");
+        std::fs::write(&aside, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: what a neighbouring test starts meanwhile would keep the file open for writing.
+        assert!(Command::new("cp").arg(&aside).arg(&path).status().unwrap().success());
         path
     }
 

@@ -88,7 +88,65 @@ fn uuid() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap().trim().to_owned()
 }
 
-/// Asks once, as a run of the program would: with nothing but what earlier ones left on disk.
+/// A run of the program, which may ask several times.
+pub struct Run<'n> {
+    network: &'n Network,
+    ssh: Ssh,
+}
+
+impl<'n> Run<'n> {
+    /// With nothing but what earlier ones left on disk.
+    pub fn new(network: &'n Network, options: &Options) -> Self {
+        let control = ControlFolder::at(network.room().join("c")).unwrap();
+        Self { network, ssh: Ssh::with(options.clone(), control, slim_program().to_owned()) }
+    }
+
+    /// Asks.
+    pub fn ask(&self, name: &str, request: &Request) -> (Asked, Result<(), Unreached>) {
+        let heard = Arc::new(Mutex::new(Asked::default()));
+        let came = self.ask_aloud(name, request, &heard);
+        let asked = heard.lock().unwrap().clone();
+        (asked, came)
+    }
+
+    /// Asks; what is heard can be read meanwhile.
+    pub fn ask_aloud(&self, name: &str, request: &Request, heard: &Arc<Mutex<Asked>>) -> Result<(), Unreached> {
+        let mut hear = |one: Heard| {
+            let mut asked = heard.lock().unwrap();
+            match one {
+                Heard::Way(way) => asked.ways.push(way),
+                Heard::Line(line) => asked.lines.push(*line),
+            }
+        };
+        self.inside(self.ssh.ask(&target(name), request, &mut hear))
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        self.inside(self.ssh.close());
+    }
+
+    fn inside<T: Send>(&self, work: impl Future<Output = T> + Send) -> T {
+        self.network.inside(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(work)
+        })
+    }
+}
+
+/// The ssh processes here that hold the connections to this network's hosts.
+pub fn masters(network: &Network) -> Vec<i32> {
+    let folder = network.room().join("c/").to_string_lossy().into_owned();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let holds = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with(b"ssh") && String::from_utf8_lossy(&line).contains(&folder)
+    };
+    pids.filter(holds).collect()
+}
+
+/// Asks once, as a run of the program would.
 pub fn ask(network: &Network, options: &Options, name: &str, request: &Request) -> (Asked, Result<(), Unreached>) {
     let heard = Arc::new(Mutex::new(Asked::default()));
     let came = ask_aloud(network, options, name, request, &heard);
@@ -104,21 +162,8 @@ pub fn ask_aloud(
     request: &Request,
     heard: &Arc<Mutex<Asked>>,
 ) -> Result<(), Unreached> {
-    let control = ControlFolder::at(network.room().join("c")).unwrap();
-    let ssh = Ssh::with(options.clone(), control, slim_program().to_owned());
-    network.inside(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut hear = |one: Heard| {
-                let mut asked = heard.lock().unwrap();
-                match one {
-                    Heard::Way(way) => asked.ways.push(way),
-                    Heard::Line(line) => asked.lines.push(*line),
-                }
-            };
-            let came = ssh.ask(&target(name), request, &mut hear).await;
-            ssh.close().await;
-            came
-        })
-    })
+    let run = Run::new(network, options);
+    let came = run.ask_aloud(name, request, heard);
+    run.end();
+    came
 }

@@ -51,7 +51,7 @@ outer() {
 masked=(
     console-getty.service cryptsetup.target dev-hugepages.mount dev-mqueue.mount
     e2scrub_reap.service getty.target integritysetup.target kmod-static-nodes.service
-    proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount remote-fs.target
+    modprobe@drm.service proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount remote-fs.target
     sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount
     sys-kernel-tracing.mount systemd-ask-password-console.path systemd-ask-password-wall.path
     systemd-binfmt.service systemd-firstboot.service systemd-initctl.socket
@@ -141,6 +141,8 @@ units() {
     mkdir -p "$units/multi-user.target.wants" "$root/etc/systemd/system-generators"
     for unit in "${masked[@]}"; do ln -sfn /dev/null "$units/$unit"; done
     for unit in "$@"; do
+        # Whatever is asked for by name is not masked.
+        rm -f "$units/$unit"
         # A .socket or .service; systemd goes by the link's name.
         ln -sfn "/lib/systemd/system/$unit" "$units/multi-user.target.wants/$unit"
     done

@@ -84,9 +84,9 @@ pub struct Asked<'host> {
 }
 
 impl Asked<'_> {
-    /// Tells whether there is no answer yet.
-    pub fn is_waiting(&mut self) -> bool {
-        self.background.is_running()
+    /// The inner pid of the one who answers, as text.
+    pub fn pid(&self) -> String {
+        self.background.pid().to_string()
     }
 
     /// Waits for the answer.

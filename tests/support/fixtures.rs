@@ -115,6 +115,20 @@ impl<'host> Site<'host> {
         begun().pop().expect("just waited for").pid
     }
 
+    /// Has that worker be done with its job before its time, and waits until it is.
+    pub fn end_job(&self, busy: u32) {
+        let told = |events: &[WorkerEvent], what: &str| {
+            events.iter().filter(|line| line.pid == busy && line.event == what).count()
+        };
+        let over = format!("{}/shared/job-over", self.root);
+        self.host.write(&over, "");
+        self.host.wait_until("the job to be over", SETTLE, || {
+            let events = self.events();
+            told(&events, "job-done") == told(&events, "job-begun")
+        });
+        self.host.run(&["rm", &over]).ok();
+    }
+
     /// What the workers have told so far, oldest first.
     pub fn events(&self) -> Vec<WorkerEvent> {
         let log = self.host.run(&["cat", &format!("{}/shared/worker.log", self.root)]).stdout;
@@ -331,6 +345,13 @@ impl<'host> Template<'host> {
 pub fn main_pid(host: &Host, unit: &str) -> u32 {
     let pid = host.run(&["systemctl", "show", "--property=MainPID", "--value", unit]);
     pid.ok().parse().expect("systemd answers with a number")
+}
+
+/// Has php-fpm neither make nor end children by itself, once it is started anew: a new one is somebody's doing.
+pub fn fix_pool(host: &Host) {
+    let pool = "/etc/php/8.2/fpm/pool.d/www.conf";
+    let script = "s/^pm = dynamic/pm = static/; s/^pm.max_children = .*/pm.max_children = 2/";
+    host.run(&["sed", "-i", script, pool]).ok();
 }
 
 /// Has nginx and php-fpm serve the site at `http://localhost/` of the host.

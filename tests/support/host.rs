@@ -62,6 +62,8 @@ pub enum Unit {
     PhpFpm,
     /// sshd on port 22 of the host's own network.
     Ssh,
+    /// logind, with a scope for each login that PAM tells it of, and a systemd for each user.
+    Logind,
     /// Any other installed unit, by its full name.
     Named(&'static str),
 }
@@ -74,6 +76,7 @@ impl Unit {
             Unit::Nginx => "nginx.service",
             Unit::PhpFpm => "php8.2-fpm.service",
             Unit::Ssh => "ssh.service",
+            Unit::Logind => "systemd-logind.service",
             Unit::Named(name) => name,
         }
     }
@@ -287,7 +290,7 @@ impl Host {
             .spawn()
             .expect("nsenter starts");
         let mut pid = None;
-        self.wait_until("a background command to start", Duration::from_secs(10), || {
+        self.wait_until("a background command to start", Duration::from_secs(30), || {
             let text = std::fs::read_to_string(self.root_path().join(format!("{}.pid", &files[1..])));
             pid = text.ok().and_then(|text| text.trim().parse().ok());
             pid.is_some()

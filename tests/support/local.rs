@@ -1,6 +1,7 @@
 //! Temporary roots with real releases and workers, for the tests of the real host.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,10 +48,19 @@ pub fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Kills one process of a test.
+/// A port of this machine that nobody listens on, and that nobody else is given while this is kept.
+pub fn dead_port() -> (tokio::net::TcpSocket, SocketAddr) {
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
+    (taken, address)
+}
+
+/// Kills one process of a test; one that has just ended is no trouble.
 pub fn kill(process: ProcessId) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(process.pid.0).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    assert!(matches!(killed, Ok(()) | Err(rustix::io::Errno::SRCH)), "{killed:?}");
 }
 
 /// An App `app` with releases 1 and 2, `current` on 1, and a group `default` of two builtin workers.

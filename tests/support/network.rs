@@ -24,6 +24,8 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// Where the rig keeps its own files on a host.
 const RIG: &str = "/etc/ssh/rig";
+/// What sshd is started with.
+const OPTIONS: &str = "-f /etc/ssh/rig/sshd_config -E /var/log/rig-sshd.log";
 
 /// A control host and others, all on one switch.
 pub struct Network {
@@ -46,7 +48,8 @@ impl Network {
         Network::new(count, user, Host::bare)
     }
 
-    /// `web1` to `webN` with systemd and these units, reached as `deploy`.
+    /// `web1` to `webN` with systemd and these units, reached as `deploy` through an sshd that is one of their units, with
+    /// PAM as the distribution has it.
     pub fn booted(count: usize, units: &[Unit]) -> Option<Network> {
         Network::new(count, "deploy", |name| Host::boot(name, units))
     }
@@ -175,6 +178,10 @@ impl Network {
     /// Ends the host's sshd with all its sessions.
     pub fn stop_sshd(&self, index: usize) {
         let host = self.host(index);
+        if is_booted(host) {
+            // It would start it again.
+            host.run(&["systemctl", "stop", Unit::Ssh.name()]).ok();
+        }
         host.sh("pkill -KILL -x sshd || :").ok();
         host.wait_until("the end of its sshd", SOON, || host.pids_of("sshd").is_empty());
     }
@@ -217,6 +224,23 @@ impl Network {
         self.host(index).sh("umount /usr/local/bin/trueup; rm -f /usr/local/bin/trueup").ok();
     }
 
+    /// Puts a script in the place of the program that every throwaway host has in its PATH; it ends with the program,
+    /// which it finds as `$real`.
+    pub fn stand_in(&self, index: usize, script: &str) {
+        let host = self.host(index);
+        let real = "/opt/trueup";
+        host.sh(&format!("touch {real}; mount --bind /usr/local/bin/trueup {real}")).ok();
+        self.take_program(index);
+        host.write("/usr/local/bin/trueup", &format!("#!/bin/sh\nreal={real}\n{script}\nexec $real \"$@\"\n"));
+        host.sh("chmod 755 /usr/local/bin/trueup").ok();
+    }
+
+    /// Ends the logins at the host, and leaves its sshd there for others.
+    pub fn log_out(&self, index: usize) {
+        // None may be left to be killed.
+        self.host(index).sh(&format!("pkill -KILL -f '^sshd: {}' || :", self.user)).ok();
+    }
+
     /// Runs a script in the control host's network.
     fn net(&self, script: &str) {
         let pid = self.control.init_pid().to_string();
@@ -247,11 +271,14 @@ pub fn slim_program() -> &'static Path {
 }
 
 fn furnish(host: &Host, user: &str, public: &str, address: &str) {
+    // Without systemd there is nobody whom PAM could tell.
+    let pam = if is_booted(host) { "yes" } else { "no" };
     let config = format!(
-        "Port 22\nHostKey {RIG}/host_key\nAuthorizedKeysFile {RIG}/authorized\nStrictModes no\nUsePAM no\nPidFile none\n\
+        "Port 22\nHostKey {RIG}/host_key\nAuthorizedKeysFile {RIG}/authorized\nStrictModes no\nUsePAM {pam}\nPidFile none\n\
          PermitRootLogin prohibit-password\nMaxStartups 100\nPrintMotd no\nPrintLastLog no\n"
     );
     host.write(&format!("{RIG}/sshd_config"), &config);
+    host.write("/etc/default/ssh", &format!("SSHD_OPTS=\"{OPTIONS}\"\n"));
     // A password that nothing fits: without any the account is locked, and sshd lets nobody in.
     let script = format!(
         "mkdir -p /run/sshd; echo '{key}' >{RIG}/authorized; {new_key}; \
@@ -269,9 +296,18 @@ fn new_host_key() -> String {
 }
 
 fn start_sshd(host: &Host) {
-    // It goes into the background when it listens.
-    host.run(&["/usr/sbin/sshd", "-f", &format!("{RIG}/sshd_config"), "-E", "/var/log/rig-sshd.log"]).ok();
+    if is_booted(host) {
+        host.run(&["systemctl", "start", Unit::Ssh.name()]).ok();
+    } else {
+        // It goes into the background when it listens.
+        host.sh(&format!("/usr/sbin/sshd {OPTIONS}")).ok();
+    }
     wait_until("an sshd", SOON, || !host.pids_of("sshd").is_empty());
+}
+
+/// Whether the host has systemd.
+fn is_booted(host: &Host) -> bool {
+    host.root_path().join("run/systemd/private").exists()
 }
 
 /// Runs one of the rig's own programs.

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use crate::agent::source::{Revision, SourceProblem, SourceProblemKind};
 use crate::host::command::Wanted;
 use crate::host::git::Git;
+use crate::host::hex::hexadecimal;
 use crate::ports::{HostError, HostErrorKind};
 
 /// Why there is nothing to bring into force.
@@ -121,8 +123,9 @@ pub(super) async fn revision(git: &Git<'_>, commit: &str, signers: Option<&Path>
         at,
         signed_by: None,
     };
-    let Some(signers) = signers else { return Ok(revision) };
-    readable(signers)?;
+    if signers.is_none() {
+        return Ok(revision);
+    }
     let checked = git.run(None, &[], &["verify-commit", commit], Wanted::Tail).await?;
     if checked.status.success() && *verdict == "G" && *level == "fully" && !signer.is_empty() {
         revision.signed_by = Some((*signer).to_owned());
@@ -137,11 +140,21 @@ pub(super) async fn revision(git: &Git<'_>, commit: &str, signers: Option<&Path>
     Err(unsigned(revision, &found).into())
 }
 
-fn readable(signers: &Path) -> Result<(), HostError> {
-    std::fs::File::open(signers).map(|_| ()).map_err(|error| {
-        HostError::io(format!("cannot read the allowed signers `{}`", signers.display()), &error)
+/// Whose signatures count, as far as it matters whether that has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signers(Option<String>);
+
+/// Whose signatures count; `file` names them, where any are asked for. Blocks.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn signers(file: Option<&Path>) -> Result<Signers, HostError> {
+    let Some(file) = file else { return Ok(Signers(None)) };
+    let content = std::fs::read(file).map_err(|error| {
+        HostError::io(format!("cannot read the allowed signers `{}`", file.display()), &error)
             .with_help("put `NAME namespaces=\"git\" KEY` into it, a line for each key, readable for the agent")
-    })
+    })?;
+    Ok(Signers(Some(hexadecimal(&Sha256::digest(content)))))
 }
 
 /// Whether a commit follows another one.

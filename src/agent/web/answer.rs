@@ -12,6 +12,12 @@ use crate::ports::{HostError, HostErrorKind};
 /// The exit code that the command line ends with after this answer.
 pub const EXIT_CODE: &str = "trueup-exit-code";
 
+/// Why what was done was done by older manifests than the newest, in UTF-8; absent where it was not.
+pub const NOTE: &str = "trueup-note";
+
+/// Most characters of a note.
+const NOTED: usize = 500;
+
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -56,6 +62,12 @@ pub(super) fn answer(content: &'static str, text: String) -> Response {
     // What is told is true of this moment only.
     ([(CONTENT_TYPE, HeaderValue::from_static(content)), (CACHE_CONTROL, HeaderValue::from_static("no-store"))], text)
         .into_response()
+}
+
+/// A problem as a [`NOTE`]: its first line.
+pub(super) fn note(problem: &str) -> Option<HeaderValue> {
+    let line: String = problem.lines().next()?.chars().filter(|c| !c.is_control()).take(NOTED).collect();
+    HeaderValue::from_bytes(line.as_bytes()).ok()
 }
 
 /// Why something is not done.

@@ -1,17 +1,22 @@
 //! What is to be read: the same documents that the verbs print, out of the loop's last look.
 
+use std::borrow::Cow;
+use std::path::{Path, absolute};
+use std::sync::Arc;
+
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Path as InPath, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Room;
 use super::answer::{Form, Refusal, document};
+use super::past::Archive;
 use super::peer::Peer;
-use super::{Journals, Room};
-use crate::agent::board::{AppView, ManifestProblem, View};
+use crate::agent::board::{AppView, ManifestProblem, Unreachable, View};
 use crate::agent::renewal::Configuration;
 use crate::agent::source::Revision;
 use crate::decide::history::{asked_to_end, history as passes};
@@ -40,7 +45,7 @@ pub(super) async fn apps(
     let view = room.web.board.view();
     let mut items = Vec::with_capacity(view.apps.len());
     for one in &view.apps {
-        items.push(told(&apps_document::document(&one.loaded, &status(one, &view, &room.web.journals).await?), peer)?);
+        items.push(told(&apps_document::document(&one.loaded, &status(one, &view, &room.archive).await?), peer)?);
     }
     document(&List::new("AppList", items), Form::of(&headers))
 }
@@ -49,12 +54,12 @@ pub(super) async fn apps(
 pub(super) async fn app(
     State(room): State<Room>,
     Extension(peer): Extension<Peer>,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = room.web.board.view();
     let one = find(&view, &name)?;
-    let status = status(one, &view, &room.web.journals).await?;
+    let status = status(one, &view, &room.archive).await?;
     let whole = apps_document::document(&one.loaded, &status);
     match peer {
         Peer::Local { .. } => document(&whole, Form::of(&headers)),
@@ -65,7 +70,7 @@ pub(super) async fn app(
 /// `/api/v1/apps/NAME/diff`: what differs, and what would be done about it.
 pub(super) async fn diff(
     State(room): State<Room>,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = room.web.board.view();
@@ -87,7 +92,7 @@ pub(super) struct Length {
 /// `/api/v1/apps/NAME/history`: what passes did.
 pub(super) async fn history(
     State(room): State<Room>,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
     length: Result<Query<Length>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -95,11 +100,15 @@ pub(super) async fn history(
         Refusal::new(StatusCode::BAD_REQUEST, error.body_text()).help("`limit` is a number; 0 asks for all")
     })?;
     let view = room.web.board.view();
-    let app = &find(&view, &name)?.loaded.app;
-    let entries = (room.web.journals)(app.root.clone()).await?;
+    let loaded = Arc::clone(&find(&view, &name)?.loaded);
     let limit = Some(limit.unwrap_or(PASSES)).filter(|limit| *limit > 0);
-    let passes = passes(&app.name, entries, limit);
-    document(&History::from(Past { app: &app.name, root: &app.root, passes: &passes }), Form::of(&headers))
+    let (root, form) = (loaded.app.root.clone(), Form::of(&headers));
+    let told = room.archive.read(root, move |entries| {
+        let app = &loaded.app;
+        let passes = passes(&app.name, entries, limit);
+        document(&History::from(Past { app: &app.name, root: &app.root, passes: &passes }), form)
+    });
+    told.await?
 }
 
 /// The agent itself.
@@ -117,6 +126,8 @@ struct Agent<'a> {
     revision: Option<&'a Revision>,
     /// Newer manifests that cannot be used; null: there are none.
     refused: Option<&'a ManifestProblem>,
+    /// The source of manifests cannot be asked; null: it can.
+    unreachable: Option<&'a Unreachable>,
     /// The agent's own configuration, as it was last read.
     configuration: &'a Configuration,
     apps: Vec<Overview<'a>>,
@@ -128,8 +139,14 @@ struct Agent<'a> {
 struct Overview<'a> {
     name: &'a AppName,
     root: &'a Root,
-    /// It has disappeared from the manifests, and is left running.
+    /// The file that its manifest stands in, by its full path; of a commit, the path in the repository.
+    file: Option<Cow<'a, Path>>,
+    /// The line that it begins in, from 1.
+    line: usize,
+    /// It has disappeared from the manifests.
     orphaned: bool,
+    /// Its workers are being stopped for that.
+    leaving: bool,
     /// Why its next pass will be made.
     pending: &'a [Wake],
     /// The pass that runs; null: none does.
@@ -170,23 +187,33 @@ pub(super) async fn agent(State(room): State<Room>, headers: HeaderMap) -> Resul
         ready: view.ready,
         revision: view.revision.as_ref(),
         refused: view.refused.as_ref(),
+        unreachable: view.unreachable.as_ref(),
         configuration: &view.configuration,
-        apps: view.apps.iter().map(overview).collect(),
+        apps: view.apps.iter().map(|one| overview(one, view.revision.is_some())).collect(),
     };
     document(&agent, Form::of(&headers))
 }
 
-fn overview(one: &AppView) -> Overview<'_> {
+fn overview<'a>(one: &'a AppView, of_a_commit: bool) -> Overview<'a> {
     let last = one.last.as_ref().map(|made| Last {
         pass: made.report.pass.clone(),
         began: made.report.began,
         took_ms: made.report.took.as_millis(),
         outcome: made.report.outcome,
     });
+    let source = &one.loaded.source;
+    // What the agent's own directory has to do with it, nobody outside could tell.
+    let file = |path: &'a Path| match absolute(path) {
+        Ok(full) if !of_a_commit => Cow::Owned(full),
+        _ => Cow::Borrowed(path),
+    };
     Overview {
         name: &one.loaded.app.name,
         root: &one.loaded.app.root,
+        file: source.path.as_deref().map(file),
+        line: source.line,
         orphaned: one.orphaned,
+        leaving: one.leaving,
         pending: &one.pending,
         running: one.running.as_ref().map(|running| Under { since: running.since, wakes: &running.turn.wakes }),
         last,
@@ -209,14 +236,14 @@ pub(super) fn find<'a>(view: &'a View, name: &str) -> Result<&'a AppView, Refusa
 }
 
 /// What the last pass saw, and what the agent knows besides.
-async fn status(one: &AppView, view: &View, journals: &Journals) -> Result<AppStatus, Refusal> {
+async fn status(one: &AppView, view: &View, archive: &Archive) -> Result<AppStatus, Refusal> {
     let mut status = quick_status(one, view)?;
     let mut members = status.workers.iter().flat_map(|group| &group.members);
     if members.any(|member| member.verdict == Verdict::Stale) {
-        let app = &one.loaded.app;
+        let (root, name) = (one.loaded.app.root.clone(), one.loaded.app.name.clone());
+        let leaving = archive.read(root, move |entries| asked_to_end(&name, entries));
         // Without its journal the status is as true as before, and says less.
-        let entries = journals(app.root.clone()).await.unwrap_or_default();
-        mark_draining(&mut status, &asked_to_end(&app.name, entries));
+        mark_draining(&mut status, &leaving.await.unwrap_or_default());
     }
     Ok(status)
 }
@@ -225,6 +252,7 @@ async fn status(one: &AppView, view: &View, journals: &Journals) -> Result<AppSt
 pub(super) fn quick_status(one: &AppView, view: &View) -> Result<AppStatus, Refusal> {
     let status = match &one.last {
         Some(made) => apps_document::status(&made.loaded, &made.report),
+        None if one.orphaned => unobserved(&one.loaded, "the agent looks no more"),
         None => unobserved(&one.loaded, "the agent has not looked yet"),
     };
     let mut status = status
@@ -232,6 +260,7 @@ pub(super) fn quick_status(one: &AppView, view: &View) -> Result<AppStatus, Refu
     let standing = Standing {
         running: one.running.as_ref().map(|running| running.turn.wakes.as_slice()),
         orphaned: one.orphaned,
+        leaving: one.leaving,
         refused: view.refused.as_ref().map(|problem| problem.message.as_str()),
         schedule: one.schedule.as_ref(),
     };

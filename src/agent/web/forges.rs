@@ -119,7 +119,7 @@ impl Forge {
             return Told::Elsewhere(format!("the branch `{}` is gone", short(branch)));
         }
         match (watched.repository.as_deref().and_then(path_of), pushed.path()) {
-            (Some(watched), Some(path)) if !watched.eq_ignore_ascii_case(path) => {
+            (Some(watched), Some(path)) if !leads_to(watched, path) => {
                 Told::Elsewhere(format!("manifests do not come from `{}`", short(path)))
             }
             _ => Told::Pushed,
@@ -163,6 +163,12 @@ fn signed(mac: Hmac<Sha256>, hex: &[u8]) -> bool {
         _ => None,
     });
     pairs.collect::<Option<Vec<u8>>>().is_some_and(|bytes| mac.verify_slice(&bytes).is_ok())
+}
+
+/// Whether the path of a URL leads to that repository: a forge may lie below a path of its host.
+fn leads_to(watched: &str, path: &str) -> bool {
+    let (watched, path) = (watched.to_ascii_lowercase(), path.to_ascii_lowercase());
+    watched.strip_suffix(&path).is_some_and(|above| above.is_empty() || above.ends_with('/'))
 }
 
 /// The path of a repository on its forge, such as `group/shop`; none where the URL leads to no forge.
@@ -249,6 +255,21 @@ mod tests {
         ];
         for (url, path) in rows {
             assert_eq!(path_of(url), path, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_forge_may_lie_below_a_path() {
+        let rows = [
+            ("ops/hosts", "ops/hosts", true),
+            ("ops/hosts", "Ops/Hosts", true),
+            ("gitlab/ops/hosts", "ops/hosts", true),
+            ("devops/hosts", "ops/hosts", false),
+            ("ops/hosts", "more/ops/hosts", false),
+            ("ops/hosts", "ops/other", false),
+        ];
+        for (watched, path, leads) in rows {
+            assert_eq!(leads_to(watched, path), leads, "{watched} {path}");
         }
     }
 

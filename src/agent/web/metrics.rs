@@ -21,7 +21,7 @@ use super::answer::{Refusal, answer};
 use super::api::quick_status;
 use crate::agent::board::{AppView, View};
 use crate::agent::tally::Tally;
-use crate::model::status::{AppStatus, ConditionType, Truth};
+use crate::model::status::{AppStatus, ConditionType, Reason, Truth};
 
 const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -130,6 +130,7 @@ struct Gauges {
     strays: Number<OfApp>,
     success: Family<OfApp, Gauge<f64, std::sync::atomic::AtomicU64>>,
     suspended: Number<OfApp>,
+    withheld: Number<OfApp>,
     orphaned: Number<OfApp>,
     running: Number<OfApp>,
     pending: Number<OfApp>,
@@ -153,6 +154,8 @@ fn now(view: &View, queue: usize) -> Result<Registry, Refusal> {
     }
     registry.register("manifests_info", "The commit in force", commits);
     registry.register("manifests_refused", "Newer manifests cannot be used", one(view.refused.is_some()));
+    let away = one(view.unreachable.is_some());
+    registry.register("source_unreachable", "The source of manifests cannot be asked", away);
     registry.register("ready", "Manifests are in force and passes are made", one(view.ready));
     let queued: Gauge = Gauge::default();
     queued.set(number(queue));
@@ -205,6 +208,7 @@ impl Gauges {
             self.success.get_or_create(&of).set(seconds(at));
         }
         self.suspended.get_or_create(&of).set(i64::from(status.suspended.is_some()));
+        self.withheld.get_or_create(&of).set(i64::from(is_left_on_purpose(status)));
         self.orphaned.get_or_create(&of).set(i64::from(one.orphaned));
         self.running.get_or_create(&of).set(i64::from(one.running.is_some()));
         self.pending.get_or_create(&of).set(number(one.pending.len()));
@@ -234,16 +238,24 @@ impl Gauges {
             self.success,
         );
         registry.register("suspended", "Nobody acts on the App", self.suspended);
-        registry.register("orphaned", "The App has disappeared from the manifests, and is left running", self.orphaned);
+        registry.register("withheld", "There is drift, and it is left on purpose", self.withheld);
+        registry.register("orphaned", "The App has disappeared from the manifests", self.orphaned);
         registry.register("pass_running", "A pass is under way", self.running);
         registry.register("wakes_pending", "Reasons that wait for the next pass", self.pending);
         registry.register("failures_in_a_row", "Passes that failed, one after the other", self.failures);
         registry.register(
             "corrections_last_hour",
-            "Passes of the last hour that put drift right that nobody had asked for",
+            "Passes of the last hour that put drift right that nobody had asked for, and did more than start workers",
             self.corrections,
         );
     }
+}
+
+/// What is not as it should be waits for its time, or for a person's word.
+fn is_left_on_purpose(status: &AppStatus) -> bool {
+    use Reason::{NoSelfHeal, NotAutomatic, OutsideWindow, Suspended};
+    let ready = status.condition(ConditionType::Ready);
+    ready.is_some_and(|ready| matches!(ready.reason, NoSelfHeal | NotAutomatic | OutsideWindow | Suspended))
 }
 
 fn sync(status: &AppStatus, one: &AppView) -> &'static str {

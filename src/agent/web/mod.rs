@@ -12,9 +12,12 @@ mod forges;
 mod listen;
 mod metrics;
 mod operate;
+mod past;
 mod peer;
 mod seen;
 mod socket;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -26,13 +29,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::header::{CONTENT_LENGTH, HOST};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::{Semaphore, watch};
 
-pub use self::answer::EXIT_CODE;
+pub use self::answer::{EXIT_CODE, NOTE};
 pub use self::connection::Door;
 pub use self::forges::Watched;
 pub use self::listen::{Port, Reach};
@@ -42,6 +45,7 @@ pub use self::webhooks::Webhooks;
 
 use self::answer::Refusal;
 use self::connection::{Limits, may_ask, stopped};
+use self::past::Archive;
 use self::peer::Peer;
 use self::webhooks::Inbox;
 use super::board::Board;
@@ -92,6 +96,7 @@ pub struct Web {
 struct Room {
     web: Arc<Web>,
     inbox: Arc<Inbox>,
+    archive: Archive,
     stop: watch::Receiver<bool>,
     /// Answers that may be held back at a time; fewer than connections, so that others are still let in.
     held: Arc<Semaphore>,
@@ -119,7 +124,9 @@ pub async fn serve(doors: Vec<Door>, web: Web, stop: impl Future<Output = ()> + 
 }
 
 fn router(web: Web, stop: watch::Receiver<bool>) -> Router {
-    let room = Room { inbox: Arc::default(), web: Arc::new(web), stop, held: Arc::new(Semaphore::new(HELD)) };
+    let archive = Archive::new(Arc::clone(&web.journals));
+    let held = Arc::new(Semaphore::new(HELD));
+    let room = Room { inbox: Arc::default(), archive, web: Arc::new(web), stop, held };
     let reading = Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/agent", get(api::agent))
@@ -134,12 +141,10 @@ fn router(web: Web, stop: watch::Receiver<bool>) -> Router {
         .route("/api/v1/apps/{name}/suspend", post(operate::suspend))
         .route("/api/v1/apps/{name}/resume", post(operate::resume))
         .layer(DefaultBodyLimit::max(BODY))
-        .route_layer(from_fn(|request, next| bounded(BODY, request, next)))
+        .route_layer(from_fn(bounded))
         .route_layer(from_fn_with_state(room.clone(), guard));
-    let webhooks = Router::new()
-        .route("/webhooks/{forge}", post(webhooks::arrived))
-        .layer(DefaultBodyLimit::max(WEBHOOK_BODY))
-        .route_layer(from_fn(|request, next| bounded(WEBHOOK_BODY, request, next)));
+    let webhooks =
+        Router::new().route("/webhooks/{forge}", post(webhooks::arrived)).layer(DefaultBodyLimit::max(WEBHOOK_BODY));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -208,13 +213,17 @@ async fn guard(State(room): State<Room>, request: Request, next: Next) -> Respon
 }
 
 /// Refuses a body that says that it is too large before any of it is read; what says nothing is cut off later.
-async fn bounded(limit: usize, request: Request, next: Next) -> Response {
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limit as u64) {
-        let message = format!("a body may have {limit} bytes here");
-        return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message).into_response();
+async fn bounded(request: Request, next: Next) -> Response {
+    match too_large(BODY, request.headers()) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(request).await,
     }
-    next.run(request).await
+}
+
+fn too_large(limit: usize, headers: &HeaderMap) -> Option<Refusal> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let message = || format!("a body may have {limit} bytes here");
+    length.filter(|length| *length > limit as u64).map(|_| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message()))
 }
 
 async fn count(State(room): State<Room>, request: Request, next: Next) -> Response {

@@ -16,12 +16,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::Room;
-use super::answer::{EXIT_CODE, Form, Refusal, answer, document};
+use super::answer::{EXIT_CODE, Form, NOTE, Refusal, answer, document, note};
 use super::api::find;
 use super::connection::{Held, Hold};
 use super::peer::Peer;
-use crate::agent::board::{AppView, Made};
-use crate::agent::orders::{Operated, Operation, Order};
+use crate::agent::board::Made;
+use crate::agent::orders::{Asked, Operated, Operation, Order, Woken};
 use crate::documents::pass::passes;
 use crate::documents::suspension::Suspension;
 use crate::documents::{API_VERSION, List, pass};
@@ -45,7 +45,7 @@ pub(super) struct Manner {
     width: Option<usize>,
 }
 
-type Asked = Result<Query<Manner>, QueryRejection>;
+type Queried = Result<Query<Manner>, QueryRejection>;
 type Body = Result<Bytes, BytesRejection>;
 
 /// Which Apps.
@@ -54,6 +54,9 @@ type Body = Result<Bytes, BytesRejection>;
 pub(super) struct Which {
     /// All of them unless said.
     apps: Option<Vec<String>>,
+    /// False unless said.
+    #[serde(default)]
+    ignore_windows: bool,
 }
 
 /// How a release is taken back.
@@ -71,7 +74,7 @@ pub(super) struct Why {
     reason: Option<String>,
 }
 
-/// How a release is tried again.
+/// How a pass is made, or a release tried again.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Again {
@@ -94,7 +97,7 @@ struct Caller {
     hold: Hold,
 }
 
-async fn caller(room: &Room, peer: Peer, hold: Hold, asked: Asked, headers: &HeaderMap) -> Result<Caller, Refusal> {
+async fn caller(room: &Room, peer: Peer, hold: Hold, asked: Queried, headers: &HeaderMap) -> Result<Caller, Refusal> {
     let by = room.web.operators.admit(peer, headers).await?;
     let Query(Manner { wait, width }) = asked.map_err(|error| {
         Refusal::new(StatusCode::BAD_REQUEST, error.body_text()).help("there are `wait=true|false` and `width=COLUMNS`")
@@ -150,38 +153,36 @@ fn reason(reason: Option<String>) -> Result<Option<String>, Refusal> {
 /// `POST /api/v1/reconcile`: passes over some Apps, or over all of them.
 pub(super) async fn reconcile_all(
     State(room): State<Room>,
-    Errand { caller, said: Which { apps } }: Errand<Which>,
+    Errand { caller, said: Which { apps, ignore_windows } }: Errand<Which>,
 ) -> Result<Response, Refusal> {
-    let view = room.web.board.view();
-    let apps: Vec<AppView> = match apps {
-        None => view.apps.iter().filter(|one| !one.orphaned).cloned().collect(),
-        Some(names) => names.iter().map(|name| find(&view, name).cloned()).collect::<Result<_, _>>()?,
-    };
-    request(&room, &caller, apps).await
+    let apps = apps.map(|names| names.iter().map(|name| known(&room, name)).collect::<Result<_, _>>()).transpose()?;
+    request(&room, &caller, apps, ignore_windows).await
 }
 
 /// `POST /api/v1/apps/NAME/reconcile`: a pass over one App.
 pub(super) async fn reconcile(
     State(room): State<Room>,
     Path(name): Path<String>,
-    Errand { caller, said: Nothing {} }: Errand<Nothing>,
+    Errand { caller, said: Again { ignore_windows } }: Errand<Again>,
 ) -> Result<Response, Refusal> {
-    let one = find(&room.web.board.view(), &name)?.clone();
-    request(&room, &caller, vec![one]).await
+    let apps = vec![known(&room, &name)?];
+    request(&room, &caller, Some(apps), ignore_windows).await
 }
 
-async fn request(room: &Room, caller: &Caller, apps: Vec<AppView>) -> Result<Response, Refusal> {
-    apps.iter().try_for_each(still_there)?;
+/// Without `apps`: over all that the manifests name.
+async fn request(
+    room: &Room,
+    caller: &Caller,
+    apps: Option<Vec<AppName>>,
+    ignore_windows: bool,
+) -> Result<Response, Refusal> {
     let held = if caller.wait { Some(hold(room, caller)?) } else { None };
     let board = &room.web.board;
-    // Before the orders go out: a pass that begins after this has seen what there is now.
-    let mark = board.mark();
-    for one in &apps {
-        let wake = Wake::Request { by: caller.by.clone() };
-        order(room, Order::Wake { app: Some(one.loaded.app.name.clone()), wake }).await?;
-    }
-    let names: Vec<AppName> = apps.iter().map(|one| one.loaded.app.name.clone()).collect();
+    let (woken, told) = oneshot::channel();
+    let wake = Wake::Request { by: caller.by.clone(), ignore_windows };
+    order(room, Order::Request(Asked { apps: apps.clone(), wake, woken })).await?;
     if held.is_none() {
+        let names = apps.unwrap_or_else(|| board.names());
         let told = json!({"apiVersion": API_VERSION, "kind": "Requested", "apps": names});
         let mut response = match caller.form {
             Form::Text => {
@@ -193,20 +194,27 @@ async fn request(room: &Room, caller: &Caller, apps: Vec<AppView>) -> Result<Res
         *response.status_mut() = StatusCode::ACCEPTED;
         return Ok(response);
     }
-    let made = try_join_all(names.iter().map(|name| board.requested(name, mark)));
+    // The loop drops the way back when it ends.
+    let Woken { apps, mark, problem } = room.unless_stopped(told).await?.map_err(|_| Refusal::stopping())?;
+    let made = try_join_all(apps.iter().map(|name| board.requested(name, mark)));
     let made = room.unless_stopped(made).await?.map_err(|_| {
         Refusal::new(StatusCode::GONE, "an App has disappeared from the manifests before its pass was made")
     })?;
     let reports: Vec<(&App, &PassReport)> =
         made.iter().map(|made: &Arc<Made>| (&made.loaded.app, &made.report)).collect();
-    let code = worst(reports.iter().map(|(_, report)| report.exit_code(false)));
-    let response = if caller.form == Form::Text {
+    // What was done is not known to be what the newest manifests ask for.
+    let not_the_newest = problem.is_some().then_some(1);
+    let code = worst(reports.iter().map(|(_, report)| report.exit_code(false)).chain(not_the_newest));
+    let mut response = if caller.form == Form::Text {
         let texts = reports.iter().map(|(app, report)| (room.web.texts.pass)(app, report, caller.width));
         answer("text/plain; charset=utf-8", texts.collect())
     } else {
         let items = reports.iter().map(|(_, report)| pass::pass(report)).collect();
         document(&List::new("PassReportList", items), caller.form)?
     };
+    if let Some(note) = problem.and_then(|problem| note(&problem)) {
+        response.headers_mut().insert(NOTE, note);
+    }
     Ok(with_code(response, code))
 }
 
@@ -300,9 +308,12 @@ async fn order(room: &Room, order: Order) -> Result<(), Refusal> {
     }
 }
 
-fn still_there(one: &AppView) -> Result<(), Refusal> {
-    if !one.orphaned {
-        return Ok(());
+/// An App over which passes are made; of one that leaves, those that stop its workers.
+fn known(room: &Room, name: &str) -> Result<AppName, Refusal> {
+    let view = room.web.board.view();
+    let one = find(&view, name)?;
+    if !one.orphaned || one.leaving {
+        return Ok(one.loaded.app.name.clone());
     }
     let message = format!("`{}` has disappeared from the manifests: no passes are made over it", one.loaded.app.name);
     Err(Refusal::new(StatusCode::CONFLICT, message).help("put it back into the manifests"))

@@ -7,8 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret, SecretString};
@@ -16,14 +15,13 @@ use serde_json::json as value;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::warn;
 
-use super::Room;
 use super::answer::{Refusal, json};
 use super::forges::{Forge, Told, Watched};
 use super::seen::Seen;
+use super::{Room, WEBHOOK_BODY, too_large};
 use crate::agent::orders::Order;
 use crate::documents::API_VERSION;
 use crate::model::nearest::suggestion;
-use crate::model::wake::Wake;
 
 /// How often the log tells of deliveries that proved nothing.
 const QUIET: Duration = Duration::from_mins(1);
@@ -79,28 +77,26 @@ impl Complaint {
 }
 
 /// `POST /webhooks/FORGE`.
-pub(super) async fn arrived(
-    State(room): State<Room>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
+pub(super) async fn arrived(State(room): State<Room>, Path(name): Path<String>, request: Request) -> Response {
     let Some(forge) = Forge::ALL.into_iter().find(|forge| forge.name() == name) else {
         let names = Forge::ALL.map(Forge::name);
         let refusal = Refusal::new(StatusCode::NOT_FOUND, format!("there are no webhooks of `{name}`"));
         return refusal.help(suggestion(&name, &names)).into_response();
+    };
+    let headers = request.headers().clone();
+    let body = match too_large(WEBHOOK_BODY, &headers) {
+        Some(refusal) => Err(refusal),
+        None => Bytes::from_request(request, &room).await.map_err(|error| {
+            // It has said nothing of its length.
+            Refusal::new(error.status(), error.body_text())
+        }),
     };
     let (result, response) = deliver(&room, forge, &headers, body);
     room.web.board.tally().webhook(forge.name(), result);
     response
 }
 
-fn deliver(
-    room: &Room,
-    forge: Forge,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> (&'static str, Response) {
+fn deliver(room: &Room, forge: Forge, headers: &HeaderMap, body: Result<Bytes, Refusal>) -> (&'static str, Response) {
     let webhooks = room.web.webhooks.borrow();
     let Some(secret) = webhooks.secret(forge) else {
         let refusal = Refusal::new(StatusCode::NOT_FOUND, format!("webhooks of {} have no secret here", forge.name()));
@@ -108,7 +104,7 @@ fn deliver(
     };
     let body = match body {
         Ok(body) => body,
-        Err(error) => return ("garbled", Refusal::new(error.status(), error.body_text()).into_response()),
+        Err(refusal) => return ("garbled", refusal.into_response()),
     };
     if !forge.proves(secret, headers, &body) {
         let mut complaint = room.inbox.complaint.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,8 +134,7 @@ fn pushed(room: &Room, forge: Forge, headers: &HeaderMap, body: &[u8]) -> (&'sta
     if name.is_some_and(|name| seen.has(&name)) {
         return ("repeated", told(StatusCode::OK, "repeated", "this has arrived before"));
     }
-    let wake = Wake::Webhook { from: forge.name().to_owned() };
-    match room.web.orders.try_send(Order::Wake { app: None, wake }) {
+    match room.web.orders.try_send(Order::Pushed { from: forge.name().to_owned() }) {
         Ok(()) => {
             // Only now: what the loop was not told of may come again.
             if let Some(name) = name {

@@ -10,6 +10,7 @@ use super::super::render::problem::Complaint;
 use crate::agent::web::Watched;
 use crate::manifest::load_agent;
 use crate::model::agent::{AgentConfig, AgentSource, GitOptions, POLL};
+use crate::model::release::public;
 use crate::ports::HostError;
 
 /// Read when no other one is named and it is there.
@@ -31,8 +32,30 @@ impl Place {
     /// What the webhooks are to be about.
     pub(super) fn watched(&self) -> Watched {
         match self {
-            Self::Git(git) => Watched { repository: Some(git.url.clone()), branch: Some(git.branch.clone()) },
+            Self::Git(GitOptions { url, branch, .. }) => {
+                let branch = branch.strip_prefix("refs/heads/").unwrap_or(branch);
+                Watched { repository: Some(url.clone()), branch: Some(branch.to_owned()) }
+            }
             Self::Paths(_) => Watched::default(),
+        }
+    }
+
+    /// One line that is the same as long as manifests come from there, for a host that is called so.
+    pub(super) fn origin(&self, names: &[String]) -> String {
+        format!("{} for {}", self.line(), names.join(" "))
+    }
+
+    /// One line that is the same as long as manifests come from there.
+    pub(super) fn line(&self) -> String {
+        match self {
+            Self::Git(GitOptions { url, branch, path, .. }) => {
+                let path = path.as_ref().map(|path| path.as_path().display().to_string()).unwrap_or_default();
+                format!("git {} {branch} {path}", public(url))
+            }
+            Self::Paths(paths) => {
+                let paths: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+                format!("dir {}", paths.join(" "))
+            }
         }
     }
 }

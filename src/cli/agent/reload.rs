@@ -14,6 +14,7 @@ use super::super::options::agent::Agent as Options;
 use super::place::{Place, configuration, place};
 use crate::agent::herald::Herald;
 use crate::agent::orders::{Order, Orders};
+use crate::agent::outbox::Outbox;
 use crate::agent::renewal::{Configuration, Renewal};
 use crate::agent::setup::{self, Behind};
 use crate::agent::web::Webhooks;
@@ -26,7 +27,7 @@ pub(super) struct Reloader<'a> {
     pub(super) options: &'a Options,
     /// What is in force.
     pub(super) config: AgentConfig,
-    /// Where manifests came from when the agent began.
+    /// Where manifests have come from since the agent began, and how a branch is followed now.
     pub(super) place: Place,
     /// What the senders of webhooks prove themselves with.
     pub(super) webhooks: watch::Sender<Webhooks>,
@@ -34,6 +35,8 @@ pub(super) struct Reloader<'a> {
     pub(super) orders: Orders,
     /// What goes on behind those who tell others, and told them before.
     pub(super) behind: Vec<Behind>,
+    /// What is not told yet, by them and those after them.
+    pub(super) outbox: Outbox,
 }
 
 impl Reloader<'_> {
@@ -74,26 +77,32 @@ impl Reloader<'_> {
         let place = place(self.options, &config)?;
         let (secrets, watched) = (config.webhooks.clone(), self.place.watched());
         let webhooks = blocking(move || setup::webhooks(&secrets, watched).map_err(failure)).await??;
+        let tells = config.clone();
+        blocking(move || setup::tokens(&tells).map_err(failure)).await??;
         Ok((config, place, webhooks))
     }
 
     fn take_over(&mut self, (config, place, webhooks): (AgentConfig, Place, Webhooks)) -> Renewal {
         self.webhooks.send_replace(webhooks);
-        let needs_restart = needs_restart(&self.place, &place, self.listens_elsewhere(&config));
+        let more = [
+            ("metadata.name", config.name != self.config.name),
+            ("spec.listen", self.options.listen.is_none() && config.listen != self.config.listen),
+        ];
+        let needs_restart = needs_restart(&self.place, &place, more);
+        // What the agent began with stays so for all that asks for it, and is compared with, however often it is read.
+        let config = AgentConfig { name: self.config.name.clone(), listen: self.config.listen, ..config };
         let herald = self.herald(&config);
         let git = followed(&self.place, &place);
-        // Compared with what the agent began with, however often it is read.
-        self.config = AgentConfig { listen: self.config.listen, ..config };
+        self.config = config;
+        if let Some(git) = &git {
+            self.place = Place::Git(git.clone());
+        }
         if needs_restart.is_empty() {
             info!("the agent's own configuration is in force");
         } else {
             warn!(needs_restart = needs_restart.join(", "), "what else the agent's own configuration says is in force");
         }
         Renewal { herald, git, standing: Configuration { problem: None, needs_restart } }
-    }
-
-    fn listens_elsewhere(&self, config: &AgentConfig) -> bool {
-        self.options.listen.is_none() && config.listen != self.config.listen
     }
 
     /// Those who tell others, where that has changed. Who told before says first what was handed over.
@@ -103,25 +112,32 @@ impl Reloader<'_> {
         if told(config) == told(&self.config) {
             return None;
         }
-        let (herald, behind) = setup::herald(config);
+        let (herald, behind) = setup::herald(config, &self.outbox);
         self.behind.retain(|earlier| !earlier.is_over());
         self.behind.push(behind);
         Some(herald)
     }
 }
 
-/// What of this only a restart brings into force.
-fn needs_restart(was: &Place, is: &Place, listens_elsewhere: bool) -> Vec<String> {
+/// What of this only a restart brings into force: of where manifests come from, and `more`.
+fn needs_restart(was: &Place, is: &Place, more: [(&'static str, bool); 2]) -> Vec<String> {
     let differs = match (was, is) {
-        (Place::Git(was), Place::Git(is)) => vec![
-            ("spec.source.git.url", was.url != is.url),
-            ("spec.source.git.branch", was.branch != is.branch),
-            ("spec.source.git.path", was.path != is.path),
-        ],
+        (Place::Git(was), Place::Git(is)) => {
+            // As long as another repository is asked, how the one that is meant should be is in force nowhere.
+            let other = !same_branch(was, is);
+            vec![
+                ("spec.source.git.url", was.url != is.url),
+                ("spec.source.git.branch", was.branch != is.branch),
+                ("spec.source.git.path", was.path != is.path),
+                ("spec.source.git.poll", other && was.poll != is.poll),
+                ("spec.source.git.allowForce", other && was.allow_force != is.allow_force),
+                ("spec.source.git.verifySignatures", other && was.allowed_signers != is.allowed_signers),
+            ]
+        }
         (Place::Paths(was), Place::Paths(is)) => vec![("spec.source", was != is)],
         (Place::Git(_), Place::Paths(_)) | (Place::Paths(_), Place::Git(_)) => vec![("spec.source", true)],
     };
-    let all = differs.into_iter().chain([("spec.listen", listens_elsewhere)]);
+    let all = differs.into_iter().chain(more);
     all.filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
 }
 
@@ -129,15 +145,21 @@ fn needs_restart(was: &Place, is: &Place, listens_elsewhere: bool) -> Vec<String
 fn followed(was: &Place, is: &Place) -> Option<GitOptions> {
     let (Place::Git(was), Place::Git(is)) = (was, is) else { return None };
     // Of another repository the rest means nothing.
-    let same = (&was.url, &was.branch) == (&is.url, &is.branch);
-    same.then(|| GitOptions { path: was.path.clone(), ..is.clone() })
+    same_branch(was, is).then(|| GitOptions { path: was.path.clone(), ..is.clone() })
 }
 
-fn words(failure: &Failure) -> String {
+fn same_branch(was: &GitOptions, is: &GitOptions) -> bool {
+    (&was.url, &was.branch) == (&is.url, &is.branch)
+}
+
+/// What is wrong, in one piece.
+pub(super) fn words(failure: &Failure) -> String {
     match failure {
         Failure::Manifests(errors) => errors.to_string(),
         Failure::NoManifests => words(&Failure::Complaint(load::no_manifests("agent"))),
+        Failure::NoSuchApp { name, known } => words(&Failure::Complaint(load::no_such_app(name, known))),
         Failure::PathForName(name) => words(&Failure::Complaint(load::path_for_name("agent", name))),
+        Failure::Elsewhere(elsewhere) => words(&Failure::Complaint(elsewhere.complaint("agent"))),
         Failure::Complaint(complaint) | Failure::Usage(complaint) => {
             let what: Vec<&str> =
                 std::iter::once(&complaint.message).chain(&complaint.causes).map(String::as_str).collect();
@@ -169,18 +191,27 @@ mod tests {
         };
         let (dir, other) = (Place::Paths(vec!["/m".into()]), Place::Paths(vec!["/n".into()]));
         let (repo, quick) = (git("/r", "main", None, POLL), Duration::from_secs(5));
+        let (all, signed) = ("spec.source.git.", |place: Place| match place {
+            Place::Git(git) => Place::Git(GitOptions { allowed_signers: Some("/s".into()), allow_force: true, ..git }),
+            paths @ Place::Paths(_) => paths,
+        });
+        let strict = ["url", "poll", "allowForce", "verifySignatures"].map(|key| format!("{all}{key}"));
+        let strict = strict.each_ref().map(String::as_str);
         let rows = [
             (&repo, repo.clone(), false, &[][..], Some(POLL)),
+            (&repo, signed(git("/s", "main", None, quick)), false, &strict, None),
+            (&repo, signed(repo.clone()), false, &[], Some(POLL)),
             (&repo, git("/r", "main", None, quick), false, &[], Some(quick)),
             (&repo, git("/r", "main", Some("x"), quick), true, &["spec.source.git.path", "spec.listen"], Some(quick)),
-            (&repo, git("/r", "next", None, quick), false, &["spec.source.git.branch"], None),
-            (&repo, git("/s", "main", None, quick), false, &["spec.source.git.url"], None),
+            (&repo, git("/r", "next", None, quick), false, &["spec.source.git.branch", "spec.source.git.poll"], None),
+            (&repo, git("/s", "main", None, POLL), false, &["spec.source.git.url"], None),
             (&repo, dir.clone(), false, &["spec.source"], None),
             (&dir, other, false, &["spec.source"], None),
             (&dir, dir.clone(), true, &["spec.listen"], None),
         ];
         for (was, is, listens_elsewhere, restart, poll) in rows {
-            assert_eq!(needs_restart(was, &is, listens_elsewhere), restart, "{is:?}");
+            let more = [("metadata.name", false), ("spec.listen", listens_elsewhere)];
+            assert_eq!(needs_restart(was, &is, more), restart, "{is:?}");
             let followed = followed(was, &is);
             assert_eq!(followed.as_ref().map(|git| git.poll), poll, "{is:?}");
             assert_eq!(followed.and_then(|git| git.path), None, "the path that it began with");

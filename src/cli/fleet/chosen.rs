@@ -5,7 +5,7 @@ use crate::cli::options::fleet::Hosts;
 use crate::cli::render::problem::Complaint;
 use crate::fleet::work::Target;
 use crate::manifest::Loaded;
-use crate::model::fleet::{Fleet, FleetHost};
+use crate::model::fleet::{Fleet, FleetHost, HostName};
 use crate::model::nearest::suggestion;
 
 /// An App, and those of its hosts that are meant.
@@ -17,12 +17,22 @@ pub struct One<'a> {
     pub fleet: Fleet,
     /// The same hosts, each with the App as it is there.
     pub targets: Vec<Target>,
+    /// How many hosts the App has beside them.
+    pub others: usize,
 }
 
-/// Those for this host, and those for others.
+impl One<'_> {
+    /// The hosts that are meant, in the order of the manifest.
+    pub fn names(&self) -> impl Iterator<Item = HostName> {
+        self.targets.iter().map(|target| target.host.name.clone())
+    }
+}
+
+/// Those for this host, and those for others. Whoever chooses among `hosts` means these only: not this one, then.
 #[must_use]
-pub fn part(loaded: Vec<Loaded>) -> (Vec<Loaded>, Vec<Loaded>) {
-    loaded.into_iter().partition(|one| one.fleet.is_none())
+pub fn part(loaded: Vec<Loaded>, hosts: &Hosts) -> (Vec<Loaded>, Vec<Loaded>) {
+    let (here, theirs) = loaded.into_iter().partition(|one| one.fleet.is_none());
+    (if hosts.is_choice() { Vec::new() } else { here }, theirs)
 }
 
 /// The Apps with hosts, each with those of them that are meant. An App of which none is meant is left out.
@@ -43,6 +53,7 @@ pub fn chosen<'a>(loaded: &'a [Loaded], hosts: &Hosts) -> Result<Vec<One<'a>>, F
     }
     let mut all = Vec::new();
     for (one, fleet) in fleets() {
+        let all_hosts = fleet.hosts.len();
         let fleet = Fleet {
             hosts: fleet.hosts.iter().filter(|host| is_meant(host, hosts)).cloned().collect(),
             ..fleet.clone()
@@ -53,7 +64,8 @@ pub fn chosen<'a>(loaded: &'a [Loaded], hosts: &Hosts) -> Result<Vec<One<'a>>, F
         };
         let targets = fleet.hosts.iter().map(target).collect::<Result<Vec<_>, Failure>>()?;
         if !targets.is_empty() {
-            all.push(One { loaded: one, fleet, targets });
+            let others = all_hosts - targets.len();
+            all.push(One { loaded: one, fleet, targets, others });
         }
     }
     if all.is_empty() && hosts.is_choice() {

@@ -98,3 +98,39 @@ fn untold(host: &HostReport) -> Option<Problem> {
 fn problem(trouble: &Trouble) -> Problem {
     Problem { message: trouble.told(), help: trouble.help.clone(), lasting: false }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fleet::chosen;
+    use crate::cli::options::fleet::Hosts;
+
+    #[test]
+    fn an_app_whose_turn_did_not_come_is_named_with_its_hosts() {
+        let app = |name: &str| {
+            format!(
+                "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: {name}}}\nspec:\n  root: /srv/{name}\n  \
+                 hosts: [{{name: web1}}, {{name: web2}}]\n  release: {{id: r2}}\n"
+            )
+        };
+        let text = [app("shop"), app("blog")].join("---\n");
+        let loaded = crate::manifest::load(&["-".into()], &mut text.as_bytes()).unwrap();
+        let apps = chosen(&loaded, &Hosts::default()).unwrap();
+        let rolled: Vec<Rolled> = apps.iter().map(|one| Rolled::left_out(one.names())).collect();
+        let looked: Vec<Looked> = apps.iter().map(|one| Looked::new(one.names(), true)).collect();
+        let lists = [
+            (serde_json::to_value(pass_list(&[], &apps, &rolled)), serde_json::json!("interrupted")),
+            (serde_json::to_value(pass_list(&[], &apps, &looked)), Value::Null),
+            (serde_json::to_value(app_list(Vec::new(), &apps, &looked)), Value::Null),
+        ];
+        for (list, outcome) in lists {
+            let list = list.unwrap();
+            let fleets = list["fleets"].as_array().unwrap();
+            let told: Vec<_> = fleets.iter().map(|one| (one["app"].as_str().unwrap(), &one["outcome"])).collect();
+            assert_eq!(told, [("shop", &outcome), ("blog", &outcome)]);
+            for host in fleets.iter().flat_map(|one| one["hosts"].as_array().unwrap()) {
+                assert!(host["verdict"] == "notLookedAt" && host["current"].is_null(), "{list}");
+            }
+        }
+    }
+}

@@ -2,21 +2,23 @@
 //!
 //! [`mod@chosen`] tells which hosts are meant, [`run`] reaches them, and each verb is a function here. What is seen
 //! meanwhile is drawn by [`screen`], or logged by [`logged`]; what is printed in the end is rendered by
-//! [`render::fleet`](super::render::fleet).
+//! [`render::fleet`](super::render::fleet). What a person takes back, or tries again, is in [`by_hand`].
 
+pub mod by_hand;
 pub mod chosen;
 mod documents;
+mod joined;
 pub mod logged;
 pub mod run;
 pub mod screen;
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 pub use self::chosen::{One, chosen, part};
-pub use self::documents::{app_list, pass_list};
+pub use self::documents::{Told, app_list, pass_list};
+pub use self::joined::{joined, preview};
 use self::run::{Ground, Kind, over_hosts};
 use super::Failure;
 use super::options::fleet::Hosts;
@@ -24,6 +26,7 @@ use super::options::{Global, Reconcile};
 use crate::documents::wire::Operation;
 use crate::fleet::groups::Looked;
 use crate::fleet::look::look;
+use crate::fleet::phase::News;
 use crate::fleet::report::Rolled;
 use crate::fleet::rollout::{Way, roll_out};
 use crate::fleet::work::Wish;
@@ -35,7 +38,7 @@ const INTERRUPTED: u8 = 130;
 
 /// What came of a verb over hosts.
 pub struct Came<T> {
-    /// One for each App, in their order; fewer where a person wanted no more of it.
+    /// One for each App, in their order; of those that a person wanted no more of, that they were left out.
     pub each: Vec<T>,
     /// What was wished in the end.
     pub wish: Wish,
@@ -43,17 +46,13 @@ pub struct Came<T> {
 
 impl<T> Came<T> {
     /// The worst exit code of these.
-    pub fn code(&self, of: impl Fn(&T) -> u8, all: usize) -> u8 {
-        if self.wish == Wish::Leave {
-            return INTERRUPTED;
-        }
-        // An App that was left out is an error.
-        let left = u8::from(self.each.len() < all);
-        worst(self.each.iter().map(of).chain([left]))
+    pub fn code(&self, of: impl Fn(&T) -> u8) -> u8 {
+        if self.wish == Wish::Leave { INTERRUPTED } else { worst(self.each.iter().map(of)) }
     }
 }
 
-/// Rolls every App out over its hosts, one App after the other.
+/// Rolls every App out over its hosts, one App after the other: that all hosts are looked at before anything is changed
+/// holds for each App.
 ///
 /// # Errors
 /// When it could not begin at all.
@@ -62,16 +61,29 @@ pub fn rolled(apps: &[One<'_>], options: &Reconcile, global: &Global, keep: bool
         let mut each = Vec::new();
         for one in apps {
             if ground.wish() > Wish::GoOn {
-                break;
+                each.push(Rolled::left_out(one.names()));
+                continue;
             }
-            let terms = Terms::new(&one.loaded.app, &one.fleet.rollout);
             let release = one.loaded.app.release.id.clone();
-            let way = Way { release, wait: options.wait, ignore_windows: options.ignore_windows, keep };
-            let order: Vec<_> = one.fleet.in_order().into_iter().map(|host| host.name.clone()).collect();
-            each.push(ground.with(one, async |work| roll_out(work, &terms, &way, &one.targets, &order).await).await);
+            let Reconcile { wait, ignore_windows, .. } = *options;
+            let way = Way { release, wait, ignore_windows, retry: false, back_to: None, others: one.others, keep };
+            each.push(roll(ground, one, &way).await);
         }
         each
     })
+}
+
+/// Rolls one App out over its hosts.
+async fn roll(ground: &Ground<'_>, one: &One<'_>, way: &Way) -> Rolled {
+    let terms = Terms::new(&one.loaded.app, &one.fleet.rollout);
+    let order: Vec<_> = one.fleet.in_order().into_iter().map(|host| host.name.clone()).collect();
+    ground.with(one, async |work| roll_out(work, &terms, way, &one.targets, &order).await).await
+}
+
+/// Of a person who wanted no more before it began: nobody is looked at.
+#[must_use]
+pub fn left_out(apps: &[One<'_>]) -> Came<Rolled> {
+    Came { each: apps.iter().map(|one| Rolled::left_out(one.names())).collect(), wish: Wish::NoMore }
 }
 
 /// Looks at every host of every App, one App after the other.
@@ -89,13 +101,18 @@ pub fn looked(
         let mut each = Vec::new();
         for one in apps {
             if ground.wish() > Wish::GoOn {
-                break;
+                each.push(Looked::new(one.names(), keep));
+                continue;
             }
-            let began = Instant::now();
-            let mut looked = Looked::new(one.targets.iter().map(|target| target.host.name.clone()), keep);
-            let take = |at, took: Duration, answer| looked.take(at, took, answer);
-            ground.with(one, async |work| look(work, &one.targets, operation, take).await).await;
-            each.push(looked.done(began.elapsed()));
+            let looking = ground.with(one, async |work| {
+                let (began, mut looked) = (Instant::now(), Looked::new(one.names(), keep));
+                look(work, &one.targets, operation, |at, took, answer| looked.take(at, took, answer)).await;
+                let looked = looked.done(began.elapsed());
+                let hosts: Vec<_> = looked.hosts.iter().map(|host| (host.name.clone(), host.verdict)).collect();
+                work.watch().news(None, &News::Ended { how: None, hosts: &hosts, took: looked.took });
+                looked
+            });
+            each.push(looking.await);
         }
         each
     })
@@ -106,7 +123,8 @@ pub fn looked(
 pub fn dry_run_code(looked: &Looked, detailed: bool) -> u8 {
     worst(looked.hosts.iter().zip(&looked.codes).map(|(host, code)| match (code, host.verdict) {
         (None, _) => 1,
-        (Some(_), Verdict::NotReached) if detailed => 2,
+        // What differs does so also where no pass would put it right now.
+        (Some(0), verdict) if detailed && verdict != Verdict::Settled => 2,
         (Some(code), _) => *code,
     }))
 }
@@ -115,7 +133,9 @@ pub fn dry_run_code(looked: &Looked, detailed: bool) -> u8 {
 #[must_use]
 pub fn diff_code(looked: &Looked) -> u8 {
     let one = |host: &crate::fleet::report::HostReport| match &host.summary {
-        Some(summary) if summary.observed => u8::from(summary.differs || summary.kept_out.is_some()),
+        Some(summary) if summary.observed && !summary.unreadable => {
+            u8::from(summary.differs || summary.kept_out.is_some())
+        }
         _ => 2,
     };
     looked.hosts.iter().map(one).max().unwrap_or(0)
@@ -131,3 +151,7 @@ pub fn status_code(looked: &Looked) -> u8 {
 fn never<T>(never: Infallible) -> T {
     match never {}
 }
+
+#[cfg(test)]
+#[path = "code_tests.rs"]
+mod tests;

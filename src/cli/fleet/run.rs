@@ -18,7 +18,7 @@ use crate::cli::options::fleet::Hosts;
 use crate::cli::options::{Global, LogFormat};
 use crate::cli::render::problem::Complaint;
 use crate::fleet::ask::Asker;
-use crate::fleet::phase::Watch;
+use crate::fleet::phase::{News, Watch};
 use crate::fleet::reach::Reach;
 use crate::fleet::ssh::Ssh;
 use crate::fleet::ssh::options::Options;
@@ -99,7 +99,7 @@ impl Ground<'_> {
     async fn answer_wish(&self, watch: &dyn Watch) -> Infallible {
         let mut wish = self.wish.clone();
         if wish.wait_for(|wish| *wish > Wish::GoOn).await.is_ok() {
-            watch.says(None, self.kind.at_first());
+            watch.news(None, &News::Stopping(self.kind.at_first()));
         }
         std::future::pending().await
     }
@@ -118,7 +118,10 @@ pub fn over_hosts<T>(
     let runtime = runtime().map_err(|error| cannot_begin(&error))?;
     let came = runtime.block_on(async {
         let wish = listen().map_err(|error| cannot_begin(&error))?;
-        let ssh = Ssh::new(Options { accept_new: hosts.accept_new, ..Options::default() }).map_err(|error| {
+        let usual = Options::default();
+        let connect_timeout = hosts.connect_timeout.unwrap_or(usual.connect_timeout);
+        let options = Options { accept_new: hosts.accept_new, connect_timeout, ..usual };
+        let ssh = Ssh::new(options).map_err(|error| {
             let complaint = Complaint::new("there is no safe place for the sockets of connections");
             let help = "set XDG_RUNTIME_DIR to a directory that is this user's alone";
             Failure::Complaint(complaint.cause(error.to_string()).help(help))

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,12 +12,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::run::Kind;
+use crate::cli::foot::{up, wiped, write};
 use crate::cli::live;
 use crate::cli::output::{say, size, stderr_has_colour};
 use crate::cli::render::board::{Board, Hint, is_bad, words};
-use crate::cli::render::style::{DIM, STRONG, paint};
+use crate::cli::render::news;
+use crate::cli::render::style::{DIM, STRONG, paint, plain};
 use crate::cli::render::words::safe;
-use crate::fleet::phase::{Phase, Watch};
+use crate::fleet::phase::{News, Phase, Watch};
 use crate::fleet::work::Wish;
 use crate::model::event::Event;
 use crate::model::fleet::HostName;
@@ -96,7 +98,7 @@ impl Screen {
         };
         let lines = drawn.board.lines(elapsed, width.saturating_sub(1), height.saturating_sub(1), hint);
         let shown = |line: &str| {
-            if stderr_has_colour() { line.to_owned() } else { anstream::adapter::strip_str(line).to_string() }
+            if stderr_has_colour() { line.to_owned() } else { plain(line) }
         };
         // What is told above may be longer than a line of the terminal: then it has no end that could be cleared as it is
         // written.
@@ -143,9 +145,15 @@ impl Watch for Screen {
         }
     }
 
-    fn says(&self, host: Option<&HostName>, text: &str) {
-        let whose = host.map(|host| format!("{}  ", paint(STRONG, safe(host.as_str())))).unwrap_or_default();
-        self.tell(&format!("{whose}{}\n", safe(text)));
+    fn news(&self, host: Option<&HostName>, news: &News<'_>) {
+        // The board shows it of each host.
+        if self.drawn.is_some() && matches!(news, News::Hold { .. }) {
+            return;
+        }
+        if let Some(text) = news::words(news) {
+            let whose = host.map(|host| format!("{}  ", paint(STRONG, safe(host.as_str())))).unwrap_or_default();
+            self.tell(&format!("{whose}{}\n", safe(&text)));
+        }
     }
 }
 
@@ -163,7 +171,7 @@ fn line(host: &HostName, phase: &Phase) -> Option<String> {
     match phase {
         // Its steps are told as events, and how it ended stands in the summary as well.
         Phase::Changing { step } | Phase::TakingBack { step } if !step.is_empty() => return None,
-        Phase::Ended(verdict) if *verdict == Verdict::Changed || is_bad(*verdict) => {}
+        Phase::Ended(verdict) if matches!(verdict, Verdict::Changed | Verdict::GoneBack) || is_bad(*verdict) => {}
         Phase::Waiting
         | Phase::Connecting
         | Phase::Looking
@@ -175,21 +183,4 @@ fn line(host: &HostName, phase: &Phase) -> Option<String> {
     let (style, word, detail) = words(phase);
     let detail = if detail.is_empty() { String::new() } else { paint(DIM, format!("  {}", safe(&detail))) };
     Some(format!("{}  {}{detail}\n", paint(STRONG, safe(host.as_str())), paint(style, word)))
-}
-
-/// To the first of the last so many lines.
-fn up(lines: usize) -> String {
-    if lines == 0 { String::new() } else { format!("\r\x1b[{lines}A") }
-}
-
-/// To there, with nothing left of them. Line by line: clearing all that is below means to some terminals that their
-/// screen is cleared, when they are at its top, and that what was on it must be kept.
-fn wiped(lines: usize) -> String {
-    if lines == 0 { String::new() } else { up(lines) + &"\x1b[2K\x1b[B".repeat(lines) + "\x1b[2K" + &up(lines) }
-}
-
-/// Nobody looking is no error.
-fn write(text: &str) {
-    let mut err = std::io::stderr().lock();
-    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }

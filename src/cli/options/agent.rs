@@ -17,8 +17,8 @@ pub const STATE: &str = "/var/lib/trueup";
 /// `agent`.
 #[derive(Debug, Args)]
 pub struct Agent {
-    /// Manifest files, directories of them; else what the configuration says, else manifests/, else
-    /// /etc/trueup/manifests/
+    /// Manifest files, directories (every *.yaml and *.yml directly in them); else what the configuration says, else
+    /// manifests/, else /etc/trueup/manifests/
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
     /// The agent's own configuration; else /etc/trueup/agent.yaml, if it is there
@@ -58,7 +58,7 @@ pub struct Agent {
         value_hint = ValueHint::DirPath
     )]
     pub state_dir: PathBuf,
-    /// Work on at most so many Apps at a time; to look at them takes no turn
+    /// Fetch, build, verify and migrate for at most so many Apps at a time; nothing else waits for a turn
     #[arg(long, value_name = "N", default_value = "4", value_parser = at_least_one)]
     pub concurrency: NonZeroUsize,
 }
@@ -75,8 +75,8 @@ pub struct Git {
     /// The directory or file in the repository; else its top
     #[arg(long, value_name = "PATH", value_parser = inside, help_heading = FROM_GIT)]
     pub path: Option<RelativePath>,
-    /// How often to ask for news, give or take a tenth; else 1m
-    #[arg(long, value_name = "DURATION", value_parser = super::length, help_heading = FROM_GIT)]
+    /// How often to ask for news, give or take a tenth, 1s at least; else 1m
+    #[arg(long, value_name = "DURATION", value_parser = super::a_second, help_heading = FROM_GIT)]
     pub poll: Option<Duration>,
     /// Take a commit that does not follow the one in force
     #[arg(long, help_heading = FROM_GIT)]
@@ -95,15 +95,15 @@ fn inside(text: &str) -> Result<RelativePath, String> {
 /// What stands below the options.
 pub const HELP: &str = "\
 Makes a pass over an App as soon as something has changed: its manifest, `current`, releases/, a file of \
-`restartOn`, or a worker that died; and each `sync.interval` in any case. Manifests that do not load leave the last good ones in force. An App that \
-disappears is left running, or loses its workers with `sync: {prune: true}`.
+`restartOn`, or a worker that died; and each `sync.interval` in any case. Manifests that do not load leave the last \
+good ones in force. An App that disappears is left running, or loses its workers with `sync: {prune: true}`.
 
 With --git a commit is a deployment. A commit comes into force only when it follows the one that is, when it is signed \
 where that is asked for, and when its manifests load. What the command line says goes before the configuration.
 
 SIGTERM and Ctrl-C finish the steps in hand, a second one leaves at once; no worker is touched by that. SIGHUP reads \
-the configuration and the manifests again and looks at every App. It logs what it does to the standard error; `TRUEUP_LOG=warn` makes it \
-quieter.
+the configuration and the manifests again and looks at every App. It logs what it does to the standard error; \
+`TRUEUP_LOG=warn` makes it quieter.
 
 Examples:
   trueup agent                               manifests/, else /etc/trueup/manifests/
@@ -113,6 +113,6 @@ Examples:
 
 Exit codes:
   0   it was asked to end
-  1   it could not begin: another agent runs here, or the socket cannot be had
+  1   it could not begin: a configuration that cannot be used, another agent, or no socket to be had
   64  wrong usage
   130 it was asked twice, and left at once";

@@ -1,10 +1,11 @@
 //! The words for Apps with hosts.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::{Selection, at_least_one};
+use super::{InForce, Selection, at_least_one};
 use crate::model::fleet::{HostName, Pick};
 
 /// Most hosts that are asked at a time, unless said: one connection costs little more than its handshake.
@@ -26,9 +27,13 @@ pub struct Hosts {
     /// How many hosts to work on at a time; else four for each core here, 32 at most
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = HOSTS)]
     pub forks: Option<NonZeroUsize>,
-    /// Trust hosts whose key is not known yet, and remember it; a key that has changed is refused all the same
+    /// Trust hosts (no jump hosts) whose key is not known yet, and remember it; a key that has changed is refused all
+    /// the same
     #[arg(long, help_heading = HOSTS)]
     pub accept_new: bool,
+    /// How long a host may take to answer, 1s at least; else 10s
+    #[arg(long, value_name = "DURATION", value_parser = super::a_second, help_heading = HOSTS)]
+    pub connect_timeout: Option<Duration>,
 }
 
 impl Hosts {
@@ -55,12 +60,16 @@ pub struct Look {
     /// Which hosts
     #[command(flatten)]
     pub hosts: Hosts,
+    /// By what
+    #[command(flatten)]
+    pub in_force: InForce,
 }
 
 fn name(text: &str) -> Result<HostName, String> {
     HostName::new(text).map_err(|error| format!("a host's name is {error}"))
 }
 
+/// ssh counts whole seconds.
 fn limit(text: &str) -> Result<Pick, String> {
     Pick::label(text).ok_or_else(|| "write it as LABEL=VALUE, such as `role=web`".to_owned())
 }

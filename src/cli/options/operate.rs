@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Paths, length, place};
+use super::fleet::Hosts;
+use super::{InForce, Paths, length, place};
 use crate::agent::web::PLACE;
 use crate::model::names::ReleaseId;
 
@@ -64,6 +65,9 @@ pub struct Rollback {
     /// Who does it
     #[command(flatten)]
     pub agent: Agent,
+    /// Which hosts
+    #[command(flatten)]
+    pub hosts: Hosts,
 }
 
 /// `retry`.
@@ -81,6 +85,9 @@ pub struct Retry {
     /// Who does it
     #[command(flatten)]
     pub agent: Agent,
+    /// Which hosts
+    #[command(flatten)]
+    pub hosts: Hosts,
 }
 
 /// `suspend`.
@@ -126,6 +133,20 @@ pub struct History {
     /// Only the last so many passes of each App; 0: all that are still known
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
+    /// By what
+    #[command(flatten)]
+    pub in_force: InForce,
+}
+
+/// `releases`.
+#[derive(Debug, Args)]
+pub struct Releases {
+    /// Which App
+    #[command(flatten)]
+    pub one: One,
+    /// By what
+    #[command(flatten)]
+    pub in_force: InForce,
 }
 
 impl History {
@@ -161,34 +182,44 @@ The release that the manifest names is kept out from now on, and a pass converge
 `current` moves back, and workers and services follow. No later pass undoes that, until the manifest changes in \
 earnest or `trueup retry APP` lifts it. Migrations are not undone.
 
+An App with `spec.hosts` goes back on all of them, over SSH: on those that have the release in force, each by itself; the \
+others are left alone. On a host that the App names, it is that one only, unless --hosts or --limit chooses.
+
 Examples:
   trueup rollback shop --reason 'orders are lost'
   trueup rollback shop --to 20260110-090000  to a certain release; `trueup releases shop` lists them
+  trueup rollback shop shop.yaml --hosts web1,web2  an App with hosts, on two of them
 
-Exit codes:
-  0   the earlier release is in force
-  1   an error, nothing to go back to, or drift is left
+Exit codes; of several hosts the worst wins, in the order 1, 3:
+  0   the earlier release is in force; with hosts also: the release is in force on none of them
+  1   an error, nothing to go back to, or drift is left; a host out of reach
   3   the earlier release is in force, but not healthy
-  64  wrong usage";
+  64  wrong usage
+  130 ended at once, by a second Ctrl-C";
 
 pub(super) const RETRY_HELP: &str = "\
 A release that failed its gate, or was taken back by hand, is not tried again until its manifest changes. This lets it \
 in again, and makes a pass.
 
+An App with `spec.hosts` is rolled out over all of them as by `trueup reconcile`, canary first, and lets the release in on \
+each host as its turn comes. On a host that the App names, it is that one only, unless --hosts or --limit chooses.
+
 Examples:
   trueup retry shop
   trueup retry shop --format json | jq -r '.items[].outcome'
+  trueup retry shop shop.yaml --limit zone=eu  an App with hosts, on those with this label
 
-Exit codes:
+Exit codes; of several hosts the worst wins, in the order 1, 3, 4:
   0   converged, or the release is not kept out
-  1   an error, or drift is left
-  3   not healthy, or it failed again and was rolled back
+  1   an error, or drift is left; a host out of reach
+  3   not healthy, or it failed again and was rolled back; taken back
   4   there is drift, but the App is suspended or outside its windows
-  64  wrong usage";
+  64  wrong usage
+  130 ended at once, by a second Ctrl-C";
 
 pub(super) const SUSPEND_HELP: &str = "\
-Passes on this host go on to look and to report, and change nothing. What a pass under way does is finished first. \
-`spec.sync.suspend` in the manifest does the same for every host.
+Passes on this host go on to look and to report, and change nothing. What a pass under way does is finished first, but \
+that the agent ends a deployment which has not switched yet. `spec.sync.suspend` in the manifest does the same for every host.
 
 Examples:
   trueup suspend shop --reason 'moving the database'
@@ -200,18 +231,20 @@ Exit codes:
   64  wrong usage";
 
 pub(super) const RESUME_HELP: &str = "\
-The next pass acts on the App again; this makes none.
+The next pass acts on the App again: an agent that looks after it makes one at once, else nobody does before it is \
+asked for. `spec.sync.suspend` in the manifest stays in force.
 
 Example:
   trueup resume shop && trueup reconcile --app shop
 
 Exit codes:
-  0   the App is not suspended on this host
+  0   the App is not suspended by hand on this host
   1   an error
   64  wrong usage";
 
 pub(super) const HISTORY_HELP: &str = "\
-Passes that found nothing to do are not in it. The journal is bounded to some 2 MiB for each root: what is older is gone.
+Passes that found nothing to do are not in it. The journal is bounded to some 2 MiB for each root: what is older is gone. \
+Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
 
 Examples:
   trueup history
@@ -224,8 +257,9 @@ Exit codes:
   64  wrong usage";
 
 pub(super) const RELEASES_HELP: &str = "\
-A release is good once it has passed its gate on this host: one can go back to it. The newest is last. What could not be \
-found out in time, such as the size of a large release, is `?`.
+A release is good once it has passed its gate on this host: one can go back to it. The one made last is at the end. What could not be \
+found out in time, such as the size of a large release, is `?`. Where an agent answers and no PATH is given, what it has in \
+force counts, and a note says so.
 
 Examples:
   trueup releases shop

@@ -208,7 +208,7 @@ pub fn word(verdict: Verdict) -> &'static str {
         Verdict::RolledBack | Verdict::Failed(Outcome::RolledBack) => "rolled back",
         Verdict::Failed(Outcome::Interrupted) => "interrupted",
         Verdict::Failed(_) => "failed",
-        Verdict::TakenBack => "taken back",
+        Verdict::TakenBack | Verdict::GoneBack => "taken back",
         Verdict::NotTakenBack => "not taken back",
         Verdict::Unreachable => "not reached",
         Verdict::Lost => "lost",
@@ -221,7 +221,7 @@ pub fn word(verdict: Verdict) -> &'static str {
 #[must_use]
 pub fn colour(verdict: Verdict) -> Style {
     match verdict {
-        Verdict::Settled | Verdict::Changed => GOOD,
+        Verdict::Settled | Verdict::Changed | Verdict::GoneBack => GOOD,
         Verdict::NotReached
         | Verdict::Unseen
         | Verdict::Withheld
@@ -250,7 +250,8 @@ fn cut(text: &str, width: usize, style: Style) -> String {
 }
 
 /// As much of a text as there is room for, an ellipsis where something is missing.
-fn shorten(text: &str, width: usize) -> String {
+#[must_use]
+pub fn shorten(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }

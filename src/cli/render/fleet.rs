@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::board::{colour, is_bad, word};
 use super::markdown::{cell, fence};
 use super::problem::Complaint;
-use super::style::{ADDED, BAD, DIM, GOOD, REMOVED, STRONG, WARN, paint};
+use super::style::{ADDED, BAD, DIM, GOOD, REMOVED, STRONG, WARN, paint, plain};
 use super::table::{Cell, Table, wrap};
 use super::words::{count, safe, took};
 use crate::documents::wire::Summary;
@@ -24,25 +24,10 @@ const NAMED: usize = 12;
 #[must_use]
 pub fn rolled(app: &App, rolled: &Rolled, width: Option<usize>) -> String {
     let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), result(rolled));
-    let settled = |host: &&HostReport| host.verdict == Verdict::Settled;
-    let quiet = rolled.hosts.iter().filter(settled).count();
-    let mut table = Table::new(&["HOST", "RELEASE", "STATE", "DONE", "TOOK"]).give_way(&[1]).indented(2);
-    for host in rolled.hosts.iter().filter(|host| quiet <= SETTLED || !settled(host)) {
-        table.row([
-            Cell::styled(STRONG, &host.name),
-            release(app, host.summary.as_ref()),
-            Cell::styled(colour(host.verdict), word(host.verdict)),
-            done(host),
-            if host.took.is_zero() { Cell::styled(DIM, "-") } else { Cell::new(took(host.took)).right() },
-        ]);
+    if is_left_out(rolled) {
+        return text;
     }
-    if quiet < rolled.hosts.len() || quiet <= SETTLED {
-        text.push_str(&table.render(width));
-    }
-    if quiet > SETTLED && quiet < rolled.hosts.len() {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {}", paint(DIM, format!("{} with nothing to do", count(quiet, "host"))));
-    }
+    text.push_str(&each(app, &rolled.hosts, width));
     for host in &rolled.hosts {
         text.push_str(&troubles(host));
     }
@@ -53,23 +38,60 @@ pub fn rolled(app: &App, rolled: &Rolled, width: Option<usize>) -> String {
     text
 }
 
+/// A line for each host; where too many of them need nothing, these are one.
+pub(super) fn each(app: &App, hosts: &[HostReport], width: Option<usize>) -> String {
+    let mut text = String::new();
+    let settled = |host: &&HostReport| host.verdict == Verdict::Settled;
+    let quiet = hosts.iter().filter(settled).count();
+    let mut table = Table::new(&["HOST", "RELEASE", "STATE", "DONE", "TOOK"]).give_way(&[1]).indented(2);
+    for host in hosts.iter().filter(|host| quiet <= SETTLED || !settled(host)) {
+        table.row([
+            Cell::styled(STRONG, &host.name),
+            release(app, host.summary.as_ref()),
+            Cell::styled(colour(host.verdict), word(host.verdict)),
+            done(host),
+            if host.took.is_zero() { Cell::styled(DIM, "-") } else { Cell::new(took(host.took)).right() },
+        ]);
+    }
+    if quiet < hosts.len() || quiet <= SETTLED {
+        text.push_str(&table.render(width));
+    }
+    if quiet > SETTLED && quiet < hosts.len() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {}", paint(DIM, format!("{} with nothing to do", count(quiet, "host"))));
+    }
+    text
+}
+
+/// A person wanted no more of it before anything was known of any host.
+fn is_left_out(rolled: &Rolled) -> bool {
+    rolled.ending.how == How::Interrupted && rolled.hosts.iter().all(|host| host.verdict == Verdict::Unseen)
+}
+
 fn result(rolled: &Rolled) -> String {
+    if is_left_out(rolled) {
+        return format!("{}, {} not looked at", paint(WARN, "interrupted"), count(rolled.hosts.len(), "host"));
+    }
     let number = |is: &dyn Fn(Verdict) -> bool| rolled.hosts.iter().filter(|host| is(host.verdict)).count();
     let all = rolled.hosts.len();
     let changed = number(&|verdict| verdict == Verdict::Changed);
     let bad = number(&is_bad);
+    let withheld = number(&|verdict| word(verdict) == word(Verdict::Withheld));
     let left = number(&|verdict| matches!(verdict, Verdict::NotReached | Verdict::Unseen));
     let back = number(&|verdict| verdict == Verdict::TakenBack);
     let time = took(rolled.took);
     let waves = count(rolled.waves, "wave");
     let mut parts = Vec::new();
     let head = match rolled.ending.how {
-        How::Complete if bad == 0 && rolled.waves == 0 => {
+        How::Complete if bad == 0 && rolled.waves == 0 && withheld == 0 => {
             return format!("{}, nothing to do on {}", paint(GOOD, "converged"), count(all, "host"));
+        }
+        How::Complete if bad == 0 && rolled.waves == 0 => {
+            return format!("{} on {withheld} of {}", paint(WARN, "withheld"), count(all, "host"));
         }
         How::Complete if bad == 0 => {
             parts.push(format!("{changed} of {} changed in {waves}", count(all, "host")));
-            format!("{} in {time}", paint(GOOD, "converged"))
+            format!("{} in {time}", paint(if withheld > 0 { WARN } else { GOOD }, "converged"))
         }
         How::Complete => {
             parts.push(format!("{bad} of {} not, which `maxFailures` allows", count(all, "host")));
@@ -80,11 +102,11 @@ fn result(rolled: &Rolled) -> String {
             paint(BAD, "not begun")
         }
         How::Stopped => {
-            parts.push(format!("{bad} of {} failed in {waves}", count(all, "host")));
+            parts.push(format!("{} of {} failed in {waves}", rolled.ending.failed, count(all, "host")));
             format!("{} after {time}", paint(BAD, "stopped"))
         }
         How::Withheld => {
-            parts.push(format!("the hours for changes were over after {waves}"));
+            parts.push(format!("changes may not be made any more after {waves}"));
             format!("{} after {time}", paint(WARN, "stopped"))
         }
         How::Interrupted => {
@@ -94,6 +116,9 @@ fn result(rolled: &Rolled) -> String {
     };
     if back > 0 {
         parts.push(format!("{back} taken back"));
+    }
+    if withheld > 0 {
+        parts.push(format!("{withheld} withheld"));
     }
     if left > 0 && rolled.ending.how != How::NotBegun {
         parts.push(format!("{left} not touched"));
@@ -119,7 +144,7 @@ fn done(host: &HostReport) -> Cell {
     }
 }
 
-fn troubles(host: &HostReport) -> String {
+pub(super) fn troubles(host: &HostReport) -> String {
     let one = |trouble: &Trouble| {
         let complaint = Complaint {
             message: format!("{}: {}", host.name, trouble.message),
@@ -196,10 +221,6 @@ pub fn markdown(app: &App, looked: &Looked) -> String {
         }
     }
     text
-}
-
-fn plain(text: &str) -> String {
-    anstream::adapter::strip_str(text).to_string()
 }
 
 /// What a host says it would do, and whose processes that names.

@@ -19,22 +19,20 @@ fn name(text: &str) -> HostName {
     HostName::new(text).unwrap()
 }
 
-fn plain_of(text: &str) -> String {
-    anstream::adapter::strip_str(text).to_string()
-}
-
 fn summary(current: &str, fresh: u32) -> Summary {
     Summary {
         release: id("r2"),
         current: Some(id(current)),
         observed: true,
         differs: current != "r2",
+        unreadable: false,
         actions: if current == "r2" { 0 } else { 4 },
         withheld: None,
         kept_out: None,
         healthy: Some(true),
         complaint: None,
         migrated: false,
+        proven: false,
         desired: 2,
         running: 2,
         fresh,
@@ -55,7 +53,7 @@ fn host(text: &str, verdict: Verdict, current: Option<&str>, done: usize) -> Hos
 fn of(how: How, waves: usize, hosts: Vec<HostReport>) -> Rolled {
     let each = hosts.iter().map(|host| (host.name.clone(), host.verdict)).collect();
     Rolled {
-        ending: Ending { how, hosts: each },
+        ending: Ending { how, failed: hosts.iter().filter(|host| is_bad(host.verdict)).count(), hosts: each },
         hosts,
         waves,
         migrations: Migrations::default(),
@@ -126,9 +124,10 @@ fn a_rollout_ends_with_a_line_for_each_host() {
         ("settled", of(How::Complete, 0, settled)),
         ("mixed", of(How::Complete, 1, mixed)),
         ("interrupted", of(How::Interrupted, 1, interrupted)),
+        ("left_out", Rolled::left_out(["web1", "web2"].iter().map(|text| name(text)))),
     ];
     for (case, rolled) in rows {
-        insta::assert_snapshot!(format!("fleet_{case}"), plain_of(&super::rolled(&the_app(), &rolled, Some(100))));
+        insta::assert_snapshot!(format!("fleet_{case}"), plain(&super::rolled(&the_app(), &rolled, Some(100))));
     }
 }
 
@@ -159,7 +158,7 @@ fn equal_differences_are_shown_once() {
     let groups: Vec<Vec<&str>> =
         looked.groups.iter().map(|group| group.hosts.iter().map(HostName::as_str).collect()).collect();
     assert_eq!(groups, [vec!["web1", "web3", "web4"], vec!["web2"]]);
-    insta::assert_snapshot!("fleet_dry_run", plain_of(&super::looked(&the_app(), &looked, Some(100))));
+    insta::assert_snapshot!("fleet_dry_run", plain(&super::looked(&the_app(), &looked, Some(100))));
     insta::assert_snapshot!("fleet_dry_run_markdown", markdown(&the_app(), &looked));
 }
 
@@ -187,10 +186,7 @@ fn the_state_of_hosts_is_a_table_and_what_is_not_well_in_full() {
     let silent = unreached(Broken::Auth, "`web3` does not let us in", "add this user's key there", false);
     looked.take(2, Duration::ZERO, Err(silent));
     looked.take(3, Duration::ZERO, status(1, Summary { observed: false, ..summary("r2", 2) }, "not observed\n"));
-    insta::assert_snapshot!(
-        "fleet_status",
-        plain_of(&super::status(&the_app(), &looked.done(Duration::ZERO), Some(100)))
-    );
+    insta::assert_snapshot!("fleet_status", plain(&super::status(&the_app(), &looked.done(Duration::ZERO), Some(100))));
 }
 
 #[test]
@@ -225,7 +221,7 @@ fn the_board_fits_any_terminal() {
         board.phase(&name(host), phase, second(3));
     }
     board.phase(&name("web2"), &Phase::Changing { step: "prove r2".to_owned() }, second(8));
-    let shown = |width, height, hint| plain_of(&board.lines(second(12), width, height, hint).join("\n"));
+    let shown = |width, height, hint| plain(&board.lines(second(12), width, height, hint).join("\n"));
     insta::assert_snapshot!("board_wide", shown(100, 30, Hint::EndsAfterThese));
     insta::assert_snapshot!("board_low", shown(80, 7, Hint::Ending));
     for (hint, told) in
@@ -238,9 +234,48 @@ fn the_board_fits_any_terminal() {
             let lines = board.lines(second(12), width, height, Hint::Ending);
             assert!(lines.len() <= height.max(3), "{} lines in {height}", lines.len());
             for line in lines {
-                let line = plain_of(&line);
+                let line = plain(&line);
                 assert!(line.width() <= width, "{width}: {line:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_release_taken_back_by_hand_is_told_host_by_host() {
+    let kept_out = || Trouble::new("release `r2` was taken back: orders are lost");
+    let mut back = vec![
+        host("web1", Verdict::GoneBack, Some("r1"), 4),
+        host("web2", Verdict::GoneBack, Some("r1"), 4),
+        host("web3", Verdict::Settled, Some("r1"), 0),
+    ];
+    back.iter_mut().take(2).for_each(|host| host.trouble(kept_out()));
+    let mut failed = vec![
+        host("web1", Verdict::GoneBack, Some("r1"), 4),
+        host("web2", Verdict::NotTakenBack, None, 0),
+        host("web3", Verdict::NotHealthy, Some("r1"), 4),
+        host("web4", Verdict::Unreachable, None, 0),
+    ];
+    failed[1].trouble(Trouble {
+        help: Some("commit a manifest with another release".to_owned()),
+        ..Trouble::new("there is no release to go back to from `r2`")
+    });
+    failed[2].trouble(Trouble::new("not healthy: `status == 200` does not hold: status = 500"));
+    failed[3].trouble(unreached(Broken::Connect, "cannot connect to `web4`", "is it up?", false).into());
+    let interrupted = vec![
+        host("web1", Verdict::GoneBack, Some("r1"), 4),
+        host("web2", Verdict::NotReached, Some("r2"), 0),
+        host("web3", Verdict::Unseen, None, 0),
+    ];
+    let nowhere = vec![host("web1", Verdict::Settled, Some("r1"), 0), host("web2", Verdict::Settled, Some("r1"), 0)];
+    let rows = [
+        ("everywhere", of(How::Complete, 0, back)),
+        ("failed", of(How::Complete, 0, failed)),
+        ("interrupted", of(How::Interrupted, 0, interrupted)),
+        ("nowhere", of(How::Complete, 0, nowhere)),
+    ];
+    for (case, rolled) in rows {
+        let told = crate::cli::render::fleet_back::gone_back(&the_app(), &rolled, Some("shop.yaml"), Some(100));
+        insta::assert_snapshot!(format!("fleet_back_{case}"), plain(&told));
     }
 }

@@ -3,16 +3,17 @@
 use super::problem::Complaint;
 use super::words::count;
 use crate::model::app::App;
-use crate::model::health::{HealthContract, Probe, RuleVerdict};
+use crate::model::health::{HealthContract, HealthVerdict, Probe, RuleVerdict};
 use crate::model::observed::Observed;
 use crate::model::release::public;
 
-/// What is wrong with the App's health; none when it is healthy or was not asked, or when only the desired release is not
-/// in force yet.
+/// What is wrong with the App's health, by the release that is in force; none when it is healthy or was not asked, or when
+/// none ever was in force.
 /// `attempts`: how often it was asked, where that matters.
 #[must_use]
 pub fn complaint(app: &App, observed: &Observed, attempts: Option<u32>) -> Option<Complaint> {
-    let verdict = observed.health.as_ref().filter(|verdict| !verdict.healthy && observed.well != Some(true))?;
+    let sick = |verdict: &&HealthVerdict| !verdict.healthy && !observed.is_blank();
+    let verdict = observed.health_in_force().filter(sick)?;
     let after = match attempts.map(|attempts| usize::try_from(attempts).unwrap_or(usize::MAX)) {
         None | Some(0 | 1) => String::new(),
         Some(attempts) => format!(" after {}", count(attempts, "attempt")),
@@ -28,6 +29,12 @@ pub fn complaint(app: &App, observed: &Observed, attempts: Option<u32>) -> Optio
         Some(contract) => complaint.help(ask_yourself(contract)),
         None => complaint,
     })
+}
+
+/// Whether the App has a health contract by which it was not asked.
+#[must_use]
+pub fn is_not_asked(app: &App, observed: &Observed) -> bool {
+    app.health.is_some() && observed.health.is_none()
 }
 
 /// One rule that does not hold, with what was seen.

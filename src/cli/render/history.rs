@@ -23,10 +23,11 @@ pub fn history(app: &App, passes: &[PastPass], width: Option<usize>) -> String {
         for decision in &pass.decisions {
             text.push_str(&decided(decision));
         }
-        text.push_str(&done(&pass.actions).render(width));
+        text.push_str(&done(&pass.actions, &text).render(width));
         if let Some(summary) = pass.summary.as_deref().filter(|_| pass.outcome.as_deref() != Some("converged")) {
+            let summary = untold(summary, &text);
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "    {}", paint(DIM, safe(summary)));
+            let _ = writeln!(text, "    {}", paint(DIM, safe(&summary)));
         }
     }
     text
@@ -38,7 +39,7 @@ fn heading(pass: &PastPass) -> String {
     match pass.outcome.as_deref() {
         Some(outcome @ "converged") => words.push(paint(GOOD, outcome)),
         Some(outcome @ ("interrupted" | "withheld" | "drift")) => words.push(paint(WARN, outcome)),
-        Some("rolledback") => words.push(paint(BAD, "rolled back")),
+        Some("rolledBack") => words.push(paint(BAD, "rolled back")),
         Some(outcome) => words.push(paint(BAD, safe(outcome))),
         None if pass.trigger.is_some() || !pass.actions.is_empty() => {
             words.push(paint(WARN, "cut short, or under way"));
@@ -56,7 +57,7 @@ fn decided(decision: &Decision) -> String {
         Decision::Quarantined { release, reason, by } => {
             let how = match by {
                 Judge::Gate => "failed and is kept out",
-                Judge::Operator => "was taken back by hand",
+                Judge::Operator => "was taken back",
             };
             (BAD, format!("{release} {how}"), reason.as_str())
         }
@@ -68,7 +69,14 @@ fn decided(decision: &Decision) -> String {
     format!("{}\n", line.trim_end())
 }
 
-fn done(actions: &[PastAction]) -> Table {
+/// A summary without what was said in full before.
+fn untold(summary: &str, said: &str) -> String {
+    let Some((count, trouble)) = summary.split_once(": ") else { return summary.to_owned() };
+    let new: Vec<&str> = trouble.split("; ").filter(|part| !said.contains(&safe(part))).collect();
+    if new.is_empty() { count.to_owned() } else { format!("{count}: {}", new.join("; ")) }
+}
+
+fn done(actions: &[PastAction], said: &str) -> Table {
     let mut table = Table::new(&[]).give_way(&[2]).indented(4);
     for PastAction { action, reason, took_ms, error } in actions {
         let style = if error.is_some() { BAD } else { PLAIN };
@@ -81,9 +89,12 @@ fn done(actions: &[PastAction]) -> Table {
         table.row([
             Cell::styled(style, action.verb()),
             Cell::styled(style, target(action)),
-            Cell::styled(DIM, error.as_ref().unwrap_or(reason)),
+            Cell::styled(DIM, reason),
             end.right(),
         ]);
+        if let Some(error) = error.as_ref().filter(|error| !said.contains(&safe(error))) {
+            table.note(Cell::styled(BAD, error));
+        }
     }
     table
 }

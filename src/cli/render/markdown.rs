@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use super::health::is_not_asked;
 use super::plan::{how, when};
 use super::shape;
+use super::style::plain;
 use super::unified::unified;
 use super::words::{count, safe};
 use crate::decide::aim::aimed;
@@ -26,7 +28,8 @@ pub fn preview(
     plan: &Plan,
     withheld: Option<&Withheld>,
 ) -> String {
-    let mut text = format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, summary(observed, difference, plan));
+    let mut text =
+        format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, summary(app, observed, difference, plan));
     // Writing to a string cannot fail.
     let _ = text.write_str(&problems(app, observed, difference));
     if let Some(withheld) = withheld.filter(|_| !plan.steps.is_empty()) {
@@ -38,7 +41,7 @@ pub fn preview(
         return text;
     }
     if let Ok((observed, desired)) = shape::both(app, observed) {
-        let diff = anstream::adapter::strip_str(&unified(&observed, &desired)).to_string();
+        let diff = plain(&unified(&observed, &desired));
         let fence = fence(&diff);
         let _ = write!(
             text,
@@ -70,7 +73,7 @@ pub fn unobserved(app: &AppName, problems: &[Problem]) -> String {
     text
 }
 
-fn summary(observed: &Observed, difference: &Difference, plan: &Plan) -> String {
+fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan) -> String {
     let healthy = observed.health.as_ref().is_none_or(|verdict| verdict.healthy);
     if !difference.blockers.is_empty() {
         return ":x: **Blocked**: nothing may be touched.".to_owned();
@@ -83,6 +86,9 @@ fn summary(observed: &Observed, difference: &Difference, plan: &Plan) -> String 
         0 if kept_out => {
             ":warning: **Kept out**: this release is not tried again, and nothing that Trueup does would help."
                 .to_owned()
+        }
+        0 if difference.is_empty() && is_not_asked(app, observed) => {
+            ":white_check_mark: Nothing to do; health was not asked.".to_owned()
         }
         0 if difference.is_empty() && healthy => ":white_check_mark: Nothing to do.".to_owned(),
         0 if difference.is_empty() => ":warning: Nothing to do, but not healthy.".to_owned(),
@@ -110,7 +116,7 @@ fn problems(app: &App, observed: &Observed, difference: &Difference) -> String {
     let mut items: Vec<String> =
         blockers.chain(stalled).map(|problem| item(&problem.message, problem.help.as_deref())).collect();
     items.extend(explain::strays(app, observed).iter().map(|stray| item(&stray.message, stray.help.as_deref())));
-    let verdict = observed.health.as_ref().filter(|_| observed.well != Some(true));
+    let verdict = observed.health_in_force().filter(|_| !observed.is_blank());
     let sick = verdict.and_then(crate::model::health::HealthVerdict::complaint);
     items.extend(sick.map(|why| {
         let why = if known.contains(&why) { ", for the same reason".to_owned() } else { format!(": {why}") };

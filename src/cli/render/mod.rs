@@ -8,9 +8,13 @@ pub mod board;
 pub mod doctor;
 pub mod evidence;
 pub mod fleet;
+pub mod fleet_back;
 pub mod health;
 pub mod history;
+pub mod in_hand;
 pub mod markdown;
+pub mod news;
+pub mod older;
 pub mod operate;
 pub mod plan;
 pub mod preview;
@@ -26,6 +30,8 @@ pub mod unified;
 pub mod withheld;
 pub mod words;
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -38,8 +38,8 @@ pub fn plan(app: &App, plan: &Plan, width: Option<usize>) -> String {
 #[must_use]
 pub fn when(app: &App, steps: &[Step], number: usize, step: &Step) -> Option<String> {
     let same = |other: &Step| (other.phase, other.turn) == (step.phase, step.turn);
-    let all: Vec<usize> = (1..).zip(steps).filter(|(_, other)| same(other)).map(|(at, _)| at).collect();
-    let others: Vec<usize> = all.into_iter().filter(|at| *at != number).collect();
+    let others: Vec<usize> =
+        (1..).zip(steps).filter(|(at, other)| *at != number && same(other)).map(|(at, _)| at).collect();
     let together = (!others.is_empty()).then(|| format!("together with {}", numbers(&others)));
     if step.turn == 0 {
         return together;

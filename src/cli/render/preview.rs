@@ -87,11 +87,17 @@ pub fn headline(
         "{}  {}  {}",
         paint(STRONG, &app.name),
         safe(app.release.id.as_str()),
-        summary(observed, difference, plan, withheld)
+        summary(app, observed, difference, plan, withheld)
     )
 }
 
-fn summary(observed: &Observed, difference: &Difference, plan: &Plan, withheld: Option<&Withheld>) -> String {
+fn summary(
+    app: &App,
+    observed: &Observed,
+    difference: &Difference,
+    plan: &Plan,
+    withheld: Option<&Withheld>,
+) -> String {
     let healthy = observed.health.as_ref().is_none_or(|verdict| verdict.healthy);
     let but = withheld.map(|withheld| format!(", but {}", why(withheld, observed.at))).unwrap_or_default();
     if !difference.blockers.is_empty() {
@@ -106,6 +112,7 @@ fn summary(observed: &Observed, difference: &Difference, plan: &Plan, withheld: 
         }
         0 if observed.aim != Aim::Desired => paint(BAD, "kept out: nothing is tried again"),
         0 if !healthy => format!("nothing to do, {}", paint(WARN, "but not healthy")),
+        0 if health::is_not_asked(app, observed) => paint(GOOD, "nothing to do; health was not asked"),
         0 => paint(GOOD, "nothing to do"),
         actions => {
             let out = if observed.aim == Aim::Desired { String::new() } else { paint(BAD, "kept out: ") };

@@ -1,4 +1,4 @@
-//! The releases of a root, for people: one row each, the newest last.
+//! The releases of a root, for people: one row each, the one made last at the end.
 
 use jiff::Timestamp;
 
@@ -29,6 +29,9 @@ pub fn releases(items: &[ReleaseStatus], now: Timestamp, width: Option<usize>) -
                 _ => Cell::styled(DIM, "kept"),
             },
         ]);
+        if let Some(quarantine) = &one.quarantine {
+            table.note(Cell::styled(DIM, &quarantine.reason));
+        }
     }
     if table.is_empty() { "no releases\n".to_owned() } else { table.render(width) }
 }
@@ -47,8 +50,7 @@ fn state(one: &ReleaseStatus) -> Cell {
         words.push("desired".to_owned());
     }
     words.push(one.state.to_string());
-    let why = one.quarantine.as_ref().map(|quarantine| format!(": {}", quarantine.reason));
-    Cell::styled(style, format!("{}{}", words.join(", "), why.unwrap_or_default()))
+    Cell::styled(style, words.join(", "))
 }
 
 fn used_by(one: &ReleaseStatus) -> Cell {

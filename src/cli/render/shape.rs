@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::words::{runs, safe};
+use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
-use crate::decide::freshness::{Content, Freshness, contents, freshness};
+use crate::decide::freshness::{Content, Freshness, contents, freshness, leads_to_desired};
 use crate::decide::select::{Selection, select};
 use crate::decide::status::worker_status;
 use crate::manifest;
@@ -44,14 +45,25 @@ struct Spec<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Release {
     id: String,
-    /// What is to be done before and after the switch.
+    /// What is to be done for the one in force.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lacks: Vec<String>,
+    /// The one that is to be switched to, where something is to be done for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_come: Option<ToCome>,
     /// Releases that nobody needs any more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     surplus: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ToCome {
+    id: String,
+    /// What is to be done before and after the switch.
+    lacks: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -109,20 +121,21 @@ pub fn both(app: &App, observed: &Observed) -> Result<(String, String), String> 
 }
 
 fn seen<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
-    let health = app.health.as_ref().map(|_| match &observed.health {
-        None => UNKNOWN.to_owned(),
-        // The rules that do not hold speak of a release that is still to come.
-        Some(_) if observed.well == Some(true) => healthy(),
+    let health = app.health.as_ref().map(|_| match observed.health_in_force() {
+        None => "not asked".to_owned(),
         Some(verdict) => verdict.complaint().map_or_else(healthy, |why| format!("unhealthy: {}", safe(&why))),
     });
     let workers = app.workers.iter().map(|group| group_seen(app, observed, group)).collect();
     let drift = diff(app, observed).drift;
-    let lacks = drift.iter().filter_map(lack).collect();
+    let aimed = aimed(app, &observed.aim);
+    let mut lacks: Vec<String> = drift.iter().filter_map(lack).collect();
+    let to_come = !lacks.is_empty() && !leads_to_desired(&aimed, &observed.layout.link);
+    let to_come = to_come.then(|| ToCome { id: aimed.release.id.to_string(), lacks: std::mem::take(&mut lacks) });
     let surplus = drift.iter().filter_map(|one| match one {
         Drift::ReleaseSurplus { release, .. } => Some(release.to_string()),
         _ => None,
     });
-    let release = Release { id: observed.layout.link.to_string(), lacks, surplus: surplus.collect() };
+    let release = Release { id: observed.layout.link.to_string(), lacks, to_come, surplus: surplus.collect() };
     let services = services(&drift, |because| match because {
         ServiceStale::Serves(other) => safe(other),
         ServiceStale::OlderThanSwitch | ServiceStale::Switched => "what was there before the switch".to_owned(),
@@ -134,7 +147,7 @@ fn seen<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
 fn wanted<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
     let workers = app.workers.iter().map(|group| group_wanted(app, observed, group)).collect();
     let strays = strays(observed, |stray| !stray.is_stopped(app.strays));
-    let release = Release { id: app.release.id.to_string(), lacks: Vec::new(), surplus: Vec::new() };
+    let release = Release { id: app.release.id.to_string(), lacks: Vec::new(), to_come: None, surplus: Vec::new() };
     let services = services(&diff(app, observed).drift, |_| app.release.id.to_string());
     shape(app, release, services, workers, strays, app.health.as_ref().map(|_| healthy()))
 }

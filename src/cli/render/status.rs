@@ -89,7 +89,7 @@ fn details(entry: &Entry<'_>, width: Option<usize>) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {suspended}{why}");
     }
-    text.push_str(&conditions(status).render(width));
+    text.push_str(&conditions(status, problems).render(width));
     if let Some(now) = status.observed_at {
         text.push_str(&withheld::windows(app, now));
         match &status.withheld {
@@ -135,8 +135,10 @@ fn details(entry: &Entry<'_>, width: Option<usize>) -> String {
     text
 }
 
-/// All conditions that say something beyond "all is well", and beyond what Ready says.
-fn conditions(status: &AppStatus) -> Table {
+/// All conditions that say something beyond "all is well", and beyond what Ready says. What a problem below says in full is
+/// left to it.
+fn conditions(status: &AppStatus, problems: &[Problem]) -> Table {
+    let told = |condition: &Condition| problems.iter().any(|problem| problem.message.contains(&condition.message));
     let mut table = Table::new(&[]).give_way(&[3]).indented(2);
     let ready = status.condition(ConditionType::Ready).map(|ready| (ready.reason, &ready.message));
     let says_something = |condition: &&Condition| match condition.of {
@@ -158,7 +160,7 @@ fn conditions(status: &AppStatus) -> Table {
             Cell::new(condition.of),
             Cell::styled(style, condition.status),
             Cell::new(condition.reason),
-            Cell::styled(DIM, &condition.message),
+            Cell::styled(DIM, if told(condition) { "" } else { &condition.message }),
         ]);
     }
     table

@@ -23,6 +23,12 @@ pub const REMOVED: Style = AnsiColor::Red.on_default();
 /// No style.
 pub const PLAIN: Style = Style::new();
 
+/// Without colour, and so without anything else that a terminal would obey.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
 /// `text` in `style`.
 #[must_use]
 pub fn paint(style: Style, text: impl std::fmt::Display) -> String {

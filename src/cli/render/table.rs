@@ -2,6 +2,8 @@
 //!
 //! Ours, because every table library counts colours as text unless it brings a whole terminal along.
 
+use std::fmt::Write;
+
 use anstyle::Style;
 use unicode_width::UnicodeWidthStr;
 
@@ -46,6 +48,8 @@ impl Cell {
 pub struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
+    /// What is said below a row, by its number.
+    notes: Vec<(usize, Cell)>,
     give_way: Vec<usize>,
     indent: usize,
 }
@@ -74,6 +78,11 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
+    /// Says something below the row that was added last, over all columns: what is too long for any of them.
+    pub fn note(&mut self, cell: Cell) {
+        self.notes.push((self.rows.len(), cell));
+    }
+
     /// Whether there are any rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -88,8 +97,9 @@ impl Table {
         let rows: Vec<&Vec<Cell>> =
             Some(&header).filter(|header| !header.is_empty()).into_iter().chain(&self.rows).collect();
         let widths = self.widths(&rows, width);
+        let headers = rows.len() - self.rows.len();
         let mut text = String::new();
-        for row in rows {
+        for (number, row) in rows.into_iter().enumerate() {
             let columns: Vec<Vec<String>> =
                 row.iter().zip(&widths).map(|(cell, width)| wrap(&cell.text, *width)).collect();
             let height = columns.iter().map(Vec::len).max().unwrap_or(0);
@@ -110,6 +120,17 @@ impl Table {
                 }
                 text.push_str(line.trim_end());
                 text.push('\n');
+            }
+            for (_, note) in self.notes.iter().filter(|(row, _)| row + headers == number + 1) {
+                let indent = self.indent + GAP;
+                let lines = match width {
+                    Some(width) => wrap(&note.text, width.saturating_sub(indent).max(NARROWEST)),
+                    None => vec![note.text.clone()],
+                };
+                for line in lines {
+                    // Writing to a string cannot fail.
+                    let _ = writeln!(text, "{}{}", " ".repeat(indent), paint(note.style, line));
+                }
             }
         }
         text
@@ -175,7 +196,7 @@ fn split_at_width(text: &str, width: usize) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::render::style::BAD;
+    use crate::cli::render::style::{BAD, plain};
 
     fn table() -> Table {
         let mut table = Table::new(&["NAME", "SIZE", "WHY", "STATE"]).give_way(&[2]).indented(2);
@@ -187,10 +208,6 @@ mod tests {
         ]);
         table.row([Cell::new("日本"), Cell::new("1234567").right(), Cell::new(""), Cell::new("fine")]);
         table
-    }
-
-    fn plain(text: &str) -> String {
-        anstream::adapter::strip_str(text).to_string()
     }
 
     #[test]
@@ -211,6 +228,20 @@ mod tests {
         let narrow = plain(&table().render(Some(48)));
         assert_eq!(narrow, expected);
         assert!(narrow.lines().all(|line| line.width() <= 48), "{narrow}");
+    }
+
+    #[test]
+    fn a_note_stands_below_its_row_and_makes_no_column_wider() {
+        let mut table = Table::new(&["NAME", "SIZE"]).indented(2);
+        table.row([Cell::new("a"), Cell::new("7").right()]);
+        table.note(Cell::styled(BAD, "because of this and that and something else"));
+        table.row([Cell::new("b"), Cell::new("8").right()]);
+        let expected = "  NAME  SIZE\n  a        7\n    because of this and that and something else\n  b        8\n";
+        assert_eq!(plain(&table.render(None)), expected);
+        let narrow = plain(&table.render(Some(30)));
+        let expected =
+            "  NAME  SIZE\n  a        7\n    because of this and that\n    and something else\n  b        8\n";
+        assert_eq!(narrow, expected);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Pictures of what people see of what they do by hand, and of what was done; reviewed like prose.
 
 use super::doctor::{Checked, doctor};
+use super::style::plain;
 use super::sudoers::Rules;
 use super::{history as past, operate, releases as list, sudoers};
 use crate::decide::history::history;
@@ -10,10 +11,6 @@ use crate::model::finding::{Finding, Severity, Spot};
 use crate::model::inventory::{ReleaseStatus, Standing, Use};
 use crate::model::names::GroupName;
 use crate::model::record::{JournalEntry, JournalEvent, Judge, Quarantine};
-
-fn plain(text: &str) -> String {
-    anstream::adapter::strip_str(text).to_string()
-}
 
 #[test]
 fn suspensions() {
@@ -58,7 +55,7 @@ fn histories() {
             JournalEvent::Failed { action: start.clone(), error: "exited with 1".to_owned(), took_ms: 9_100 },
         ),
         line("p1", 790, kept_out(Judge::Gate, "start web:web_01: exited with 1")),
-        line("p1", 780, ended("rolledback", "1 of 2 actions done: exited with 1")),
+        line("p1", 780, ended("rolledBack", "1 of 2 actions done: exited with 1")),
         line("p2", 600, JournalEvent::QuarantineLifted { release: id("r2") }),
         line("p2", 600, started("retry by anna")),
         line("p2", 595, ended("converged", "2 of 2 actions done")),

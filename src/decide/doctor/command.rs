@@ -7,8 +7,30 @@ use crate::model::names::Root;
 /// Laravel's own limit for a job, where the command line names none.
 const LARAVEL_JOB: u64 = 60;
 
+/// How long one job may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Job {
+    /// The limit.
+    pub(super) length: Duration,
+    /// The command line names it; else it is Laravel's own.
+    pub(super) said: bool,
+}
+
+impl Job {
+    /// In whole seconds.
+    pub(super) fn seconds(self) -> u64 {
+        seconds(self.length)
+    }
+
+    /// How long, and who says so.
+    pub(super) fn words(self) -> String {
+        let by = if self.said { "its `--timeout`" } else { "Laravel's default: it has no `--timeout`" };
+        format!("a job may take {} s ({by})", self.seconds())
+    }
+}
+
 /// How long one job may take by the worker's own limit (`artisan queue:work --timeout=`); none where nothing says so.
-pub(super) fn job_timeout(command: &str) -> Option<Duration> {
+pub(super) fn job_timeout(command: &str) -> Option<Job> {
     let words: Vec<&str> = command.split_whitespace().collect();
     if !words.iter().any(|word| matches!(*word, "queue:work" | "queue:listen")) {
         return None;
@@ -20,7 +42,8 @@ pub(super) fn job_timeout(command: &str) -> Option<Duration> {
     });
     // 0 is for ever.
     let seconds = named.map_or(Some(LARAVEL_JOB), |text| text.trim_matches(['"', '\'']).parse().ok());
-    seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)
+    let length = seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)?;
+    Some(Job { length, said: named.is_some() })
 }
 
 /// The release that a text names by its directory, and so never leaves.
@@ -65,7 +88,9 @@ mod tests {
             ("python3 worker.py --timeout=90", None),
         ];
         for (command, expected) in rows {
-            assert_eq!(job_timeout(command), expected.map(Duration::from_secs), "{command}");
+            let job = job_timeout(command);
+            assert_eq!(job.map(Job::seconds), expected, "{command}");
+            assert!(job.is_none_or(|job| job.said == command.contains("--timeout")), "{command}");
         }
     }
 

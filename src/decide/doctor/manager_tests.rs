@@ -28,7 +28,7 @@ fn programs_of_supervisord() {
         (with("stopwaitsecs", "%(ENV_X)s"), &["unknown supervisord.stopwaitsecs"]),
         (
             with("command", "php /srv/shop/current/artisan queue:work"),
-            &["warning supervisord.stopwaitsecs:5", "warning workers.stopTimeout:7"],
+            &["warning supervisord.stopwaitsecs:5", "warning workers.stopTimeout"],
         ),
         (without("numprocs"), &["error supervisord.numprocs:1"]),
         (with("numprocs", "3"), &["note supervisord.numprocs:7"]),
@@ -55,6 +55,25 @@ fn programs_of_supervisord() {
 }
 
 #[test]
+fn what_is_to_be_mended_in_the_manifest_is_no_place_in_a_configuration() {
+    let rows = [("", 60, "Laravel's default: it has no `--timeout`"), (" --timeout=100", 100, "its `--timeout`")];
+    for (option, job, by) in rows {
+        let text = format!(
+            "[program:shop-worker]\ncommand=php /srv/shop/current/artisan queue:work{option}\nstopwaitsecs=900"
+        );
+        let mut host = good_host();
+        host.supervisord = vec![written(&text)];
+        let found = app(&shop(), &host, &good_app());
+        let one = found.iter().find(|one| one.check == "workers.stopTimeout").unwrap();
+        assert_eq!(one.at, None);
+        let said = format!("a job may take {job} s ({by}), by its command at ");
+        assert!(one.found.contains(&said) && one.found.ends_with(":2; `stopTimeout` is 30 s"), "{}", one.found);
+        let mend = format!("# in the manifest, at `default` of spec.workers:\nstopTimeout: {job}s");
+        assert_eq!(one.mend.as_deref(), Some(mend.as_str()));
+    }
+}
+
+#[test]
 fn template_units() {
     let good = "[Service]\nExecStart=/usr/bin/php /srv/shop/current/artisan queue:work --timeout=20\nUser=deploy\n\
                 WorkingDirectory=/srv/shop/current\nRestart=always\n[Install]\nWantedBy=multi-user.target";
@@ -77,7 +96,7 @@ fn template_units() {
         (good.replace("[Install]\nWantedBy=multi-user.target", ""), &["warning systemd.install:1"]),
         (
             with("ExecStart", "/usr/bin/php /srv/shop/current/artisan queue:work --timeout=100"),
-            &["warning systemd.timeoutStopSec:1", "warning workers.stopTimeout:8"],
+            &["warning systemd.timeoutStopSec:1", "warning workers.stopTimeout"],
         ),
     ];
     let mut shop = shop();

@@ -2,9 +2,8 @@
 
 use std::cmp::Ordering;
 use std::path::Path;
-use std::time::Duration;
 
-use super::command::{fixed_release, is_through_current, is_wrapper, job_timeout, seconds};
+use super::command::{Job, fixed_release, is_through_current, is_wrapper, job_timeout, seconds};
 use crate::model::app::{App, Manager, Supervisord, WorkerGroup};
 use crate::model::facts::{AppFacts, Configuration, HostFacts, Section, Setting};
 use crate::model::finding::{Finding, Severity, Spot};
@@ -204,15 +203,15 @@ impl Program<'_> {
             return Finding::unknown(CHECK, self.says("has no plain number for `stopwaitsecs`"), "supervisorctl avail");
         };
         let job = job_timeout(self.command());
-        let longest = job.into_iter().chain([self.group.stop_timeout]).max().map_or(0, seconds);
+        let longest = job.map(|job| job.length).into_iter().chain([self.group.stop_timeout]).max().map_or(0, seconds);
         if wait >= longest {
             return Finding::ok(CHECK, self.says(format!("has `stopwaitsecs={wait}`")));
         }
         let default = if self.get("stopwaitsecs").is_none() { ", supervisord's default" } else { "" };
         let stop = seconds(self.group.stop_timeout);
-        let than = match job.map(seconds).filter(|job| wait < *job) {
-            Some(job) if wait < stop => format!("a job may take {job} s, and `stopTimeout` is {stop} s"),
-            Some(job) => format!("a job may take {job} s"),
+        let than = match job.filter(|job| wait < job.seconds()) {
+            Some(job) if wait < stop => format!("{}, and `stopTimeout` is {stop} s", job.words()),
+            Some(job) => job.words(),
             None => format!("`stopTimeout` is {stop} s"),
         };
         Finding::new(CHECK, Severity::Warning, self.says(format!("has `stopwaitsecs={wait}`{default}; {than}")))
@@ -254,7 +253,7 @@ impl Program<'_> {
     fn job(&self) -> Option<Finding> {
         const CHECK: &str = "workers.stopTimeout";
         let job = job_timeout(self.command())?;
-        Some(stop_timeout(CHECK, self.what, job, self.group.stop_timeout, self.get("command").map(|set| &set.at)))
+        Some(stop_timeout(CHECK, self.what, job, self.group, self.get("command").map(|set| &set.at)))
     }
 
     fn autostart(&self) -> Option<Finding> {
@@ -296,21 +295,22 @@ impl Program<'_> {
     }
 }
 
-/// Whether `stopTimeout` lets a job of that length be finished.
+/// Whether `stopTimeout` lets a job of that length be finished. `at` is the command that says how long it is; what is to be
+/// mended stands in the manifest.
 pub(super) fn stop_timeout(
     check: &'static str,
     what: &str,
-    job: Duration,
-    stop_timeout: Duration,
+    job: Job,
+    group: &WorkerGroup,
     at: Option<&Spot>,
 ) -> Finding {
-    let (job, stop) = (seconds(job), seconds(stop_timeout));
-    if job <= stop {
-        return Finding::ok(check, format!("{what}: a job of {job} s is finished within `stopTimeout: {stop}s`"));
+    let stop = seconds(group.stop_timeout);
+    if job.seconds() <= stop {
+        let found = format!("{what}: a job of {} s is finished within `stopTimeout: {stop}s`", job.seconds());
+        return Finding::ok(check, found);
     }
-    let finding =
-        Finding::new(check, Severity::Warning, format!("{what}: a job may take {job} s, `stopTimeout` is {stop} s"))
-            .why("a worker that is replaced in the middle of a long job is killed before it is done")
-            .mend(format!("stopTimeout: {job}s"));
-    at.map_or(finding.clone(), |at| finding.at(at))
+    let by = at.map(|at| format!(", by its command at {at}")).unwrap_or_default();
+    Finding::new(check, Severity::Warning, format!("{what}: {}{by}; `stopTimeout` is {stop} s", job.words()))
+        .why("a worker that is replaced in the middle of a long job is killed before it is done")
+        .mend(format!("# in the manifest, at `{}` of spec.workers:\nstopTimeout: {}s", group.name, job.seconds()))
 }

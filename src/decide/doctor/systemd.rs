@@ -79,7 +79,7 @@ impl Template<'_> {
         let job = self.command().and_then(|command| job_timeout(&command.value));
         let job = job.map(|job| {
             let at = self.command().map(|command| &command.at);
-            stop_timeout("workers.stopTimeout", &self.what, job, self.group.stop_timeout, at)
+            stop_timeout("workers.stopTimeout", &self.what, job, self.group, at)
         });
         fixed
             .into_iter()
@@ -143,13 +143,13 @@ impl Template<'_> {
             return Finding::unknown(CHECK, self.says(value), "systemd-analyze timespan").at(&at);
         };
         let job = self.command().and_then(|command| job_timeout(&command.value));
-        let longest = job.into_iter().chain([self.group.stop_timeout]).max().unwrap_or_default();
+        let longest = job.map(|job| job.length).into_iter().chain([self.group.stop_timeout]).max().unwrap_or_default();
         if limit >= longest {
             return Finding::ok(CHECK, self.says("waits long enough before it kills"));
         }
         let (limit, stop) = (seconds(limit), seconds(self.group.stop_timeout));
-        let than = match job.map(seconds).filter(|job| limit < *job) {
-            Some(job) => format!("a job may take {job} s"),
+        let than = match job.filter(|job| limit < job.seconds()) {
+            Some(job) => job.words(),
             None => format!("`stopTimeout` is {stop} s"),
         };
         let found = self.says(format!("kills a worker {limit} s after it was asked to end; {than}"));

@@ -1,5 +1,6 @@
 //! What became of each host, and why a rollout was stopped.
 
+use super::has_failed;
 use crate::model::report::Outcome;
 use crate::model::rollout::{Applied, Doing, Ending, Found, HostState, How, TakenBack, Verdict};
 
@@ -8,13 +9,15 @@ const NAMED: usize = 3;
 
 /// The end, with what became of every host.
 pub(super) fn ended(how: How, hosts: &[HostState]) -> Ending {
-    Ending { how, hosts: hosts.iter().map(|host| (host.name.clone(), verdict(host))).collect() }
+    let failed = hosts.iter().filter(|host| has_failed(host)).count();
+    Ending { how, failed, hosts: hosts.iter().map(|host| (host.name.clone(), verdict(host))).collect() }
 }
 
 fn verdict(host: &HostState) -> Verdict {
     match (host.taken_back, host.applied) {
-        (Some(TakenBack::Ended { outcome: Outcome::RolledBack | Outcome::Converged }), _) => Verdict::TakenBack,
+        (Some(TakenBack::Ended { is_back: true }), _) => Verdict::TakenBack,
         (Some(_), _) => Verdict::NotTakenBack,
+        (None, _) if host.doing == Some(Doing::TakeBack) => Verdict::NotTakenBack,
         (None, Some(applied)) => after(applied, host.held),
         (None, None) if host.doing == Some(Doing::Apply) => Verdict::Lost,
         (None, None) => before(host.found),

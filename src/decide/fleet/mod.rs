@@ -7,20 +7,24 @@
 //! waves, and a wave is judged before the next one begins. Too many failures stop it, and what was changed is taken back.
 //! Begin at [`next`].
 
+mod back;
 mod ending;
 
+pub use self::back::goes_back;
 use self::ending::{ended, why};
 use crate::model::app::OnFailure;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::{Applied, Doing, Found, HostState, How, Next, Order, Progress, Terms};
+use crate::model::rollout::{Applied, Doing, Ending, Found, HostState, How, Next, Order, Progress, Terms, Verdict};
 
 /// What may be begun now. An order is repeated, for whoever it is left for, until all of it has been begun; while
 /// something is in hand and nothing more may be begun, that is [`Next::Wait`].
 #[must_use]
 pub fn next(terms: &Terms, progress: &Progress) -> Next {
     let decided = Course { terms, progress }.next();
-    if !progress.interrupted || matches!(decided, Next::Done(_)) {
+    // What has failed is taken back all the same: a failed release that stays would be called changed.
+    let goes_on = matches!(decided, Next::Done(_) | Next::Do(Order::TakeBack { .. }));
+    if !progress.interrupted || goes_on {
         return decided;
     }
     // Passes go to their end, and are heard to it. To see whether somebody stays healthy is for who goes on.
@@ -28,15 +32,29 @@ pub fn next(terms: &Terms, progress: &Progress) -> Next {
     if awaited { Next::Wait } else { Next::Done(ended(How::Interrupted, &progress.hosts)) }
 }
 
-/// The hosts by whose records the migrations were run in an earlier rollout, so that this one runs none, in the order in
-/// which they change. Empty where that decides nothing: there are no migrations, nobody has anything to do, or not all
+/// How it ends where nobody waits any more for what is in hand: passes are lost, and who was to be taken back is not.
+#[must_use]
+pub fn abandoned(terms: &Terms, progress: &Progress) -> Ending {
+    let mut ending = ended(How::Interrupted, &progress.hosts);
+    let course = Course { terms, progress };
+    if course.is_failed() {
+        let due = course.due();
+        let due = ending.hosts.iter_mut().filter(|(name, _)| due.iter().any(|host| host.name == *name));
+        due.for_each(|(_, verdict)| *verdict = Verdict::NotTakenBack);
+    }
+    ending
+}
+
+/// The hosts by whose records the migrations were run in an earlier rollout, or that have the release in force, so that
+/// this one runs none, in the order in which they change; those that have recorded it first. Empty where that decides nothing: there are no migrations, nobody has anything to do, or not all
 /// were looked at.
 #[must_use]
 pub fn migrated_by(terms: &Terms, progress: &Progress) -> Vec<HostName> {
     let hosts = &progress.hosts;
     let decides = terms.migrates && hosts.iter().all(|host| host.found.is_some()) && hosts.iter().any(has_drift);
-    let recorded = hosts.iter().filter(|host| decides && has_migrated(host));
-    recorded.map(|host| host.name.clone()).collect()
+    let mut known: Vec<&HostState> = hosts.iter().filter(|host| decides && has_migrated(host)).collect();
+    known.sort_by_key(|host| !matches!(host.found, Some(Found::Seen { migrated: true, .. })));
+    known.into_iter().map(|host| host.name.clone()).collect()
 }
 
 struct Course<'a> {
@@ -51,12 +69,10 @@ impl<'a> Course<'a> {
         if !unseen.is_empty() {
             return idle(&unseen).map_or(Next::Wait, |hosts| Next::Do(Order::Observe { hosts }));
         }
-        let failed = hosts.iter().filter(|host| has_failed(host)).count() > self.terms.max_failures;
+        let failed = self.is_failed();
         if failed && !hosts.iter().any(is_begun) {
             return Next::Done(ended(How::NotBegun, hosts));
         }
-        // What was migrated for by a host that then failed is not for others to go on with.
-        let failed = failed || self.leader().is_some_and(has_failed);
         let is_over =
             |host: &HostState| matches!(host.applied, Some(Applied::Ended { outcome: Outcome::Withheld, .. }));
         if failed {
@@ -68,21 +84,38 @@ impl<'a> Course<'a> {
         }
     }
 
+    /// Nobody else may be changed.
+    fn is_failed(&self) -> bool {
+        let failures = self.progress.hosts.iter().filter(|host| has_failed(host)).count();
+        // What was migrated for by a host that then failed is not for others to go on with.
+        failures > self.terms.max_failures || self.leader().is_some_and(has_failed)
+    }
+
+    /// Those that are to be taken back of a rollout that has failed.
+    fn due(&self) -> Vec<&'a HostState> {
+        match self.terms.on_failure {
+            OnFailure::Rollback => {
+                self.progress.hosts.iter().filter(|host| is_changed(host) && host.taken_back.is_none()).collect()
+            }
+            OnFailure::Halt => Vec::new(),
+        }
+    }
+
     /// Nobody else is changed; those that were are taken back.
     fn stop(&self) -> Next {
         let hosts = &self.progress.hosts;
-        if hosts.iter().any(|host| matches!(host.doing, Some(Doing::Apply | Doing::Hold))) {
+        if hosts.iter().any(|host| host.doing == Some(Doing::Apply)) {
             return Next::Wait;
         }
-        let due: Vec<&HostState> = match self.terms.on_failure {
-            OnFailure::Rollback => hosts.iter().filter(|host| is_changed(host) && host.taken_back.is_none()).collect(),
-            OnFailure::Halt => Vec::new(),
-        };
+        let due = self.due();
         if due.is_empty() {
             return Next::Done(ended(How::Stopped, hosts));
         }
         let reason = || why(hosts.iter().filter(|host| has_failed(host)));
-        idle(&due).map_or(Next::Wait, |hosts| Next::Do(Order::TakeBack { hosts, reason: reason() }))
+        // Whether the others stay healthy decides nothing any more, and it may take long to know.
+        let free = |host: &&&HostState| matches!(host.doing, None | Some(Doing::Hold));
+        let hosts: Vec<HostName> = due.iter().filter(free).map(|host| host.name.clone()).collect();
+        if hosts.is_empty() { Next::Wait } else { Next::Do(Order::TakeBack { hosts, reason: reason() }) }
     }
 
     fn waves(&self) -> Next {
@@ -120,23 +153,29 @@ impl<'a> Course<'a> {
         Next::Done(ended(How::Complete, &self.progress.hosts))
     }
 
-    /// The one that runs the migrations: the first that changes. None where there are none, or a host has run them in an
-    /// earlier rollout.
+    /// The one that runs the migrations: the first that changes. None where there are none, or they were run before.
     fn leader(&self) -> Option<&'a HostState> {
         let hosts = &self.progress.hosts;
         hosts.iter().find(|host| has_drift(host)).filter(|_| self.terms.migrates && !hosts.iter().any(has_migrated))
     }
 
-    /// The waves. Who cannot take part takes nobody's place: a canary that is out of reach would prove nothing.
+    /// The waves. Who cannot take part takes nobody's place: a canary that is out of reach would prove nothing, also where
+    /// that shows only as its turn comes.
     fn divided(&self) -> Vec<Vec<&'a HostState>> {
         let hosts = &self.progress.hosts;
         let all = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-        let mut rest: Vec<&HostState> = hosts.iter().filter(|host| takes_part(host)).collect();
-        let canary = size(self.terms.canary.of(all)).min(rest.len());
-        let others = rest.split_off(canary);
+        let canary = size(self.terms.canary.of(all));
+        let (mut canaries, mut others) = (Vec::new(), Vec::new());
+        for host in hosts.iter().filter(|host| takes_part(host)) {
+            if canaries.len() == canary {
+                others.push(host);
+            } else if host.applied != Some(Applied::NotBegun) {
+                canaries.push(host);
+            }
+        }
         let batch = size(self.terms.batch.of(all)).max(1);
-        let canaries = Some(rest).filter(|canaries| !canaries.is_empty());
+        let canaries = Some(canaries).filter(|canaries| !canaries.is_empty());
         canaries.into_iter().chain(others.chunks(batch).map(<[_]>::to_vec)).collect()
     }
 }
@@ -155,8 +194,10 @@ fn has_drift(host: &HostState) -> bool {
     matches!(host.found, Some(Found::Seen { outcome: Outcome::Drift, .. }))
 }
 
+/// By its record; or the release is in force and proven there, whoever has run them: as on one host, what is in force has
+/// had its chance.
 fn has_migrated(host: &HostState) -> bool {
-    matches!(host.found, Some(Found::Seen { migrated: true, .. }))
+    matches!(host.found, Some(Found::Seen { migrated: true, .. } | Found::Seen { had_release: true, .. }))
 }
 
 fn takes_part(host: &HostState) -> bool {
@@ -185,8 +226,12 @@ fn has_failed(host: &HostState) -> bool {
     found || applied || host.held == Some(false)
 }
 
-/// This rollout has changed it, and it has not gone back by itself. Of one that was lost nobody knows: it is asked to.
+/// This rollout has brought the release there, and it has not gone back by itself. Of one that was lost nobody knows: it
+/// is asked to.
 fn is_changed(host: &HostState) -> bool {
+    if matches!(host.found, Some(Found::Seen { had_release: true, .. })) {
+        return false;
+    }
     match host.applied {
         Some(Applied::Ended { outcome: Outcome::RolledBack | Outcome::Quarantined, .. } | Applied::NotBegun) | None => {
             false
@@ -198,5 +243,7 @@ fn is_changed(host: &HostState) -> bool {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::next;
-use super::tests::{Fate, HOLD, end, hosts, seen};
+use super::testing::{Fate, HOLD, end, hosts, seen};
 use crate::model::app::OnFailure;
 use crate::model::fleet::{Amount, HostName};
 use crate::model::report::Outcome;
-use crate::model::rollout::{Applied, Doing, Ending, Found, How, Next, Order, Progress, TakenBack, Terms, Verdict};
+use crate::model::rollout::{
+    Applied, Doing, Ending, Found, HostState, How, Next, Order, Progress, TakenBack, Terms, Verdict,
+};
 
 fn amount() -> impl Strategy<Value = Amount> {
     prop_oneof![(0..6_u32).prop_map(Amount::Count), (0..=100_u8).prop_map(Amount::Percent)]
@@ -49,7 +51,8 @@ fn found() -> impl Strategy<Value = Found> {
         4 => Just(seen(Outcome::Converged)),
         1 => Just(Found::Unreachable),
         1 => outcome().prop_map(seen),
-        1 => outcome().prop_map(|outcome| Found::Seen { outcome, migrated: true }),
+        1 => outcome().prop_map(|outcome| Found::Seen { outcome, migrated: true, had_release: false }),
+        2 => Just(Found::Seen { outcome: Outcome::Drift, migrated: false, had_release: true }),
     ]
 }
 
@@ -64,8 +67,8 @@ fn applied() -> impl Strategy<Value = Applied> {
 
 fn fate() -> impl Strategy<Value = Fate> {
     let back = prop_oneof![
-        4 => Just(TakenBack::Ended { outcome: Outcome::RolledBack }),
-        1 => Just(TakenBack::Ended { outcome: Outcome::Failed }),
+        4 => Just(TakenBack::Ended { is_back: true }),
+        1 => Just(TakenBack::Ended { is_back: false }),
         1 => Just(TakenBack::Lost),
     ];
     (found(), applied(), prop::bool::weighted(0.9), back).prop_map(|(found, applied, held, back)| Fate {
@@ -102,7 +105,7 @@ struct Seen {
 /// The rules' own words for what stops a rollout.
 fn failures(progress: &Progress) -> usize {
     let fine = [Outcome::Converged, Outcome::Withheld];
-    let bad = |host: &&crate::model::rollout::HostState| {
+    let bad = |host: &&HostState| {
         let found = match host.found {
             Some(Found::Seen { outcome, .. }) => outcome != Outcome::Drift && !fine.contains(&outcome),
             other => other.is_some(),
@@ -129,7 +132,14 @@ fn begin(terms: &Terms, progress: &mut Progress, hands: &mut Hands, seen: &mut S
             return;
         }
     };
-    assert!(!names.is_empty() && !progress.interrupted, "{order:?}");
+    let is_back = doing == Doing::TakeBack;
+    assert!(!names.is_empty() && (is_back || !progress.interrupted), "{order:?}");
+    if is_back {
+        // Nobody waits any more for who stays healthy.
+        hands.in_hand.retain(|(_, order)| !matches!(order, Order::Hold { .. }));
+        let held = progress.hosts.iter_mut().filter(|host| host.doing == Some(Doing::Hold));
+        held.for_each(|host| host.doing = None);
+    }
     let take = (1 + hands.choose(names.len())).min(hands.forks);
     for name in names.iter().take(take) {
         let at = progress.hosts.iter().position(|host| host.name == *name).unwrap();
@@ -152,7 +162,10 @@ fn begin(terms: &Terms, progress: &mut Progress, hands: &mut Hands, seen: &mut S
                 let limit = if canary > 0 && *wave == 0 { canary } else { batch };
                 let of = seen.waves.entry(*wave).or_default();
                 of.insert(name.clone());
-                assert!(of.len() <= limit as usize, "no more at once than a wave has");
+                // The canary that was not there when its turn came has not changed.
+                let there = |host: &&HostState| of.contains(&host.name) && host.applied != Some(Applied::NotBegun);
+                let there = progress.hosts.iter().filter(there).count();
+                assert!(there <= limit as usize, "no more at once than a wave has");
                 if let Some(leader) = &seen.migrated {
                     let leader = progress.hosts.iter().find(|host| host.name == *leader).unwrap();
                     assert!(matches!(leader.applied, Some(Applied::Ended { outcome: Outcome::Converged, .. })));
@@ -171,7 +184,7 @@ fn begin(terms: &Terms, progress: &mut Progress, hands: &mut Hands, seen: &mut S
             }
             Order::TakeBack { reason, .. } => {
                 assert!(seen.applied.contains(name) && !seen.taken_back.contains(name) && !reason.is_empty());
-                assert!(is_to_go_back(progress.hosts[at].applied), "who has gone back by itself is left alone");
+                assert!(is_to_go_back(&progress.hosts[at]), "who has gone back by itself is left alone");
                 seen.taken_back.push(name.clone());
             }
             Order::Pause { .. } => {}
@@ -185,8 +198,11 @@ fn is_drift(found: Found) -> bool {
     matches!(found, Found::Seen { outcome: Outcome::Drift, .. })
 }
 
-fn is_to_go_back(applied: Option<Applied>) -> bool {
-    match applied {
+fn is_to_go_back(host: &HostState) -> bool {
+    if matches!(host.found, Some(Found::Seen { had_release: true, .. })) {
+        return false;
+    }
+    match host.applied {
         Some(Applied::Ended { outcome, changed }) => {
             changed && outcome != Outcome::RolledBack && outcome != Outcome::Quarantined
         }
@@ -256,7 +272,7 @@ proptest! {
             How::Stopped if terms.on_failure == OnFailure::Rollback => {
                 for (host, (_, verdict)) in progress.hosts.iter().zip(&ending.hosts) {
                     let back = matches!(verdict, Verdict::TakenBack | Verdict::NotTakenBack);
-                    prop_assert_eq!(back, is_to_go_back(host.applied), "{:?}", host);
+                    prop_assert_eq!(back, is_to_go_back(host), "{:?}", host);
                 }
             }
             How::Stopped | How::Withheld => prop_assert!(seen.taken_back.is_empty()),
@@ -274,7 +290,9 @@ proptest! {
             }
         }
         if terms.migrates && seen.migrated.is_none() && !seen.applied.is_empty() {
-            let migrated = |fate: &Fate| matches!(fate.found, Found::Seen { migrated: true, .. });
+            let migrated = |fate: &Fate| {
+                matches!(fate.found, Found::Seen { migrated: true, .. } | Found::Seen { had_release: true, .. })
+            };
             prop_assert!(fates.iter().any(migrated), "somebody has migrated, or nobody changed");
         }
     }

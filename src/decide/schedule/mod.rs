@@ -5,12 +5,20 @@
 //! back only makes the waiting longer.
 //!
 //! - After a failure the next pass waits, longer each time; the timer waits with it, news does not.
-//! - A worker that dies again and again makes its passes wait in the same way.
+//! - A worker that dies again and again makes its passes wait in the same way; one that lived for a while does not. The
+//!   first kind is told until it has lived, which a pass is made to see.
+//! - Passes that may only look keep a distance to each other, or what nobody may mend would make them without end.
 //! - Passes that put right what nobody has asked for are counted: beyond the policy's limit none of them acts for an
-//!   hour, or until a person asks.
+//!   hour, but to start workers, or until a person asks. That is for two that fight about a host. A pass that only starts workers which were
+//!   down is not counted, since most of those have ended by themselves, as queue workers do all day: the wait above is
+//!   its brake. It holds as well for whoever stops workers again and again by their manager: they are started again,
+//!   more and more slowly, until `suspend` says that they are meant to be down.
 
+#[cfg(test)]
+mod crowd_tests;
 mod pace;
 mod types;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,24 +26,30 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::pace::Spread;
+#[cfg(test)]
+use self::waiting::MOST;
+use self::waiting::{Pending, may_go_on_for_ever};
 use crate::decide::windows;
 use crate::model::names::{GroupName, MemberName};
 use crate::model::report::Outcome;
 use crate::model::sync::{Counting, SyncPolicy, Withheld};
 use crate::model::wake::Wake;
 
-pub use self::types::{Ended, May, ScheduleState, Turn};
+pub use self::types::{Ended, Looping, May, ScheduleState, Turn};
 
 /// Corrections are counted over this, and withheld for as long.
 const HOUR: Duration = Duration::from_hours(1);
-/// A member may die so often in a [`CALM`] before its passes wait.
+/// A member may die so often in a row before its passes wait.
 const DEATHS: u32 = 3;
-/// A member that has lived for so long is trusted again.
+/// A member that has lived for so long since it was last put right dies for the first time again: it may well be meant to
+/// end, and a pass each time costs no more than the timer's.
+const LIVED: Duration = Duration::from_secs(30);
+/// A death so long ago is forgotten in any case.
 const CALM: Duration = Duration::from_mins(10);
 /// A pass changes the link and `releases/` itself; word of that may come so much later.
 const ECHO: Duration = Duration::from_secs(2);
-/// So many wakes are remembered; beyond them only those of another kind.
-const MOST: usize = 32;
+/// Between two passes that may only look, however fast what they cannot mend goes on.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// One App's turn-taking.
 #[derive(Debug, Clone)]
@@ -49,6 +63,8 @@ pub struct Schedule {
     failures: u32,
     backoff: Option<Timestamp>,
     ended: Option<Timestamp>,
+    /// The last pass might only look: the next one for what goes on at the host begins no sooner.
+    looks_again: Option<Timestamp>,
     /// The App has been as its manifest says since that changed: what is put right from now on, nobody has asked for.
     settled: bool,
     corrections: VecDeque<Timestamp>,
@@ -56,18 +72,11 @@ pub struct Schedule {
     deaths: Vec<Deaths>,
 }
 
-/// A wake that waits for its pass.
-#[derive(Debug, Clone)]
-struct Pending {
-    wake: Wake,
-    /// It does not wait for a back-off.
-    news: bool,
-    at: Timestamp,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Running {
     counting: Counting,
+    /// It may only look.
+    looks: bool,
 }
 
 /// How often a member has died lately.
@@ -76,7 +85,11 @@ struct Deaths {
     group: GroupName,
     member: MemberName,
     times: u32,
+    /// Its passes have waited for that, and it has not lived since.
+    looping: bool,
     last: Timestamp,
+    /// When the first pass after it ended: the member lives since then, if it does.
+    seen_to: Option<Timestamp>,
 }
 
 impl Schedule {
@@ -94,6 +107,7 @@ impl Schedule {
             failures: 0,
             backoff: None,
             ended: None,
+            looks_again: None,
             settled: false,
             corrections: VecDeque::new(),
             stalled: None,
@@ -137,11 +151,7 @@ impl Schedule {
             _ => now,
         };
         self.look_out(now);
-        if let Some(known) = self.pending.iter_mut().find(|waiting| waiting.wake == wake) {
-            (known.at, known.news) = (known.at.min(at), known.news || news);
-        } else if self.pending.len() < MOST || !self.pending.iter().any(|one| one.wake.kind() == wake.kind()) {
-            self.pending.push(Pending { wake, news, at });
-        }
+        waiting::add(&mut self.pending, Pending { wake, news, at });
     }
 
     /// When the next pass should begin, timers included; none while one runs, and before the first wake.
@@ -151,10 +161,15 @@ impl Schedule {
             return None;
         }
         let held = |at: Timestamp| self.backoff.map_or(at, |until| at.max(until));
-        let woken = self.pending.iter().map(|waiting| if waiting.news { waiting.at } else { held(waiting.at) });
+        let woken = self.pending.iter().map(|waiting| {
+            let at = if waiting.news { waiting.at } else { held(waiting.at) };
+            let calm = self.looks_again.filter(|_| may_go_on_for_ever(&waiting.wake));
+            calm.map_or(at, |calm| at.max(calm))
+        });
         // After a failure the next try stands for the timer.
         let timer = self.backoff.or(self.timer);
-        woken.chain(timer).chain(self.opens).chain(self.stalled).min()
+        let lived = self.deaths.iter().filter_map(Deaths::proves_itself);
+        woken.chain(timer).chain(self.opens).chain(self.stalled).chain(lived).min()
     }
 
     /// A mere timer is due within `slack`: the pass may go along with others that begin now.
@@ -177,12 +192,13 @@ impl Schedule {
         also(Wake::Backoff, self.backoff.is_some_and(|until| until <= now));
         also(Wake::Timer, self.backoff.is_none() && self.timer.is_some_and(|timer| timer <= now));
         if wakes.is_empty() {
-            // It goes along with others, or an hour of standing still is over.
+            // It goes along with others, an hour of standing still is over, or a worker has lived for once.
             wakes.push(Wake::Timer);
         }
         if opened {
             self.take_heart();
         }
+        self.deaths.retain(|known| known.proves_itself().is_none_or(|at| at > now));
         let told = wakes.iter().any(Wake::is_a_word);
         // The limit may have been reached after a person's word, while the last pass ran.
         if told || self.stalled.is_some_and(|until| until <= now) {
@@ -193,19 +209,30 @@ impl Schedule {
             (false, true) => Counting::Correction,
             (false, false) => Counting::Deployment,
         };
-        (self.running, self.timer, self.backoff) = (Some(Running { counting }), None, None);
         let may = self.withheld(&wakes, now).map_or(May::Act, May::Observe);
+        let looks = may != May::Act;
+        (self.running, self.timer, self.backoff) = (Some(Running { counting, looks }), None, None);
         Turn { wakes, may, counting }
     }
 
     /// The pass has ended.
     pub fn end(&mut self, ended: &Ended, now: Timestamp) {
-        let heals = self.running.take().is_some_and(|running| running.counting == Counting::Correction);
+        let running = self.running.take();
+        let heals = running.is_some_and(|running| running.counting == Counting::Correction);
         self.ended = Some(now);
-        self.settled |= matches!(
-            ended.outcome,
-            Outcome::Converged | Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined
-        );
+        self.looks_again = running.filter(|running| running.looks).map(|_| later(now, LOOK_AGAIN));
+        if ended.outcome != Outcome::Interrupted {
+            for death in &mut self.deaths {
+                death.seen_to.get_or_insert(now);
+            }
+        }
+        // A newer manifest that waits has not been wished for by what has ended.
+        let newer = self.pending.iter().any(|waiting| matches!(waiting.wake, Wake::Manifest { .. }));
+        self.settled |= !newer
+            && matches!(
+                ended.outcome,
+                Outcome::Converged | Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined
+            );
         self.forget(now);
         if heals && ended.corrections > 0 {
             self.corrections.push_back(now);
@@ -236,7 +263,15 @@ impl Schedule {
             corrections: u32::try_from(of_the_hour).unwrap_or(u32::MAX),
             withheld: self.withheld(&[], now),
             stalled: self.stalled.is_some_and(|until| until > now),
+            looping: self.looping(),
         }
+    }
+
+    /// Members that die again and again.
+    #[must_use]
+    pub fn looping(&self) -> Vec<Looping> {
+        let looping = self.deaths.iter().filter(|known| known.looping);
+        looping.map(|known| Looping { group: known.group.clone(), member: known.member.clone() }).collect()
     }
 
     /// Why a pass for these reasons would not act. Of `selfHeal` the pass itself knows more: it acts nevertheless as long
@@ -263,7 +298,11 @@ impl Schedule {
     /// What has failed may succeed now.
     fn take_heart(&mut self) {
         (self.failures, self.backoff) = (0, None);
-        self.deaths.clear();
+        // It is not waited for any more; that it lives is yet to be seen.
+        self.deaths.retain(|known| known.looping);
+        for known in &mut self.deaths {
+            known.times = 0;
+        }
     }
 
     /// After so many of them, none for an hour.
@@ -289,10 +328,13 @@ impl Schedule {
         self.forget(now);
         let same = |known: &&mut Deaths| known.group == *group && known.member == *member;
         let times = if let Some(known) = self.deaths.iter_mut().find(same) {
-            (known.times, known.last) = (known.times.saturating_add(1), now);
+            let lived = known.seen_to.take().is_some_and(|since| later(since, LIVED) <= now);
+            (known.times, known.last) = (if lived { 1 } else { known.times.saturating_add(1) }, now);
+            known.looping = !lived && (known.looping || known.times > DEATHS);
             known.times
         } else {
-            self.deaths.push(Deaths { group: group.clone(), member: member.clone(), times: 1, last: now });
+            let (group, member) = (group.clone(), member.clone());
+            self.deaths.push(Deaths { group, member, times: 1, looping: false, last: now, seen_to: None });
             1
         };
         self.spread.pause(times.saturating_sub(DEATHS))
@@ -311,6 +353,13 @@ impl Schedule {
     }
 }
 
+impl Deaths {
+    /// When it has lived for long enough, if it does; none: it is not one of those that die again and again.
+    fn proves_itself(&self) -> Option<Timestamp> {
+        self.seen_to.filter(|_| self.looping).map(|since| later(since, LIVED))
+    }
+}
+
 fn limit(policy: &SyncPolicy) -> usize {
     usize::try_from(policy.max_corrections).unwrap_or(usize::MAX)
 }
@@ -320,5 +369,9 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::model::names::{GroupName, MemberName};
 use crate::model::report::Outcome;
 use crate::model::sync::{Counting, Withheld};
 use crate::model::wake::Wake;
@@ -43,7 +44,8 @@ impl May {
 pub struct Ended {
     /// How it ended.
     pub outcome: Outcome,
-    /// How many actions it tried.
+    /// How many actions it tried that count as corrections, by
+    /// [`Action::is_counted`](crate::model::action::Action::is_counted).
     pub corrections: u32,
     /// There was drift at its first look.
     pub drift: bool,
@@ -66,11 +68,36 @@ pub struct ScheduleState {
     /// Without news, no pass begins before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff_until: Option<Timestamp>,
-    /// How many passes of the last hour put drift right that nobody had asked for.
+    /// How many passes of the last hour put drift right that nobody had asked for, and did more for it than to start
+    /// workers.
     pub corrections: u32,
     /// Why a pass that began now would not act; absent when it would.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withheld: Option<Withheld>,
     /// Drift comes back so often that a person is needed.
     pub stalled: bool,
+    /// Workers that died again and again, each time soon after their start, and have not lived for long since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub looping: Vec<Looping>,
+}
+
+/// A worker that dies again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Looping {
+    /// Its group.
+    pub group: GroupName,
+    /// The member.
+    pub member: MemberName,
+}
+
+impl ScheduleState {
+    /// Which workers die again and again, in a sentence; none: none does.
+    #[must_use]
+    pub fn crash_loop(&self) -> Option<String> {
+        let (first, rest) = self.looping.split_first()?;
+        let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+        let (ends, its) = if rest.is_empty() { ("dies", "its") } else { ("die", "their") };
+        let first = &first.member;
+        Some(format!("worker {first}{more} {ends} again and again, soon after {its} start: see {its} own log"))
+    }
 }

@@ -170,7 +170,7 @@ impl What {
             Self::Report(report) => report.bound(by),
             Self::Health(health) => health.bound(by),
             Self::Failed(failed) => failed.bound(by),
-            Self::Hello(_) | Self::Beat(_) | Self::Begun(_) | Self::Omitted(_) | Self::Stopping(_) | Self::End(_) => {}
+            Self::Hello(_) | Self::Beat(_) | Self::Begun(_) | Self::Omitted(_) | Self::End(_) => {}
         }
     }
 }

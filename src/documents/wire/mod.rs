@@ -34,7 +34,7 @@ use crate::model::process::ProcessId;
 use crate::model::report::{Outcome, Problem};
 
 /// The version of the wire.
-pub const WIRE: u32 = 2;
+pub const WIRE: u32 = 4;
 
 /// The version of the program: two that differ may decide differently, so they do not talk.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -67,7 +67,7 @@ pub struct Request {
     pub migrate: bool,
     /// What is asked for.
     pub operation: Operation,
-    /// One App as a manifest document in JSON, without hosts; empty for [`Operation::Stop`].
+    /// One App as a manifest document in JSON, without hosts.
     pub manifest: String,
 }
 
@@ -85,6 +85,8 @@ pub enum Operation {
     DryRun {
         /// As if the App's windows were open.
         ignore_windows: bool,
+        /// As if nothing kept the release out.
+        retry: bool,
     },
     /// Make a pass, and answer with its events and its [`Report`].
     Apply {
@@ -93,12 +95,17 @@ pub enum Operation {
         wait: Duration,
         /// Act now, whatever the App's windows say.
         ignore_windows: bool,
+        /// Lift what keeps the release out before that, so that it is tried again. Where nothing does, it is a pass like
+        /// any other.
+        retry: bool,
     },
-    /// Keep a release out from now on, make a pass that goes back to the last proven one, and answer as to an apply.
-    /// One that is kept out already is gone back from all the same.
+    /// Keep a release out from now on, make a pass that goes back to an earlier one, and answer as to an apply. One that
+    /// is kept out already is gone back from all the same.
     TakeBack {
         /// Which release: that of the manifest, or nothing is done.
         release: ReleaseId,
+        /// Which release to go back to; none: the last proven one.
+        to: Option<ReleaseId>,
         /// Why, for the status and the history.
         reason: String,
         /// How long another pass over the same root is waited for.
@@ -107,9 +114,6 @@ pub enum Operation {
     },
     /// Look, ask for health once, and answer with [`Health`].
     Health,
-    /// Ask the run of this id to end after the step in hand, and answer with [`What::Stopping`]. The run's own
-    /// report comes to whoever is attached to it.
-    Stop,
 }
 
 impl Operation {
@@ -118,7 +122,7 @@ impl Operation {
     pub fn changes(&self) -> bool {
         match self {
             Self::Apply { .. } | Self::TakeBack { .. } => true,
-            Self::Observe | Self::DryRun { .. } | Self::Health | Self::Stop => false,
+            Self::Observe | Self::DryRun { .. } | Self::Health => false,
         }
     }
 }
@@ -157,8 +161,6 @@ pub enum What {
     Report(Box<Report>),
     /// Whether the application is healthy now.
     Health(Box<Health>),
-    /// Whether there was a run to be stopped; it ends after the step in hand.
-    Stopping(bool),
     /// It could not be done.
     Failed(Failed),
     /// Nothing more comes.
@@ -221,6 +223,7 @@ pub enum Ended {
 /// What a host looks like to whoever decides about many: true as of the last look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Summary {
     /// The desired release.
     pub release: ReleaseId,
@@ -230,6 +233,8 @@ pub struct Summary {
     pub observed: bool,
     /// Something is not as the App says, whoever could change it.
     pub differs: bool,
+    /// A part of it could not be looked at, such as a manager that does not answer.
+    pub unreadable: bool,
     /// Actions that would close what differs.
     pub actions: usize,
     /// Why changes are withheld, such as a closed window; none where they may be made.
@@ -242,6 +247,8 @@ pub struct Summary {
     pub complaint: Option<String>,
     /// The desired release's migrations were run on this host.
     pub migrated: bool,
+    /// The desired release was proven on this host.
+    pub proven: bool,
     /// How many workers are wanted.
     pub desired: u32,
     /// How many run.
@@ -265,6 +272,14 @@ pub struct Status {
     pub document: String,
     /// The same for people, without colour.
     pub text: String,
+}
+
+impl Summary {
+    /// The desired release is in force, and was proven here.
+    #[must_use]
+    pub fn had_release(&self) -> bool {
+        self.proven && self.current.as_ref() == Some(&self.release)
+    }
 }
 
 /// What a pass did, or would do.

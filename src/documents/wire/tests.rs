@@ -23,12 +23,14 @@ pub(super) fn summary() -> Summary {
         current: Some(ReleaseId::new("1").unwrap()),
         observed: true,
         differs: true,
+        unreadable: false,
         actions: 3,
         withheld: None,
         kept_out: None,
         healthy: Some(false),
         complaint: Some("`status == 200` does not hold".to_owned()),
         migrated: false,
+        proven: false,
         desired: 2,
         running: 2,
         fresh: 0,
@@ -52,22 +54,34 @@ pub(crate) fn report() -> Report {
 #[test]
 fn every_request_crosses_unchanged() {
     let wait = Duration::from_secs(30);
-    let release = ReleaseId::new("007").unwrap();
+    let id = |text: &str| ReleaseId::new(text).unwrap();
+    let back = |to: Option<&str>| {
+        let reason = "two\nlines".to_owned();
+        Operation::TakeBack { release: id("007"), to: to.map(id), reason, wait }
+    };
     let rows = [
         (Operation::Observe, json!("observe"), false),
-        (Operation::DryRun { ignore_windows: true }, json!({"dryRun": {"ignoreWindows": true}}), false),
         (
-            Operation::Apply { wait, ignore_windows: false },
-            json!({"apply": {"waitMs": 30_000, "ignoreWindows": false}}),
+            Operation::DryRun { ignore_windows: true, retry: false },
+            json!({"dryRun": {"ignoreWindows": true, "retry": false}}),
+            false,
+        ),
+        (
+            Operation::Apply { wait, ignore_windows: false, retry: true },
+            json!({"apply": {"waitMs": 30_000, "ignoreWindows": false, "retry": true}}),
             true,
         ),
         (
-            Operation::TakeBack { release, reason: "two\nlines".to_owned(), wait },
-            json!({"takeBack": {"release": "007", "reason": "two\nlines", "waitMs": 30_000}}),
+            back(None),
+            json!({"takeBack": {"release": "007", "to": null, "reason": "two\nlines", "waitMs": 30_000}}),
+            true,
+        ),
+        (
+            back(Some("1e3")),
+            json!({"takeBack": {"release": "007", "to": "1e3", "reason": "two\nlines", "waitMs": 30_000}}),
             true,
         ),
         (Operation::Health, json!("health"), false),
-        (Operation::Stop, json!("stop"), false),
     ];
     for (operation, form, changes) in rows {
         let request = Request { operation, ..request() };
@@ -113,7 +127,6 @@ fn every_line_crosses_unchanged() {
         What::Report(Box::new(report.clone())),
         What::Report(Box::new(Report { shown: None, ..report })),
         What::Health(Box::new(Health { verdict: Some(verdict), summary: summary() })),
-        What::Stopping(true),
         What::Failed(Failed::new(Fault::Manifest, "no").cause("a").help("b")),
         What::End(Ended::Done),
         What::End(Ended::Killed),

@@ -4,17 +4,17 @@
 //! said twice is heard once. Begin at [`Asking::ask`].
 
 mod listening;
+mod setbacks;
 
 use std::time::{Duration, Instant};
 
-use backoff::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-
 use self::listening::Listening;
-use super::Ssh;
-use super::conversation::{Fallen, Input, Limits, converse};
+use self::setbacks::{Setbacks, Stage};
+use super::conversation::{Conversation, Fallen, Input, Limits};
 use super::copy::{copy, fits};
 use super::scripts::{self, Needed};
 use super::trouble::{Again, Trouble};
+use super::{Given, Ssh};
 use crate::documents::wire::{PROGRAM, Request};
 use crate::fleet::reach::{Broken, Heard, Unreached, Way};
 use crate::model::fleet::FleetHost;
@@ -26,19 +26,8 @@ const FIRST: Duration = Duration::from_mins(1);
 /// for health, for which manifests give a few more.
 const LOOK: Duration = Duration::from_mins(5);
 
-/// How often a host is tried whose sshd, or gateway, is too busy, before anything has begun there.
-const BUSY_TRIES: usize = 4;
-
-/// How often a far side may break down without a new word.
-const FRUITLESS_TRIES: usize = 6;
-
 /// So much of what is no line of ours is kept, to be quoted.
 const NOISE_LIMIT: usize = 512;
-
-fn pauses() -> ExponentialBackoff {
-    let (least, most) = (Duration::from_millis(250), Duration::from_secs(10));
-    ExponentialBuilder::new().with_min_delay(least).with_max_delay(most).without_max_times().with_jitter().build()
-}
 
 /// What one conversation with the far side came to.
 enum Turn {
@@ -48,6 +37,19 @@ enum Turn {
     Needed(Needed),
 }
 
+/// How one conversation broke.
+struct Break {
+    trouble: Trouble,
+    /// It went over a connection that was there before, or over one that led nowhere: a new one may do better.
+    stale: bool,
+}
+
+impl From<Trouble> for Break {
+    fn from(trouble: Trouble) -> Self {
+        Self { trouble, stale: false }
+    }
+}
+
 /// A request on its way.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact that changes by itself")]
 pub(super) struct Asking<'a> {
@@ -55,7 +57,7 @@ pub(super) struct Asking<'a> {
     host: &'a FleetHost,
     request: Request,
     heard: &'a mut (dyn FnMut(Heard) + Send),
-    /// It may have reached the host.
+    /// It may have reached the far side.
     sent: bool,
     /// The far side has said its hello, on one connection or another.
     met: bool,
@@ -99,37 +101,29 @@ impl<'a> Asking<'a> {
 
     /// Asks until everything was said.
     pub(super) async fn ask(mut self) -> Result<(), Unreached> {
-        let mut delays = pauses();
-        let (mut tries, mut broke) = (0, None);
+        let mut setbacks = Setbacks::default();
         loop {
+            let mut began = Instant::now();
             let trouble = match self.turn().await {
                 Ok(Turn::Ended) => return Ok(()),
                 Ok(Turn::Needed(needed)) => match self.bring(&needed).await {
                     Ok(()) => continue,
-                    Err(trouble) => trouble,
+                    Err(trouble) => {
+                        // Copying takes as long as it takes.
+                        began = Instant::now();
+                        trouble
+                    }
                 },
                 Err(trouble) => trouble,
             };
-            if std::mem::take(&mut self.fruitful) {
-                (tries, broke) = (0, None);
-                delays = pauses();
-            }
-            tries += 1;
-            let since = *broke.get_or_insert_with(Instant::now);
-            let begun = self.met || (self.sent && self.request.operation.changes());
-            let worth_it = match trouble.again {
-                Again::Never => false,
-                Again::Soon if !begun => tries < BUSY_TRIES,
-                Again::Later if !begun => false,
-                // One that is reached and breaks down again and again is not cut off.
-                _ if trouble.broken == Broken::Lost && tries >= FRUITLESS_TRIES && !self.lost => false,
-                Again::Soon | Again::Later => since.elapsed() < self.ssh.options.patience,
+            let stage = self.stage();
+            let is_there = self.met || stage == Stage::Begun;
+            let fruitful = std::mem::take(&mut self.fruitful);
+            let gone_for = setbacks.another(is_there, fruitful, began, Instant::now());
+            let Some(pause) = setbacks.pause(&trouble, stage, gone_for, self.lost, &self.ssh.options) else {
+                return Err(self.unreached(trouble, stage == Stage::Begun, gone_for));
             };
-            if !worth_it {
-                return Err(self.unreached(trouble, begun, since.elapsed()));
-            }
-            let pause = delays.next().unwrap_or(Duration::from_secs(10));
-            if begun {
+            if stage != Stage::Unmet {
                 self.lost = true;
                 (self.heard)(Heard::Way(Way::Lost { why: trouble.message, again_in: pause }));
             }
@@ -137,8 +131,28 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// One conversation with the far side.
+    fn stage(&self) -> Stage {
+        if self.sent && self.request.operation.changes() {
+            Stage::Begun
+        } else if self.ssh.slot(&self.host.ssh).stood() {
+            Stage::Stood
+        } else {
+            Stage::Unmet
+        }
+    }
+
+    /// One conversation with the far side. That the connection to it has gone meanwhile, or is no good any more, is no
+    /// setback: once it is made anew at once.
     async fn turn(&mut self) -> Result<Turn, Trouble> {
+        let again = match self.speak().await {
+            Err(Break { stale: true, .. }) => self.speak().await,
+            came => came,
+        };
+        again.map_err(|broke| broke.trouble)
+    }
+
+    /// Over the connection that there is.
+    async fn speak(&mut self) -> Result<Turn, Break> {
         self.stuck = false;
         let program = self.ssh.program().await?;
         let target = &self.host.ssh;
@@ -149,7 +163,7 @@ impl<'a> Asking<'a> {
                 heard(Heard::Way(Way::Connecting));
             }
         };
-        let connection = self.ssh.connection(target, connecting).await?;
+        let Given { connection, fresh } = self.ssh.connection(target, connecting).await?;
         let mut input = serde_json::to_vec(&self.request)
             .map_err(|error| Trouble::new(Broken::Wire, format!("the request cannot be written: {error}")))?;
         input.push(b'\n');
@@ -157,23 +171,35 @@ impl<'a> Asking<'a> {
         // What looks has a limit for all of it.
         let silence = self.left.is_none().then_some(self.ssh.options.silence);
         let (began, limits) = (Instant::now(), Limits { first: FIRST, whole: self.left, silence });
-        let mut listening = Listening::new(self);
-        listening.asking.sent = true;
-        let spoken = converse(&connection, &script, Input::Open(input), limits, &mut |line| listening.hear(line)).await;
+        let conversation = match Conversation::open(&connection, &script).await {
+            Ok(conversation) => conversation,
+            Err(trouble) => {
+                self.ssh.give_up(target, &connection).await;
+                return Err(Break { trouble, stale: true });
+            }
+        };
+        self.ssh.slot(target).stands();
+        // Not before: what was not opened was not told anything.
+        let sent = std::mem::replace(&mut self.sent, true);
+        let mut listening = Listening::new(self, sent);
+        let spoken = conversation.hold(Input::Open(input), limits, &mut |line| listening.hear(line)).await;
         let Listening { noise, end, .. } = listening;
         self.left = self.left.map(|left| left.saturating_sub(began.elapsed()));
         let trouble = match (end, spoken) {
-            (Some(end), _) => return end,
+            (Some(Ok(Turn::Needed(needed))), _) => {
+                // There was no program to be told anything.
+                self.sent = sent;
+                return Ok(Turn::Needed(needed));
+            }
+            (Some(end), _) => return end.map_err(Break::from),
             (None, Ok(None)) => return Ok(Turn::Ended),
             (None, Ok(Some(fallen))) => self.fallen(&fallen, &noise),
             (None, Err(trouble)) => trouble,
         };
         self.ssh.give_up(target, &connection).await;
-        // What was kept from an earlier run may be dead for long; a new connection tells.
-        if connection.old && !self.met && trouble.again != Again::Never {
-            return Box::pin(self.turn()).await;
-        }
-        Err(trouble)
+        // One that was there before may have been dead for long; a new one tells.
+        let stale = !fresh && !self.met && trouble.again != Again::Never;
+        Err(Break { trouble, stale })
     }
 
     /// The far side went without an end.
@@ -216,7 +242,7 @@ impl<'a> Asking<'a> {
             (self.heard)(Heard::Way(Way::Note(note)));
         }
         (self.heard)(Heard::Way(Way::Copying { size: program.size }));
-        let connection = self.ssh.connection(&self.host.ssh, || ()).await?;
+        let Given { connection, .. } = self.ssh.connection(&self.host.ssh, || ()).await?;
         if let Err(trouble) = copy(target, &connection, program).await {
             if trouble.broken == Broken::Lost {
                 self.ssh.give_up(&self.host.ssh, &connection).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::documents::wire::{Beat, FIRST, Hello, Operation, RunId, WIRE, What};
+use crate::documents::wire::{Beat, Begun, Ended, FIRST, Failed, Fault, Hello, Operation, RunId, WIRE, What};
 use crate::fleet::ssh::control::ControlFolder;
 use crate::fleet::ssh::conversation::Took;
 use crate::fleet::ssh::options::Options;
@@ -12,6 +12,10 @@ use crate::model::ssh::SshTarget;
 
 fn line(seq: u64, what: &What) -> String {
     serde_json::json!({"seq": seq, "at": "2026-05-01T12:00:00Z", "what": what}).to_string()
+}
+
+fn apply() -> Operation {
+    Operation::Apply { wait: Duration::ZERO, ignore_windows: false, retry: false }
 }
 
 /// A request that wants lines from that one on, on its way; with what it has heard in the end, by number.
@@ -49,7 +53,7 @@ fn hear(connections: &[Vec<String>], from: u64) -> (Vec<u64>, Option<Result<Turn
     let (mut end, mut due) = (None, from);
     let said = with_asking(from, |asking| {
         for lines in connections {
-            let mut listening = Listening::new(asking);
+            let mut listening = Listening::new(asking, false);
             let _ = lines.iter().any(|line| listening.hear(line) == Took::Enough);
             end = listening.end;
         }
@@ -65,9 +69,8 @@ type Row<'a> = (Vec<Vec<String>>, u64, &'a [u64], &'a str, u64);
 fn lines_are_heard_once_and_in_order_behind_a_hello() {
     let hello = || line(0, &What::Hello(Hello::own(false)));
     let event = |seq| line(seq, &What::Waiting("somebody".to_owned()));
-    let failed =
-        |seq| line(seq, &What::Failed(crate::documents::wire::Failed::new(crate::documents::wire::Fault::Other, "no")));
-    let end = |seq| line(seq, &What::End(crate::documents::wire::Ended::Done));
+    let failed = |seq| line(seq, &What::Failed(Failed::new(Fault::Other, "no")));
+    let end = |seq| line(seq, &What::End(Ended::Done));
     let needed = || ["trueup-needed 1", "why=absent", "trueup-needed-end"].map(str::to_owned).to_vec();
     let text = |text: &str| text.to_owned();
     let beat = |seconds| line(0, &What::Beat(Beat { silent: Duration::from_secs(seconds) }));
@@ -117,7 +120,7 @@ fn a_runner_that_does_not_stir_is_told_from_a_far_side_that_does() {
     let beat = |millis| line(0, &What::Beat(Beat { silent: Duration::from_millis(millis) }));
     let begun = line(
         1,
-        &What::Begun(crate::documents::wire::Begun {
+        &What::Begun(Begun {
             process: crate::model::process::ProcessId {
                 pid: crate::model::process::Pid(4711),
                 start_ticks: crate::model::process::StartTicks(1),
@@ -135,7 +138,7 @@ fn a_runner_that_does_not_stir_is_told_from_a_far_side_that_does() {
     ];
     for (lines, lives, expected) in rows {
         with_asking(FIRST, |asking| {
-            let mut listening = Listening::new(asking);
+            let mut listening = Listening::new(asking, false);
             let _ = lines.iter().any(|line| listening.hear(line) == Took::Enough);
             let end = listening.end;
             assert_eq!((asking.fruitful, asking.stuck), (lives, expected.is_some()), "{lines:?}");
@@ -145,7 +148,7 @@ fn a_runner_that_does_not_stir_is_told_from_a_far_side_that_does() {
                     // It is asked anew with the same id, as after any other loss.
                     assert_eq!((trouble.broken, trouble.again), (Broken::Lost, Again::Later), "{trouble:?}");
                     assert!(trouble.message.contains(words), "{trouble:?}");
-                    asking.request.operation = Operation::Apply { wait: Duration::ZERO, ignore_windows: false };
+                    asking.request.operation = apply();
                     let unreached = asking.unreached(trouble, true, Duration::from_secs(299));
                     let runner = asking.runner.map_or("PID".to_owned(), |pid| pid.to_string());
                     let help = unreached.help.clone().unwrap();
@@ -153,6 +156,71 @@ fn a_runner_that_does_not_stir_is_told_from_a_far_side_that_does() {
                     assert!(unreached.in_hand && unreached.message.ends_with("given up after 299 s"), "{unreached:?}");
                 }
                 other => panic!("{lines:?}: {}", other.1.unwrap_or("ended")),
+            }
+        });
+    }
+}
+
+#[test]
+fn what_only_looks_is_never_in_hand() {
+    let rows = [
+        // What is asked for, whether it was sent, and heard of; and how far it has come.
+        (Operation::Observe, false, false, Stage::Unmet),
+        (Operation::Observe, true, false, Stage::Unmet),
+        (Operation::DryRun { ignore_windows: false, retry: false }, true, true, Stage::Unmet),
+        (Operation::Health, true, true, Stage::Unmet),
+        (apply(), false, false, Stage::Unmet),
+        (apply(), true, false, Stage::Begun),
+        (apply(), true, true, Stage::Begun),
+    ];
+    for (operation, sent, met, expected) in rows {
+        with_asking(FIRST, |asking| {
+            let row = format!("{operation:?} {sent} {met}");
+            (asking.request.operation, asking.sent, asking.met) = (operation, sent, met);
+            assert_eq!(asking.stage(), expected, "{row}");
+            asking.ssh.slot(&asking.host.ssh).stands();
+            let stood = if expected == Stage::Unmet { Stage::Stood } else { expected };
+            assert_eq!(asking.stage(), stood, "{row}, and the host was there");
+        });
+    }
+}
+
+#[test]
+fn who_refuses_to_look_for_a_run_says_nothing_of_it() {
+    let hello = |attached| line(0, &What::Hello(Hello::own(attached)));
+    let failed = |seq| {
+        let why = Failed::new(Fault::Host, "cannot keep runs in `/x`").cause("the disk is full").help("free some");
+        line(seq, &What::Failed(why))
+    };
+    let (waiting, end) = (line(1, &What::Waiting("somebody".to_owned())), |seq| line(seq, &What::End(Ended::Failed)));
+    // Whether the request was sent before, what it is, what is said then, and whether that is a refusal of this request
+    // alone.
+    let rows = [
+        (false, apply(), vec![hello(false), failed(1), end(2)], true),
+        (true, apply(), vec![hello(false), failed(1), end(2)], false),
+        (true, apply(), vec![failed(1), end(2)], false),
+        // The run's own words.
+        (true, apply(), vec![hello(true), failed(1), end(2)], true),
+        (true, apply(), vec![hello(false), waiting, failed(2), end(3)], true),
+        (true, Operation::Health, vec![hello(false), failed(1), end(2)], true),
+    ];
+    for (sent, operation, lines, refused) in rows {
+        with_asking(FIRST, |asking| {
+            asking.request.operation = operation;
+            let mut listening = Listening::new(asking, sent);
+            let _ = lines.iter().any(|line| listening.hear(line) == Took::Enough);
+            let Some(end) = listening.end else { panic!("{lines:?} have an end") };
+            asking.sent = true;
+            match end {
+                Ok(Turn::Ended) => assert!(refused, "{lines:?}"),
+                Ok(Turn::Needed(_)) => panic!("{lines:?} ask for no program"),
+                Err(trouble) => {
+                    assert!(!refused && trouble.again == Again::Never, "{lines:?}: {trouble:?}");
+                    let unreached = asking.unreached(trouble, asking.stage() == Stage::Begun, Duration::ZERO);
+                    assert_eq!((unreached.broken, unreached.in_hand), (Broken::Lost, true), "{unreached:?}");
+                    assert_eq!(unreached.message, "cannot keep runs in `/x`: the disk is full");
+                    assert!(unreached.help.unwrap().starts_with("free some; the host finishes"));
+                }
             }
         });
     }

@@ -8,13 +8,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openssh::Session;
 use tokio::process::Command;
 
-use super::control::Place;
+use super::control::{Place, is_dead};
 use super::options::Options;
+use super::resolved::resolved;
 use super::trouble::{self, Again, Trouble};
 use crate::fleet::reach::Broken;
 use crate::model::ssh::SshTarget;
@@ -33,7 +34,7 @@ const WORDS: u64 = 64 * 1024;
 pub struct Connection {
     session: Session,
     place: Place,
-    /// It was there before; whoever made it may have gone long ago, and the network, too.
+    /// It was there before this run; whoever made it may have gone long ago, and the network, too.
     pub old: bool,
 }
 
@@ -55,6 +56,12 @@ impl Connection {
     /// For conversations.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Its process has ended, as after [`Options::idle`] without a conversation, or with what it was connected to.
+    /// That it has not says nothing of the network.
+    pub fn is_gone(&self) -> bool {
+        is_dead(self.session.control_socket())
     }
 
     /// Takes no more conversations: its process ends with the last one that it has.
@@ -80,7 +87,7 @@ async fn connect(target: &SshTarget, options: &Options, place: &Place) -> Result
         place.words().map_err(|error| Trouble::new(Broken::Connect, format!("no file for ssh's log: {error}")))?;
     let mut ssh = command(target, options, &socket, words.path());
     let mut child = ssh.spawn().map_err(|error| local(error, "cannot run `ssh`"))?;
-    let limit = options.connect_timeout + LOGIN;
+    let (began, limit) = (Instant::now(), options.connect_timeout + LOGIN);
     let Ok(waited) = tokio::time::timeout(limit, child.wait()).await else {
         let _ = child.kill().await;
         let said = read(words.path());
@@ -90,7 +97,15 @@ async fn connect(target: &SshTarget, options: &Options, place: &Place) -> Result
     };
     let status = waited.map_err(|error| local(error, "cannot wait for `ssh`"))?;
     if !status.success() {
-        return Err(trouble::connecting(target, &read(words.path())));
+        let said = read(words.path());
+        let mut trouble = trouble::connecting(target, None, &said);
+        if trouble.broken == Broken::HostKey {
+            // The commands that help know nothing of aliases.
+            trouble = trouble::connecting(target, resolved(target, options).await.as_ref(), &said);
+        }
+        // Who is too busy says so at once. What ends after waiting for somebody would wait as long again.
+        let late = trouble.again == Again::Soon && began.elapsed() > options.connect_timeout / 2;
+        return Err(if late { trouble.again(Again::Later) } else { trouble });
     }
     // Without the link the connection serves this run only.
     if let Err(error) = place.keep(&socket) {
@@ -115,7 +130,7 @@ fn command(target: &SshTarget, options: &Options, socket: &Path, words: &Path) -
         "BatchMode=yes".to_owned(),
         format!("StrictHostKeyChecking={strict}"),
         format!("ConnectTimeout={}", seconds(options.connect_timeout)),
-        "ConnectionAttempts=1".to_owned(),
+        // By these a host is noticed that is not there any more; those of people are for firewalls' sake, and longer.
         format!("ServerAliveInterval={}", seconds(options.alive_interval)),
         "ServerAliveCountMax=3".to_owned(),
         format!("ControlPersist={}", seconds(options.idle)),
@@ -176,6 +191,8 @@ mod tests {
         ] {
             assert!(strict.contains(part), "{part}: {strict}");
         }
+        // How often it is attempted is the user's to say.
+        assert!(!strict.contains("ConnectionAttempts"), "{strict}");
         assert!(!strict.contains(" -l ") && !strict.contains(" -p ") && !strict.contains(" -F "), "{strict}");
         let other = Options { accept_new: true, config: Some("/c".into()), idle: Duration::ZERO, ..Options::default() };
         let trusting = arguments("a@b@[::1]:2222", &other);

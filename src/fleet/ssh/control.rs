@@ -20,8 +20,8 @@ use super::options::Options;
 use crate::host::hex::hexadecimal;
 use crate::model::ssh::SshTarget;
 
-/// A socket's path has at most 107 bytes, of which ours takes 32, and ssh adds 17 while it makes one.
-const LONGEST: usize = 58;
+/// A socket's path has at most 107 bytes, of which ours takes 42 at most, and ssh adds 17 while it makes one.
+const LONGEST: usize = 48;
 
 /// A socket exists before anybody listens at it, but not for so long.
 const YOUNG: Duration = Duration::from_mins(1);
@@ -119,10 +119,10 @@ fn has_prefix(path: &Path, prefix: &str) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
 }
 
-/// Nobody listens there. One that is too busy is not dead.
-fn is_dead(socket: &Path) -> bool {
+/// Nobody listens there, or not any more. One that is too busy is not dead, nor one for which we have no file left.
+pub fn is_dead(socket: &Path) -> bool {
     let found = UnixStream::connect(socket).map_err(|error| error.kind());
-    matches!(found, Err(io::ErrorKind::ConnectionRefused))
+    matches!(found, Err(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound))
 }
 
 /// A folder that nobody else may enter.
@@ -193,8 +193,18 @@ impl Place {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;
+    use std::time::Instant;
 
     use super::*;
+
+    /// Waits until nobody listens there: another test's child may hold the listener until it has come to its program.
+    fn until_dead(socket: &Path) {
+        let began = Instant::now();
+        while !is_dead(socket) {
+            assert!(began.elapsed() < Duration::from_secs(30), "{}", socket.display());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 
     #[test]
     fn a_kept_connection_is_found_while_somebody_listens() {
@@ -223,9 +233,11 @@ mod tests {
         for (target, options) in &others {
             assert_eq!(folder.place(target, options).kept(), None, "{target} {options:?}");
         }
+        assert!(!is_dead(&socket));
         drop(listener);
+        until_dead(&socket);
         assert_eq!(place.kept(), None);
-        assert!(!socket.exists());
+        assert!(!socket.exists() && is_dead(&socket));
     }
 
     #[test]
@@ -237,7 +249,7 @@ mod tests {
         let other = place.fresh();
         let alive = std::os::unix::net::UnixDatagram::bind(&other).unwrap();
         place.keep(&other).unwrap();
-        assert_eq!((place.kept(), other.exists()), (None, true));
+        assert_eq!((place.kept(), other.exists(), is_dead(&other)), (None, true, false));
         drop(alive);
         // The next number may have been used by a process of ours before.
         let number: u32 = other.extension().and_then(|last| last.to_str()).unwrap().parse().unwrap();
@@ -256,7 +268,11 @@ mod tests {
         let at = |name: &str| folder.path.join(name);
         // As ssh leaves one that was killed between making its socket and naming it.
         let bind = |name: &str| UnixListener::bind(at(name)).unwrap();
-        drop((bind("0123456789abcdef.1.0.fQ3vXz0pWk1LmN2b"), bind("0123456789abcdef.1.1"), bind("young")));
+        let left = ["0123456789abcdef.1.0.fQ3vXz0pWk1LmN2b", "0123456789abcdef.1.1", "young"];
+        drop(left.map(bind));
+        for name in left {
+            until_dead(&at(name));
+        }
         let (alive, busy) = (bind("alive"), std::os::unix::net::UnixDatagram::bind(at("datagrams")).unwrap());
         for name in ["log.abc", "log.young", "fedcba9876543210.7.0.link", "notes"] {
             fs::write(at(name), "").unwrap();

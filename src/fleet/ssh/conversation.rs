@@ -1,8 +1,9 @@
-//! One conversation over a connection: a command at the far end, what it is told, and what it says.
+//! One conversation over a connection: a command at the far end, what it is told, and what it says. Begin at
+//! [`Conversation::open`].
 
 use std::time::Duration;
 
-use openssh::Stdio;
+use openssh::{Child, ChildStderr, ChildStdin, ChildStdout, Session, Stdio};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::{Instant, timeout_at};
 
@@ -62,58 +63,86 @@ pub struct Fallen {
     pub errors: String,
 }
 
-/// Runs a command and has `hear` told each line of its standard output until that says that it has heard enough, or
-/// there are no more.
-///
-/// # Errors
-/// The conversation could not be opened, nothing that counts was said in time, or it lasted too long.
-pub async fn converse(
-    connection: &Connection,
-    command: &str,
-    input: Input,
-    limits: Limits,
-    hear: &mut (dyn FnMut(&str) -> Took + Send),
-) -> Result<Option<Fallen>, Trouble> {
-    let mut session = connection.session().raw_command(command);
-    session.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let opened = tokio::time::timeout(TURN, session.spawn()).await;
-    let mut child = match opened {
-        Ok(Ok(child)) => child,
-        Ok(Err(error)) => return Err(broken(format!("no conversation could be opened: {}", deepest(&error)))),
-        Err(_) => return Err(broken(format!("no conversation could be opened within {} s", TURN.as_secs()))),
-    };
-    let (Some(mut stdin), Some(stdout), Some(stderr)) =
-        (child.stdin().take(), child.stdout().take(), child.stderr().take())
-    else {
-        return Err(broken("the conversation has no streams".to_owned()));
-    };
-    let tell = async {
-        // Who does not want to hear it says why, or goes; neither is an error of ours.
-        let _ = match input {
-            Input::Open(bytes) => {
-                let _ = stdin.write_all(&bytes).await;
-                std::future::pending().await
-            }
-            Input::File(mut file) => tokio::io::copy(&mut file, &mut stdin).await,
+/// A command that runs at the far end, and has been told nothing yet.
+pub struct Conversation<'c> {
+    child: Child<&'c Session>,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    stderr: ChildStderr,
+}
+
+impl<'c> Conversation<'c> {
+    /// Has the host run a command. It has said so when this returns.
+    ///
+    /// # Errors
+    /// The connection is not there any more, or the host does not take another conversation, which lasts.
+    pub async fn open(connection: &'c Connection, command: &str) -> Result<Self, Trouble> {
+        let mut session = connection.session().raw_command(command);
+        session.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let opened = tokio::time::timeout(TURN, session.spawn()).await;
+        let mut child = match opened {
+            Ok(Ok(child)) => child,
+            Ok(Err(error)) => return Err(unopened(&error)),
+            Err(_) => return Err(broken(format!("no conversation could be opened within {} s", TURN.as_secs()))),
         };
-        drop(stdin);
-        std::future::pending::<()>().await;
-    };
-    let mut lines = Lines::new(stdout, stderr);
-    let enough = tokio::select! {
-        heard = listen(&mut lines, limits, hear) => heard?,
-        () = tell => false,
-    };
-    if enough {
-        return Ok(None);
+        match (child.stdin().take(), child.stdout().take(), child.stderr().take()) {
+            (Some(stdin), Some(stdout), Some(stderr)) => Ok(Self { child, stdin, stdout, stderr }),
+            _ => Err(broken("the conversation has no streams")),
+        }
     }
-    let status = tokio::time::timeout(TURN, child.wait()).await;
-    let code = match status {
-        Ok(Ok(status)) => status.code(),
-        Ok(Err(openssh::Error::Remote(_))) => Some(127),
-        Ok(Err(_)) | Err(_) => None,
-    };
-    Ok(Some(Fallen { code, errors: lines.errors() }))
+
+    /// Tells it `input`, and has `hear` told each line of its standard output until that says that it has heard enough,
+    /// or there are no more.
+    ///
+    /// # Errors
+    /// Nothing that counts was said in time, or it lasted too long.
+    pub async fn hold(
+        self,
+        input: Input,
+        limits: Limits,
+        hear: &mut (dyn FnMut(&str) -> Took + Send),
+    ) -> Result<Option<Fallen>, Trouble> {
+        let Self { child, mut stdin, stdout, stderr } = self;
+        let tell = async {
+            // Who does not want to hear it says why, or goes; neither is an error of ours.
+            let _ = match input {
+                Input::Open(bytes) => {
+                    let _ = stdin.write_all(&bytes).await;
+                    std::future::pending().await
+                }
+                Input::File(mut file) => tokio::io::copy(&mut file, &mut stdin).await,
+            };
+            drop(stdin);
+            std::future::pending::<()>().await;
+        };
+        let mut lines = Lines::new(stdout, stderr);
+        let enough = tokio::select! {
+            heard = listen(&mut lines, limits, hear) => heard?,
+            () = tell => false,
+        };
+        if enough {
+            return Ok(None);
+        }
+        let status = tokio::time::timeout(TURN, child.wait()).await;
+        let code = match status {
+            Ok(Ok(status)) => status.code(),
+            Ok(Err(openssh::Error::Remote(_))) => Some(127),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        Ok(Some(Fallen { code, errors: lines.errors() }))
+    }
+}
+
+/// A connection that is gone is made anew; a host that refuses would refuse again.
+fn unopened(error: &openssh::Error) -> Trouble {
+    let cause = deepest(error);
+    let what = format!("no conversation could be opened: {cause}");
+    let refused = matches!(error, openssh::Error::SshMux(_)) && !cause.is::<std::io::Error>();
+    if refused {
+        Trouble::new(Broken::Connect, what).with_help("its sshd may allow no sessions (MaxSessions)")
+    } else {
+        broken(what)
+    }
 }
 
 fn broken(what: impl Into<String>) -> Trouble {
@@ -169,12 +198,12 @@ pub(super) async fn listen<O: AsyncRead + Unpin, E: AsyncRead + Unpin>(
 }
 
 /// The innermost cause: the crate's own words say only who complains.
-fn deepest(error: &openssh::Error) -> String {
-    let mut at: &dyn std::error::Error = error;
+fn deepest(error: &openssh::Error) -> &(dyn std::error::Error + 'static) {
+    let mut at: &(dyn std::error::Error + 'static) = error;
     while let Some(cause) = at.source() {
         at = cause;
     }
-    at.to_string()
+    at
 }
 
 /// The lines of one stream, while the other one is kept from running full.
@@ -249,104 +278,5 @@ async fn read_some(stream: &mut Option<impl AsyncRead + Unpin>, piece: &mut [u8]
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits { first: Duration::from_mins(1), whole: Some(Duration::from_mins(2)), silence: None };
-
-    fn take(line: &str) -> Took {
-        match line {
-            "end" => Took::Enough,
-            line if line.starts_with('{') => Took::Word,
-            _ => Took::Noise,
-        }
-    }
-
-    #[tokio::test]
-    async fn what_comes_before_the_first_word_is_bounded_and_so_is_a_line() {
-        let (noise, long) = ("x".repeat(999) + "\n", "x".repeat(NOISE_LIMIT + 1));
-        let rows = [
-            ("hi\n{1\nend\n".to_owned(), "Ok(true)"),
-            ("{1\nen".to_owned(), "Ok(false)"),
-            (noise.repeat(65) + "end\n", "Ok(true)"),
-            (noise.repeat(66) + "end\n", "before its first word"),
-            ("\n".repeat(NOISE_LIMIT + 1), "before its first word"),
-            (long.clone(), "longer than 64 KiB"),
-            (format!("{{1\n{}end\n", noise.repeat(66)), "Ok(true)"),
-            (format!("{{1\n{{{long}\nend\n"), "Ok(true)"),
-            (format!("{{1\n{{{}", "x".repeat(LINE_LIMIT)), "longer than 1024 KiB"),
-        ];
-        for (said, expected) in rows {
-            let mut lines = Lines::new(said.as_bytes(), tokio::io::empty());
-            let came = format!("{:?}", listen(&mut lines, LIMITS, &mut take).await);
-            assert!(came.contains(expected), "{}: {came}", said.get(..20).unwrap_or(&said));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_says_nothing_that_counts_is_not_waited_for() {
-        let endless = Limits { whole: None, ..LIMITS };
-        let spent = Limits { whole: Some(Duration::from_secs(5)), ..LIMITS };
-        let pass = Limits { whole: None, silence: Some(Duration::from_secs(45)), ..LIMITS };
-        // What is said each second: when it is given up, why, and whether another try makes sense.
-        let rows = [
-            (LIMITS, "", 60, "nothing was said within 60 s", Again::Later),
-            (LIMITS, "hi\n", 60, "nothing was said within 60 s", Again::Later),
-            (endless, "hi\n", 60, "nothing was said within 60 s", Again::Later),
-            (LIMITS, "{1\n", 120, "not done within 120 s", Again::Never),
-            (spent, "", 5, "not done within 5 s", Again::Never),
-            (pass, "", 60, "nothing was said within 60 s", Again::Later),
-        ];
-        for (limits, said, seconds, expected, again) in rows {
-            let (mut far, near) = tokio::io::duplex(1024);
-            let talk = async {
-                loop {
-                    far.write_all(said.as_bytes()).await.unwrap();
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            };
-            let began = Instant::now();
-            let (mut lines, mut hear) = (Lines::new(near, tokio::io::empty()), take);
-            let came: Result<bool, Trouble> = tokio::select! {
-                came = listen(&mut lines, limits, &mut hear) => came,
-                () = talk => Ok(false),
-            };
-            let trouble = came.unwrap_err();
-            assert_eq!((began.elapsed().as_secs(), trouble.again), (seconds, again), "{said:?}: {trouble:?}");
-            assert!(trouble.message.contains(expected), "{said:?}: {trouble:?}");
-        }
-    }
-
-    /// Bytes by when they come, in seconds, and when the silence after them is too long.
-    #[tokio::test(start_paused = true)]
-    async fn who_makes_a_pass_may_take_any_time_and_be_silent_for_some_of_it() {
-        type Row<'a> = (&'a [(u64, &'a str)], u64, &'a str);
-        let limits = Limits { whole: None, silence: Some(Duration::from_secs(45)), ..LIMITS };
-        let rows: [Row<'_>; 5] = [
-            (&[(0, "{1\n")], 45, "nothing was heard for 45 s"),
-            (&[(50, "{1\n")], 95, "nothing was heard for 45 s"),
-            (&[(0, "{1\n"), (44, "{2\n"), (88, "{3\n")], 133, "nothing was heard for 45 s"),
-            // A line that comes slowly is no silence.
-            (&[(0, "{1\n{"), (40, "x"), (80, "x"), (120, "x"), (160, "\n"), (200, "end\n")], 200, "Ok(true)"),
-            (&[(0, "{1\n"), (3_600, "end\n")], 45, "nothing was heard for 45 s"),
-        ];
-        for (said, seconds, expected) in rows {
-            let (mut far, near) = tokio::io::duplex(1024);
-            let began = Instant::now();
-            let talk = async {
-                for (at, bytes) in said {
-                    tokio::time::sleep_until(began + Duration::from_secs(*at)).await;
-                    far.write_all(bytes.as_bytes()).await.unwrap();
-                }
-                std::future::pending::<()>().await;
-            };
-            let (mut lines, mut hear) = (Lines::new(near, tokio::io::empty()), take);
-            let came: Result<bool, Trouble> = tokio::select! {
-                came = listen(&mut lines, limits, &mut hear) => came,
-                () = talk => Ok(false),
-            };
-            let came = format!("{came:?}");
-            assert!(began.elapsed().as_secs() == seconds && came.contains(expected), "{said:?}: {came} {began:?}");
-        }
-    }
-}
+#[path = "conversation_tests.rs"]
+mod tests;

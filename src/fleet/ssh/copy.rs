@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::conversation::{Fallen, Input, Limits, Took, converse};
+use super::conversation::{Conversation, Fallen, Input, Limits, Took};
 use super::program::Program;
 use super::scripts::{self, Needed};
 use super::trouble::{Again, Trouble};
@@ -81,7 +81,8 @@ pub async fn copy(target: &str, connection: &Connection, program: &Program) -> R
     let mut steps = Steps::default();
     let script = scripts::keep(program, PROGRAM);
     let limits = Limits { first: FIRST, whole: None, silence: Some(STEP) };
-    let fallen = converse(connection, &script, Input::File(file), limits, &mut |line| steps.hear(line)).await?;
+    let conversation = Conversation::open(connection, &script).await?;
+    let fallen = conversation.hold(Input::File(file), limits, &mut |line| steps.hear(line)).await?;
     match fallen {
         None => Ok(()),
         Some(fallen) => Err(steps.trouble(target, &fallen)),

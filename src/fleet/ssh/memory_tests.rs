@@ -116,7 +116,7 @@ impl Reach for Hostile {
     ) -> Result<(), Unreached> {
         let number: usize = host.name.as_str()[3..].parse().unwrap();
         let mut asking = Asking::new(&self.0, host, request, heard);
-        let mut listening = Listening::new(&mut asking);
+        let mut listening = Listening::new(&mut asking, false);
         let mut lines =
             Lines::new(Pieces { number, line: Vec::new(), which: 0, at: 0, pause: false }, tokio::io::empty());
         let limits = Limits { first: FIRST, whole: None, silence: None };
@@ -151,7 +151,7 @@ fn hear_a_hostile_fleet() {
     let work = Work::new(&fleet, &Unwatched, &asker, FORKS, wish);
     let mut looked = Looked::new(targets.iter().map(|target| target.host.name.clone()), true);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let operation = Operation::DryRun { ignore_windows: false };
+    let operation = Operation::DryRun { ignore_windows: false, retry: false };
     runtime.block_on(look(&work, &targets, &operation, |at, took, answer| looked.take(at, took, answer)));
     let looked = looked.done(std::time::Duration::ZERO);
     assert!(looked.hosts.iter().all(|host| host.document.is_some() && host.summary.is_some()));

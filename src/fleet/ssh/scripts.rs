@@ -14,14 +14,16 @@ const NEEDED_END: &str = "trueup-needed-end";
 /// Where programs are kept between two visits. Paths that do not begin at the root are no caches, says XDG.
 const CACHE: &str = "c=$XDG_CACHE_HOME; case $c in /*) ;; *) c=$HOME/.cache;; esac; c=$c/trueup/bin";
 
-/// How many programs stay in a cache: that of this version, and the one before.
-const KEPT: usize = 2;
+/// How many programs stay in a cache beside that of this version: the one before.
+const OTHERS: usize = 1;
 
 /// Runs the far side: the host's own program when it is of our version, else the one in the cache when it is ours to
 /// the last byte. Otherwise nothing is run, and the host says what it is like.
 pub fn run(program: &Program, version: &str) -> String {
     let sha256 = &program.sha256;
     one_line(&[
+        // What a shell says before, and does not end, is not the beginning of our first line.
+        "echo",
         r#"p=$(command -v trueup) && [ "$("$p" --version </dev/null 2>/dev/null)" = "trueup @VERSION" ] && exec "$p" far"#,
         CACHE,
         "f=$c/@SHA256",
@@ -81,14 +83,15 @@ pub fn keep(program: &Program, version: &str) -> String {
         r#"[ -d "$c/@SHA256" ] && rm -rf "$c/@SHA256""#,
         r#"mv -f "$t" "$c/@SHA256" || exit 3"#,
         // A program in use stays whole without its name.
-        r#"cd "$c" && ls -t | grep -Ex "[0-9a-f]{64}" | tail -n +@BEYOND | while read -r o; do rm -f "$o"; done"#,
+        // The one that has just come is named: those from before may bear dates to come, when the clock has been ahead.
+        r#"cd "$c" && ls -t | grep -Ex "[0-9a-f]{64}" | grep -vx @SHA256 | tail -n +@BEYOND | while read -r o; do rm -f "$o"; done"#,
         r#"find . -name ".new.*" -mmin +60 -exec rm -f {} +"#,
         "echo step=done",
     ])
     .replace("@SHA256", &program.sha256)
     .replace("@SIZE", &program.size.to_string())
     .replace("@VERSION", version)
-    .replace("@BEYOND", &(KEPT + 1).to_string())
+    .replace("@BEYOND", &(OTHERS + 1).to_string())
 }
 
 fn one_line(commands: &[&str]) -> String {

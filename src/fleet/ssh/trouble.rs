@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use super::resolved::Resolved;
 use crate::fleet::reach::Broken;
 use crate::model::ssh::SshTarget;
 
@@ -27,7 +28,8 @@ pub struct Trouble {
 pub enum Again {
     /// It would fail again.
     Never,
-    /// When something has begun there already that is worth waiting for: the network may come back.
+    /// When something has begun there already that is worth waiting for, or the host was there a moment ago: the network
+    /// may come back.
     Later,
     /// In any case: somebody is too busy for a moment.
     Soon,
@@ -54,18 +56,22 @@ impl Trouble {
     }
 }
 
-/// Reads what ssh wrote to its log before it gave up connecting to `target`.
+/// Reads what ssh wrote to its log before it gave up connecting to `place`, which is `resolved` by its configuration; none:
+/// that is not known.
 #[must_use]
-pub fn connecting(place: &SshTarget, said: &str) -> Trouble {
+pub fn connecting(place: &SshTarget, resolved: Option<&Resolved>, said: &str) -> Trouble {
     let target = place.as_str();
     let said = &own_words(said);
-    host_key(place, said)
+    host_key(place, resolved, said)
         .or_else(|| authentication(target, said))
+        .or_else(|| through(target, said))
         .or_else(|| network(target, said))
         .or_else(|| own_configuration(target, said))
         .unwrap_or_else(|| {
             let last = lines(said).last().unwrap_or("ssh gave no reason");
-            Trouble::new(Broken::Connect, format!("no connection to `{target}`: {last}")).with_help(by_hand(target))
+            let message = format!("no connection to `{target}`: {last}");
+            // What is not known here may pass; who was never let in does not wait for that.
+            Trouble::new(Broken::Connect, message).with_help(by_hand(target)).again(Again::Later)
         })
 }
 
@@ -108,17 +114,18 @@ fn between<'a>(said: &'a str, before: &str, after: &str) -> Option<&'a str> {
 }
 
 /// What the known hosts call it, and how `ssh-keyscan` is asked for it. Quoted where a shell would read more than a
-/// name in it: no target has a quote in it.
-fn known_as(target: &SshTarget) -> (String, String) {
+/// name in it: none has a quote in it.
+fn known_as(host: &Resolved) -> (String, String) {
     let quoted = |word: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
         if word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
     };
-    let host = target.host();
-    match target.port().filter(|port| *port != 22) {
-        Some(port) => (quoted(&format!("[{host}]:{port}")), format!("-p {port} {}", quoted(host))),
-        None => (quoted(host), quoted(host)),
-    }
+    let Resolved { host, port, alias } = host;
+    let (name, scan) = match port.filter(|port| *port != 22) {
+        Some(port) => (format!("[{host}]:{port}"), format!("-p {port} {}", quoted(host))),
+        None => (host.clone(), quoted(host)),
+    };
+    (quoted(alias.as_ref().unwrap_or(&name)), scan)
 }
 
 /// Where a key stands, as `ssh-keygen` is told of it; nothing for the user's usual file, which is its own default. ssh
@@ -130,9 +137,9 @@ fn in_file(place: &str) -> String {
     if path.starts_with('/') && path.chars().all(plain) && !usual { format!(" -f {path}") } else { String::new() }
 }
 
-/// Only where the target may be another name for it.
-fn alias(target: &SshTarget) -> String {
-    if target.host().parse::<std::net::IpAddr>().is_ok() {
+/// Only where the target may be another name for it, and nobody has told.
+fn alias(target: &SshTarget, resolved: Option<&Resolved>) -> String {
+    if resolved.is_some() || target.host().parse::<std::net::IpAddr>().is_ok() {
         return String::new();
     }
     let shown = command_line(target.as_str());
@@ -144,9 +151,9 @@ fn begins_with(said: &str, words: &str) -> bool {
     lines(said).any(|line| line.trim_start_matches(['@', ' ']).starts_with(words))
 }
 
-fn host_key(place: &SshTarget, said: &str) -> Option<Trouble> {
+fn host_key(place: &SshTarget, resolved: Option<&Resolved>, said: &str) -> Option<Trouble> {
     let target = place.as_str();
-    let (name, scan) = known_as(place);
+    let (name, scan) = known_as(resolved.unwrap_or(&Resolved::plain(place)));
     if begins_with(said, "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED") {
         let offending = lines(said).find_map(|line| {
             let (_, place) = line.strip_prefix("Offending ")?.split_once(" key in ")?;
@@ -161,7 +168,7 @@ fn host_key(place: &SshTarget, said: &str) -> Option<Trouble> {
         let help = format!(
             "find out why: somebody may stand in between. If the host was made anew, run `ssh-keygen -R {name}{file}`{} and \
              then once with --accept-new",
-            alias(place)
+            alias(place, resolved)
         );
         return Some(Trouble::new(Broken::HostKey, message).with_help(help));
     }
@@ -174,7 +181,8 @@ fn host_key(place: &SshTarget, said: &str) -> Option<Trouble> {
         let message = format!("the host key of `{target}` is not known");
         let help = format!(
             "run once with --accept-new to trust the key that it shows now, or add the right one to the known hosts \
-             (`ssh-keyscan {scan}` shows what it sends)"
+             (`ssh-keyscan {scan}` shows what it sends{})",
+            alias(place, resolved)
         );
         return Some(Trouble::new(Broken::HostKey, message).with_help(help));
     }
@@ -208,19 +216,42 @@ fn authentication(target: &str, said: &str) -> Option<Trouble> {
     Some(Trouble::new(Broken::Auth, message).with_help(help))
 }
 
+/// What comes through a jump host's ssh, or a command: pipes have no address. What such a process says of itself is
+/// not in the log, so neither end can be named.
+fn through(target: &str, said: &str) -> Option<Trouble> {
+    let broke = |line: &&str| {
+        let words = line.strip_prefix("ssh_dispatch_run_fatal: ").unwrap_or(*line);
+        words.starts_with("Connection ") && words.contains(" UNKNOWN port 65535")
+    };
+    let line = lines(said).find(broke)?;
+    let by_hand = format!("log in by hand, `ssh -v {}`: that shows where it fails", command_line(target));
+    if line.ends_with(" timed out") {
+        let first = line_with(said, "timed out").unwrap_or(line);
+        let message = format!("`{target}` does not answer through its jump host, or ProxyCommand: {first}");
+        let help =
+            format!("see whether both are up; {by_hand}, and what is only slow needs a longer --connect-timeout");
+        return Some(Trouble::new(Broken::Connect, message).with_help(help).again(Again::Later));
+    }
+    let message = format!("the way to `{target}` through its jump host, or ProxyCommand, broke off before it stood");
+    let help = format!(
+        "{by_hand}. A jump host's key must be known (--accept-new is for the last hop only), and its sshd may allow \
+         fewer at a time (MaxStartups): then use a smaller --forks"
+    );
+    // The one that is too busy cannot be told from the one that refuses us.
+    Some(Trouble::new(Broken::Connect, message).with_help(help).again(Again::Soon))
+}
+
 fn network(target: &str, said: &str) -> Option<Trouble> {
     if let Some(host) = between(said, "Could not resolve hostname ", ":") {
-        // The resolver itself may be away for a moment.
-        let moment = said.contains("Temporary failure");
-        let message = format!("there is no host of the name `{host}`");
-        let help = "correct `ssh:` of the host, or give it a HostName in ~/.ssh/config";
-        let mut trouble = Trouble::new(Broken::Connect, message).with_help(help);
-        if moment {
-            trouble.message = format!("the name `{host}` cannot be looked up at the moment");
-            trouble.help = Some("see whether the name server answers".to_owned());
-            trouble.again = Again::Later;
-        }
-        return Some(trouble);
+        let away = said.contains("Temporary failure");
+        let (message, help) = if away {
+            (format!("the name `{host}` cannot be looked up at the moment"), "see whether the name server answers")
+        } else {
+            let help = "correct `ssh:` of the host, or give it a HostName in ~/.ssh/config";
+            (format!("there is no host of the name `{host}`"), help)
+        };
+        // A host that was there had a name: a name server that is asked without a VPN knows no such host, either.
+        return Some(Trouble::new(Broken::Connect, message).with_help(help).again(Again::Later));
     }
     if let Some(line) = line_with(said, "Connection refused") {
         let message = format!("`{target}` refuses the connection: {}", without_prefix(line));
@@ -231,9 +262,14 @@ fn network(target: &str, said: &str) -> Option<Trouble> {
         );
     }
     for (words, help) in [
-        ("timed out", "see whether the host is up, and whether a firewall lets us through"),
+        (
+            "timed out",
+            "see whether the host is up, and whether a firewall lets us through; one that is only slow needs a longer \
+             --connect-timeout",
+        ),
         ("No route to host", "see whether the host is up and in a network that can be reached from here"),
         ("Network is unreachable", "see whether this machine has a network"),
+        ("ssh: connect to host ", "see what keeps this machine from it"),
     ] {
         if let Some(line) = line_with(said, words) {
             let message = format!("`{target}` does not answer: {}", without_prefix(line));

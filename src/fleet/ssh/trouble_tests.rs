@@ -21,7 +21,7 @@ Host key verification failed.\r
 ";
 
 /// What ssh prints, and what is made of it: what broke, words of the message and of the help, whether to try again.
-const ROWS: [(&str, Broken, &str, &str, Again); 17] = [
+const ROWS: [(&str, Broken, &str, &str, Again); 24] = [
     (
         CHANGED,
         Broken::HostKey,
@@ -41,7 +41,7 @@ const ROWS: [(&str, Broken, &str, &str, Again); 17] = [
         Broken::Connect,
         "Received disconnect from 10.0.0.1 port 22:2: go",
         "ssh -v",
-        Again::Never,
+        Again::Later,
     ),
     (
         "deploy@10.0.0.1: Permission denied (publickey,password).\r\n",
@@ -69,7 +69,7 @@ const ROWS: [(&str, Broken, &str, &str, Again); 17] = [
         Broken::Connect,
         "no host of the name `web9`",
         "HostName",
-        Again::Never,
+        Again::Later,
     ),
     (
         "ssh: Could not resolve hostname web9: Temporary failure in name resolution\r\n",
@@ -95,6 +95,13 @@ const ROWS: [(&str, Broken, &str, &str, Again); 17] = [
     ("Connection timed out during banner exchange\r\n", Broken::Connect, "does not answer", "firewall", Again::Later),
     ("ssh: connect to host web1 port 22: No route to host\r\n", Broken::Connect, "No route", "is up", Again::Later),
     (
+        "ssh: connect to host web1 port 22: Network is down\r\n",
+        Broken::Connect,
+        "does not answer: connect to host web1 port 22: Network is down",
+        "this machine",
+        Again::Later,
+    ),
+    (
         "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 port 22\r\n",
         Broken::Connect,
         "broke the connection off",
@@ -115,14 +122,58 @@ const ROWS: [(&str, Broken, &str, &str, Again); 17] = [
         "older",
         Again::Never,
     ),
-    ("something new\r\n", Broken::Connect, "something new", "ssh -v ssh://web1:22", Again::Never),
-    ("", Broken::Connect, "gave no reason", "ssh -v", Again::Never),
+    // As OpenSSH 9.2 says it where ProxyJump or ProxyCommand fails, or what is behind it.
+    (
+        "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535\r\n",
+        Broken::Connect,
+        "through its jump host, or ProxyCommand, broke off",
+        "`ssh -v ssh://web1:22`: that shows where it fails. A jump host's key must be known (--accept-new is for the last",
+        Again::Soon,
+    ),
+    (
+        "ssh_dispatch_run_fatal: Connection to UNKNOWN port 65535: Broken pipe\r\n",
+        Broken::Connect,
+        "through its jump host, or ProxyCommand, broke off",
+        "MaxStartups",
+        Again::Soon,
+    ),
+    (
+        "Connection timed out during banner exchange\r\nConnection to UNKNOWN port 65535 timed out\r\n",
+        Broken::Connect,
+        "does not answer through its jump host, or ProxyCommand: Connection timed out during banner exchange",
+        "--connect-timeout",
+        Again::Later,
+    ),
+    // What the host itself says at the far end of it.
+    (
+        "deploy@web1: Permission denied (publickey).\r\nConnection closed by UNKNOWN port 65535\r\n",
+        Broken::Auth,
+        "permission denied (publickey)",
+        "authorized_keys",
+        Again::Never,
+    ),
+    (
+        "Unable to negotiate with UNKNOWN port 65535: no matching host key type found. Their offer: ssh-rsa\r\n",
+        Broken::Connect,
+        "no method in common",
+        "older",
+        Again::Never,
+    ),
+    (
+        "Received disconnect from UNKNOWN port 65535:2: Connection closed by UNKNOWN port 65535\r\n",
+        Broken::Connect,
+        "Received disconnect from UNKNOWN port 65535:2",
+        "",
+        Again::Soon,
+    ),
+    ("something new\r\n", Broken::Connect, "something new", "ssh -v ssh://web1:22", Again::Later),
+    ("", Broken::Connect, "gave no reason", "ssh -v", Again::Later),
 ];
 
 #[test]
 fn what_ssh_says_is_told_with_what_to_do() {
     for (said, broken, message, help, again) in ROWS {
-        let trouble = connecting(&SshTarget::new("web1:22").unwrap(), said);
+        let trouble = connecting(&SshTarget::new("web1:22").unwrap(), None, said);
         assert_eq!((trouble.broken, trouble.again), (broken, again), "{said}: {trouble:?}");
         assert!(trouble.message.contains(message), "{said}: {trouble:?}");
         assert!(trouble.help.as_ref().is_some_and(|text| text.contains(help)), "{said}: {trouble:?}");
@@ -135,7 +186,7 @@ fn the_host_key_speaks_before_what_follows_from_it() {
         "Warning: Permanently added 'x' to the list of known hosts.\r\n{CHANGED}\
                         a@b: Permission denied (publickey).\r\nConnection closed by 10.0.0.1 port 22\r\n"
     );
-    assert_eq!(connecting(&SshTarget::new("web1").unwrap(), &said).broken, Broken::HostKey);
+    assert_eq!(connecting(&SshTarget::new("web1").unwrap(), None, &said).broken, Broken::HostKey);
 }
 
 #[test]
@@ -153,14 +204,14 @@ fn commands_to_run_are_made_of_the_target_alone() {
     for (target, remove, scan) in rows {
         let target = SshTarget::new(target).unwrap();
         for (said, command) in [(&*changed, remove), (unknown, scan)] {
-            let help = connecting(&target, said).help.unwrap();
+            let help = connecting(&target, None, said).help.unwrap();
             assert!(help.contains(command) && !help.contains("evil"), "{target}: {help}");
         }
     }
     // As much as ssh says of itself; whatever else stands there is not taken for it.
     let inside =
         "deploy@web1: WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\r\nweb1: Permission denied (publickey).\r\n";
-    assert_eq!(connecting(&SshTarget::new("web1").unwrap(), inside).broken, Broken::Auth);
+    assert_eq!(connecting(&SshTarget::new("web1").unwrap(), None, inside).broken, Broken::Auth);
 }
 
 #[test]
@@ -177,7 +228,37 @@ fn the_file_is_named_that_ssh_has_read() {
     ];
     for (place, expected) in rows {
         let said = CHANGED.replace("/home/a/.ssh/known_hosts:7", place);
-        let help = connecting(&SshTarget::new("web1").unwrap(), &said).help.unwrap();
+        let help = connecting(&SshTarget::new("web1").unwrap(), None, &said).help.unwrap();
         assert!(help.contains(expected) && !help.contains("evil"), "{place}: {help}");
+    }
+}
+
+#[test]
+fn of_an_alias_the_commands_name_the_host_that_it_leads_to() {
+    let unknown = "No ED25519 host key is known for web1 and you have requested strict checking.\r\n";
+    let resolved =
+        |port, alias: Option<&str>| Resolved { host: "10.0.0.7".to_owned(), port, alias: alias.map(str::to_owned) };
+    let rows = [
+        (
+            resolved(None, None),
+            "`ssh-keygen -R 10.0.0.7 -f /home/a/.ssh/known_hosts` and then",
+            "`ssh-keyscan 10.0.0.7` shows",
+        ),
+        (
+            resolved(Some(2222), None),
+            "`ssh-keygen -R '[10.0.0.7]:2222' -f /home/a/.ssh/known_hosts` and then",
+            "`ssh-keyscan -p 2222 10.0.0.7` shows",
+        ),
+        (
+            resolved(Some(2222), Some("shop")),
+            "`ssh-keygen -R shop -f /home/a/.ssh/known_hosts` and then",
+            "`ssh-keyscan -p 2222 10.0.0.7` shows",
+        ),
+    ];
+    for (resolved, remove, scan) in rows {
+        for (said, command) in [(CHANGED, remove), (unknown, scan)] {
+            let help = connecting(&SshTarget::new("web1").unwrap(), Some(&resolved), said).help.unwrap();
+            assert!(help.contains(command) && !help.contains("alias"), "{help}");
+        }
     }
 }

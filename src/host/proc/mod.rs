@@ -19,7 +19,6 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, makedev, open
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::model::observed::Unreadable;
 use crate::model::process::{
     Inode, Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable, StartTicks,
 };
@@ -92,7 +91,7 @@ pub fn look(pid: Pid) -> Look {
         Err(Unseen::Gone) if is_hidden(pid) => Look::Hidden,
         Err(Unseen::Gone) => Look::Gone,
         Err(Unseen::Hidden) => Look::Hidden,
-        Err(Unseen::Failed(error)) => Look::Unreadable(Unreadable { message: error.message, help: error.help }),
+        Err(Unseen::Failed(error)) => Look::Unreadable(error.into_unreadable()),
     }
 }
 

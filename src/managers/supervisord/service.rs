@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::act::Act;
 use super::door::{Door, Info, StopSignal};
-use super::socket::Address;
 use super::{Supervisord, Way, members};
 use crate::host::proc;
 use crate::managers::crew::{self, Crew};
@@ -33,7 +32,7 @@ impl Supervisord {
         manager: &Configured,
         table: &ProcessTable,
     ) -> Result<ServiceState, HostError> {
-        let infos = self.ask_all(&Address::of(manager)?).await?;
+        let infos = self.ask_all(&self.address(manager)?).await?;
         let processes = members::all_of(&infos, manager)?;
         let mut state = state(&processes, table);
         for main in processes.iter().filter_map(|info| info.pid) {
@@ -50,7 +49,7 @@ impl Supervisord {
         &self,
         manager: &Configured,
     ) -> Result<(Option<PathBuf>, Vec<MemberName>), HostError> {
-        let address = Address::of(manager)?;
+        let address = self.address(manager)?;
         let infos = self.ask_all(&address).await?;
         let processes = members::all_of(&infos, manager)?;
         let names = processes.into_iter().map(Info::member).collect::<Result<_, _>>()?;
@@ -69,7 +68,7 @@ impl Supervisord {
         service: &GroupName,
         timeout: Duration,
     ) -> Result<(), HostError> {
-        let address = Address::of(manager)?;
+        let address = self.address(manager)?;
         let infos = self.ask_all(&address).await?;
         let processes = members::all_of(&infos, manager)?;
         // What somebody stopped is not started.

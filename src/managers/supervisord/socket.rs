@@ -42,6 +42,28 @@ impl Address {
         Ok(Self { socket, named, username: manager.username.clone(), password: manager.password.clone() })
     }
 
+    /// The same for a manifest that nobody has approved: it may name none but the host's own, and its password is not
+    /// read.
+    ///
+    /// # Errors
+    /// When it names another one, or none is found.
+    pub(super) fn usual(manager: &Supervisord) -> Result<Self, HostError> {
+        let configuration = Path::new(CONFIGURATION);
+        let named = manager.socket.is_some();
+        let socket = match &manager.socket {
+            Some(socket) if !is_usual(socket, configuration) => {
+                let message =
+                    format!("supervisord's socket `{}` is not asked: the manifest names it", socket.display());
+                return Err(HostError::new(HostErrorKind::Denied, message).with_help(
+                    "without `--no-probe` it is; with it, only what the host's own configuration names is connected to",
+                ));
+            }
+            Some(socket) => socket.clone(),
+            None => find(&PLACES.map(PathBuf::from), configuration)?,
+        };
+        Ok(Self { socket, named, username: None, password: None })
+    }
+
     /// Whether the socket is there and closed to us.
     pub(super) fn is_closed_to_us(&self) -> bool {
         let access = rustix::fs::accessat(CWD, &self.socket, Access::WRITE_OK, AtFlags::EACCESS);
@@ -70,6 +92,11 @@ impl Address {
             (username, password) => Some((username.clone().unwrap_or_default(), password.unwrap_or_default())),
         })
     }
+}
+
+/// Whether the host itself has supervisord's socket there.
+fn is_usual(socket: &Path, configuration: &Path) -> bool {
+    PLACES.iter().any(|place| Path::new(place) == socket) || configured(configuration).is_some_and(|own| own == socket)
 }
 
 fn find(places: &[PathBuf], configuration: &Path) -> Result<PathBuf, HostError> {
@@ -134,6 +161,25 @@ mod tests {
         assert_eq!(find(&places, &conf).unwrap(), Path::new("/configured"));
         std::fs::write(&second, "").unwrap();
         assert_eq!(find(&places, &conf).unwrap(), second);
+    }
+
+    #[test]
+    fn a_manifest_that_nobody_has_approved_names_no_socket_but_the_hosts_own() {
+        let file = SecretSource::File("/etc/shadow".into());
+        let manager = |socket: &str| Supervisord {
+            group: "web".to_owned(),
+            program: None,
+            socket: Some(socket.into()),
+            username: Some("u".to_owned()),
+            password: Some(file.clone()),
+        };
+        for (socket, is_asked) in [(PLACES[0], true), (PLACES[2], true), ("/tmp/of-somebody.sock", false)] {
+            let address = Address::usual(&manager(socket));
+            assert_eq!(address.is_ok(), is_asked, "{socket}");
+            if let Ok(address) = address {
+                assert_eq!(address.credentials().unwrap(), None, "{socket}: nothing is read for it");
+            }
+        }
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub(super) fn check(
     findings.extend(misplaced(tree, source));
     let hosts: Vec<Option<&FleetHost>> =
         fleet.as_ref().map_or_else(|| vec![None], |fleet| fleet.hosts.iter().map(Some).collect());
-    let names = fleet.as_ref().map(|fleet| fleet.hosts.iter().map(|host| host.name.clone()).collect());
+    let names =
+        fleet.as_ref().map(|fleet| fleet.hosts.iter().map(|host| (host.name.clone(), host.ssh.clone())).collect());
     let mut tally = Tally::default();
     let mut checked = Checked { app: None, claims: Vec::new(), fleet: None };
     for (position, host) in hosts.iter().enumerate() {
@@ -156,7 +157,7 @@ impl Checker<'_> {
                 let at = at.key(if host.ssh.is_some() { "ssh" } else { "name" });
                 let first = places.iter().find(|(earlier, _)| earlier.is_same_place(ssh)).map(|(_, span)| span.clone());
                 self.is_first(&at, first, &format!("a host at `{ssh}`"), "no host is changed twice");
-                places.push((ssh.clone(), at.span.clone()));
+                places.push((ssh.clone(), at.span));
             }
             let labels = self.labels(host, &at.key("labels"));
             let vars = self.vars(host, &at.key("vars"));

@@ -31,6 +31,7 @@ use super::yaml::{FINDINGS, Finding, line_of};
 use crate::model::app::{App, CommandLine, OnFailure, RestartOn, SecretSource, StrayPolicy};
 use crate::model::fleet::{Fleet, FleetHost};
 use crate::model::names::{AppName, HostName, NameError, RelativePath, Root, UserName};
+use crate::model::ssh::SshTarget;
 
 /// Something that only one place in all manifests may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,17 +45,26 @@ pub(super) struct Claim {
     /// What to do about a clash.
     pub help: &'static str,
     /// On which hosts; none: wherever the manifest is reconciled.
-    pub hosts: Option<Arc<[HostName]>>,
+    pub hosts: Option<Arc<[Whereabouts]>>,
 }
+
+/// What a host is called, and how it is reached. Two of them are one where either is the same: an agent knows its host by
+/// the name, whoever connects by the other.
+pub(super) type Whereabouts = (HostName, SshTarget);
 
 impl Claim {
     /// Whether the two cannot both stand.
     pub(super) fn clashes(&self, other: &Self) -> bool {
-        let meet = match (&self.hosts, &other.hosts) {
-            (Some(ours), Some(theirs)) => ours.iter().any(|host| theirs.contains(host)),
+        let meet = || match (&self.hosts, &other.hosts) {
+            (Some(ours), Some(theirs)) => {
+                let is_one =
+                    |(name, ssh): &Whereabouts, (other, way): &Whereabouts| name == other || ssh.is_same_place(way);
+                ours.iter().any(|host| theirs.iter().any(|other| is_one(host, other)))
+            }
             _ => true,
         };
-        self.what == other.what && meet && (self.part.is_none() || other.part.is_none() || self.part == other.part)
+        let same_part = self.part.is_none() || other.part.is_none() || self.part == other.part;
+        self.what == other.what && same_part && meet()
     }
 }
 
@@ -97,7 +107,7 @@ struct Checker<'a> {
     findings: &'a mut Vec<Finding>,
     claims: Vec<Claim>,
     /// Where what is claimed is; none: wherever the manifest is reconciled.
-    hosts: Option<Arc<[HostName]>>,
+    hosts: Option<Arc<[Whereabouts]>>,
     /// What the App's groups and services are called, where, and which of the two it is.
     named: Vec<(&'static str, String, Span)>,
 }

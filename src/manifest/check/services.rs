@@ -61,7 +61,7 @@ impl Checker<'_> {
                 let restart = command.restart.as_ref().map(|run| self.command(run, &at.key("restart")));
                 if reload.is_none() && restart.is_none() {
                     let message = format!("`{}` has no command", at.path);
-                    self.find(at.span.clone(), message, "add `reload`, `restart` or both");
+                    self.find(at.span, message, "add `reload`, `restart` or both");
                     return None;
                 }
                 let user = command.user.as_ref().map(|user| self.accept(&at.key("user"), UserName::new(user), LOGIN));

@@ -20,11 +20,15 @@ impl Loader {
         let file = Path::new(written);
         match path {
             _ if written.is_empty() => wrong("is empty", "write the path of a file with a list of hosts"),
+            _ if self.unapproved => {
+                wrong("is not read for a manifest that nobody has approved", "leave `--no-probe` out once somebody has")
+            }
             Some(_) if file.is_absolute() && self.top.is_some() => {
                 wrong("is absolute, and a commit has only its own files", "write it relative to the manifest")
             }
             _ if file.is_absolute() => Ok(file.to_owned()),
-            Some(path) => Ok(path.parent().unwrap_or(Path::new("")).join(file)),
+            // Without the `.` in it that makes it relative: so people call it.
+            Some(path) => Ok(path.parent().unwrap_or(Path::new("")).join(file).components().collect()),
             None => wrong("is relative, and the standard input has no directory", "write an absolute path"),
         }
     }

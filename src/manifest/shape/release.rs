@@ -169,7 +169,8 @@ pub struct StepMap {
     /// How long it may take; 10m unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
-    /// Added to its environment.
+    /// Added to its environment, in which every step finds `RELEASE_ID`, `RELEASE_PATH`, `ROOT`, `APP` and, where
+    /// another release is in force, its id in `PREVIOUS_RELEASE`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, EnvValue>,
     /// Where it runs, relative to the release; the release itself unless said.

@@ -32,7 +32,8 @@ pub struct Sync {
     #[schemars(length(max = 50))]
     pub windows: Vec<SyncWindow>,
     /// How many passes an hour may put right what nobody asked to change; 30 unless said. Beyond it the agent stands still
-    /// for an hour, or until a person asks: something works against it.
+    /// for an hour, or until a person asks: something works against it. Starting workers that have ended is not counted,
+    /// and goes on meanwhile; one that ends again and again waits longer each time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub max_corrections_per_hour: Option<u32>,

@@ -1,5 +1,5 @@
 """Sends requests at a steady rate, whether or not earlier ones were answered, until /run/enough is there; every so
-many-th takes half a second. Then prints when each began, its status and the release that answered.
+many-th takes half a second. Then prints when each began, its status, the release that answered, and when it ended.
 
     load.py RATE SLOW PORT
 """
@@ -13,9 +13,9 @@ async def one(port, path, told):
         answer = await asyncio.wait_for(reader.read(), 30)
         writer.close()
         head, body = answer.split(b"\r\n\r\n", 1)
-        told.append([begun, head.split(b" ", 2)[1].decode(), json.loads(body)["release"]])
+        told.append([begun, head.split(b" ", 2)[1].decode(), json.loads(body)["release"], time.time()])
     except Exception as error:
-        told.append([begun, repr(error), ""])
+        told.append([begun, repr(error), "", time.time()])
 
 async def main(rate, slow, port):
     told, tasks, began, number = [], set(), time.monotonic(), 0

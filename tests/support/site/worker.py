@@ -31,7 +31,7 @@ while not stop:
     tell("job-begun")
     with open(MINE, encoding="utf-8") as job:
         end = time.monotonic() + float(job.read())
-    while time.monotonic() < end:
+    while time.monotonic() < end and not os.path.exists(f"{SHARED}/job-over"):
         time.sleep(0.01)
     os.unlink(MINE)
     tell("job-done")

@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::connection::{self, Limits};
-use super::super::{Door, Port, Socket};
-use super::*;
+use crate::agent::orders::{Operated, Order};
+use crate::agent::web::connection::{self, Limits};
+use crate::agent::web::testing::{Stage, secret, watched};
+use crate::agent::web::{Door, Port, Reach, Socket, Webhooks};
 
 /// No wait in here is meant to be this long.
 const GENEROUS: Duration = Duration::from_secs(30);

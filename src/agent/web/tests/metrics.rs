@@ -3,7 +3,14 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::*;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::StatusCode;
+
+use super::picture;
+use crate::agent::web::testing::{LOCAL, Stage, manifests, report, sick, well};
+use crate::model::report::Outcome;
+use crate::model::wake::Wake;
 
 async fn scraped(stage: &Stage) -> String {
     let reply = stage.get("/metrics").await;

@@ -1,10 +1,14 @@
 //! Webhooks as forges send them: headers and bodies have the published shapes.
 
+use axum::body::Body;
+use axum::extract::Request;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::*;
+use crate::agent::orders::Order;
+use crate::agent::web::Webhooks;
+use crate::agent::web::testing::{Stage, network, secret, watched};
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
@@ -125,7 +129,7 @@ async fn a_push_has_manifests_looked_for_once_however_often_it_arrives() {
     let mut stage = Stage::set(webhooks());
     for forge in ["gitlab", "github", "gitea"] {
         assert_eq!(result(&stage, push(forge, "1", "main", "ops/manifests")).await, (202, "accepted".to_owned()));
-        let Ok(Order::Wake { app: None, wake: Wake::Webhook { from } }) = stage.orders.try_recv() else {
+        let Ok(Order::Pushed { from }) = stage.orders.try_recv() else {
             panic!("{forge}: no order");
         };
         assert_eq!(from, forge);

@@ -5,7 +5,7 @@ use super::super::conversation::Took;
 use super::super::scripts::NeededLines;
 use super::super::trouble::{Again, Trouble};
 use super::{Asking, NOISE_LIMIT, Turn};
-use crate::documents::wire::{BEAT, Beat, What, read};
+use crate::documents::wire::{BEAT, Beat, FIRST, Failed, Line, What, read};
 use crate::fleet::reach::{Broken, Heard, Way};
 
 /// Who hears the lines of one conversation.
@@ -13,6 +13,10 @@ pub(super) struct Listening<'b, 'a> {
     pub(super) asking: &'b mut Asking<'a>,
     /// The far side has said its hello on this connection, or why it cannot.
     greeted: bool,
+    /// The run was there before this connection: what is said of it are its own lines.
+    attached: bool,
+    /// An earlier connection may have brought the request there, and with it begun what changes the host.
+    delivered: bool,
     needed: NeededLines,
     /// What came before the first line of ours.
     pub(super) noise: String,
@@ -21,8 +25,11 @@ pub(super) struct Listening<'b, 'a> {
 }
 
 impl<'b, 'a> Listening<'b, 'a> {
-    pub(super) fn new(asking: &'b mut Asking<'a>) -> Self {
-        Self { asking, greeted: false, needed: NeededLines::default(), noise: String::new(), end: None }
+    /// `sent`: an earlier connection may have brought the request to a far side.
+    pub(super) fn new(asking: &'b mut Asking<'a>, sent: bool) -> Self {
+        let delivered = sent && asking.request.operation.changes();
+        let (needed, noise) = (NeededLines::default(), String::new());
+        Self { asking, greeted: false, attached: false, delivered, needed, noise, end: None }
     }
 
     pub(super) fn hear(&mut self, line: &str) -> Took {
@@ -45,7 +52,7 @@ impl<'b, 'a> Listening<'b, 'a> {
         }
         // A shell's greeting.
         if !text.starts_with('{') {
-            if self.noise.len() + text.len() < NOISE_LIMIT {
+            if !text.is_empty() && self.noise.len() + text.len() < NOISE_LIMIT {
                 self.noise.push_str(text);
                 self.noise.push('\n');
             }
@@ -54,12 +61,9 @@ impl<'b, 'a> Listening<'b, 'a> {
         let line = match read::line(text) {
             Ok(line) => line,
             Err(failed) => {
-                let why = [vec![failed.message], failed.causes].concat().join(": ");
-                let trouble = Trouble::new(Broken::Wire, format!("`{}`: {why}", self.asking.host.ssh));
-                return Some(Err(match failed.help {
-                    Some(help) => trouble.with_help(help),
-                    None => trouble,
-                }));
+                let trouble = lasting(Broken::Wire, failed);
+                let message = format!("`{}`: {}", self.asking.host.ssh, trouble.message);
+                return Some(Err(Trouble { message, ..trouble }));
             }
         };
         // What looks only is done anew on a new connection, and counts anew; a refusal counts from one, too.
@@ -69,8 +73,17 @@ impl<'b, 'a> Listening<'b, 'a> {
             return Some(Err(self.strays(&format!("it said line {} before its hello", line.seq))));
         }
         self.greeted = true;
-        if let What::Beat(beat) = &line.what {
-            return self.beat(*beat).map(Err);
+        let line = match line {
+            Line { what: What::Beat(beat), .. } => return self.beat(beat).map(Err),
+            // A run says first that it has begun. This is a front that could not even look for it: it knows nothing of what the
+            // request has begun before.
+            Line { seq: FIRST, what: What::Failed(why), .. } if self.is_in_hand() => {
+                return Some(Err(lasting(Broken::Lost, why)));
+            }
+            line => line,
+        };
+        if let What::Hello(hello) = &line.what {
+            self.attached = hello.attached;
         }
         let wanted = self.asking.request.from;
         let new = line.seq >= wanted;
@@ -102,6 +115,11 @@ impl<'b, 'a> Listening<'b, 'a> {
         end.then_some(Ok(Turn::Ended))
     }
 
+    /// The request may have begun something there of which nothing was heard yet.
+    fn is_in_hand(&self) -> bool {
+        self.delivered && !self.attached && self.asking.request.from == FIRST
+    }
+
     /// Whoever copies the run's lines is there; is the one who makes them?
     fn beat(&mut self, beat: Beat) -> Option<Trouble> {
         let asking = &mut *self.asking;
@@ -123,4 +141,10 @@ impl<'b, 'a> Listening<'b, 'a> {
         Trouble::new(Broken::Wire, format!("`{}` does not keep to the wire: {how}", self.asking.host.ssh))
             .with_help("see what else answers in the far side's place: `command -v trueup` there")
     }
+}
+
+/// What a far side cannot do now, nor a moment later.
+fn lasting(broken: Broken, failed: Failed) -> Trouble {
+    let why = [vec![failed.message], failed.causes].concat().join(": ");
+    Trouble { help: failed.help, ..Trouble::new(broken, why) }
 }

@@ -1,0 +1,278 @@
+//! Apps that disappear, over the simulated host, while agents come and go.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::agent::herald::Herald;
+use crate::agent::notify::Teller;
+use crate::agent::roll::Roll;
+use crate::agent::testing::{SECOND, Shelf, Stage, play_from};
+use crate::decide::testing::record;
+use crate::manifest::{self, Loaded};
+use crate::model::observed::Link;
+use crate::model::report::Outcome;
+use crate::model::telling::{News, Severity, Telling};
+use crate::sim::faults::Call;
+use crate::sim::host::SimHost;
+use crate::sim::populate::settled;
+
+/// A host with two workers, and the state directory of its agents.
+struct Site {
+    room: tempfile::TempDir,
+    host: SimHost,
+    wish: Loaded,
+    teller: Teller,
+    tellings: Mutex<mpsc::Receiver<Telling>>,
+}
+
+impl Site {
+    /// `sync` is what the manifest says of it.
+    fn new(sync: &str) -> Self {
+        Self::with(&format!("sync: {{{sync}}}"))
+    }
+
+    /// `more` stands in its spec.
+    fn with(more: &str) -> Self {
+        let room = tempfile::tempdir().unwrap();
+        let text = format!(
+            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: web}}\nspec:\n  root: {}\n  release: {{id: r2}}\n  \
+             {more}\n  workers: [{{name: g0, count: 2, manager: {{builtin: {{run: ./worker}}}}}}]\n",
+            room.path().display()
+        );
+        let wish = manifest::load(&["-".into()], &mut text.as_bytes()).unwrap().remove(0);
+        let host = SimHost::new(settled(wish.app.clone(), vec![record("r1", 50), record("r2", 10)]));
+        let (queue, tellings) = mpsc::channel(64);
+        Self { room, host, wish, teller: Teller::into(queue), tellings: Mutex::new(tellings) }
+    }
+
+    /// What people were told since this was asked last.
+    fn told(&self) -> Vec<News> {
+        let mut tellings = self.tellings.lock().unwrap();
+        std::iter::from_fn(|| tellings.try_recv().ok()).map(|telling| telling.news).collect()
+    }
+
+    fn roll(&self) -> Roll {
+        Roll::open(self.room.path(), "here".to_owned())
+    }
+
+    /// An agent begins that finds these manifests.
+    async fn agent(&self, named: bool, scene: impl AsyncFnOnce(&Stage)) {
+        self.agent_with(self.shelf(named), self.roll(), scene).await;
+    }
+
+    async fn agent_with(&self, shelf: Shelf, roll: Roll, scene: impl AsyncFnOnce(&Stage)) {
+        let herald = Herald::new(Some(self.teller.clone()), None);
+        play_from(&self.host, shelf, roll, herald, async |stage| scene(&stage).await).await;
+    }
+
+    fn shelf(&self, named: bool) -> Shelf {
+        Shelf::with(if named { vec![self.wish.clone()] } else { vec![] })
+    }
+
+    /// From now on the world finds nothing wrong with workers that are stopped.
+    fn may_stop(&self, yes: bool) {
+        self.host.world().app.workers[0].count = if yes { 0 } else { 2 };
+    }
+
+    fn remembers(&self) -> String {
+        std::fs::read_to_string(self.room.path().join("apps.json")).unwrap()
+    }
+}
+
+async fn looked_after(stage: &Stage) {
+    let known = |stage: &Stage| stage.app().is_some_and(|app| !app.orphaned && !app.leaving);
+    stage.until("a pass", |stage| known(stage) && stage.is_idle() && stage.running() == 2).await;
+}
+
+async fn left_running(stage: &Stage) {
+    stage.until("it is an orphan", |stage| stage.app().is_some_and(|app| app.orphaned && !app.leaving)).await;
+    assert_eq!(stage.passes_within(Duration::from_mins(5)).await, 0, "it is nobody's business any more");
+    assert_eq!(stage.running(), 2);
+}
+
+async fn seen_off(stage: &Stage) {
+    stage.until("its workers are stopped", |stage| stage.running() == 0).await;
+    stage.until("it has left", |stage| stage.app().is_none()).await;
+    stage.until("nothing else is to be looked at", |stage| stage.board.view().ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_disappears_while_no_agent_runs_is_seen_off_or_told() {
+    for prune in [false, true] {
+        let site = Site::new(&format!("prune: {prune}"));
+        site.agent(true, looked_after).await;
+        assert!(site.remembers().contains("\"standing\":\"inForce\""), "{}", site.remembers());
+        assert_eq!(site.told(), []);
+        site.may_stop(prune);
+        // However often the agent is started again: one that was left running is not forgotten, one that has left is.
+        for number in 0..2 {
+            let scene = async |stage: &Stage| if prune { seen_off(stage).await } else { left_running(stage).await };
+            site.agent(false, scene).await;
+            let news = if prune { News::Removed } else { News::Orphaned };
+            assert_eq!(site.told(), if number == 0 { vec![news] } else { vec![] }, "{prune}");
+            assert_eq!(news.severity(), if prune { Severity::Info } else { Severity::Error }, "a wish is no trouble");
+        }
+        assert_eq!(site.remembers().contains("web"), !prune, "{}", site.remembers());
+        site.may_stop(false);
+        site.agent(true, looked_after).await;
+        assert!(site.remembers().contains("\"standing\":\"inForce\""), "{}", site.remembers());
+    }
+}
+
+/// Whatever that pass starts would be nobody's afterwards.
+#[tokio::test(start_paused = true)]
+async fn one_that_disappears_during_its_first_pass_is_seen_off() {
+    let site = Site::new("prune: true");
+    site.host.world().lasts = BTreeMap::from([(Call::Lock, 30 * SECOND)]);
+    site.agent(true, async |stage| {
+        stage.until("its first pass", |stage| stage.app().is_some_and(|app| app.running.is_some())).await;
+        stage.hold(Ok(vec![]));
+        stage.until("it is to leave", |stage| stage.app().is_some_and(|app| app.leaving)).await;
+        assert!(stage.app().is_some_and(|app| app.last.is_none()), "its first pass is still under way");
+        site.host.world().lasts.clear();
+        site.may_stop(true);
+        seen_off(stage).await;
+    })
+    .await;
+}
+
+/// A branch: what was in force is taken up again first, and the look that follows finds the App gone before any pass.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_removes_an_app_while_no_agent_runs_counts() {
+    let site = Site::new("prune: true");
+    site.agent(true, looked_after).await;
+    site.may_stop(true);
+    let shelf = Shelf { before: Some(vec![site.wish.clone()]), whole: true, ..site.shelf(false) };
+    site.agent_with(shelf, site.roll(), seen_off).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_leaves_when_a_window_opens_leaves_then_whatever_becomes_of_the_agent() {
+    // The scene begins at noon.
+    let site = Site::new("prune: true, windows: [{kind: allow, schedule: '0 14 * * *', duration: 1h}]");
+    site.agent(true, async |stage| {
+        looked_after(stage).await;
+        stage.holds(Ok(vec![]));
+        let waits = |stage: &Stage| stage.app().is_some_and(|app| app.leaving) && stage.is_idle();
+        stage.until("it is to leave", |stage| waits(stage) && stage.outcome() == Some(Outcome::Withheld)).await;
+    })
+    .await;
+    site.may_stop(true);
+    assert!(site.remembers().contains("\"standing\":\"leaving\""), "{}", site.remembers());
+    site.agent(false, async |stage| {
+        let waits = |stage: &Stage| stage.app().is_some_and(|app| app.leaving && app.orphaned);
+        stage.until("it is still to leave", waits).await;
+        assert!(stage.passes_within(Duration::from_hours(1)).await > 0 && stage.running() == 2, "it is outside");
+        stage.until("a window", |stage| stage.host.world().now.strftime("%H").to_string() == "14").await;
+        seen_off(stage).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_has_removed_is_not_stopped() {
+    type Change = fn(&Site);
+    let rows: [(&str, &str, Change); 3] = [
+        ("other manifests are followed now", "elsewhere", |_| {}),
+        ("nothing says what it runs", "here", |site| site.host.world().link = Link::Absent),
+        ("what was written down is lost", "here", |site| {
+            std::fs::write(site.room.path().join("apps.json"), "{").unwrap();
+        }),
+    ];
+    for (what, from, change) in rows {
+        let site = Site::new("prune: true");
+        site.agent(true, looked_after).await;
+        change(&site);
+        let roll = Roll::open(site.room.path(), from.to_owned());
+        site.agent_with(site.shelf(false), roll, async |stage| {
+            stage.until("its manifests", |stage| stage.board.view().ready).await;
+            tokio::time::sleep(5 * SECOND).await;
+            assert_eq!((stage.running(), stage.passes()), (2, 0), "{what}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn manifests_that_come_one_by_one_when_the_agent_begins_are_waited_for() {
+    let site = Site::new("prune: true");
+    site.agent(true, looked_after).await;
+    site.agent(false, async |stage| {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        stage.holds(Ok(vec![site.wish.clone()]));
+        looked_after(stage).await;
+        assert_eq!(stage.passes_within(10 * SECOND).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_in_force_stays_so_where_the_first_look_finds_nothing_that_can_be_used() {
+    use crate::agent::source::SourceProblemKind::{Unreachable, Untrusted, Wrong};
+    for (kind, whole) in [(Wrong, false), (Wrong, true), (Unreachable, false), (Unreachable, true), (Untrusted, true)] {
+        let site = Site::new("prune: true");
+        site.agent(true, looked_after).await;
+        let dies = || {
+            let mut world = site.host.world();
+            let pid = world.processes.iter().find(|(_, process)| process.owner.is_some()).map(|(pid, _)| *pid);
+            world.end(pid.unwrap());
+        };
+        let shelf = || {
+            let shelf = Shelf { whole, ..site.shelf(true) };
+            *shelf.holds.lock().unwrap() = Err((kind, "no use".to_owned()));
+            shelf
+        };
+        // However often it is started again.
+        for _ in 0..2 {
+            dies();
+            site.agent_with(shelf(), site.roll(), async |stage| {
+                looked_after(stage).await;
+                stage.until("it is ready", |stage| stage.board.view().ready).await;
+                let told = |stage: &Stage| {
+                    let view = stage.board.view();
+                    let refused = view.refused.is_some_and(|problem| problem.message == "no use");
+                    (refused, view.unreachable.is_some()) == (kind != Unreachable, kind == Unreachable)
+                };
+                stage.until("what is wrong is told", told).await;
+                assert!(site.remembers().contains("\"standing\":\"inForce\""), "{}", site.remembers());
+            })
+            .await;
+        }
+        // Of manifests that come from elsewhere now, nothing is known.
+        dies();
+        site.agent_with(shelf(), Roll::open(site.room.path(), "elsewhere".to_owned()), async |stage| {
+            tokio::time::sleep(Duration::from_mins(10)).await;
+            assert!(!stage.board.view().ready && stage.app().is_none() && stage.running() == 1, "{kind:?}");
+        })
+        .await;
+        // Once they are mended, what they do not name any more is seen off.
+        site.agent_with(shelf(), site.roll(), async |stage| {
+            looked_after(stage).await;
+            stage.holds(Ok(vec![site.wish.clone()]));
+            let mended = |stage: &Stage| {
+                let view = stage.board.view();
+                view.refused.is_none() && view.unreachable.is_none()
+            };
+            stage.until("they are mended", mended).await;
+            site.may_stop(true);
+            stage.holds(Ok(vec![]));
+            seen_off(stage).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_hear_the_end_of_what_an_earlier_agent_has_told_them() {
+    let site = Site::with("health: {http: {url: 'http://localhost/'}, attempts: 1, expect: [status == 200]}");
+    let passed = async |stage: &Stage| stage.until("a pass", Stage::is_idle).await;
+    for (healthy, told) in [(true, None), (false, Some(News::Unhealthy)), (false, None), (true, Some(News::Recovered))]
+    {
+        site.host.world().healthy = healthy;
+        site.agent(true, passed).await;
+        assert_eq!(site.told(), told.into_iter().collect::<Vec<_>>(), "{healthy}");
+    }
+}

@@ -1,0 +1,387 @@
+//! Which Apps there were, in the agent's own directory: what disappears while no agent runs is noticed all the same.
+//!
+//! `STATE/apps.json`: each App that is in force, leaves, or was left running, with its manifest. In: what the loop knows
+//! after each change. Out, at the next start: what an earlier agent knew. A help, not a belief: a file that is not there,
+//! or makes no sense, is an empty one, and the log says so.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tracing::{debug, info, warn};
+
+use crate::decide::telling::Told;
+use crate::manifest::shape::Document;
+use crate::manifest::{self, Loaded, load_again};
+use crate::model::names::AppName;
+use crate::ports::{HostError, HostErrorKind};
+
+const NAME: &str = "apps.json";
+/// Of the format.
+const VERSION: u32 = 1;
+/// How long a root that does not answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How an App stands with the manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Standing {
+    /// They name it.
+    InForce,
+    /// They do not, and its workers are being stopped.
+    Leaving,
+    /// They do not, and it was left running.
+    Orphaned,
+}
+
+/// An App that an earlier agent has known.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Its last manifest.
+    pub(super) loaded: Loaded,
+    pub(super) standing: Standing,
+    /// It came from where manifests come from now. Of one that did not, nobody has said that it should go.
+    pub(super) here: bool,
+    /// What people know of it.
+    pub(super) told: Option<Told>,
+}
+
+/// Which Apps there were, and are.
+#[derive(Debug)]
+pub struct Roll {
+    /// None: nothing is written down.
+    directory: Option<PathBuf>,
+    /// Where manifests come from, and what this host is called among them.
+    from: String,
+    /// What an earlier agent has known, until it is taken up.
+    before: Vec<Known>,
+    /// Left running.
+    orphans: BTreeMap<AppName, Arc<Loaded>>,
+    /// Something is other than what is written down.
+    stale: bool,
+    /// It is being written down.
+    writing: bool,
+    /// Whether it was said that this fails.
+    complained: bool,
+}
+
+#[derive(Serialize)]
+struct ToWrite<'a> {
+    version: u32,
+    from: &'a str,
+    apps: Vec<Listed<'a, &'a Document>>,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    version: u32,
+    from: String,
+    apps: Vec<Listed<'static, Value>>,
+}
+
+/// One App. Its name stands in the manifest as well, and here for those that do not load any more.
+#[derive(Serialize, Deserialize)]
+struct Listed<'a, D> {
+    name: Cow<'a, str>,
+    standing: Standing,
+    /// The file that it stood in; none: the standard input.
+    file: Option<Cow<'a, str>>,
+    line: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told: Option<Told>,
+    manifest: D,
+}
+
+/// An App, how it stands, and what people know of it.
+pub(super) type Seated<'s> = (&'s Loaded, Standing, Option<&'s Told>);
+
+/// A file that is to be written.
+pub(super) struct Writing {
+    directory: PathBuf,
+    text: Vec<u8>,
+}
+
+impl Roll {
+    /// Remembers nothing, and writes nothing down.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            directory: None,
+            from: String::new(),
+            before: Vec::new(),
+            orphans: BTreeMap::new(),
+            stale: false,
+            writing: false,
+            complained: false,
+        }
+    }
+
+    /// Reads what an earlier agent has left in its state directory. `from` says where manifests come from now. Blocks.
+    #[must_use]
+    pub fn open(state: &Path, from: String) -> Self {
+        let path = state.join(NAME);
+        let before = match fs::read(&path) {
+            Ok(text) => read(&text, &from),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error.to_string()),
+        };
+        let before = before.unwrap_or_else(|why| {
+            warn!(file = %path.display(), why, "which Apps there were cannot be read: none are known");
+            Vec::new()
+        });
+        Self { directory: Some(state.to_owned()), from, before, ..Self::none() }
+    }
+
+    /// Apps that were in force when an earlier agent ended, until they are taken up.
+    pub(super) fn expected(&self) -> impl Iterator<Item = &AppName> {
+        let in_force = self.before.iter().filter(|known| known.standing == Standing::InForce);
+        in_force.map(|known| &known.loaded.app.name)
+    }
+
+    /// The manifests that were in force when an earlier agent ended, as far as they came from where they come from now;
+    /// none once they are taken up.
+    pub(super) fn in_force(&self) -> Vec<Loaded> {
+        let known = self.before.iter().filter(|known| known.here && known.standing == Standing::InForce);
+        known.map(|known| known.loaded.clone()).collect()
+    }
+
+    /// What an earlier agent has known; once.
+    pub(super) fn take_up(&mut self) -> Vec<Known> {
+        std::mem::take(&mut self.before)
+    }
+
+    /// An App is left running.
+    pub(super) fn left_running(&mut self, loaded: Arc<Loaded>) {
+        self.orphans.insert(loaded.app.name.clone(), loaded);
+        self.stale = true;
+    }
+
+    /// Manifests are in force that name these.
+    pub(super) fn named(&mut self, names: &BTreeSet<AppName>) {
+        self.orphans.retain(|name, _| !names.contains(name));
+        self.stale = true;
+    }
+
+    /// Something about the Apps has changed.
+    pub(super) fn touch(&mut self) {
+        self.stale = true;
+    }
+
+    /// What is to be written down, where something has changed and nothing is being written. `seats` are the Apps that
+    /// something is done for, with what people know of each.
+    pub(super) fn due<'s>(&mut self, seats: impl Iterator<Item = Seated<'s>>) -> Option<Writing> {
+        let directory = self.directory.as_ref()?;
+        if !self.stale || self.writing {
+            return None;
+        }
+        let mut apps: Vec<Listed<'_, &Document>> = seats.map(listed).collect();
+        for loaded in self.orphans.values() {
+            apps.push(listed((loaded, Standing::Orphaned, None)));
+        }
+        let written = serde_json::to_vec(&ToWrite { version: VERSION, from: &self.from, apps });
+        // A document is made of texts, numbers, lists and maps of texts: it always has a JSON form.
+        let mut text = written.ok()?;
+        text.push(b'\n');
+        (self.stale, self.writing) = (false, true);
+        Some(Writing { directory: directory.clone(), text })
+    }
+
+    /// It is written down, or that has failed: then it is tried again with the next change.
+    pub(super) fn written(&mut self, result: &Result<(), HostError>) {
+        self.writing = false;
+        let Err(error) = result else { return };
+        self.stale = true;
+        if self.complained {
+            debug!(%error, "which Apps there are is not written down");
+        } else {
+            warn!(%error, "which Apps there are is not written down: one that disappears while no agent runs goes unnoticed");
+        }
+        self.complained = true;
+    }
+}
+
+impl Writing {
+    /// Replaces the file: after a crash it is the old or the new one, whole.
+    ///
+    /// # Errors
+    /// What the file system refuses; the old one is then still there.
+    pub(super) async fn write(self) -> Result<(), HostError> {
+        let path = self.directory.join(NAME);
+        let wrote = tokio::task::spawn_blocking(move || replace(&self.directory, NAME, &self.text)).await;
+        let failed = |error: &io::Error| HostError::io(format!("cannot write `{}`", path.display()), error);
+        match wrote {
+            Ok(wrote) => wrote.map_err(|error| failed(&error)),
+            Err(error) => Err(HostError::new(HostErrorKind::Other, format!("a piece of work was lost: {error}"))),
+        }
+    }
+}
+
+/// Replaces a file that nobody else may read: after a crash it is the old or the new one, whole. Blocks.
+pub(super) fn replace(directory: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+    let new = directory.join(format!("{name}.new"));
+    // Always the same name: what a dead agent has left is taken away here.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Manifests may hold secrets.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(text).and_then(|()| file.sync_all())?;
+    fs::rename(&new, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
+fn listed((loaded, standing, told): Seated<'_>) -> Listed<'_, &Document> {
+    Listed {
+        told: told.cloned(),
+        name: loaded.app.name.as_str().into(),
+        standing,
+        file: loaded.source.path.as_ref().map(|path| path.to_string_lossy()),
+        line: loaded.source.line,
+        manifest: &loaded.document,
+    }
+}
+
+fn read(text: &[u8], from: &str) -> Result<Vec<Known>, String> {
+    let written: Written = serde_json::from_slice(text).map_err(|error| format!("it makes no sense: {error}"))?;
+    if written.version != VERSION {
+        return Err(format!("it has the format {} of another trueup", written.version));
+    }
+    let here = written.from == from;
+    Ok(written.apps.into_iter().filter_map(|listed| known(&listed, here)).collect())
+}
+
+fn known(listed: &Listed<'_, Value>, here: bool) -> Option<Known> {
+    let source = manifest::Source { path: listed.file.as_ref().map(|file| PathBuf::from(&**file)), line: listed.line };
+    let loaded = match load_again(&listed.manifest, source) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            warn!(app = &*listed.name, problem = %errors, "its last manifest cannot be used any more: it is forgotten");
+            return None;
+        }
+    };
+    if listed.standing == Standing::Orphaned && is_gone(loaded.app.root.path()) {
+        info!(app = &*listed.name, "it is no longer in the manifests, and its root is gone: it is forgotten");
+        return None;
+    }
+    Some(Known { loaded, standing: listed.standing, here, told: listed.told.clone() })
+}
+
+/// Whether nothing is left of a root. A dead mount keeps nobody waiting.
+fn is_gone(root: &Path) -> bool {
+    let (tell, told) = mpsc::channel();
+    let root = root.to_owned();
+    let looker = std::thread::Builder::new().spawn(move || {
+        let absent = matches!(fs::symlink_metadata(root), Err(error) if error.kind() == ErrorKind::NotFound);
+        // Nobody may wait for it any more.
+        let _ = tell.send(absent);
+    });
+    looker.is_ok() && told.recv_timeout(PATIENCE).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn loaded(room: &Path, name: &str, root: &str) -> Loaded {
+        let text = format!(
+            "# Its root is meant relative to its file.\napiVersion: trueup/v1\nkind: App\nmetadata: {{name: {name}}}\n\
+             spec:\n  root: {root}\n  release: {{id: r1}}\n  sync: {{prune: true}}\n  workers:\n    \
+             - {{name: q, count: 2, manager: {{builtin: {{run: x, env: {{KEY: \"a\\u2028b\"}}}}}}}}\n"
+        );
+        let path = room.join(format!("{name}.yaml"));
+        fs::write(&path, text).unwrap();
+        manifest::load(&[path], &mut io::empty()).unwrap().remove(0)
+    }
+
+    fn rows(known: &[Known]) -> Vec<(String, Standing, bool, Option<Told>)> {
+        let row = |one: &Known| (one.loaded.app.name.to_string(), one.standing, one.here, one.told.clone());
+        known.iter().map(row).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_written_down_is_known_again() {
+        let room = tempfile::tempdir().unwrap();
+        let (manifests, state) = (room.path().join("m"), room.path().join("state"));
+        fs::create_dir_all(manifests.join("old")).unwrap();
+        fs::create_dir(&state).unwrap();
+        let all = [("app", "./app"), ("leaves", "./leaves"), ("old", "./old"), ("vanished", "./vanished")];
+        let all = all.map(|(name, root)| loaded(&manifests, name, root));
+        let told = Told::default();
+        let mut roll = Roll::open(&state, "here".to_owned());
+        assert!(roll.before.is_empty() && roll.due(std::iter::empty()).is_none(), "nothing has changed");
+        for orphan in &all[2..] {
+            roll.left_running(Arc::new(orphan.clone()));
+        }
+        let seats = || [(&all[0], Standing::InForce, Some(&told)), (&all[1], Standing::Leaving, None)].into_iter();
+        // What a killed agent has left half-written.
+        fs::write(state.join("apps.json.new"), "{").unwrap();
+        let writing = roll.due(seats()).unwrap();
+        roll.touch();
+        assert!(roll.due(seats()).is_none(), "one after the other");
+        roll.written(&writing.write().await);
+        assert!(roll.due(seats()).is_some());
+
+        assert_eq!(fs::metadata(state.join(NAME)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
+        // Whatever has become of the files: what was meant stays the same.
+        for name in ["app", "leaves", "old", "vanished"] {
+            fs::remove_file(manifests.join(format!("{name}.yaml"))).unwrap();
+        }
+        for (from, here) in [("here", true), ("elsewhere", false)] {
+            let mut roll = Roll::open(&state, from.to_owned());
+            assert_eq!(roll.expected().map(AppName::as_str).collect::<Vec<_>>(), ["app"]);
+            let known = roll.take_up();
+            let row = |name: &str, standing, told| (name.to_owned(), standing, here, told);
+            let expected = [
+                row("app", Standing::InForce, Some(told.clone())),
+                row("leaves", Standing::Leaving, None),
+                row("old", Standing::Orphaned, None),
+            ];
+            assert_eq!(rows(&known), expected, "but for what is gone altogether");
+            assert!(known.iter().zip(&all).all(|(known, before)| known.loaded == *before), "{known:?}");
+            assert!(roll.take_up().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_makes_no_sense_is_told_and_nothing_is_known() {
+        let room = tempfile::tempdir().unwrap();
+        let one = loaded(room.path(), "app", "/srv/app");
+        let mut roll = Roll::open(room.path(), String::new());
+        roll.touch();
+        let writing = roll.due([(&one, Standing::InForce, None)].into_iter()).unwrap();
+        writing.write().await.unwrap();
+        let file = room.path().join(NAME);
+        let good = fs::read_to_string(&file).unwrap();
+        assert_eq!(Roll::open(room.path(), String::new()).before.len(), 1);
+        let rows = [
+            String::new(),
+            good[..good.len() / 2].to_owned(),
+            good.replace("\"version\":1", "\"version\":7"),
+            good.replace("\"count\":2", "\"cuont\":2"),
+        ];
+        for text in rows {
+            assert_ne!(text, good);
+            fs::write(&file, &text).unwrap();
+            assert!(Roll::open(room.path(), String::new()).before.is_empty(), "{text}");
+        }
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        let mut roll = Roll::open(room.path(), String::new());
+        roll.touch();
+        let failed = roll.due(std::iter::empty()).unwrap().write().await;
+        roll.written(&failed);
+        assert!(failed.is_err() && roll.due(std::iter::empty()).is_some(), "it is tried again");
+        assert!(Roll::none().due(std::iter::empty()).is_none());
+    }
+}

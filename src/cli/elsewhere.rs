@@ -1,0 +1,156 @@
+//! Apps that are for other hosts only, and a verb that is about the host it runs on: what to do instead, word for word.
+
+use super::load::NAMED_FIRST;
+use super::render::problem::Complaint;
+use crate::manifest::Loaded;
+use crate::model::ssh::SshTarget;
+
+/// The far side's own program, else the one that was copied there last. It is read by the host's shell.
+const PROGRAM: &str = "$(command -v trueup || ls -t ~/.cache/trueup/bin/* | head -n 1)";
+
+/// Apps, none of which is for this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    apps: Vec<String>,
+    /// The first host of the first of them.
+    host: Option<SshTarget>,
+    /// Where that one stands; none: on the standard input.
+    manifest: Option<String>,
+    /// The file that its hosts stand in; none: they stand in the manifest.
+    hosts: Option<String>,
+    /// What this host is called.
+    names: Vec<String>,
+}
+
+impl Elsewhere {
+    /// These, on a host of these names.
+    #[must_use]
+    pub fn new(loaded: &[Loaded], names: &[String]) -> Self {
+        let first = loaded.first();
+        Self {
+            apps: loaded.iter().map(|one| one.app.name.to_string()).collect(),
+            host: first.and_then(|one| Some(one.fleet.as_ref()?.hosts.first()?.ssh.clone())),
+            manifest: first.and_then(|one| Some(one.source.path.as_ref()?.display().to_string())),
+            hosts: first.and_then(|one| Some(one.hosts_file.as_ref()?.display().to_string())),
+            names: names.to_vec(),
+        }
+    }
+
+    /// What is said of it, by that verb.
+    #[must_use]
+    pub fn complaint(&self, verb: &str) -> Complaint {
+        let quoted = |names: &[String], between: &str| {
+            names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(between)
+        };
+        let complaint = Complaint::new(format!("none of these Apps is for this host: {}", quoted(&self.apps, ", ")));
+        let called = format!("this host is called {}, which none of their `hosts` is", quoted(&self.names, " or "));
+        let (Some(host), Some(app)) = (&self.host, self.apps.first()) else { return complaint.help(called) };
+        let app = if NAMED_FIRST.contains(&verb) || verb == "history" { format!("{app} ") } else { String::new() };
+        let manifest = self.manifest.as_deref().map_or_else(|| "MANIFEST".to_owned(), word);
+        let so = format!(
+            "{called}; `trueup status` shows how these are; `trueup {verb}` is about the host that it runs on, so run it \
+             there"
+        );
+        let to = ssh(host);
+        complaint.help(match &self.hosts {
+            None => format!("{so}: `{to} '{PROGRAM} {verb} {app}-' <{manifest}`"),
+            // What comes through the standard input has no file beside it.
+            Some(hosts) => format!(
+                "{so}, with `{manifest}` and `{}` copied to where they lie to each other as here: \
+                 `{to} '{PROGRAM} {verb} {app}MANIFEST'`",
+                word(hosts)
+            ),
+        })
+    }
+}
+
+/// The command that leads there.
+fn ssh(target: &SshTarget) -> String {
+    let port = target.port().map(|port| format!("-p {port} ")).unwrap_or_default();
+    let user = target.user().map(|user| format!("{user}@")).unwrap_or_default();
+    format!("ssh {port}{user}{}", target.host())
+}
+
+/// One word to a shell.
+pub fn word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,=:@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn help(verb: &str, host: Option<&str>, manifest: Option<&str>) -> String {
+        let host = host.map(|text| SshTarget::new(text).unwrap());
+        let manifest = manifest.map(str::to_owned);
+        let names = vec!["laptop.example.org".to_owned(), "laptop".to_owned()];
+        let one = Elsewhere { apps: vec!["shop".to_owned(), "mails".to_owned()], host, manifest, hosts: None, names };
+        let complaint = one.complaint(verb);
+        assert_eq!(complaint.message, "none of these Apps is for this host: `shop`, `mails`");
+        complaint.help.unwrap()
+    }
+
+    #[test]
+    fn the_command_can_be_copied() {
+        let rows = [
+            ("suspend", "web1", Some("shop.yaml"), "`ssh web1 'PROGRAM suspend shop -' <shop.yaml`"),
+            (
+                "history",
+                "deploy@web1:2222",
+                Some("a b.yaml"),
+                "`ssh -p 2222 deploy@web1 'PROGRAM history shop -' <'a b.yaml'`",
+            ),
+            ("doctor", "root@[2001:db8::1]:22", None, "`ssh -p 22 root@2001:db8::1 'PROGRAM doctor -' <MANIFEST`"),
+            ("releases", "web1", Some("it's.yaml"), r"`ssh web1 'PROGRAM releases shop -' <'it'\''s.yaml'`"),
+        ];
+        for (verb, host, manifest, expected) in rows {
+            let told = help(verb, Some(host), manifest);
+            assert!(told.ends_with(&expected.replace("PROGRAM", PROGRAM)), "{told}");
+            assert!(told.starts_with("this host is called `laptop.example.org` or `laptop`, which none"), "{told}");
+            assert!(told.contains("`trueup status`"), "{told}");
+        }
+        assert!(help("doctor", None, None).ends_with("which none of their `hosts` is"));
+    }
+
+    #[test]
+    fn hosts_in_a_file_of_their_own_have_to_be_there_as_well() {
+        let one = Elsewhere {
+            apps: vec!["shop".to_owned()],
+            host: SshTarget::new("web1").ok(),
+            manifest: Some("ops/shop.yaml".to_owned()),
+            hosts: Some("ops/hosts.list".to_owned()),
+            names: vec!["laptop".to_owned()],
+        };
+        let told = one.complaint("suspend").help.unwrap();
+        let expected = "with `ops/shop.yaml` and `ops/hosts.list` copied to where they lie to each other as here: \
+                        `ssh web1 'PROGRAM suspend shop MANIFEST'`";
+        assert!(told.ends_with(&expected.replace("PROGRAM", PROGRAM)) && !told.contains('<'), "{told}");
+    }
+
+    #[test]
+    fn what_is_told_stands_in_the_manifests() {
+        let room = tempfile::tempdir().unwrap();
+        let path = |name: &str| room.path().join(name);
+        let (told, listed) = (path("shop.yaml").display().to_string(), path("hosts.list").display().to_string());
+        std::fs::write(&listed, "- {name: web1, ssh: deploy@10.0.0.1}\n- name: web2\n").unwrap();
+        for (hosts, file) in [("[{name: web1, ssh: deploy@10.0.0.1}]", None), ("{file: hosts.list}", Some(&listed))] {
+            let text = format!(
+                "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec: {{root: /srv/shop, release: {{id: r1}}, hosts: {hosts}}}\n"
+            );
+            std::fs::write(path("shop.yaml"), text).unwrap();
+            let loaded = crate::manifest::load(&[path("shop.yaml")], &mut std::io::empty()).unwrap();
+            let expected = Elsewhere {
+                apps: vec!["shop".to_owned()],
+                host: SshTarget::new("deploy@10.0.0.1").ok(),
+                manifest: Some(told.clone()),
+                hosts: file.cloned(),
+                names: vec!["laptop".to_owned()],
+            };
+            assert_eq!(Elsewhere::new(&loaded, &["laptop".to_owned()]), expected);
+        }
+    }
+}

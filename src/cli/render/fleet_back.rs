@@ -1,0 +1,59 @@
+//! A release taken back by hand on many hosts, for people.
+
+use std::fmt::Write;
+
+use super::board::is_bad;
+use super::fleet::{each, troubles};
+use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
+use super::words::{count, safe, took};
+use crate::fleet::report::Rolled;
+use crate::model::app::App;
+use crate::model::rollout::{How, Verdict};
+
+/// What it came to: one clear line, then host by host, then what went wrong, and how the release is let in again.
+#[must_use]
+pub fn gone_back(app: &App, rolled: &Rolled, manifest: Option<&str>, width: Option<usize>) -> String {
+    let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), result(rolled));
+    text.push_str(&each(app, &rolled.hosts, width));
+    // Of those that have gone back, all that is wrong is that the release is kept out.
+    for host in rolled.hosts.iter().filter(|host| host.verdict != Verdict::GoneBack) {
+        text.push_str(&troubles(host));
+    }
+    if rolled.hosts.iter().any(|host| matches!(host.verdict, Verdict::GoneBack | Verdict::NotHealthy)) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{}: it is kept out until its manifest changes; `trueup retry {}{}` tries it again",
+            paint(DIM, "note"),
+            app.name,
+            manifest.map(|manifest| format!(" {}", safe(manifest))).unwrap_or_default()
+        );
+    }
+    text
+}
+
+fn result(rolled: &Rolled) -> String {
+    let number = |is: &dyn Fn(Verdict) -> bool| rolled.hosts.iter().filter(|host| is(host.verdict)).count();
+    let all = count(rolled.hosts.len(), "host");
+    let back = number(&|verdict| matches!(verdict, Verdict::GoneBack | Verdict::NotHealthy));
+    // Gone back all the same.
+    let sick = number(&|verdict| verdict == Verdict::NotHealthy);
+    let bad = number(&|verdict| is_bad(verdict) && verdict != Verdict::NotHealthy);
+    let left = number(&|verdict| matches!(verdict, Verdict::NotReached | Verdict::Unseen));
+    let time = took(rolled.took);
+    let head = match rolled.ending.how {
+        How::Interrupted => format!("{} after {time}", paint(WARN, "interrupted")),
+        _ if bad > 0 => format!("{} after {time}", paint(BAD, "not taken back everywhere")),
+        _ if back == 0 => return format!("{}, it is in force on none of {all}", paint(GOOD, "nothing to take back")),
+        _ if sick > 0 => format!("{}, but not healthy everywhere, in {time}", paint(BAD, "taken back")),
+        _ => format!("{} in {time}", paint(GOOD, "taken back")),
+    };
+    let cut_short = rolled.ending.how == How::Interrupted;
+    let mut parts = vec![format!("{}on {back} of {all}", if cut_short { "taken back " } else { "" })];
+    for (number, word) in [(sick, "not healthy there"), (bad, "failed"), (left, "not touched")] {
+        if number > 0 {
+            parts.push(format!("{number} {word}"));
+        }
+    }
+    format!("{head}: {}", parts.join(", "))
+}

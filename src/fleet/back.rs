@@ -1,0 +1,175 @@
+//! Going back on many hosts, as a person wishes.
+//!
+//! In: which release is taken back, and why. Out: [`Rolled`], what became of each host. All are looked at; then those
+//! go back that [`goes_back`] names, each by itself and so many at a time. There are no waves and no limit of failures: a
+//! host that cannot be reached, or has nothing to go back to, keeps no other one from it. Begin at [`go_back`].
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+use super::course::left;
+use super::phase::{News, Phase};
+use super::reach::Reach;
+use super::report::{HostReport, Migrations, Rolled, Trouble};
+use super::rollout::Way;
+use super::shelf::Shelf;
+use super::task::{Done, Fact, Task, carry_out};
+use super::work::{Target, Wish, Work};
+use crate::decide::fleet::goes_back;
+use crate::model::rollout::{Ending, How, Verdict};
+
+/// The exit code of a host that has gone back, and is not healthy there.
+const SICK: u8 = 3;
+
+/// Has these hosts go back from `way.release`, each to `way.back_to` or to its own last proven one. The reason is for
+/// their records. After a wish for no more none is begun; after one to leave none is awaited.
+pub async fn go_back<R: Reach>(work: &Work<'_, R>, way: &Way, reason: &str, targets: &[Target]) -> Rolled {
+    let began = Instant::now();
+    let hosts = targets.iter().map(|target| HostReport::new(target.host.name.clone())).collect();
+    let mut back = Back { work, way, hosts, shelf: Shelf::new(way.keep) };
+    let mut due = BTreeSet::new();
+    let take = |at, done, _| {
+        if back.seen(at, done) {
+            due.insert(at);
+        }
+    };
+    on_each(work, way, targets, (0..targets.len()).collect(), &Task::Observe, take).await;
+    if !due.is_empty() {
+        work.watch().says(None, &format!("{} of {} hosts go back", due.len(), targets.len()));
+    }
+    let task = Task::TakeBack { reason: reason.to_owned() };
+    let take = |at, done, took| back.gone(at, done, took);
+    let in_hand = on_each(work, way, targets, due.into_iter().collect(), &task, take).await;
+    back.close(&in_hand, began.elapsed())
+}
+
+/// Carries a task out on the hosts at these places, so many at a time, and hands each end on. Returns those at which it
+/// is still in hand, where a person wishes to leave.
+async fn on_each<R: Reach>(
+    work: &Work<'_, R>,
+    way: &Way,
+    targets: &[Target],
+    mut places: VecDeque<usize>,
+    task: &Task,
+    mut ended: impl FnMut(usize, Done, Duration),
+) -> BTreeSet<usize> {
+    let mut running = FuturesUnordered::new();
+    let mut in_hand = BTreeSet::new();
+    loop {
+        while work.wish() == Wish::GoOn && running.len() < work.forks() {
+            let Some(at) = places.pop_front() else { break };
+            let Some(target) = targets.get(at) else { continue };
+            in_hand.insert(at);
+            running.push(async move {
+                let began = Instant::now();
+                (at, carry_out(work, way, target, task).await, began.elapsed())
+            });
+        }
+        tokio::select! {
+            biased;
+            () = work.wished(Wish::Leave) => return in_hand,
+            next = running.next() => {
+                let Some((at, done, took)) = next else { return in_hand };
+                in_hand.remove(&at);
+                ended(at, done, took);
+            }
+        }
+    }
+}
+
+/// What is known of each host so far.
+struct Back<'a, R> {
+    work: &'a Work<'a, R>,
+    way: &'a Way,
+    /// In the order of the targets.
+    hosts: Vec<HostReport>,
+    shelf: Shelf,
+}
+
+impl<R: Reach> Back<'_, R> {
+    /// Takes in what a host looks like; whether it is to go back.
+    fn seen(&mut self, at: usize, done: Done) -> bool {
+        let Some(host) = self.hosts.get_mut(at) else { return false };
+        let Way { release, back_to, .. } = self.way;
+        let verdict = match done.report {
+            Some(report) if !report.summary.observed => {
+                host.take(*report, &mut self.shelf);
+                Verdict::Untold
+            }
+            Some(report) => {
+                let (current, kept_out) = (report.summary.current.clone(), report.summary.kept_out.is_some());
+                // What is wrong with the release is why it is taken back, and no trouble of the way there.
+                self.shelf.keep(&mut host.document, &host.name, "PassReport", &report.document);
+                host.see(report.summary);
+                let goes = goes_back(release, back_to.as_ref(), current.as_ref(), kept_out);
+                if goes { Verdict::NotReached } else { Verdict::Settled }
+            }
+            None if done.fact == Fact::Found(None) => Verdict::Unseen,
+            None => Verdict::Unreachable,
+        };
+        self.tell(at, verdict, done.trouble);
+        verdict == Verdict::NotReached
+    }
+
+    /// Takes in how a host has gone back.
+    fn gone(&mut self, at: usize, done: Done, took: Duration) {
+        let Some(host) = self.hosts.get_mut(at) else { return };
+        host.took = took;
+        let verdict = if let Some(report) = done.report {
+            let stays = report.summary.current.as_ref() == Some(&self.way.release);
+            let verdict = match report.exit_code {
+                0 if !stays => Verdict::GoneBack,
+                SICK if !stays => Verdict::NotHealthy,
+                _ => Verdict::NotTakenBack,
+            };
+            host.take(*report, &mut self.shelf);
+            verdict
+        } else {
+            // What was seen before tells nothing any more.
+            host.summary = None;
+            Verdict::NotTakenBack
+        };
+        self.tell(at, verdict, done.trouble);
+    }
+
+    fn tell(&mut self, at: usize, verdict: Verdict, trouble: Option<Trouble>) {
+        let Some(host) = self.hosts.get_mut(at) else { return };
+        host.verdict = verdict;
+        let watch = self.work.watch();
+        if let Some(trouble) = trouble {
+            watch.news(Some(&host.name), &News::Trouble(&trouble));
+            host.trouble(trouble);
+        }
+        let waits = matches!(verdict, Verdict::NotReached | Verdict::Unseen);
+        watch.phase(&host.name, &if waits { Phase::Waiting } else { Phase::Ended(verdict) });
+    }
+
+    /// What is reported in the end; at those in hand nobody waits any more.
+    fn close(mut self, in_hand: &BTreeSet<usize>, took: Duration) -> Rolled {
+        for at in in_hand {
+            if let Some(host) = self.hosts.get_mut(*at) {
+                host.summary = None;
+                self.tell(*at, Verdict::NotTakenBack, Some(left()));
+            }
+        }
+        let is_left = |host: &HostReport| matches!(host.verdict, Verdict::NotReached | Verdict::Unseen);
+        let cut_short = !in_hand.is_empty() || self.hosts.iter().any(is_left);
+        let how = if cut_short { How::Interrupted } else { How::Complete };
+        let hosts: Vec<_> = self.hosts.iter().map(|host| (host.name.clone(), host.verdict)).collect();
+        self.work.watch().news(None, &News::Ended { how: Some(how), hosts: &hosts, took });
+        let is_bad = |host: &&HostReport| {
+            matches!(host.verdict, Verdict::NotTakenBack | Verdict::NotHealthy | Verdict::Unreachable | Verdict::Untold)
+        };
+        let ending = Ending { how, failed: self.hosts.iter().filter(is_bad).count(), hosts };
+        // Nothing of the migrations is undone, and none are run.
+        Rolled { ending, hosts: self.hosts, waves: 0, migrations: Migrations::default(), took }
+    }
+}
+
+#[cfg(test)]
+#[path = "back_tests.rs"]
+mod tests;
