@@ -28,8 +28,12 @@ fn property(host: &Host, unit: &str, name: &str) -> String {
 
 #[track_caller]
 fn two_workers(host: &Host) -> Vec<u32> {
-    host.wait_until("two workers", SOON, || host.pids_of("queue:work").len() == 2);
-    host.pids_of("queue:work")
+    let mut workers = Vec::new();
+    host.wait_until("two workers", SOON, || {
+        workers = host.pids_of("queue:work");
+        workers.len() == 2
+    });
+    workers
 }
 
 #[test]

@@ -366,13 +366,22 @@ impl Host {
     pub fn pids_of(&self, words: &str) -> Vec<u32> {
         let proc = std::fs::read_dir(self.root_path().join("proc")).expect("the host runs");
         let pids = proc.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let matches = |pid: &u32| {
-            let line = std::fs::read(self.root_path().join(format!("proc/{pid}/cmdline"))).unwrap_or_default();
-            String::from_utf8_lossy(&line).replace('\0', " ").contains(words) && self.is_alive(*pid)
-        };
+        let matches = |pid: &u32| self.command_line(*pid).contains(words) && self.is_alive(*pid);
         let mut pids: Vec<u32> = pids.filter(matches).collect();
         pids.sort_unstable();
         pids
+    }
+
+    /// What a process was called with, separated by spaces; nothing if it has ended.
+    fn command_line(&self, pid: u32) -> String {
+        loop {
+            let line = std::fs::read(self.root_path().join(format!("proc/{pid}/cmdline"))).unwrap_or_default();
+            // Who lives and has none is just becoming another program, or just ending.
+            if !line.is_empty() || !self.is_alive(pid) {
+                return String::from_utf8_lossy(&line).replace('\0', " ");
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Polls `condition` until it holds.
