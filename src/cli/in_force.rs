@@ -60,7 +60,7 @@ impl Asked {
         if !paths.paths.is_empty() || at.no_agent {
             return Ok(Self::Not(None));
         }
-        let agent = AgentClient::new(&at.socket, person());
+        let agent = AgentClient::new(&at.socket.path, person());
         waiting(async {
             let about = match agent.about().await {
                 Ok(about) => about,

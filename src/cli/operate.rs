@@ -195,7 +195,7 @@ fn by_agent(
     if at.no_agent {
         return Ok(ByAgent::Not(None));
     }
-    let agent = AgentClient::new(&at.socket, person());
+    let agent = AgentClient::new(&at.socket.path, person());
     waiting(async {
         match agent.about().await {
             Ok(about) if about.looks_after(app, root) => {

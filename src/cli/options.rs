@@ -267,16 +267,9 @@ pub struct ByAgent {
     /// With --request: do not wait
     #[arg(long, requires = "request")]
     pub no_wait: bool,
-    /// With --request: where the agent listens
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "TRUEUP_SOCKET",
-        hide_env_values = true,
-        default_value = PLACE,
-        value_parser = place(PLACE)
-    )]
-    pub socket: PathBuf,
+    /// Where to ask
+    #[command(flatten)]
+    pub socket: AgentSocket,
 }
 
 /// Which manifests, and which Apps of them.
@@ -293,19 +286,29 @@ pub struct Selection {
 /// What counts where no PATH is given.
 #[derive(Debug, Args)]
 pub struct InForce {
-    /// Where the agent listens: without a PATH, what it has in force counts
+    /// Where to ask what is in force
+    #[command(flatten)]
+    pub socket: AgentSocket,
+    /// Without a PATH, what a running agent has in force counts; this goes by manifests/ or /etc/trueup/manifests/ all the
+    /// same
+    #[arg(long)]
+    pub no_agent: bool,
+}
+
+/// Where the agent of this host is reached.
+#[derive(Debug, Args)]
+pub struct AgentSocket {
+    /// Where the agent listens
     #[arg(
-        long,
+        long = "socket",
         value_name = "PATH",
         env = "TRUEUP_SOCKET",
         hide_env_values = true,
         default_value = PLACE,
-        value_parser = place(PLACE)
+        value_parser = place(PLACE),
+        value_hint = ValueHint::FilePath
     )]
-    pub socket: PathBuf,
-    /// Without a PATH: go by manifests/ or /etc/trueup/manifests/, even where an agent answers
-    #[arg(long)]
-    pub no_agent: bool,
+    pub path: PathBuf,
 }
 
 /// Which manifests.

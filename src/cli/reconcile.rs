@@ -157,7 +157,7 @@ fn roll_out(here: &Here<'_>, apps: &[One<'_>], global: &Global) -> Result<u8, Fa
 
 /// Has the agent make passes.
 fn request(options: &Reconcile, output: Output) -> Result<u8, Failure> {
-    let agent = AgentClient::new(&options.by.socket, person());
+    let agent = AgentClient::new(&options.by.socket.path, person());
     let body = wish(&options.selection.apps, options.ignore_windows);
     let path = format!("/api/v1/reconcile?wait={}", !options.by.no_wait);
     let whose: Vec<String> = options.selection.apps.iter().map(|name| format!("`{name}`")).collect();

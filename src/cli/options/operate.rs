@@ -6,8 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::fleet::Hosts;
-use super::{InForce, Paths, length, place};
-use crate::agent::web::PLACE;
+use super::{AgentSocket, InForce, Paths, length};
 use crate::model::names::ReleaseId;
 
 /// One App, and where its manifest is.
@@ -32,16 +31,9 @@ pub struct Wait {
 /// The agent that may run on this host.
 #[derive(Debug, Args)]
 pub struct Agent {
-    /// Where the agent listens
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "TRUEUP_SOCKET",
-        hide_env_values = true,
-        default_value = PLACE,
-        value_parser = place(PLACE)
-    )]
-    pub socket: PathBuf,
+    /// Where to ask it
+    #[command(flatten)]
+    pub socket: AgentSocket,
     /// Do it here, even if an agent looks after the App
     #[arg(long)]
     pub no_agent: bool,
