@@ -253,6 +253,22 @@ fn hosts_may_stand_in_a_file_of_their_own_even_among_the_manifests() {
     );
 }
 
+/// What is wrong is told where it is used; what to do names the file where it stands.
+#[test]
+fn what_is_wrong_with_a_var_says_in_which_file_it_is_to_be_mended() {
+    for (list, help) in [
+        ("- {name: a, vars: {n: many}}\n", "correct it in the `vars` of the host in `hosts.list`"),
+        ("- {name: a}\n", "add it to the `vars` of the host in `hosts.list`"),
+    ] {
+        let group =
+            "  workers: [{name: q, count: '${vars.n}', manager: {builtin: {run: x}}}]\n  hosts: {file: hosts.list}\n";
+        let room = Room::new(&[("shop.yaml", &shop(group)), ("hosts.list", list)]);
+        let errors = load(&[room.path("shop.yaml")], &mut std::io::empty()).unwrap_err();
+        let [only] = errors.mistakes.as_slice() else { panic!("{errors}") };
+        assert_eq!((only.line, only.help.as_deref()), (Some(7), Some(help)), "{errors}");
+    }
+}
+
 #[test]
 fn a_file_of_hosts_that_cannot_be_read_is_told_where_it_is_named() {
     let rows = [("none.list", "`spec.hosts.file` cannot be read"), ("", "`spec.hosts.file` is empty")];

@@ -4,7 +4,7 @@
 //! template of YAML: what is filled in is the text of one value, and is checked as if it had been written there.
 
 use super::node::{Node, Place, Span, Tree, cut};
-use super::shape::{Count, Document, EnvValue, Spec, Step, StepMap, Text};
+use super::shape::{Count, Document, EnvValue, Hosts, Spec, Step, StepMap, Text};
 use super::yaml::Finding;
 use crate::model::fleet::FleetHost;
 use crate::model::nearest::nearest;
@@ -47,7 +47,11 @@ pub(super) fn fill(
     findings: &mut Vec<Finding>,
 ) -> Filled {
     let mut filled = document.clone();
-    let mut filler = Filler { host, source, findings, unfilled: Vec::new() };
+    let vars = match document.spec.as_ref().and_then(|spec| spec.hosts.as_ref()) {
+        Some(Hosts::File(file)) => format!("the `vars` of the host in `{}`", cut(file)),
+        Some(Hosts::List(_)) | None => "the `vars` of the host".to_owned(),
+    };
+    let mut filler = Filler { host, source, findings, unfilled: Vec::new(), vars };
     if let Some(spec) = &mut filled.spec {
         spec.hosts = None;
         spec.rollout = None;
@@ -61,6 +65,8 @@ struct Filler<'a> {
     source: &'a str,
     findings: &'a mut Vec<Finding>,
     unfilled: Vec<Span>,
+    /// What to mend where a var is wrong, in words: it may stand in another file.
+    vars: String,
 }
 
 impl Filler<'_> {
@@ -134,7 +140,7 @@ impl Filler<'_> {
             let vars = named.split("${").skip(1).filter_map(|rest| Some(format!("`{}`", rest.split_once('}')?.0)));
             let vars = vars.collect::<Vec<_>>().join(", ");
             let message = format!("`{}` must be a whole number up to {MOST}, and {vars} makes none of it", at.path);
-            let help = "correct the var where the `vars` of the host stand";
+            let help = format!("correct it in {}", self.vars);
             self.findings.push(Finding::new(at.span.clone(), message).help(help));
         }
         // One that is not known is as good as any.
@@ -162,7 +168,7 @@ impl Filler<'_> {
             let found = match behind.split_once('}') {
                 Some((name, behind)) => {
                     rest = behind;
-                    value(name, host, &at.path)
+                    value(name, host, &at.path, &self.vars)
                 }
                 None => Err((format!("`{}` has `${{` without `}}`", at.path), KNOWN.to_owned())),
             };
@@ -189,7 +195,7 @@ const KNOWN: &str =
     "known are `${vars.NAME}`, from the host's `vars`, and `${host.name}`; `$${` stands for `${` itself";
 
 /// What a name stands for on a host; else what is wrong, and what to do.
-fn value<'h>(name: &str, host: &'h FleetHost, path: &str) -> Result<&'h str, (String, String)> {
+fn value<'h>(name: &str, host: &'h FleetHost, path: &str, vars: &str) -> Result<&'h str, (String, String)> {
     if name == "host.name" {
         return Ok(host.name.as_str());
     }
@@ -201,7 +207,7 @@ fn value<'h>(name: &str, host: &'h FleetHost, path: &str) -> Result<&'h str, (St
     }
     let help = match nearest(var, host.vars.keys().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => "add it to the `vars` of the host".to_owned(),
+        None => format!("add it to {vars}"),
     };
     Err((format!("`{path}` names the var `{}`, which is not there", cut(var)), help))
 }
