@@ -80,7 +80,7 @@ impl Live {
         let mut state = self.steps.lock();
         match event {
             Event::Begun { action, reason } => {
-                state.in_hand.begun(app, action, reason, self.steps.since.elapsed());
+                state.in_hand.begun(app.as_str(), action, reason, self.steps.since.elapsed());
                 let mut ticker = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
                 if ticker.is_none() {
                     let (steps, way) = (Arc::clone(&self.steps), self.way);
@@ -88,7 +88,7 @@ impl Live {
                     *ticker = std::thread::Builder::new().spawn(move || steps.keep_up(way)).ok();
                 }
             }
-            Event::Done { action, .. } | Event::Failed { action, .. } => state.in_hand.ended(app, action),
+            Event::Done { action, .. } | Event::Failed { action, .. } => state.in_hand.ended(app.as_str(), action),
             Event::Settling { .. } | Event::KeptOut { .. } | Event::Unhealthy { .. } => return,
         }
         if self.way == Way::Drawn {

@@ -43,6 +43,11 @@ fn after_a_signal_hosts_at_work_finish_and_no_others_are_begun() {
         rolling.signal(signal);
         network.control.wait_until("the word of the end", SOON, || rolling.stderr().contains(FINISHING));
         assert!(rolling.is_running(), "{}", rolling.stderr());
+        if more.len() == 1 {
+            let goes_on = |line: &str| line.starts_with("web1  ") && line.contains(" goes on, 1");
+            let told = || rolling.stderr().lines().any(goes_on);
+            network.control.wait_until("a word of what is waited for", SOON, told);
+        }
         let_go(canary);
         let done = rolling.wait(SOON);
         assert_eq!(done.code, 1, "{done}");

@@ -1,5 +1,5 @@
 //! What people see while many hosts are worked on, on the standard error: on a terminal a board that is drawn over again,
-//! elsewhere one line for each thing that happens.
+//! elsewhere one line for each thing that happens, and for steps that take long.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -16,6 +16,7 @@ use crate::cli::foot::{up, wiped, write};
 use crate::cli::live;
 use crate::cli::output::{say, size, stderr_has_colour};
 use crate::cli::render::board::{Board, Hint, is_bad, words};
+use crate::cli::render::in_hand::InHand;
 use crate::cli::render::news;
 use crate::cli::render::style::{DIM, STRONG, paint, plain};
 use crate::cli::render::words::safe;
@@ -37,6 +38,8 @@ pub struct Screen {
     drawn: Option<Mutex<Drawn>>,
     /// Hosts whose convergence has its line already: it is told again when they have stayed healthy.
     converged: Mutex<HashSet<HostName>>,
+    /// The steps in hand, where each thing is told by a line.
+    in_hand: Mutex<InHand>,
     kind: Kind,
     wish: watch::Receiver<Wish>,
 }
@@ -58,14 +61,19 @@ impl Screen {
     ) -> Self {
         let draws = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         let drawn = Drawn { board: Board::new(title, hosts), lines: 0, last: None };
-        Self { began: Instant::now(), drawn: draws.then(|| Mutex::new(drawn)), converged: Mutex::default(), kind, wish }
+        let drawn = draws.then(|| Mutex::new(drawn));
+        Self { began: Instant::now(), drawn, converged: Mutex::default(), in_hand: Mutex::default(), kind, wish }
     }
 
-    /// Keeps the times on the board right; never returns.
+    /// Keeps the times on the board right, or tells of steps that take long; never returns.
     pub async fn keep_up(&self) -> Infallible {
         loop {
             tokio::time::sleep(TICK).await;
             self.with(|drawn, now| self.draw(drawn, now, ""));
+            let long = self.with_steps(|steps| steps.overdue(self.began.elapsed(), false));
+            if let Some(told) = long.filter(|told| !told.is_empty()) {
+                say(&told);
+            }
         }
     }
 
@@ -83,6 +91,14 @@ impl Screen {
         if let Some(Ok(mut drawn)) = self.drawn.as_ref().map(Mutex::lock) {
             work(&mut drawn, Instant::now());
         }
+    }
+
+    /// Works on the steps in hand, where there is no board that shows them.
+    fn with_steps<T>(&self, work: impl FnOnce(&mut InHand) -> T) -> Option<T> {
+        if self.drawn.is_some() {
+            return None;
+        }
+        self.in_hand.lock().ok().map(|mut steps| work(&mut steps))
     }
 
     /// Draws the board over the one before, below `above`, which stays.
@@ -128,6 +144,9 @@ impl Watch for Screen {
                 }
             });
         }
+        if matches!(phase, Phase::Lost { .. } | Phase::Ended(_)) {
+            self.with_steps(|steps| steps.forget(host.as_str()));
+        }
         let again = *phase == Phase::Ended(Verdict::Changed)
             && self.converged.lock().is_ok_and(|mut told| !told.insert(host.clone()));
         if let Some(line) = line(host, phase).filter(|_| !again) {
@@ -136,6 +155,11 @@ impl Watch for Screen {
     }
 
     fn event(&self, host: &HostName, event: &Event) {
+        self.with_steps(|steps| match event {
+            Event::Begun { action, reason } => steps.begun(host.as_str(), action, reason, self.began.elapsed()),
+            Event::Done { action, .. } | Event::Failed { action, .. } => steps.ended(host.as_str(), action),
+            Event::Settling { .. } | Event::KeptOut { .. } | Event::Unhealthy { .. } => {}
+        });
         // The board shows what a host does; what went wrong there is worth more than a moment.
         let lasts = matches!(event, Event::Failed { .. } | Event::KeptOut { .. } | Event::Unhealthy { .. });
         if (self.drawn.is_none() || lasts)

@@ -12,7 +12,6 @@ use super::board::shorten;
 use super::style::{DIM, STRONG, paint};
 use super::words::{count, safe, took};
 use crate::model::action::Action;
-use crate::model::names::AppName;
 
 /// A step is told to a log once it has taken this long, …
 const LONG: Duration = Duration::from_secs(10);
@@ -25,7 +24,8 @@ pub struct InHand(Vec<Step>);
 
 #[derive(Debug)]
 struct Step {
-    whose: AppName,
+    /// An App, or a host.
+    whose: String,
     action: Action,
     reason: String,
     began: Duration,
@@ -35,16 +35,21 @@ struct Step {
 }
 
 impl InHand {
-    /// A step begins.
-    pub fn begun(&mut self, whose: &AppName, action: &Action, reason: &str, now: Duration) {
+    /// A step of an App, or on a host, begins.
+    pub fn begun(&mut self, whose: &str, action: &Action, reason: &str, now: Duration) {
         self.ended(whose, action);
-        let (whose, action, reason) = (whose.clone(), action.clone(), reason.to_owned());
+        let (whose, action, reason) = (whose.to_owned(), action.clone(), reason.to_owned());
         self.0.push(Step { whose, action, reason, began: now, told_at: now + LONG, told: false });
     }
 
     /// A step has ended, in whatever way.
-    pub fn ended(&mut self, whose: &AppName, action: &Action) {
-        self.0.retain(|step| step.whose != *whose || step.action != *action);
+    pub fn ended(&mut self, whose: &str, action: &Action) {
+        self.0.retain(|step| step.whose != whose || step.action != *action);
+    }
+
+    /// Nothing is known any more of what goes on there.
+    pub fn forget(&mut self, whose: &str) {
+        self.0.retain(|step| step.whose != whose);
     }
 
     /// Whether nothing is in hand.
@@ -74,7 +79,7 @@ impl InHand {
             let what =
                 format!("{} goes on, {}", safe(&step.action.to_string()), in_seconds(now.saturating_sub(step.began)));
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{}  {what}{}", paint(STRONG, &step.whose), paint(DIM, reason));
+            let _ = writeln!(text, "{}  {what}{}", paint(STRONG, safe(&step.whose)), paint(DIM, reason));
             (step.told, step.told_at) = (true, now + AGAIN);
         }
         text
@@ -89,11 +94,12 @@ impl InHand {
 
 impl Step {
     fn line(&self, now: Duration, width: usize) -> String {
-        let (whose, what) = (self.whose.as_str(), safe(&format!("{} …", self.action)));
+        let (whose, what) = (safe(&self.whose), safe(&format!("{} …", self.action)));
         let long = now.saturating_sub(self.began);
         let time = if long < Duration::from_secs(1) { String::new() } else { format!("  {}", in_seconds(long)) };
         let reason = format!(" {}", safe(&self.reason));
-        let (whose, what) = (shorten(whose, width), shorten(&format!("  {what}"), width.saturating_sub(whose.width())));
+        let (whose, what) =
+            (shorten(&whose, width), shorten(&format!("  {what}"), width.saturating_sub(whose.width())));
         let left = width.saturating_sub(whose.width() + what.width() + time.width());
         // A few letters of a reason are none.
         let reason = if left < 12 { String::new() } else { shorten(&reason, left) };
@@ -135,9 +141,9 @@ mod tests {
 
     #[test]
     fn a_step_in_hand_shows_how_long_it_has_gone_on() {
-        let app = AppName::new("shop").unwrap();
+        let app = "shop";
         let mut in_hand = InHand::default();
-        in_hand.begun(&app, &build(), "not done yet; 1 command", seconds(1));
+        in_hand.begun(app, &build(), "not done yet; 1 command", seconds(1));
         let line = |in_hand: &InHand, now, width| plain(&in_hand.lines(now, width, 5).join("\n"));
         let rows = [
             (seconds(1), 80, "shop  build r6 … not done yet; 1 command"),
@@ -153,7 +159,7 @@ mod tests {
             assert!(line.width() <= width, "{line}");
         }
         for ordinal in 1..=4 {
-            in_hand.begun(&app, &restart(ordinal), "runs r5", seconds(20));
+            in_hand.begun(app, &restart(ordinal), "runs r5", seconds(20));
         }
         let shown = line(&in_hand, seconds(20), 80);
         assert_eq!(shown.lines().count(), 5);
@@ -161,16 +167,16 @@ mod tests {
         assert!(few.ends_with("and 3 more steps") && few.lines().count() == 3, "{few}");
         for action in [build(), restart(1), restart(2), restart(3), restart(4)] {
             assert!(!in_hand.is_empty());
-            in_hand.ended(&app, &action);
+            in_hand.ended(app, &action);
         }
         assert!(in_hand.is_empty() && in_hand.lines(seconds(30), 80, 5).is_empty());
     }
 
     #[test]
     fn a_log_hears_of_what_takes_long() {
-        let app = AppName::new("shop").unwrap();
+        let app = "shop";
         let mut in_hand = InHand::default();
-        in_hand.begun(&app, &build(), "not done yet; 1 command", seconds(0));
+        in_hand.begun(app, &build(), "not done yet; 1 command", seconds(0));
         let mut told = Vec::new();
         for now in 0..75 {
             let text = plain(&in_hand.overdue(seconds(now), false));
@@ -187,7 +193,10 @@ mod tests {
             ]
         );
         assert_eq!(in_hand.due(), Some(seconds(100)));
-        in_hand.ended(&app, &build());
+        in_hand.begun("other", &build(), "", seconds(80));
+        in_hand.ended(app, &build());
+        assert_eq!(in_hand.due(), Some(seconds(90)));
+        in_hand.forget("other");
         assert_eq!((in_hand.due(), in_hand.overdue(seconds(200), false).as_str()), (None, ""));
     }
 }
