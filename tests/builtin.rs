@@ -237,7 +237,7 @@ async fn a_command_that_cannot_be_run_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_worker_leaves_no_zombie() {
-    let site = Site::new("sleep 0.4");
+    let site = Site::new("sleep 3");
     site.start(1).await.unwrap();
     let process = site.leader(1).await;
     wait_for(|| proc::identify(process.pid).unwrap().is_none().then_some(()));

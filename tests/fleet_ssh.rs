@@ -78,9 +78,8 @@ fn the_program_is_copied_once_and_a_changed_copy_is_never_run() {
         format!("rm {file}; mkdir {file}; printf '{evil}' >{file}/evil; chown -R deploy: {file}"),
         format!("chmod 600 {file}"),
     ] {
-        // What runs cannot be written to: who has said its last word has yet to end.
-        host.wait_until("the end of the one who talked", SOON, || host.pids_of(name).is_empty());
-        host.sh(&change).ok();
+        // What runs cannot be written to: who has said its last word has yet to end, with all its threads.
+        host.wait_until(&change, SOON, || host.sh(&change).success());
         let asked = answers(&network, &options, "web1");
         assert!(asked.copied(), "{change}");
         let noted = asked.ways.iter().any(|way| matches!(way, Way::Note(note) if note.contains("was not run")));
@@ -95,8 +94,8 @@ fn the_program_is_copied_once_and_a_changed_copy_is_never_run() {
     host.sh(&format!("install -m 755 {file} /usr/local/bin/trueup; rm -r {CACHE}")).ok();
     assert!(!answers(&network, &options, "web1").copied());
     assert!(!host.exists(CACHE));
-    host.wait_until("the end of the one who talked", SOON, || host.pids_of("trueup far").is_empty());
-    host.sh("printf '#!/bin/sh\\necho trueup 0.0.9\\n' >/usr/local/bin/trueup").ok();
+    let other = "printf '#!/bin/sh\\necho trueup 0.0.9\\n' >/usr/local/bin/trueup";
+    host.wait_until("the end of the one who talked", SOON, || host.sh(other).success());
     assert!(answers(&network, &options, "web1").copied(), "another version is not used");
 }
 

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use support::fixtures::{self, Program, Site, Template};
 use support::{Host, Unit, require_host};
 
-/// Outer pids of this machine whose command line or control group mentions `mark`.
+/// Outer pids of this machine whose command line begins with `mark`.
 fn outer_processes(mark: &str) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").expect("/proc is mounted");
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).contains(mark)
+        line.starts_with(mark.as_bytes())
     })
     .collect()
 }
@@ -67,7 +67,7 @@ fn commands_tell_how_they_ended() {
     assert_eq!(host.run_as("deploy", &["sh", "-c", "echo $HOME"]).ok(), "/home/deploy");
 
     let mut sleeper =
-        host.spawn_as("deploy", &["sh", "-c", "echo $$; trap 'exit 5' TERM; while :; do sleep 0.05; done"]);
+        host.spawn_as("deploy", &["sh", "-c", "trap 'exit 5' TERM; echo $$; while :; do sleep 0.05; done"]);
     host.wait_until("the sleeper's word", Duration::from_secs(10), || !sleeper.stdout().is_empty());
     assert_eq!(sleeper.stdout().trim(), sleeper.pid().to_string());
     assert!(host.is_alive(sleeper.pid()));

@@ -120,7 +120,7 @@ impl Place {
     #[track_caller]
     fn is_all(&self, release: &str) {
         assert_eq!(self.current(), release);
-        assert_eq!(self.run_by_workers(), [release, release]);
+        support::local::wait_for(|| (self.run_by_workers() == [release, release]).then_some(()));
     }
 }
 

@@ -26,15 +26,24 @@ fn environment(host: &Host, pid: u32) -> Vec<String> {
 /// The pids of a member, found as trueup itself would without any file.
 fn member(host: &Host, number: u32) -> Vec<u32> {
     let mark = format!("TRUEUP_WORKER=default/{number}");
-    host.pids_of("queue:work").into_iter().filter(|pid| environment(host, *pid).contains(&mark)).collect()
+    // What a worker has just forked has its words and its marks until it becomes another program.
+    let leads = |pid: &u32| {
+        let (words, own) = (environment(host, *pid), format!("TRUEUP_PROCESS={pid}@"));
+        words.contains(&mark) && words.iter().any(|word| word.starts_with(&own))
+    };
+    host.pids_of("queue:work").into_iter().filter(leads).collect()
 }
 
-/// The pids of both workers, of which each must have exactly one.
+/// The pids of both workers, of which each has exactly one once its wrapper has become it.
 #[track_caller]
 fn pids(host: &Host) -> [u32; 2] {
-    [1, 2].map(|number| match member(host, number)[..] {
-        [pid] => pid,
-        ref others => panic!("worker {number} has {others:?}"),
+    [1, 2].map(|number| {
+        let mut found = Vec::new();
+        host.wait_until("one process for each worker", Duration::from_secs(10), || {
+            found = member(host, number);
+            found.len() == 1
+        });
+        found[0]
     })
 }
 
@@ -174,7 +183,7 @@ fn a_worker_that_exits_at_once_is_tried_again_and_reported_with_its_words() {
     // Mended, the next pass brings it up.
     let site = site.file("r1", "bad.sh", "exec php artisan queue:work\n");
     Manifest::new(&host, &site, "r1", "{builtin: {run: sh bad.sh}}").count(1).reconcile().converged();
-    assert_eq!(member(&host, 1).len(), 1);
+    host.wait_until("the worker behind its wrapper", Duration::from_secs(10), || member(&host, 1).len() == 1);
 }
 
 #[test]

@@ -271,7 +271,9 @@ fn replacing_one_member_leaves_the_other_alone() {
     let new = group.process("w@1.service");
     assert_ne!(new.0, pids[0]);
     assert_eq!(main_pid(&host, "w@2.service"), pids[1]);
-    assert_eq!(host.read_link(&format!("/proc/{}/cwd", new.0)).as_deref(), Some("/srv/app/releases/r2"));
+    // For systemd it is started before it has changed its directory.
+    let at = || host.read_link(&format!("/proc/{}/cwd", new.0));
+    host.wait_until("the successor's directory", SOON, || at().as_deref() == Some("/srv/app/releases/r2"));
 
     // The process to be replaced is gone: done already.
     ok(&group.replace("w@1.service", Some(old), SOON));
@@ -365,7 +367,8 @@ fn a_pass_that_died_while_replacing_is_taken_up() {
     ok(&second.answer(SOON));
     let started = || site.events().iter().filter(|line| line.event == "started").count();
     host.wait_until("the successor's word", SOON, || started() >= 3);
-    assert_eq!(started(), 3, "two at first, one successor: {:?}", site.events());
+    // Another one where the first pass's own restart was done between the second one's look and its word.
+    assert!((3..=4).contains(&started()), "two at first, and one successor: {:?}", site.events());
 }
 
 #[test]

@@ -13,8 +13,9 @@ use crate::host::signal::Handle;
 use crate::model::process::{Look, Pid, ProcessId, ProcessSummary, ProcessTable, START_GUARD};
 use crate::ports::{HostError, HostErrorKind};
 
-/// How long a daemon may do without any new process: one that starts them on demand has none for now.
-const SETTLE: Duration = Duration::from_secs(1);
+/// How long a daemon may do without any new process: one that starts them on demand has none for now. Long enough for one
+/// that is executed anew on a busy machine, reads its configuration, and may end over it.
+const SETTLE: Duration = Duration::from_secs(5);
 /// How often new processes are looked for.
 const LOOK: Duration = Duration::from_millis(20);
 /// So many of those that are left stand in an error.

@@ -93,6 +93,11 @@ pub(super) async fn run(verb: Verb, unit: &str, all: &[Verb], refused: &HostErro
 
 /// The last lines that a unit wrote, oldest first; none where they may not be read.
 pub(super) async fn last_words(unit: &str) -> Vec<String> {
+    // What was written right before a unit failed may not have got to the journal yet. Whoever may not ask for that reads
+    // what there is.
+    let mut sync = Command::new("journalctl");
+    sync.arg("--sync").kill_on_drop(true);
+    let _ = tokio::time::timeout(JOURNAL, output(sync)).await;
     let mut journal = Command::new("journalctl");
     journal.args(["--unit", unit, "--lines=5", "--no-pager", "--output=cat", "--quiet"]).kill_on_drop(true);
     let Ok(Ok(output)) = tokio::time::timeout(JOURNAL, output(journal)).await else { return Vec::new() };

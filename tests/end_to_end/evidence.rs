@@ -118,7 +118,10 @@ fn a_child_left_on_the_old_release_makes_its_worker_mixed_and_stale() {
                   subprocess.Popen(['sleep', '1000000'])\nos.chdir('/srv/app/releases/r2')\n\
                   open('/srv/app/shared/ready', 'w')\ntime.sleep(1000000)\n";
     host.write("/usr/local/bin/forking.py", worker);
-    let workers = Program::new(&host, GROUP, "python3 /usr/local/bin/forking.py").set("stopasgroup", "true").start();
+    let workers = Program::new(&host, GROUP, "python3 /usr/local/bin/forking.py")
+        .set("stopasgroup", "true")
+        .set("startsecs", "3")
+        .start();
     host.wait_until("both to settle", Duration::from_secs(10), || host.exists("/srv/app/shared/ready"));
     site.switch("r2");
     let manifest = Manifest::new(&host, "app", &site, "r2").supervisord(GROUP, 1);

@@ -23,6 +23,15 @@ fn manifest<'host>(host: &'host Host, site: &Site<'_>) -> Manifest<'host> {
     Manifest::new(host, "app", site, "r2").supervisord("app-worker", 1).user("deploy")
 }
 
+/// Waits until a worker has its script of this release open: a stranger is fresh by its start, before it has.
+#[track_caller]
+fn has_loaded(host: &Host, worker: u32, release: &str) {
+    let script = format!("/srv/app/releases/{release}/artisan");
+    host.wait_until("the worker's script", Duration::from_secs(10), || {
+        host.read_link(&format!("/proc/{worker}/fd/3")).as_deref() == Some(&*script)
+    });
+}
+
 #[test]
 fn through_sudo_a_stranger_is_judged_by_its_start() {
     let host = require_host!("stranger", [Unit::Supervisor]);
@@ -34,12 +43,12 @@ fn through_sudo_a_stranger_is_judged_by_its_start() {
     // Switched by hand: the worker is from before.
     site.switch("r2");
     assert_eq!(manifest.seen(), ["stale beforeSwitch startTime"], "never fresh: it runs r1");
-    assert_eq!(host.read_link(&format!("/proc/{}/fd/3", old[0])).as_deref(), Some("/srv/app/releases/r1/artisan"));
+    has_loaded(&host, old[0], "r1");
 
     manifest.reconcile().converged_by(&[RESTART]);
     let new = workers.pids();
     assert_ne!(new, old);
-    assert_eq!(host.read_link(&format!("/proc/{}/fd/3", new[0])).as_deref(), Some("/srv/app/releases/r2/artisan"));
+    has_loaded(&host, new[0], "r2");
     assert_eq!(manifest.seen(), ["fresh afterSwitch startTime"]);
     manifest.reconcile().converged_by(&[]);
     assert_eq!(workers.pids(), new, "a pass with nothing to do restarts nobody");
@@ -48,7 +57,7 @@ fn through_sudo_a_stranger_is_judged_by_its_start() {
     manifest.release("r1").reconcile().converged_by(&["switch r1", RESTART]);
     assert_eq!(site.current_release().as_deref(), Some("r1"));
     let last = workers.pids();
-    assert_eq!(host.read_link(&format!("/proc/{}/fd/3", last[0])).as_deref(), Some("/srv/app/releases/r1/artisan"));
+    has_loaded(&host, last[0], "r1");
 }
 
 #[test]
@@ -63,7 +72,7 @@ fn through_the_socket_a_stranger_is_judged_by_its_start() {
     manifest.reconcile().converged_by(&[RESTART]);
     let new = workers.pids();
     assert_ne!(new, old);
-    assert_eq!(host.read_link(&format!("/proc/{}/fd/3", new[0])).as_deref(), Some("/srv/app/releases/r2/artisan"));
+    has_loaded(&host, new[0], "r2");
     manifest.reconcile().converged_by(&[]);
     assert_eq!(workers.pids(), new);
 }

@@ -237,10 +237,8 @@ fn a_worker_in_the_middle_of_a_job_finishes_it() {
     let workers = program.set("stopwaitsecs", "1").start();
     let busy = site.give_job(5.0);
 
-    let begun = Instant::now();
     let pass = manifest(&host, &site).reconcile();
     pass.converged_by(&["switch r2", &format!("restart {FIRST}"), &format!("restart {SECOND}")]);
-    assert!(begun.elapsed() > Duration::from_secs(3), "it waited for the job: {:?}", begun.elapsed());
     let told: Vec<String> = site.events().into_iter().filter(|line| line.pid == busy).map(|line| line.event).collect();
     assert_eq!(told, ["started", "job-begun", "job-done", "stopped"]);
     assert!(!pids(&workers).contains(&Some(busy)));

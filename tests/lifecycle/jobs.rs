@@ -8,12 +8,13 @@ fn a_long_job_is_finished_while_the_other_worker_is_fresh_already() {
     let host = require_host!("job", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
     let shop = Shop::new(&host, "$realpath_root");
     shop.first();
-    let keys = "manager: {supervisord: {group: app-worker}}, stopTimeout: 1m, rollout: {minHealthy: 0s}";
+    let keys = "manager: {supervisord: {group: app-worker}}, stopTimeout: 10m, rollout: {minHealthy: 0s}";
     let manifest = shop.manifest("r2", &shop.commit(&[("change", "r2")])).without_workers();
     let manifest = manifest.workers("app-worker", 2, keys);
     let path = manifest.write();
 
-    let busy = shop.site.give_job(40.0);
+    let long = std::env::var_os("TRUEUP_TESTS_LONG").is_some();
+    let busy = shop.site.give_job(if long { 40.0 } else { 600.0 });
     let mut pass = host.spawn(&["trueup", "reconcile", &path]);
     let members = || status(&manifest)["workers"][0]["members"].as_array().unwrap().clone();
     host.wait_until("the idle worker to be fresh", SOON, || {
@@ -28,7 +29,7 @@ fn a_long_job_is_finished_while_the_other_worker_is_fresh_already() {
     assert!(text.stdout.lines().any(|line| line.contains(name) && line.contains("finishing")), "{text}");
 
     // Otherwise it lasts longer than supervisord itself would wait for a worker.
-    if std::env::var_os("TRUEUP_TESTS_LONG").is_none() {
+    if !long {
         shop.site.end_job(busy);
     }
     let output = pass.wait(SOON * 2);

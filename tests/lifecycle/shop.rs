@@ -115,7 +115,8 @@ impl<'host> Shop<'host> {
             let (code, body) = self.answer();
             assert_eq!((code.as_str(), &body["release"], &body["status"]), ("200", &id.into(), &"healthy".into()));
         }
-        assert!(self.works_in(id), "{:?}", self.workers.status());
+        // For supervisord they run before they have opened their script.
+        self.host.wait_until("both workers in it", SOON, || self.works_in(id));
     }
 
     /// Both workers run this release, by the entry script that they have open.

@@ -56,7 +56,7 @@ fn what_cannot_be_renewed_is_refused_with_a_remedy() {
     host.write("/etc/systemd/system/stuck.service", text);
     host.run(&["systemctl", "daemon-reload"]).ok();
     host.run(&["systemctl", "start", "stuck.service"]).ok();
-    let stuck = Served::new(&host, json!({ "unit": "stuck.service", "timeoutMs": 500 }));
+    let stuck = Served::new(&host, json!({ "unit": "stuck.service", "timeoutMs": 5_000 }));
     host.wait_until("its child", SOON, || stuck.children("stuck.service").len() == 1);
     refused(&stuck.renew("reload", &[]), "TimedOut", &["sleep infinity", "onRelease: restart"]);
     let old = stuck.children("stuck.service");

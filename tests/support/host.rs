@@ -279,7 +279,7 @@ impl Host {
     pub fn spawn(&self, argv: &[&str]) -> Background<'_> {
         let id = self.spawned.fetch_add(1, Ordering::Relaxed);
         let files = format!("{SCRATCH}/spawn-{id}");
-        let script = r#"files=$0; echo $$ >"$files.pid"; exec "$@" >"$files.out" 2>"$files.err""#;
+        let script = r#"files=$0; exec >"$files.out" 2>"$files.err"; echo $$ >"$files.pid"; exec "$@""#;
         let child = self
             .enter()
             .args(["sh", "-c", script, &files])

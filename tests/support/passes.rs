@@ -106,8 +106,11 @@ impl<'host> Manifest<'host> {
             text.push_str(line);
             text.push('\n');
         }
-        self.host.write(&self.path(), &text);
-        self.path()
+        // At once: a pass may be reading the one before.
+        let (path, new) = (self.path(), format!("{}.new", self.path()));
+        self.host.write(&new, &text);
+        self.host.run(&["mv", &new, &path]).ok();
+        path
     }
 
     /// Makes a pass and reads its report.
@@ -157,7 +160,9 @@ impl<'host> Manifest<'host> {
     /// Every line of the journal, oldest first.
     pub fn journal(&self) -> Vec<Value> {
         let text = self.host.run(&["cat", &format!("{}/.trueup/journal.jsonl", self.root)]).stdout;
-        text.lines().map(|line| serde_json::from_str(line).expect("the journal is JSON")).collect()
+        // The last line may be half written.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).expect("the journal is JSON")).collect()
     }
 }
 
