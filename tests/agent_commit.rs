@@ -209,7 +209,7 @@ fn a_commit_is_a_deployment_and_a_bad_one_is_not() {
     site.start();
     site.wait("the first release", || site.current().as_deref() == Some("r1"));
     site.wait("its success", || site.posted("success", "trueup/web01/shop", &one));
-    assert!(site.posted("pending", "trueup/web01/shop", &one) && site.posted("success", "trueup/web01", &one));
+    site.wait("the host's", || site.posted("success", "trueup/web01", &one));
 
     let two = site.commit("r2");
     site.wait("the second release", || site.current().as_deref() == Some("r2"));
@@ -325,7 +325,7 @@ fn what_was_switched_to_is_judged_although_something_else_is_wanted() {
     fs::write(site.path("judge"), "").unwrap();
     site.wait("the verdict", || site.posted("failure", "trueup/web01/shop", &bad));
     site.wait("the other release", || site.posted("success", "trueup/web01/shop", &two));
-    assert!(site.told("shop RolledBack"), "{:?}", site.events());
+    site.wait("the news", || site.told("shop RolledBack"));
     let journal = fs::read_to_string(site.path("app/.trueup/journal.jsonl")).unwrap();
     let switches: Vec<&str> =
         journal.lines().filter(|line| line.contains("\"done\"") && line.contains("switchCurrent")).collect();

@@ -79,7 +79,9 @@ fn what_a_person_asks_for_is_done_by_the_agent_and_stands_in_the_history() {
     );
     let history = host.run(&["trueup", "history", "app"]);
     assert!(history.ok().contains("a move"), "{history}");
-    assert!(get(&host, "/apps/app")["status"]["suspended"].as_str().unwrap().contains("a move"));
+    host.wait_until("the look that shows it", GENEROUS, || {
+        get(&host, "/apps/app")["status"]["suspended"].as_str().is_some_and(|why| why.contains("a move"))
+    });
     let resumed = host.run(&["trueup", "resume", "app"]);
     assert!(resumed.ok().contains("resumed"), "{resumed}");
 

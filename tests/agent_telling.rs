@@ -73,8 +73,10 @@ fn serve(mut stream: std::net::TcpStream, answer: &str, hand_over: &Sender<Got>)
     lines.read_exact(&mut body).unwrap();
     let (status, text) = answer.split_once('\n').unwrap_or((answer, ""));
     let length = text.len();
+    // Before the answer: whoever has that may look whether it is here.
+    let handed = hand_over.send(Got { line: line.trim_end().to_owned(), headers, body }).ok();
     write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{text}").unwrap();
-    hand_over.send(Got { line: line.trim_end().to_owned(), headers, body }).ok()
+    handed
 }
 
 fn secret(room: &Path, name: &str, text: &str) -> SecretSource {
@@ -189,7 +191,10 @@ async fn what_nobody_took_before_the_end_is_told_by_the_next_agent() {
         let to = Recipient::Webhook { url: Address::Plain(format!("http://{address}")), secret: None };
         notification(name, to, Severity::Info)
     };
-    let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound and not listening: nobody else is given it meanwhile.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let away = taken.local_addr().unwrap();
     let (good, got) = receiver(&["200 OK"]);
     let (teller, tasks) = start_with(vec![hook("away", away), hook("good", good)], &Outbox::open(room.path()));
     teller.tell(telling("shop", News::Unhealthy, "one"));

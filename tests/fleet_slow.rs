@@ -74,6 +74,7 @@ fn a_rollout_to_hosts_far_away_waits_for_few_answers() {
         }
         for host in network.hosts() {
             assert_eq!(host.read_link(&format!("{ROOT}/current")), Some(format!("releases/{release}")));
+            host.wait_until("its worker", Duration::from_secs(30), || host.pids_of(WORKER).len() == 1);
             let [worker] = host.pids_of(WORKER)[..] else { panic!("one worker on {}", host.name()) };
             let at = host.read_link(&format!("/proc/{worker}/cwd")).unwrap();
             assert!(at.ends_with(release), "{}: {at}", host.name());
@@ -82,7 +83,7 @@ fn a_rollout_to_hosts_far_away_waits_for_few_answers() {
 
     for words in [&["status"][..], &["reconcile"]] {
         // A busy machine may be late, but not always; and another trip would be too late for it, too.
-        let mut tries = (0..8).map(|_| {
+        let mut tries = (0..20).map(|_| {
             lay(Cable::default());
             let near = (0..2).map(|_| takes(&network, words)).min().unwrap();
             lay(Cable::long(FARTHER));

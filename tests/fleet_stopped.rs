@@ -70,7 +70,7 @@ fn who_does_not_stir_is_asked_anew_and_not_waited_for_for_ever() {
     let (second, heard) = (request("second-0000001", "r2"), Arc::new(Mutex::new(Asked::default())));
     let began = Instant::now();
     let unreached = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| ask(&network, BEAT * 2, &second, &heard));
+        let asking = scope.spawn(|| ask(&network, BEAT * 4, &second, &heard));
         host.wait_until("the step", SOON, || host.exists("/tmp/begun") || asking.is_finished());
         runner("STOP");
         asking.join().unwrap().unwrap_err()

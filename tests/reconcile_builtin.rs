@@ -183,7 +183,9 @@ fn a_worker_that_exits_at_once_is_tried_again_and_reported_with_its_words() {
     // Mended, the next pass brings it up.
     let site = site.file("r1", "bad.sh", "exec php artisan queue:work\n");
     Manifest::new(&host, &site, "r1", "{builtin: {run: sh bad.sh}}").count(1).reconcile().converged();
-    host.wait_until("the worker behind its wrapper", Duration::from_secs(10), || member(&host, 1).len() == 1);
+    host.wait_until("the worker behind its wrappers", Duration::from_secs(10), || {
+        host.pids_of("queue:work").len() == 1
+    });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::saves::{Desk, manifest};
 use crate::support::wait_until;
 
 /// Lives for as long as there is a file beside the releases.
-const WORKER: &str = "#!/bin/sh\nwhile [ -e ../../good ]; do sleep 0.1; done\nsleep 0.3\nexit 1\n";
+const WORKER: &str = "#!/bin/sh\nwhile [ -e ../../good ]; do sleep 0.1; done\nsleep 2\nexit 1\n";
 
 #[test]
 fn a_worker_that_dies_again_and_again_is_never_said_to_be_well() {

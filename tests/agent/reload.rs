@@ -51,7 +51,9 @@ fn what_can_change_is_in_force_and_what_cannot_is_said() {
     desk.hang_up();
     let problem = || standing()["problem"].as_str().unwrap_or_default().to_owned();
     wait_until("the problem", SOON, || problem().contains("agent.yaml:7:3"));
-    assert!(desk.said().contains("agent.yaml:7:3") && desk.said().contains("what was in force stays"));
+    let said = |words: &str| wait_until(words, SOON, || desk.said().contains(words));
+    said("agent.yaml:7:3");
+    said("what was in force stays");
     drift(&desk);
     wait_until("those who were told before", SOON, || told("first").contains("DriftCorrected"));
 
@@ -69,7 +71,7 @@ fn what_can_change_is_in_force_and_what_cannot_is_said() {
     let restart = serde_json::json!(["metadata.name", "spec.listen"]);
     wait_until("what takes a restart", SOON, || standing()["needsRestart"] == restart);
     assert_eq!(standing()["problem"], Value::Null);
-    assert!(desk.said().contains("needs_restart=\"metadata.name, spec.listen\""), "{}", desk.said());
+    said("needs_restart=\"metadata.name, spec.listen\"");
     assert_eq!((knocks("one"), knocks("two")), (401, 400));
     drift(&desk);
     wait_until("those who are told now", SOON, || told("second").contains("DriftCorrected"));

@@ -226,6 +226,7 @@ fn every_kind_of_save_is_noticed_once() {
     }
     // On a machine that stands still in the middle of a save, that save may be seen in two steps; never all of them.
     let saved = rounds * saves.len();
+    wait_until("all of them to be said", SOON, || desk.changes() > saved);
     assert!((saved..=saved * 2).contains(&(desk.changes() - 1)), "{saved}: {}", desk.log.lock().unwrap());
 }
 

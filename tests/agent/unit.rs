@@ -78,7 +78,8 @@ fn workers_outlive_restarts_hangs_and_ends_of_the_agent() {
         host.run(&["systemctl", "reload", AGENT]).ok();
         host.wait_until(status, SOON, || property(&host, AGENT, "StatusText") == status);
     }
-    assert_eq!((main_pid(&host, AGENT), property(&host, AGENT, "ActiveState").as_str()), (agent, "active"));
+    host.wait_until("the reload's end", SOON, || property(&host, AGENT, "ActiveState") == "active");
+    assert_eq!(main_pid(&host, AGENT), agent);
     host.run(&["systemctl", "restart", AGENT]).ok();
     assert_ne!(main_pid(&host, AGENT), agent);
     assert_eq!(host.pids_of("queue:work"), workers, "a restart touches none");
@@ -177,7 +178,7 @@ fn given_to_a_deploy_user_the_units_need_only_the_rules_that_trueup_prints() {
     host.run(&["systemctl", "stop", AGENT]).ok();
     manifest.write();
     host.run(&["systemctl", "start", "trueup-reconcile.service"]).ok();
-    assert!(runs("r1"), "{}", host.journal());
+    host.wait_until("the first release", SOON, || runs("r1"));
     let owners = host.run(&["find", "/srv/app", "!", "-user", "deploy", "!", "-name", "worker.log"]);
     assert_eq!(owners.ok(), "", "nothing of root's is left behind");
 }

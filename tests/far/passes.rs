@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use trueup::documents::wire::{Ended, Fault, Line, Operation, Request, What};
+use trueup::host::proc;
 use trueup::ledger;
 use trueup::model::names::ReleaseId;
 use trueup::model::report::Outcome;
@@ -52,6 +53,9 @@ fn an_apply_converges_and_looking_changes_nothing() {
     assert_eq!(done, made.done, "each action is told");
     assert_eq!(rig.current().as_deref(), Some("r1"));
 
+    // It gives back what it has reserved of the disk after its last word.
+    let maker = runner(&lines);
+    wait_until("the runner's end", || proc::identify(maker.pid).unwrap() != Some(maker));
     let before = footprint(rig.root().path());
     let kept = footprint(&rig.state());
     for operation in looks {

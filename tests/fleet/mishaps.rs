@@ -35,7 +35,8 @@ fn a_killed_control_side_leaves_a_pass_that_the_next_run_waits_for() {
     let holder = format!("`{ROOT}` is locked: held by pid {runner} (trueup far, for ");
     assert!(refused.stdout.contains(&holder), "{refused}");
     assert_eq!(runs(web1), ("r2".to_owned(), vec!["r1".to_owned(); 2]));
-    assert_eq!((runners_and_fronts(web1).0, passes(web1)), (vec![runner], before + 1));
+    web1.wait_until("the end of who was refused", SOON, || runners_and_fronts(web1).0 == [runner]);
+    assert_eq!(passes(web1), before + 1);
 
     let mut waiting = reconciling(&network, &["--wait", "1m"]);
     network.control.wait_until("the next run to wait", SOON, || waiting.stderr().contains("waiting:"));

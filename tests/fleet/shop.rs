@@ -93,6 +93,8 @@ pub fn reconciling<'n>(network: &'n Network, more: &[&str]) -> Background<'n> {
 
 /// From now on, passes on that host stop in the middle of the switch.
 pub fn hold(host: &Host) {
+    // What an earlier pass said that came through the gate as it was opened.
+    host.run(&["rm", "-f", HELD]).ok();
     host.write(HOLD, "");
 }
 
@@ -131,7 +133,8 @@ pub fn whole(release: &str) -> (String, Vec<String>) {
 
 #[track_caller]
 pub fn is_whole(host: &Host, release: &str) {
-    assert_eq!(runs(host), whole(release), "{}", host.name());
+    // Each worker is a shell first.
+    host.wait_until(release, SOON, || runs(host) == whole(release));
 }
 
 /// Waits until whoever makes passes there has ended: by itself, as nobody listens.
@@ -142,8 +145,10 @@ pub fn wait_until_alone(host: &Host) {
 
 /// The processes that make passes there, and those that talk about it.
 pub fn runners_and_fronts(host: &Host) -> (Vec<u32>, Vec<u32>) {
+    // All of them first: one that has become a runner by then is no front.
+    let all = host.pids_of("trueup far");
     let runners = host.pids_of("trueup far --run");
-    let fronts = host.pids_of("trueup far").into_iter().filter(|pid| !runners.contains(pid)).collect();
+    let fronts = all.into_iter().filter(|pid| !runners.contains(pid)).collect();
     (runners, fronts)
 }
 

@@ -49,7 +49,7 @@ pub fn options(network: &Network) -> Options {
     Options {
         config: Some(network.config()),
         connect_timeout: Duration::from_secs(3),
-        alive_interval: Duration::from_secs(1),
+        alive_interval: Duration::from_secs(2),
         idle: Duration::ZERO,
         patience: Duration::from_mins(1),
         ..Options::default()

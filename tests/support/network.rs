@@ -182,8 +182,11 @@ impl Network {
             // It would start it again.
             host.run(&["systemctl", "stop", Unit::Ssh.name()]).ok();
         }
-        host.sh("pkill -KILL -x sshd || :").ok();
-        host.wait_until("the end of its sshd", SOON, || host.pids_of("sshd").is_empty());
+        host.wait_until("the end of its sshd", SOON, || {
+            // Again and again: it may just be starting another one for whoever connects.
+            host.sh("pkill -KILL -x sshd || :").ok();
+            host.pids_of("sshd").is_empty()
+        });
     }
 
     /// Starts it again.
@@ -299,10 +302,12 @@ fn start_sshd(host: &Host) {
     if is_booted(host) {
         host.run(&["systemctl", "start", Unit::Ssh.name()]).ok();
     } else {
-        // It goes into the background when it listens.
         host.sh(&format!("/usr/sbin/sshd {OPTIONS}")).ok();
     }
-    wait_until("an sshd", SOON, || !host.pids_of("sshd").is_empty());
+    // It goes into the background before it listens.
+    let sockets = format!("/proc/{}/net/tcp", host.init_pid());
+    let listens = |line: &str| line.contains(":0016 ") && line.split_whitespace().nth(3) == Some("0A");
+    wait_until("an sshd", SOON, || fs::read_to_string(&sockets).is_ok_and(|all| all.lines().any(listens)));
 }
 
 /// Whether the host has systemd.
