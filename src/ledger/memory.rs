@@ -79,15 +79,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::ledger::testing::root;
     use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId};
     use crate::model::process::{Pid, ProcessId, StartTicks};
     use crate::model::record::{AppliedConfig, Helpless};
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::new(directory.path()).unwrap();
-        (directory, root)
-    }
 
     fn memory(boot: &str) -> Memory {
         let group = GroupName::new("default").unwrap();

@@ -13,6 +13,8 @@ mod lock;
 mod memory;
 mod records;
 mod spare;
+#[cfg(test)]
+mod testing;
 
 pub use lock::{Lock, lock};
 pub use memory::{recall, remember};

@@ -137,13 +137,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::ledger::testing::root;
     use crate::model::record::{Judge, Making, Quarantine};
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::new(directory.path()).unwrap();
-        (directory, root)
-    }
 
     fn id(text: &str) -> ReleaseId {
         ReleaseId::new(text).unwrap()
