@@ -21,7 +21,7 @@ use crate::host::shared::Shared;
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::host::witnesses::Informant;
-use crate::host::{command, proc, signal, silence, steps};
+use crate::host::{blocking, command, proc, signal, silence, steps};
 use crate::ledger;
 use crate::managers::Doors;
 use crate::managers::sudoers::{Needed, spelled};
@@ -168,13 +168,6 @@ impl LocalHost {
     pub fn telling(self, waiting: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self { waiting: Waiting(Arc::new(waiting)), ..self }
     }
-}
-
-/// Runs file-system work on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| HostError::new(HostErrorKind::Other, format!("work did not come to its end: {error}")))
 }
 
 impl Clock for LocalHost {

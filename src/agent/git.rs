@@ -18,6 +18,7 @@ use self::remote::FIRST;
 use self::store::Store;
 use self::trust::{Signers, Trouble, short, unreachable};
 use super::source::{Found, Revision, Source, SourceProblem, SourceProblemKind, Wakes};
+use crate::host::blocking;
 use crate::host::git::{Git, Remote, words};
 use crate::host::spawn::Shim;
 use crate::host::users::User;
@@ -310,11 +311,6 @@ fn pause(poll: Duration, failures: u32, chance: u64) -> Duration {
     let pause = longer.min(poll.max(LEAST_OFTEN));
     let thousandths = u32::try_from(900 + chance % 201).unwrap_or(1_000);
     pause / 1_000 * thousandths
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
-    let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|error| HostError::new(HostErrorKind::Other, format!("a piece of work was lost: {error}")))
 }
 
 #[cfg(test)]

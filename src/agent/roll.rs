@@ -18,10 +18,11 @@ use serde_json::Value;
 use tracing::{debug, info, warn};
 
 use crate::decide::telling::Told;
+use crate::host::blocking;
 use crate::manifest::shape::Document;
 use crate::manifest::{self, Loaded, load_again};
 use crate::model::names::AppName;
-use crate::ports::{HostError, HostErrorKind};
+use crate::ports::HostError;
 
 const NAME: &str = "apps.json";
 /// Of the format.
@@ -214,12 +215,8 @@ impl Writing {
     /// What the file system refuses; the old one is then still there.
     pub(super) async fn write(self) -> Result<(), HostError> {
         let path = self.directory.join(NAME);
-        let wrote = tokio::task::spawn_blocking(move || replace(&self.directory, NAME, &self.text)).await;
-        let failed = |error: &io::Error| HostError::io(format!("cannot write `{}`", path.display()), error);
-        match wrote {
-            Ok(wrote) => wrote.map_err(|error| failed(&error)),
-            Err(error) => Err(HostError::new(HostErrorKind::Other, format!("a piece of work was lost: {error}"))),
-        }
+        let wrote = blocking(move || replace(&self.directory, NAME, &self.text)).await?;
+        wrote.map_err(|error| HostError::io(format!("cannot write `{}`", path.display()), &error))
     }
 }
 

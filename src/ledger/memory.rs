@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use super::blocking;
 use super::folder::Folder;
 use super::spare;
+use crate::host::blocking;
 use crate::host::kept::{self, Kept};
 use crate::host::silence;
 use crate::model::names::Root;

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::blocking;
 use super::folder::Folder;
 use super::spare;
+use crate::host::blocking;
 use crate::host::silence;
 use crate::model::names::{ReleaseId, Root};
 use crate::model::record::ReleaseRecord;

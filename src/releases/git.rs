@@ -11,8 +11,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
-use super::blocking;
 use super::place::{DIRECTORY, Place, discard, own_directory};
+use crate::host::blocking;
 use crate::host::git::leftovers::clean;
 use crate::host::git::{FETCH, Git, LIMIT, Remote, words};
 use crate::host::spawn::Shim;
