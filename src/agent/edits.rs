@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::quiet::{Quiet, later};
+use super::quiet::Quiet;
+use crate::decide::schedule::later;
 use crate::model::names::RelativePath;
 use crate::model::observed::ObservedConfig;
 use crate::model::process::Known;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::decide::schedule::later;
+
 /// Something that is looked at once it has been quiet for a while.
 #[derive(Debug, Clone)]
 pub struct Quiet {
@@ -37,12 +39,6 @@ impl Quiet {
     }
 }
 
-/// So much later; the end of time where that would be beyond it.
-#[must_use]
-pub fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +61,5 @@ mod tests {
             quiet.settle();
             assert_eq!(quiet.due(), None, "{name}");
         }
-        assert_eq!(later(Timestamp::MAX, Duration::MAX), Timestamp::MAX);
     }
 }

@@ -11,9 +11,9 @@ use tracing::info;
 
 use super::edits::Edits;
 use super::orders::{Operated, Operation};
-use super::quiet::{Quiet, later};
+use super::quiet::Quiet;
 use super::senses::Member;
-use crate::decide::schedule::{Ended, Schedule, ScheduleState};
+use crate::decide::schedule::{Ended, Schedule, ScheduleState, later};
 use crate::engine::interrupt::Interrupt;
 use crate::manifest::Loaded;
 use crate::model::app::App;
