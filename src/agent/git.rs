@@ -211,16 +211,12 @@ impl GitSource {
 
     /// Refuses what git could take for something else than it is: the command line has not been checked by anybody.
     fn check(&self) -> Result<(), HostError> {
-        let refuse = |message: String| {
-            Err(HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}")))
-        };
-        if !words::is_url(&self.options.url) {
-            return refuse(format!("`{}` is no URL of a git repository", public(&self.options.url)));
+        words::check_url(&self.options.url, NAMED_IN)?;
+        if words::is_ref(&self.options.branch) {
+            return Ok(());
         }
-        if !words::is_ref(&self.options.branch) {
-            return refuse(format!("`{}` is no name of a branch", self.options.branch));
-        }
-        Ok(())
+        let message = format!("`{}` is no name of a branch", self.options.branch);
+        Err(HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}")))
     }
 
     async fn load(&self, tree: PathBuf, had: bool) -> Result<Result<Vec<Loaded>, LoadErrors>, HostError> {

@@ -23,6 +23,9 @@ use crate::ports::{HostError, HostErrorKind};
 /// The mirror, in `ROOT/.trueup`.
 const MIRROR: &str = "git";
 
+/// Where people say which repository.
+const NAMED_IN: &str = "`spec.release.source`";
+
 /// The ref that keeps what was fetched last.
 const LAST: &str = "refs/trueup/last";
 
@@ -62,9 +65,8 @@ pub(super) async fn fetch(
 ) -> Result<String, HostError> {
     check(wish)?;
     let mirror = place.root.state().join(MIRROR);
-    let named_in = "`spec.release.source`";
     let configuration = Vec::new();
-    let mut git = Git { shim, user, lock, mirror, own_ssh: false, limit: LIMIT, named_in, configuration };
+    let mut git = Git { shim, user, lock, mirror, own_ssh: false, limit: LIMIT, named_in: NAMED_IN, configuration };
     let mut fresh = prepare(place, &git.user, false).await?;
     git.heed_own_ssh().await?;
     loop {
@@ -84,11 +86,9 @@ pub(super) async fn fetch(
 /// Refuses what git could take for something else than it is.
 fn check(wish: &Wish) -> Result<(), HostError> {
     let refuse = |message: String| {
-        Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("correct `spec.release.source`"))
+        Err(HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}")))
     };
-    if !words::is_url(&wish.url) {
-        return refuse(format!("`{}` is no URL of a git repository", public(&wish.url)));
-    }
+    words::check_url(&wish.url, NAMED_IN)?;
     match &wish.revision {
         Revision::Commit(hash) if !words::is_abbreviation(hash) => {
             refuse(format!("`{hash}` is no hash of a commit: those have 4 to 64 digits of 0-9 and a-f"))

@@ -1,7 +1,7 @@
 //! What git says, read: which failures another try may mend, and what must not be shown.
 
 use crate::model::release::public;
-use crate::ports::HostErrorKind;
+use crate::ports::{HostError, HostErrorKind};
 
 /// Stands in a remedy for where people say which repository.
 pub const NAMED_IN: &str = "{named_in}";
@@ -101,6 +101,19 @@ pub fn scrub(text: &str) -> String {
 /// Whether git takes a text as the URL of a repository, and as nothing else.
 pub fn is_url(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_control)
+}
+
+/// Refuses what git would not take as the URL of a repository, or not as that alone. `named_in` says where people have
+/// written it.
+///
+/// # Errors
+/// [`HostErrorKind::Misconfigured`].
+pub fn check_url(text: &str, named_in: &str) -> Result<(), HostError> {
+    if is_url(text) {
+        return Ok(());
+    }
+    let message = format!("`{}` is no URL of a git repository", public(text));
+    Err(HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {named_in}")))
 }
 
 /// Whether a text is a whole hash.
