@@ -37,6 +37,7 @@ pub mod senses;
 pub mod service;
 pub mod setup;
 pub mod source;
+mod state;
 mod stock;
 mod tally;
 #[cfg(test)]
