@@ -28,10 +28,12 @@ use crate::managers::sudoers::{Needed, spelled};
 use crate::model::app::{App, CommandLine};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::inventory::Witness;
+use crate::model::journal::JournalEntry;
+use crate::model::memory::Memory;
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::Layout;
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
-use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
+use crate::model::record::ReleaseRecord;
 use crate::model::release::Stage;
 use crate::model::service::{ObservedService, Renewal, Service};
 use crate::ports::{

@@ -16,10 +16,12 @@ use jiff::Timestamp;
 use crate::model::app::{App, CommandLine, WorkerGroup};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::inventory::Witness;
+use crate::model::journal::JournalEntry;
+use crate::model::memory::Memory;
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, MemberState, Unreadable};
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
-use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
+use crate::model::record::ReleaseRecord;
 use crate::model::release::Stage;
 use crate::model::service::{ObservedService, Renewal, Service};
 

@@ -21,8 +21,8 @@ use super::source::{Found, Revision, Source, SourceProblem, SourceProblemKind};
 use super::{Agent, Done};
 use crate::decide::schedule::later;
 use crate::model::agent::GitOptions;
+use crate::model::memory::Memory;
 use crate::model::names::AppName;
-use crate::model::record::Memory;
 use crate::model::wake::Wake;
 use crate::ports::Host;
 

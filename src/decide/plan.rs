@@ -209,10 +209,10 @@ mod tests {
     };
     use crate::model::app::{CommandLine, MaxUnavailable, RestartOn};
     use crate::model::drift::{Blocker, Stalled};
+    use crate::model::memory::Helpless;
     use crate::model::names::{MemberName, RelativePath};
     use crate::model::observed::{Evidence, ObservedConfig, Unreadable, Worker};
     use crate::model::process::Known;
-    use crate::model::record::Helpless;
     use crate::model::release::Source;
 
     fn switch(to: &str) -> Action {

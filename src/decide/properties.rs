@@ -13,10 +13,11 @@ use super::testing::{app, apply, apply_all, builtin, evidence, group, id, noon, 
 use super::testing::{kept_out, mended, supervisord, systemd};
 use crate::model::action::{Action, Phase, Step};
 use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy};
+use crate::model::memory::{AppliedConfig, Helpless};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Aim, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Runs, Stray, Worker};
 use crate::model::process::Known;
-use crate::model::record::{AppliedConfig, Helpless, ReleaseRecord};
+use crate::model::record::ReleaseRecord;
 use crate::model::release::Source;
 
 const STATES: [MemberState; 8] = [

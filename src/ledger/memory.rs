@@ -8,8 +8,8 @@ use super::spare;
 use crate::host::blocking;
 use crate::host::kept::{self, Kept};
 use crate::host::silence;
+use crate::model::memory::Memory;
 use crate::model::names::Root;
-use crate::model::record::Memory;
 use crate::ports::{HostError, HostErrorKind};
 
 const NAME: &str = "memory.json";
@@ -80,9 +80,9 @@ mod tests {
 
     use super::*;
     use crate::ledger::testing::root;
+    use crate::model::memory::{AppliedConfig, Helpless};
     use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId};
     use crate::model::process::{Pid, ProcessId, StartTicks};
-    use crate::model::record::{AppliedConfig, Helpless};
 
     fn memory(boot: &str) -> Memory {
         let group = GroupName::new("default").unwrap();

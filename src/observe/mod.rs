@@ -16,11 +16,12 @@ use crate::decide::freshness::numbers;
 use crate::decide::health::judge;
 use crate::model::app::App;
 use crate::model::health::{HealthVerdict, ProbeAnswer, ProbeFailure};
+use crate::model::memory::{AppliedConfig, Memory};
 use crate::model::observed::{
     Aim, Evidence, Layout, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Rung, Unreadable, Worker,
 };
 use crate::model::process::{Look, Pid, ProcessFacts, ProcessTable};
-use crate::model::record::{AppliedConfig, Memory, ReleaseRecord};
+use crate::model::record::ReleaseRecord;
 use crate::model::release::Release;
 use crate::model::service::ObservedService;
 use crate::observe::evidence::Started;

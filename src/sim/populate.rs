@@ -11,10 +11,11 @@ use super::world::{Flaw, Member, Shows, World};
 use crate::decide::testing::{app, builtin, group, id, noon, supervisord};
 use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy, Systemd, TemplateUnit};
 use crate::model::health::{HealthContract, Probe, Rule};
+use crate::model::memory::Memory;
 use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use crate::model::observed::{Link, MemberState};
 use crate::model::process::Pid;
-use crate::model::record::{Judge, Making, Memory, Quarantine, ReleaseRecord};
+use crate::model::record::{Judge, Making, Quarantine, ReleaseRecord};
 use crate::model::release::{CommandStep, Source};
 use crate::model::service::{OnRelease, Service, ServiceManager};
 
