@@ -8,6 +8,7 @@
 
 pub mod action;
 pub mod agent;
+pub mod amount;
 pub mod app;
 pub mod drift;
 pub mod event;
