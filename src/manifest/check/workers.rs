@@ -19,11 +19,11 @@ const SHARE: &str = "write how many workers may be down at a time, such as `1` o
 const MIN_HEALTHY: Duration = Duration::from_secs(3);
 
 impl Checker<'_> {
-    pub(super) fn workers(&mut self, groups: &[shape::Worker], list: &Place<'_>) -> Option<Vec<WorkerGroup>> {
+    pub(super) fn workers(&mut self, groups: &[shape::WorkerGroup], list: &Place<'_>) -> Option<Vec<WorkerGroup>> {
         each(groups, |position, group| self.group(group, &list.item(position)))
     }
 
-    fn group(&mut self, group: &shape::Worker, at: &Place<'_>) -> Option<WorkerGroup> {
+    fn group(&mut self, group: &shape::WorkerGroup, at: &Place<'_>) -> Option<WorkerGroup> {
         let name = group.name.as_ref().and_then(|name| {
             let at = at.key("name");
             self.named.push(("a worker group", name.clone(), at.span.clone()));
