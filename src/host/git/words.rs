@@ -237,6 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn what_git_could_take_for_something_else_is_no_url() {
+        for url in ["https://host/a.git", "git@host:a.git", "/srv/git/a"] {
+            assert_eq!(check_url(url, "`spec.x`"), Ok(()), "{url}");
+        }
+        for url in ["", "-x", "--upload-pack=touch x", "https://me:token@host/a\nb"] {
+            let refused = check_url(url, "`spec.x`").unwrap_err();
+            let (kind, help) = (refused.kind, refused.help.as_deref());
+            assert_eq!((kind, help), (HostErrorKind::Misconfigured, Some("correct `spec.x`")), "{url}");
+            assert!(!refused.message.contains("token"), "{}", refused.message);
+        }
+    }
+
+    #[test]
     fn only_names_that_git_would_take_are_refs() {
         for name in ["main", "v1.0", "feature/a-b", "refs/heads/x", "HEAD", "1234"] {
             assert!(is_ref(name), "{name}");
