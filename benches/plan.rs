@@ -10,12 +10,13 @@ use jiff::{Timestamp, ToSpan};
 use trueup::decide::diff::diff;
 use trueup::decide::plan::plan;
 use trueup::model::app::{App, Manager, Systemd, TemplateUnit, WorkerGroup};
+use trueup::model::memory::Helpless;
 use trueup::model::names::{AppName, GroupName, ReleaseId, Root};
 use trueup::model::observed::{
     Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
 };
 use trueup::model::process::{Inode, Pid, ProcessId, StartTicks};
-use trueup::model::record::{Helpless, ReleaseRecord};
+use trueup::model::record::ReleaseRecord;
 use trueup::model::release::Release;
 
 const SIZES: [u32; 3] = [10, 1_000, 10_000];

@@ -21,17 +21,19 @@ use crate::host::shared::Shared;
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::host::witnesses::Informant;
-use crate::host::{command, proc, signal, silence, steps};
+use crate::host::{blocking, command, proc, signal, silence, steps};
 use crate::ledger;
 use crate::managers::Doors;
 use crate::managers::sudoers::{Needed, spelled};
 use crate::model::app::{App, CommandLine};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::inventory::Witness;
+use crate::model::journal::JournalEntry;
+use crate::model::memory::Memory;
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::Layout;
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
-use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
+use crate::model::record::ReleaseRecord;
 use crate::model::release::Stage;
 use crate::model::service::{ObservedService, Renewal, Service};
 use crate::ports::{
@@ -168,13 +170,6 @@ impl LocalHost {
     pub fn telling(self, waiting: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self { waiting: Waiting(Arc::new(waiting)), ..self }
     }
-}
-
-/// Runs file-system work on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| HostError::new(HostErrorKind::Other, format!("work did not come to its end: {error}")))
 }
 
 impl Clock for LocalHost {

@@ -7,8 +7,7 @@ mod support;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use support::local::{kill, wait_for};
-use trueup::host::proc;
+use support::local::{kill, marked, wait_for};
 use trueup::model::process::ProcessId;
 
 /// A root with release 1 and two workers that trueup starts itself.
@@ -69,12 +68,7 @@ impl Shop {
 
     /// All processes that carry this root's mark.
     fn workers(&self) -> Vec<ProcessId> {
-        let mark = ("TRUEUP_ROOT".to_owned(), self.root().to_string_lossy().into_owned());
-        let marked = |process: ProcessId| {
-            let environment = proc::environment(process).unwrap();
-            environment.is_some_and(|found| found.known().is_some_and(|pairs| pairs.contains(&mark)))
-        };
-        proc::walk().unwrap().processes.into_iter().map(|process| process.id).filter(|id| marked(*id)).collect()
+        marked(&self.root())
     }
 
     fn two_workers(&self) -> Vec<ProcessId> {

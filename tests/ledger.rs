@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use support::door::{self, Door};
 use support::{Host, require_host};
 use trueup::ledger;
+use trueup::model::journal::{JournalEntry, JournalEvent};
+use trueup::model::memory::Memory;
 use trueup::model::names::{AppName, Root};
-use trueup::model::record::{JournalEntry, JournalEvent, Memory};
 use trueup::ports::HostError;
 
 /// Runs inside the host.

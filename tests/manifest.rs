@@ -10,7 +10,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use trueup::manifest::schema::json_schema;
 use trueup::manifest::{LoadErrors, Loaded, load, to_string};
-use trueup::model::app::{CommandLine, ConnectTo, Manager, MaxUnavailable, SecretSource, StrayPolicy};
+use trueup::model::amount::Amount;
+use trueup::model::app::{CommandLine, ConnectTo, Manager, SecretSource, StrayPolicy};
 use trueup::model::health::Probe;
 use trueup::model::sync::{SyncPolicy, Window, WindowKind};
 
@@ -55,7 +56,7 @@ fn the_least_manifest_gets_the_defaults() {
     let app = load_text(&text).unwrap().remove(0).app;
     let group = &app.workers[0];
     assert_eq!((group.count, group.stop_timeout), (1, Duration::from_secs(30)));
-    assert_eq!(group.max_unavailable, MaxUnavailable::Percent(100));
+    assert_eq!(group.max_unavailable, Amount::Percent(100));
     let health = app.health.unwrap();
     assert_eq!(
         (health.timeout, health.attempts, health.interval),
@@ -100,9 +101,9 @@ fn every_key_arrives() {
     assert_eq!(supervisord.program.as_deref(), Some("default"));
     assert_eq!(supervisord.password, Some(SecretSource::File("/etc/trueup/supervisor.password".into())));
     assert_eq!((default.count, default.stop_timeout), (2, Duration::from_secs(90)));
-    assert_eq!(default.max_unavailable, MaxUnavailable::Percent(50));
+    assert_eq!(default.max_unavailable, Amount::Percent(50));
     assert_eq!(default.restart_on[0].run, Some(CommandLine::Shell("php artisan config:cache".to_owned())));
-    assert_eq!(mail.max_unavailable, MaxUnavailable::Count(1));
+    assert_eq!(mail.max_unavailable, Amount::Count(1));
     assert_eq!(import.count, 0);
     let Manager::Builtin(builtin) = &import.manager else { panic!("{import:?}") };
     assert_eq!(builtin.run.argv(), ["php", "artisan", "queue:work", "--sleep", "3"]);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use trueup::manifest::{LoadErrors, Loaded, load, load_commit, of_this_host};
-use trueup::model::fleet::{Amount, Fleet, Pick, Rollout};
+use trueup::model::amount::Amount;
+use trueup::model::fleet::{Fleet, Pick, Rollout};
 use trueup::model::health::Probe;
 use trueup::model::release::EnvValue;
 

@@ -5,145 +5,42 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Output;
 
 use assert_cmd::Command;
 use serde_json::Value;
-use support::local::kill;
-use trueup::host::proc;
+use support::place::{Place, words};
 
-/// An App `shop` with three releases in a temporary root, and two builtin workers.
-struct Place {
-    room: tempfile::TempDir,
+/// An App `shop` with three releases of which none was ever in force, and two workers to come.
+fn bare() -> Place {
+    Place::bare(&["r1", "r2", "r3"], 2)
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        for process in self.processes() {
-            kill(process);
-        }
+/// The same, with each in force in turn, and proven.
+fn place() -> Place {
+    let place = bare();
+    for release in ["r1", "r2", "r3"] {
+        place.wish(release, "");
+        place.converges();
     }
-}
-
-impl Place {
-    /// Each release was put there by hand, in force in turn, and proven.
-    fn new() -> Self {
-        let place = Self::bare();
-        for release in ["r1", "r2", "r3"] {
-            place.wish(release, "");
-            assert_eq!(place.pass().1, ("converged".to_owned(), 0), "{release}");
-        }
-        place
-    }
-
-    fn bare() -> Self {
-        let place = Self { room: tempfile::tempdir().unwrap() };
-        for release in ["r1", "r2", "r3"] {
-            fs::create_dir_all(place.root().join("releases").join(release)).unwrap();
-            fs::write(place.root().join("releases").join(release).join("file"), "x".repeat(10_000)).unwrap();
-        }
-        place
-    }
-
-    fn root(&self) -> PathBuf {
-        self.room.path().canonicalize().unwrap().join("shop")
-    }
-
-    /// Writes the manifest: this release, and further lines of `spec`.
-    fn wish(&self, release: &str, more: &str) {
-        let text = format!(
-            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release: {{id: {release}}}\n  \
-             workers:\n    - name: default\n      count: 2\n      rollout: {{minHealthy: 0s}}\n      \
-             manager: {{builtin: {{run: exec sleep 600}}}}\n{more}",
-            self.root().display()
-        );
-        fs::write(self.room.path().join("shop.yaml"), text).unwrap();
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trueup"));
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("SUDO_USER", "anna").current_dir(self.room.path());
-        command.args(arguments).output().unwrap()
-    }
-
-    /// Runs a verb on the manifest for programs; what it said, and its exit code.
-    fn ask(&self, arguments: &[&str]) -> (Value, i32) {
-        let output = self.run(&[arguments, &["shop.yaml", "--format", "json"]].concat());
-        let said = serde_json::from_slice(&output.stdout);
-        (said.unwrap_or_else(|_| panic!("{arguments:?}: {}", words(&output))), output.status.code().unwrap())
-    }
-
-    /// A pass by a verb: its report, and outcome and exit code.
-    fn pass_by(&self, arguments: &[&str]) -> (Value, (String, i32)) {
-        let (said, code) = self.ask(arguments);
-        let report = said["items"][0].clone();
-        let outcome = report["outcome"].as_str().unwrap_or_else(|| panic!("{arguments:?}: {said}")).to_owned();
-        (report, (outcome, code))
-    }
-
-    fn pass(&self) -> (Value, (String, i32)) {
-        self.pass_by(&["reconcile"])
-    }
-
-    /// A verb that is refused; what it says.
-    #[track_caller]
-    fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.run(&[arguments, &["shop.yaml"]].concat());
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", words(&output));
-        words(&output)
-    }
-
-    fn current(&self) -> String {
-        fs::read_link(self.root().join("current")).unwrap().file_name().unwrap().to_string_lossy().into_owned()
-    }
-
-    /// All processes of the root's own.
-    fn processes(&self) -> Vec<trueup::model::process::ProcessId> {
-        let mark = ("TRUEUP_ROOT".to_owned(), self.root().display().to_string());
-        let ours = |process: &trueup::model::process::ProcessId| {
-            let environment = proc::environment(*process).unwrap();
-            environment.is_some_and(|found| found.known().is_some_and(|pairs| pairs.contains(&mark)))
-        };
-        proc::walk().unwrap().processes.into_iter().map(|process| process.id).filter(ours).collect()
-    }
-
-    /// Which releases the workers run, as the kernel says.
-    fn run_by_workers(&self) -> Vec<String> {
-        let cwd = |process: trueup::model::process::ProcessId| {
-            let cwd = proc::facts(process.pid).unwrap().summary.cwd;
-            cwd.known().unwrap().path.file_name().unwrap().to_string_lossy().into_owned()
-        };
-        self.processes().into_iter().map(cwd).collect()
-    }
-
-    #[track_caller]
-    fn is_all(&self, release: &str) {
-        assert_eq!(self.current(), release);
-        support::local::wait_for(|| (self.run_by_workers() == [release, release]).then_some(()));
-    }
-}
-
-fn words(output: &Output) -> String {
-    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+    place
 }
 
 #[test]
 fn a_release_taken_back_stays_out_until_it_is_tried_again() {
-    let place = Place::new();
-    let (report, ended) = place.pass_by(&["rollback", "shop", "--reason", "orders are lost"]);
+    let place = place();
+    let (report, ended) = place.pass(&["rollback", "shop", "--reason", "orders are lost"]);
     assert_eq!(ended, ("rolledBack".to_owned(), 0), "{report}");
     place.is_all("r2");
     let quarantine = &report["quarantine"];
     assert_eq!((&quarantine["by"], &quarantine["reason"]), (&"operator".into(), &"orders are lost".into()));
 
-    let workers = place.processes();
-    let (report, ended) = place.pass();
+    let workers = place.workers();
+    let (report, ended) = place.pass(&["reconcile"]);
     assert_eq!(ended, ("quarantined".to_owned(), 3), "{report}");
     assert_eq!(report["tried"], Value::Array(Vec::new()));
-    assert_eq!(place.processes(), workers, "the next pass leaves it");
+    assert_eq!(place.workers(), workers, "the next pass leaves it");
 
-    let (report, ended) = place.pass_by(&["retry", "shop"]);
+    let (report, ended) = place.pass(&["retry", "shop"]);
     assert_eq!(ended, ("converged".to_owned(), 0), "{report}");
     place.is_all("r3");
 
@@ -156,7 +53,7 @@ fn a_release_taken_back_stays_out_until_it_is_tried_again() {
 
 #[test]
 fn people_are_told_how_to_lift_it_and_a_changed_manifest_does_too() {
-    let place = Place::new();
+    let place = place();
     let output = place.run(&["rollback", "shop", "shop.yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     let said = words(&output);
@@ -166,48 +63,48 @@ fn people_are_told_how_to_lift_it_and_a_changed_manifest_does_too() {
     place.is_all("r2");
     // Any real change lets it in: here, another worker.
     place.wish("r3", "  strays: stop\n  onFailure: halt\n");
-    assert_eq!(place.pass().1.0, "quarantined", "that is no change of what was tried");
+    assert_eq!(place.pass(&["reconcile"]).1.0, "quarantined", "that is no change of what was tried");
     place.wish("r3", "  health: {command: {run: 'true'}}\n");
-    assert_eq!(place.pass().1, ("converged".to_owned(), 0));
+    place.converges();
     place.is_all("r3");
 }
 
 #[test]
 fn the_release_to_go_back_to_can_be_chosen_and_chosen_again() {
-    let place = Place::new();
-    assert_eq!(place.pass_by(&["rollback", "shop", "--to", "r1"]).1, ("rolledBack".to_owned(), 0));
+    let place = place();
+    assert_eq!(place.pass(&["rollback", "shop", "--to", "r1"]).1, ("rolledBack".to_owned(), 0));
     place.is_all("r1");
-    assert_eq!(place.pass().1, ("quarantined".to_owned(), 3));
-    assert_eq!(place.pass_by(&["rollback", "shop", "--to", "r2"]).1, ("rolledBack".to_owned(), 0));
+    assert_eq!(place.pass(&["reconcile"]).1, ("quarantined".to_owned(), 3));
+    assert_eq!(place.pass(&["rollback", "shop", "--to", "r2"]).1, ("rolledBack".to_owned(), 0));
     place.is_all("r2");
-    assert_eq!(place.pass().1, ("quarantined".to_owned(), 3));
+    assert_eq!(place.pass(&["reconcile"]).1, ("quarantined".to_owned(), 3));
     place.is_all("r2");
 }
 
 #[test]
 fn a_policy_to_halt_does_not_keep_a_person_from_going_back() {
-    let place = Place::new();
+    let place = place();
     place.wish("r3", "  onFailure: halt\n");
-    assert_eq!(place.pass_by(&["rollback", "shop"]).1, ("rolledBack".to_owned(), 0));
+    assert_eq!(place.pass(&["rollback", "shop"]).1, ("rolledBack".to_owned(), 0));
     place.is_all("r2");
 }
 
 #[test]
 fn an_earlier_release_that_is_not_healthy_is_no_success() {
-    let place = Place::new();
+    let place = place();
     place.wish(
         "r3",
         "  health: {command: {run: 'pwd -P | grep -q r3'}, \
                       attempts: 1, interval: 100ms}\n",
     );
-    let (report, ended) = place.pass_by(&["rollback", "shop"]);
+    let (report, ended) = place.pass(&["rollback", "shop"]);
     assert_eq!(ended, ("rolledBack".to_owned(), 3), "{report}");
     place.is_all("r2");
 }
 
 #[test]
 fn what_cannot_be_taken_back_is_refused_and_nothing_changes() {
-    let place = Place::new();
+    let place = place();
     let records = || fs::read(place.root().join(".trueup/releases/r3.json")).unwrap();
     let before = records();
     let rows: [(&[&str], &str, &str); 3] = [
@@ -236,9 +133,9 @@ fn what_cannot_be_taken_back_is_refused_and_nothing_changes() {
 
 #[test]
 fn without_an_earlier_release_there_is_no_way_back() {
-    let place = Place::bare();
+    let place = bare();
     place.wish("r1", "");
-    assert_eq!(place.pass().1, ("converged".to_owned(), 0));
+    place.converges();
     let said = place.refused(&["rollback", "shop"]);
     assert!(said.contains("there is no release to go back to from `r1`"), "{said}");
     place.is_all("r1");
@@ -246,15 +143,15 @@ fn without_an_earlier_release_there_is_no_way_back() {
 
 #[test]
 fn a_suspended_app_is_left_alone_until_it_is_resumed() {
-    let place = Place::new();
+    let place = place();
     let (said, code) = place.ask(&["suspend", "shop", "--reason", "moving the database"]);
     assert_eq!((&said["kind"], &said["before"], code), (&"Suspension".into(), &Value::Null, 0));
     let why = said["suspended"].as_str().unwrap();
     assert!(why.starts_with("moving the database (anna, since 2"), "{why}");
 
-    assert_eq!(place.pass().1, ("converged".to_owned(), 0), "nothing differs, so nothing is withheld");
+    assert_eq!(place.pass(&["reconcile"]).1, ("converged".to_owned(), 0), "nothing differs, so nothing is withheld");
     place.wish("r2", "");
-    let (report, ended) = place.pass();
+    let (report, ended) = place.pass(&["reconcile"]);
     assert_eq!(ended, ("withheld".to_owned(), 4), "{report}");
     assert_eq!(report["tried"], Value::Array(Vec::new()));
     place.is_all("r3");
@@ -277,13 +174,13 @@ fn a_suspended_app_is_left_alone_until_it_is_resumed() {
     assert!(said["before"].as_str().unwrap().starts_with("and the queue (anna, since"), "{said}");
     assert_eq!(words(&place.run(&["resume", "shop", "shop.yaml"])), "shop  not suspended on this host\n");
     place.wish("r2", "");
-    assert_eq!(place.pass().1, ("converged".to_owned(), 0));
+    place.converges();
     place.is_all("r2");
 }
 
 #[test]
 fn one_act_at_a_time() {
-    let place = Place::new();
+    let place = place();
     let lock = fs::File::open(place.root().join(".trueup/lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     for verb in ["rollback", "retry", "suspend", "resume"] {
@@ -294,9 +191,9 @@ fn one_act_at_a_time() {
 
 #[test]
 fn the_history_tells_what_was_done_by_whom_and_how_it_ended() {
-    let place = Place::new();
-    assert_eq!(place.pass_by(&["rollback", "shop", "--reason", "orders are lost"]).1.1, 0);
-    assert_eq!(place.pass_by(&["retry", "shop"]).1.1, 0);
+    let place = place();
+    assert_eq!(place.pass(&["rollback", "shop", "--reason", "orders are lost"]).1.1, 0);
+    assert_eq!(place.pass(&["retry", "shop"]).1.1, 0);
     place.run(&["suspend", "shop", "shop.yaml"]);
     // A pass that is cut short in the middle of a line.
     let journal = place.root().join(".trueup/journal.jsonl");
@@ -342,7 +239,7 @@ fn the_history_tells_what_was_done_by_whom_and_how_it_ended() {
 
 #[test]
 fn without_a_journal_there_is_no_history() {
-    let place = Place::bare();
+    let place = bare();
     place.wish("r1", "");
     let output = place.run(&["history", "shop.yaml"]);
     assert!(words(&output).contains("nothing was done here"), "{}", words(&output));
@@ -351,8 +248,8 @@ fn without_a_journal_there_is_no_history() {
 
 #[test]
 fn releases_are_listed_with_what_is_known_of_them_and_who_uses_them() {
-    let place = Place::new();
-    assert_eq!(place.pass_by(&["rollback", "shop", "--reason", "orders are lost"]).1.1, 0);
+    let place = place();
+    assert_eq!(place.pass(&["rollback", "shop", "--reason", "orders are lost"]).1.1, 0);
     fs::create_dir(place.root().join("releases/r4")).unwrap();
     let (said, code) = place.ask(&["releases", "shop"]);
     assert_eq!(
@@ -384,7 +281,7 @@ fn releases_are_listed_with_what_is_known_of_them_and_who_uses_them() {
     assert_eq!(of("r3")["quarantine"]["reason"], "orders are lost");
     let mut pids: Vec<u64> =
         of("r2")["usedBy"].as_array().unwrap().iter().map(|user| user["process"]["pid"].as_u64().unwrap()).collect();
-    let mut seen: Vec<u64> = place.processes().iter().map(|process| process.pid.0.into()).collect();
+    let mut seen: Vec<u64> = place.workers().iter().map(|process| process.pid.0.into()).collect();
     pids.sort_unstable();
     seen.sort_unstable();
     assert_eq!(pids, seen);
@@ -398,35 +295,35 @@ fn releases_are_listed_with_what_is_known_of_them_and_who_uses_them() {
 
 #[test]
 fn evidence_names_every_process_of_the_root_and_quotes_no_file() {
-    let place = Place::new();
+    let place = place();
     let (said, code) = place.ask(&["evidence"]);
     assert_eq!((&said["kind"], code), (&"EvidenceList".into(), 0));
     let found = said["items"][0]["processes"].as_array().unwrap();
     let of = |process: &trueup::model::process::ProcessId| {
         found.iter().find(|one| one["process"]["pid"] == process.pid.0).unwrap_or_else(|| panic!("{process}: {said}"))
     };
-    for process in place.processes() {
+    for process in place.workers() {
         let one = of(&process);
         assert_eq!(one["evidence"]["runs"], serde_json::json!({"finding": "release", "id": "r3"}));
         assert_eq!(one["evidence"]["rung"], "workingDirectory");
         assert_eq!(one["process"]["startTicks"], process.start_ticks.0);
     }
 
-    fs::write(place.room.path().join("shop.yaml"), "root:$6$secret:19000\n").unwrap();
+    fs::write(place.room().join("shop.yaml"), "root:$6$secret:19000\n").unwrap();
     let said = place.refused(&["evidence"]);
     assert!(said.contains("these manifests cannot be used") && !said.contains("secret"), "{said}");
 }
 
 #[test]
 fn the_printed_rules_pass_visudo() {
-    let place = Place::bare();
+    let place = bare();
     let manifest = format!(
         "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release: {{id: r1}}\n  \
          workers:\n    - {{name: default, count: 12, manager: {{systemd: {{unit: 'a\\x2db:c@'}}}}}}\n  \
          services:\n    - {{name: web, manager: {{systemd: {{unit: php8.2-fpm}}}}}}\n",
         place.root().display()
     );
-    let odd = place.room.path().join("a: b=c,d #e*.yaml");
+    let odd = place.room().join("a: b=c,d #e*.yaml");
     fs::write(&odd, manifest).unwrap();
     let output = place.run(&["sudoers", "--user", "nobody", odd.to_str().unwrap()]);
     let rules = String::from_utf8(output.stdout.clone()).unwrap();
@@ -437,7 +334,7 @@ fn the_printed_rules_pass_visudo() {
     assert!(rules.contains(r"kill --signal\=SIGKILL a\\x2db\:c@[0-9][0-9].service"), "{rules}");
     assert!(rules.contains("systemctl reload php8.2-fpm.service\n"), "{rules}");
     assert!(rules.contains(r"trueup evidence /") || words(&output).contains("could replace"), "{}", words(&output));
-    let file = place.room.path().join("rules");
+    let file = place.room().join("rules");
     fs::write(&file, &rules).unwrap();
     match std::process::Command::new("/usr/sbin/visudo").arg("-cf").arg(&file).output() {
         Ok(checked) => assert!(checked.status.success(), "{}{rules}", words(&checked)),
@@ -450,15 +347,15 @@ fn the_printed_rules_pass_visudo() {
 
 #[test]
 fn rules_that_cannot_be_told_are_an_error_and_root_needs_none() {
-    let place = Place::new();
+    let place = place();
     let output = place.run(&["sudoers", "--user", "root", "shop.yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     assert!(words(&output).contains("need no rules") && words(&output).contains("--user deploy"), "{}", words(&output));
-    let manifest = fs::read_to_string(place.room.path().join("shop.yaml")).unwrap();
-    let socket = place.room.path().join("no.sock");
+    let manifest = fs::read_to_string(place.room().join("shop.yaml")).unwrap();
+    let socket = place.room().join("no.sock");
     let manager = format!("{{supervisord: {{group: web, socket: {}}}}}", socket.display());
     let manifest = manifest.replace("{builtin: {run: exec sleep 600}}", &manager);
-    fs::write(place.room.path().join("shop.yaml"), manifest).unwrap();
+    fs::write(place.room().join("shop.yaml"), manifest).unwrap();
     let output = place.run(&["sudoers", "--user", "nobody", "shop.yaml"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).contains("no rules for the workers `default` of `shop`"), "{}", words(&output));
@@ -467,30 +364,30 @@ fn rules_that_cannot_be_told_are_an_error_and_root_needs_none() {
 /// On a host that an App with `spec.hosts` names, what is asked for by hand is about that host, however many there are.
 #[test]
 fn an_app_with_hosts_is_this_hosts_own_where_it_names_it() {
-    let place = Place::new();
+    let place = place();
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let hosts = format!("  hosts: [{{name: {}}}, {{name: nobody, ssh: 'nobody@127.0.0.1:1'}}]\n", name.trim());
     place.wish("r3", &hosts);
-    let (report, ended) = place.pass_by(&["rollback", "shop"]);
+    let (report, ended) = place.pass(&["rollback", "shop"]);
     assert_eq!(ended, ("rolledBack".to_owned(), 0), "{report}");
     place.is_all("r2");
-    assert_eq!(place.pass_by(&["retry", "shop"]).1, ("converged".to_owned(), 0));
+    assert_eq!(place.pass(&["retry", "shop"]).1, ("converged".to_owned(), 0));
     place.is_all("r3");
 
     // Read once, it can come from the standard input.
-    let manifest = fs::read_to_string(place.room.path().join("shop.yaml")).unwrap();
+    let manifest = fs::read_to_string(place.room().join("shop.yaml")).unwrap();
     for (verb, words) in [("suspend", "suspended"), ("resume", "resumed"), ("retry", "not kept out")] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trueup"));
         command.env_clear().env("PATH", "/usr/bin:/bin").args([verb, "shop", "-"]);
         let output = command.write_stdin(manifest.as_str()).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{verb}: {}", self::words(&output));
-        assert!(self::words(&output).contains(words), "{verb}: {}", self::words(&output));
+        assert_eq!(output.status.code(), Some(0), "{verb}: {}", support::place::words(&output));
+        assert!(support::place::words(&output).contains(words), "{verb}: {}", support::place::words(&output));
     }
 }
 
 #[test]
 fn what_is_for_other_hosts_is_refused_with_what_does_it_there() {
-    let place = Place::bare();
+    let place = bare();
     place.wish("r1", "  hosts: [{name: nowhere-1, ssh: 'deploy@web1:2222'}, {name: nowhere-2}]\n");
     for (verb, there) in [("suspend", "suspend shop -"), ("releases", "releases shop -"), ("history", "history shop -")]
     {

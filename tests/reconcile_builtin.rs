@@ -7,15 +7,11 @@ mod support;
 use std::time::Duration;
 
 use support::fixtures::Site;
-use support::manifest::{Manifest, footprint, journal, release_of};
+use support::manifest::{Manifest, footprint, journal, loaded};
 use support::{Host, require_host};
 
 const ROOT: &str = "/srv/app";
 const MANAGER: &str = r#"{builtin: {run: [php, artisan, "queue:work"], env: {QUEUE: high}}}"#;
-
-fn site(host: &Host) -> Site<'_> {
-    Site::new(host, ROOT).release("r1").release("r2").current("r1")
-}
 
 /// Environment of a process of the host.
 fn environment(host: &Host, pid: u32) -> Vec<String> {
@@ -47,19 +43,10 @@ fn pids(host: &Host) -> [u32; 2] {
     })
 }
 
-/// Waits until PHP has opened its script.
-fn loaded(host: &Host, pids: [u32; 2], release: &str) {
-    for pid in pids {
-        host.wait_until("the worker's script", Duration::from_secs(10), || {
-            release_of(host, pid).as_deref() == Some(release)
-        });
-    }
-}
-
 #[test]
 fn one_pass_switches_and_restarts_both_and_the_next_does_nothing() {
     let host = require_host!("builtin-pass", []);
-    let site = site(&host);
+    let site = Site::of_two(&host, ROOT);
     let manifest = Manifest::new(&host, &site, "r1", MANAGER);
     assert_eq!(manifest.reconcile().converged().tried(), ["startWorker default/1", "startWorker default/2"]);
     let old = pids(&host);
@@ -91,7 +78,7 @@ fn one_pass_switches_and_restarts_both_and_the_next_does_nothing() {
 #[test]
 fn a_worker_that_died_is_started() {
     let host = require_host!("builtin-stale", []);
-    let site = site(&host);
+    let site = Site::of_two(&host, ROOT);
     let manifest = Manifest::new(&host, &site, "r1", MANAGER);
     manifest.reconcile().converged();
     let [fresh, stale] = pids(&host);
@@ -123,7 +110,7 @@ fn one_stale_of_two_is_restarted_and_the_other_keeps_its_pid() {
     let hop = format!(
         "trap 'cd -P {ROOT}/current; exec php artisan queue:work' USR1\n>/tmp/ready.$$\nwhile :; do sleep 0.05; done\n"
     );
-    let site = site(&host).file("r1", "hop.sh", &hop).file("r2", "hop.sh", &hop);
+    let site = Site::of_two(&host, ROOT).file("r1", "hop.sh", &hop).file("r2", "hop.sh", &hop);
     let manager = r#"{builtin: {run: [sh, hop.sh, "queue:work"]}}"#;
     Manifest::new(&host, &site, "r1", manager).reconcile().converged();
     let [fresh, stale] = pids(&host);
@@ -143,7 +130,7 @@ fn one_stale_of_two_is_restarted_and_the_other_keeps_its_pid() {
 #[test]
 fn workers_are_counted_up_and_down() {
     let host = require_host!("builtin-count", []);
-    let site = site(&host);
+    let site = Site::of_two(&host, ROOT);
     let manifest = Manifest::new(&host, &site, "r1", MANAGER);
     manifest.reconcile().converged();
     let [first, second] = pids(&host);
@@ -160,7 +147,7 @@ fn workers_are_counted_up_and_down() {
 #[test]
 fn a_worker_that_exits_at_once_is_tried_again_and_reported_with_its_words() {
     let host = require_host!("builtin-failing", []);
-    let site = site(&host).file("r1", "bad.sh", "echo no database here\nexit 7\n");
+    let site = Site::of_two(&host, ROOT).file("r1", "bad.sh", "echo no database here\nexit 7\n");
     let manifest = Manifest::new(&host, &site, "r1", "{builtin: {run: sh bad.sh}}").count(1);
     // On a busy machine it may take the worker longer to fail than it takes to believe in it: the next pass finds it.
     let mut pass = manifest.reconcile();
@@ -191,7 +178,8 @@ fn a_worker_that_exits_at_once_is_tried_again_and_reported_with_its_words() {
 #[test]
 fn workers_belong_to_the_apps_user_and_have_logs_and_an_environment_of_their_own() {
     let host = require_host!("builtin-user", []);
-    let site = site(&host).file("r1", "talk.sh", "echo here is $TRUEUP_WORKER\nexec php artisan queue:work\n");
+    let site =
+        Site::of_two(&host, ROOT).file("r1", "talk.sh", "echo here is $TRUEUP_WORKER\nexec php artisan queue:work\n");
     let site = site.owner("deploy");
     let manager = "{builtin: {run: [sh, talk.sh], env: {QUEUE: high}}}";
     Manifest::new(&host, &site, "r1", manager).spec("user: deploy").reconcile().converged();

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use support::fixtures::{Site, Template, main_pid};
-use support::manifest::{Manifest, footprint, journal, release_of};
+use support::manifest::{Manifest, footprint, journal, loaded};
 use support::{Host, require_host};
 
 const ROOT: &str = "/srv/app";
@@ -27,23 +27,10 @@ fn state(host: &Host, number: u32) -> String {
     format!("{} {}", ask("is-active"), ask("is-enabled"))
 }
 
-/// Waits until PHP has opened its script: only then does anything tell what a worker runs.
-fn loaded(host: &Host, pids: [u32; 2], release: &str) {
-    for pid in pids {
-        host.wait_until("the worker's script", Duration::from_secs(10), || {
-            release_of(host, pid).as_deref() == Some(release)
-        });
-    }
-}
-
-fn site(host: &Host) -> Site<'_> {
-    Site::new(host, ROOT).release("r1").release("r2").current("r1")
-}
-
 #[test]
 fn one_pass_switches_and_restarts_both_and_the_next_does_nothing() {
     let host = require_host!("systemd-pass", []);
-    let site = site(&host);
+    let site = Site::of_two(&host, ROOT);
     let old = Template::php("app-worker", &site).start(2);
     loaded(&host, pids(&host), "r1");
 
@@ -72,7 +59,7 @@ fn one_pass_switches_and_restarts_both_and_the_next_does_nothing() {
 #[test]
 fn one_stale_of_two_is_restarted_and_the_other_keeps_its_pid() {
     let host = require_host!("systemd-stale", []);
-    let site = site(&host);
+    let site = Site::of_two(&host, ROOT);
     Template::php("app-worker", &site).start(2);
     site.switch("r2");
     host.run(&["systemctl", "restart", &unit(1)]).ok();
@@ -91,7 +78,7 @@ fn one_stale_of_two_is_restarted_and_the_other_keeps_its_pid() {
 #[test]
 fn one_stopped_is_started_and_enabled() {
     let host = require_host!("systemd-stopped", []);
-    let site = site(&host);
+    let site = Site::of_two(&host, ROOT);
     Template::php("app-worker", &site).start(2);
     host.run(&["systemctl", "disable", "--now", &unit(2)]).ok();
     assert_eq!(state(&host, 2), "inactive disabled");
@@ -115,7 +102,7 @@ fn one_stopped_is_started_and_enabled() {
 #[test]
 fn workers_are_counted_up_and_down() {
     let host = require_host!("systemd-count", []);
-    let site = site(&host);
+    let site = Site::of_two(&host, ROOT);
     Template::php("app-worker", &site).start(2);
     let [first, second] = pids(&host);
     loaded(&host, [first, second], "r1");
@@ -138,7 +125,7 @@ fn workers_are_counted_up_and_down() {
 #[test]
 fn a_worker_beyond_its_start_limit_is_tried_again_and_reported_with_its_words() {
     let host = require_host!("systemd-failed", []);
-    let site = site(&host);
+    let site = Site::of_two(&host, ROOT);
     let broken = format!("/bin/sh -c 'if [ %i = 2 ]; then echo no database here; exit 7; fi; exec sleep 1000; {ROOT}'");
     Template::php("app-worker", &site).start(1);
     let [running, _] = pids(&host);

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 
 use super::Agent;
 use super::orders::{Asked, Woken};
-use super::quiet::later;
 use super::senses::Senses;
 use super::source::Source;
+use crate::decide::schedule::later;
 use crate::ports::Host;
 
 /// People wait so long for newer manifests; then those in force must do.

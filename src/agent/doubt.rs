@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::quiet::later;
+use crate::decide::schedule::later;
 use crate::model::names::AppName;
 
 /// Nothing has stirred for so long when bad news is believed, …

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::quiet::{Quiet, later};
+use super::quiet::{Gap, Quiet};
 use crate::model::names::RelativePath;
 use crate::model::observed::ObservedConfig;
 use crate::model::process::Known;
@@ -26,13 +26,13 @@ pub(super) type Found = (RelativePath, Known<Option<String>>);
 /// Changes of an App's files that nobody has looked at.
 pub(super) struct Edits {
     stirred: Quiet,
-    /// A file was not there at the last look: since then.
-    gap: Option<Timestamp>,
+    /// A file was not there at the last look.
+    gap: Gap,
 }
 
 impl Edits {
     pub(super) fn new() -> Self {
-        Self { stirred: Quiet::new(CALM, CALM_AT_MOST), gap: None }
+        Self { stirred: Quiet::new(CALM, CALM_AT_MOST), gap: Gap::new(GAP) }
     }
 
     pub(super) fn stir(&mut self, now: Timestamp) {
@@ -46,12 +46,12 @@ impl Edits {
 
     /// A pass has looked at everything.
     pub(super) fn forget(&mut self) {
-        self.gap = None;
+        self.gap.close();
     }
 
     /// When to look; none: nothing has stirred.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        [self.stirred.due(), self.gap.map(|since| later(since, GAP))].into_iter().flatten().min()
+        [self.stirred.due(), self.gap.due()].into_iter().flatten().min()
     }
 
     /// What a look gives reason for, by what the last pass has `seen`; none: it has seen nothing. Its own deeds give none.
@@ -59,16 +59,13 @@ impl Edits {
         let before = |path: &RelativePath| seen?.iter().find(|file| file.path == *path).map(|file| &file.content);
         let Some((path, content)) = found.iter().find(|(path, content)| before(path) != Some(content)) else {
             // What was away for a moment is there again.
-            self.gap = None;
+            self.gap.close();
             return None;
         };
-        if !matches!(content, Known::Known(Some(_))) {
-            let since = *self.gap.get_or_insert(now);
-            if now < later(since, GAP) {
-                return None;
-            }
+        if !matches!(content, Known::Known(Some(_))) && self.gap.opens(now) {
+            return None;
         }
-        self.gap = None;
+        self.gap.close();
         Some(Wake::File { path: path.clone() })
     }
 }

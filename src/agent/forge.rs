@@ -13,8 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::notify::{pauses, read};
-use super::post::{NotSent, post};
+use super::post::{NotSent, pauses, post, read};
 use crate::decide::telling::CommitState;
 use crate::model::agent::{CommitStatus, Forge};
 use crate::model::app::SecretSource;

@@ -18,6 +18,7 @@ use self::remote::FIRST;
 use self::store::Store;
 use self::trust::{Signers, Trouble, short, unreachable};
 use super::source::{Found, Revision, Source, SourceProblem, SourceProblemKind, Wakes};
+use crate::host::blocking;
 use crate::host::git::{Git, Remote, words};
 use crate::host::spawn::Shim;
 use crate::host::users::User;
@@ -210,16 +211,12 @@ impl GitSource {
 
     /// Refuses what git could take for something else than it is: the command line has not been checked by anybody.
     fn check(&self) -> Result<(), HostError> {
-        let refuse = |message: String| {
-            Err(HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}")))
-        };
-        if !words::is_url(&self.options.url) {
-            return refuse(format!("`{}` is no URL of a git repository", public(&self.options.url)));
+        words::check_url(&self.options.url, NAMED_IN)?;
+        if words::is_ref(&self.options.branch) {
+            return Ok(());
         }
-        if !words::is_ref(&self.options.branch) {
-            return refuse(format!("`{}` is no name of a branch", self.options.branch));
-        }
-        Ok(())
+        let message = format!("`{}` is no name of a branch", self.options.branch);
+        Err(HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}")))
     }
 
     async fn load(&self, tree: PathBuf, had: bool) -> Result<Result<Vec<Loaded>, LoadErrors>, HostError> {
@@ -310,11 +307,6 @@ fn pause(poll: Duration, failures: u32, chance: u64) -> Duration {
     let pause = longer.min(poll.max(LEAST_OFTEN));
     let thousandths = u32::try_from(900 + chance % 201).unwrap_or(1_000);
     pause / 1_000 * thousandths
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
-    let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|error| HostError::new(HostErrorKind::Other, format!("a piece of work was lost: {error}")))
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::edits::Found;
+use super::seat::Seat;
 use super::senses::Senses;
 use super::source::Source;
 use super::{Agent, Done};
 use crate::engine::probing::health_now;
+use crate::manifest::Loaded;
 use crate::model::health::HealthVerdict;
 use crate::model::names::AppName;
 use crate::model::observed::Layout;
@@ -20,13 +22,8 @@ use crate::ports::{Host, HostError};
 impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// Looks whether a file that workers read is other than what the last pass has seen.
     pub(super) fn look_at_files(&mut self, name: &AppName) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        seat.edits.settle();
-        self.turns += 1;
-        seat.engage(self.turns, None);
-        let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
-        // First, so that what changes while it is looked at is told.
-        self.senses.app(&app.app);
+        let Some((app, turn)) = self.begin_look(name, |seat| seat.edits.settle()) else { return };
+        let (host, name) = (self.ground.host, name.clone());
         self.work.push(Box::pin(async move {
             let found = join_all(app.app.files().into_iter().map(async |path| {
                 let content = host.content(&app.app.root, path).await;
@@ -47,13 +44,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// Looks whether something at the root is other than what the last pass left behind.
     pub(super) fn look_at_root(&mut self, name: &AppName) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        seat.stirred.settle();
-        self.turns += 1;
-        seat.engage(self.turns, None);
-        let (host, app, turn, name) = (self.ground.host, Arc::clone(&seat.loaded), self.turns, name.clone());
-        // First, so that what changes while it is looked at is told.
-        self.senses.app(&app.app);
+        let Some((app, turn)) = self.begin_look(name, |seat| seat.stirred.settle()) else { return };
+        let (host, name) = (self.ground.host, name.clone());
         self.work.push(Box::pin(async move {
             let layout = host.layout(&app.app).await;
             Done::Layout(name, turn, layout)
@@ -69,6 +61,18 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         if let Some(wake) = seat.notice(layout.as_ref(), now) {
             self.wake(name, wake);
         }
+    }
+
+    /// Begins a turn of an App in which something that `settles` is looked at; none where the App is gone.
+    fn begin_look(&mut self, name: &AppName, settles: impl FnOnce(&mut Seat)) -> Option<(Arc<Loaded>, u64)> {
+        let seat = self.seats.get_mut(name)?;
+        settles(seat);
+        self.turns += 1;
+        seat.engage(self.turns, None);
+        let app = Arc::clone(&seat.loaded);
+        // First, so that what changes while it is looked at is told.
+        self.senses.app(&app.app);
+        Some((app, self.turns))
     }
 
     /// Asks an application how it is, between two passes.

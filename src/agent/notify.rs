@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backoff::{BackoffBuilder, ExponentialBuilder};
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -19,15 +18,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::outbox::Outbox;
-use super::post::{NotSent, post};
+use super::post::{NotSent, RETRIES, pauses, post, read};
 use crate::decide::telling::Repeats;
 use crate::host::command::{Job, Wanted, describe, execute, quote};
 use crate::host::hex::hexadecimal;
-use crate::host::secret;
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::model::agent::{Address, Notification, Recipient};
-use crate::model::app::{CommandLine, SecretSource};
+use crate::model::app::CommandLine;
 use crate::model::telling::{Severity, Telling};
 
 /// So much may wait before it is sorted.
@@ -35,9 +33,6 @@ const QUEUE: usize = 256;
 
 /// So much may wait for one recipient.
 const WAITING: usize = 64;
-
-/// How often something is tried again with growing pauses, from a second later on to a minute later: five minutes in all.
-const RETRIES: usize = 10;
 
 /// Then it is tried again so often, …
 const OFTEN: Duration = Duration::from_mins(1);
@@ -304,25 +299,6 @@ fn tries() -> impl Iterator<Item = (Duration, usize)> + Send {
 /// Nobody would act on it any more.
 fn is_old(telling: &Telling, now: Timestamp) -> bool {
     now.duration_since(telling.at) > OLD
-}
-
-/// The pauses between the tries, for as long as most gaps last.
-pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
-    let (least, most) = (Duration::from_secs(1), Duration::from_mins(1));
-    ExponentialBuilder::default()
-        .with_min_delay(least)
-        .with_max_delay(most)
-        .with_max_times(RETRIES)
-        .with_jitter()
-        .build()
-}
-
-/// Reads a secret each time it is needed: it may have been renewed.
-pub(super) async fn read(source: &SecretSource, what: &'static str) -> Result<String, NotSent> {
-    let source = source.clone();
-    let read = tokio::task::spawn_blocking(move || secret::read(&source, what)).await;
-    let read = read.map_err(|error| NotSent::yet(format!("cannot read {what}: {error}")))?;
-    read.map_err(|error| NotSent::yet(error.message))
 }
 
 fn signature(secret: &str, body: &[u8]) -> Result<String, NotSent> {

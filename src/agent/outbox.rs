@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::roll::replace;
+use super::state::{check_version, replace};
 use crate::model::telling::Telling;
 
 const NAME: &str = "outbox.json";
@@ -108,9 +108,7 @@ impl Outbox {
 
 fn read(text: &[u8]) -> Result<Waiting, String> {
     let written: Written = serde_json::from_slice(text).map_err(|error| format!("it makes no sense: {error}"))?;
-    if written.version != VERSION {
-        return Err(format!("it has the format {} of another trueup", written.version));
-    }
+    check_version(written.version, VERSION)?;
     let all = written.waiting.into_iter();
     Ok(all.map(|(name, tellings)| (name, tellings.into_iter().map(Arc::new).collect())).collect())
 }

@@ -1,12 +1,15 @@
-//! One POST to somebody who is told something.
+//! One POST to somebody who is told something, with what it may take: a secret, and further tries.
 
 use std::time::{Duration, SystemTime};
 
+use backoff::{BackoffBuilder, ExponentialBuilder};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Url};
 
 use crate::host::https::{causes, install_provider};
+use crate::host::{blocking, secret};
 use crate::model::agent::is_safe_url;
+use crate::model::app::SecretSource;
 use crate::model::release::public;
 
 /// How long one POST may take.
@@ -17,6 +20,9 @@ const QUOTED: usize = 300;
 
 /// The longest that somebody may put us off at a time: GitHub counts by the hour.
 const PUT_OFF: Duration = Duration::from_hours(1);
+
+/// How often something is tried again with growing pauses, from a second later on to a minute later: five minutes in all.
+pub(super) const RETRIES: usize = 10;
 
 /// Why something did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +43,24 @@ impl NotSent {
     pub(super) fn yet(why: String) -> Self {
         Self::Yet { why, after: Duration::ZERO }
     }
+}
+
+/// The pauses between the tries, for as long as most gaps last.
+pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
+    let (least, most) = (Duration::from_secs(1), Duration::from_mins(1));
+    ExponentialBuilder::default()
+        .with_min_delay(least)
+        .with_max_delay(most)
+        .with_max_times(RETRIES)
+        .with_jitter()
+        .build()
+}
+
+/// Reads a secret each time it is needed: it may have been renewed.
+pub(super) async fn read(source: &SecretSource, what: &'static str) -> Result<String, NotSent> {
+    let source = source.clone();
+    let read = blocking(move || secret::read(&source, what)).await.and_then(|read| read);
+    read.map_err(|error| NotSent::yet(error.message))
 }
 
 /// Posts JSON. Only HTTPS leaves this host, and no redirect is followed: it could lead elsewhere.

@@ -1,8 +1,10 @@
-//! Waits until something that changes has come to rest, but not for ever.
+//! Waits until something that changes has come to rest, but not for ever; and until something that is gone stays gone.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+use crate::decide::schedule::later;
 
 /// Something that is looked at once it has been quiet for a while.
 #[derive(Debug, Clone)]
@@ -37,10 +39,36 @@ impl Quiet {
     }
 }
 
-/// So much later; the end of time where that would be beyond it.
-#[must_use]
-pub fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
+/// Something that is gone for a moment when it is made anew, and that is believed to be gone when it still is after a
+/// while.
+#[derive(Debug, Clone)]
+pub(super) struct Gap {
+    believed_after: Duration,
+    /// Since when it is gone; none: it is there, or it is believed to be gone.
+    since: Option<Timestamp>,
+}
+
+impl Gap {
+    /// None yet. One that lasts for `believed_after` is believed.
+    pub(super) fn new(believed_after: Duration) -> Self {
+        Self { believed_after, since: None }
+    }
+
+    /// It is gone at a look. Tells whether that may still be a matter of a moment.
+    pub(super) fn opens(&mut self, now: Timestamp) -> bool {
+        let since = *self.since.get_or_insert(now);
+        now < later(since, self.believed_after)
+    }
+
+    /// It is there again, or whoever waits for it knows what they wanted to know.
+    pub(super) fn close(&mut self) {
+        self.since = None;
+    }
+
+    /// When to look again; none: nothing is missing.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.since.map(|since| later(since, self.believed_after))
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +93,5 @@ mod tests {
             quiet.settle();
             assert_eq!(quiet.due(), None, "{name}");
         }
-        assert_eq!(later(Timestamp::MAX, Duration::MAX), Timestamp::MAX);
     }
 }

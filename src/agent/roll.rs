@@ -6,9 +6,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -17,11 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{debug, info, warn};
 
+use super::state::{check_version, replace};
 use crate::decide::telling::Told;
+use crate::host::blocking;
 use crate::manifest::shape::Document;
 use crate::manifest::{self, Loaded, load_again};
 use crate::model::names::AppName;
-use crate::ports::{HostError, HostErrorKind};
+use crate::ports::HostError;
 
 const NAME: &str = "apps.json";
 /// Of the format.
@@ -214,28 +215,9 @@ impl Writing {
     /// What the file system refuses; the old one is then still there.
     pub(super) async fn write(self) -> Result<(), HostError> {
         let path = self.directory.join(NAME);
-        let wrote = tokio::task::spawn_blocking(move || replace(&self.directory, NAME, &self.text)).await;
-        let failed = |error: &io::Error| HostError::io(format!("cannot write `{}`", path.display()), error);
-        match wrote {
-            Ok(wrote) => wrote.map_err(|error| failed(&error)),
-            Err(error) => Err(HostError::new(HostErrorKind::Other, format!("a piece of work was lost: {error}"))),
-        }
+        let wrote = blocking(move || replace(&self.directory, NAME, &self.text)).await?;
+        wrote.map_err(|error| HostError::io(format!("cannot write `{}`", path.display()), &error))
     }
-}
-
-/// Replaces a file that nobody else may read: after a crash it is the old or the new one, whole. Blocks.
-pub(super) fn replace(directory: &Path, name: &str, text: &[u8]) -> io::Result<()> {
-    let new = directory.join(format!("{name}.new"));
-    // Always the same name: what a dead agent has left is taken away here.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    // Manifests may hold secrets.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(text).and_then(|()| file.sync_all())?;
-    fs::rename(&new, directory.join(name))?;
-    File::open(directory)?.sync_all()
 }
 
 fn listed((loaded, standing, told): Seated<'_>) -> Listed<'_, &Document> {
@@ -251,9 +233,7 @@ fn listed((loaded, standing, told): Seated<'_>) -> Listed<'_, &Document> {
 
 fn read(text: &[u8], from: &str) -> Result<Vec<Known>, String> {
     let written: Written = serde_json::from_slice(text).map_err(|error| format!("it makes no sense: {error}"))?;
-    if written.version != VERSION {
-        return Err(format!("it has the format {} of another trueup", written.version));
-    }
+    check_version(written.version, VERSION)?;
     let here = written.from == from;
     Ok(written.apps.into_iter().filter_map(|listed| known(&listed, here)).collect())
 }
@@ -288,6 +268,7 @@ fn is_gone(root: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

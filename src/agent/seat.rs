@@ -11,9 +11,9 @@ use tracing::info;
 
 use super::edits::Edits;
 use super::orders::{Operated, Operation};
-use super::quiet::{Quiet, later};
+use super::quiet::{Gap, Quiet};
 use super::senses::Member;
-use crate::decide::schedule::{Ended, Schedule, ScheduleState};
+use crate::decide::schedule::{Ended, Schedule, ScheduleState, later};
 use crate::engine::interrupt::Interrupt;
 use crate::manifest::Loaded;
 use crate::model::app::App;
@@ -58,8 +58,8 @@ pub(super) struct Seat {
     pub(super) layout: Option<Layout>,
     /// Changes at its root that nobody has looked at.
     pub(super) stirred: Quiet,
-    /// The link was not there at the last look between two passes: since then.
-    gap: Option<Timestamp>,
+    /// The link was not there at the last look between two passes.
+    gap: Gap,
     /// Changes of its files that nobody has looked at.
     pub(super) edits: Edits,
     /// When its application is asked next, between two passes.
@@ -113,7 +113,7 @@ impl Seat {
             seen: None,
             layout: None,
             stirred: Quiet::new(CALM, CALM_AT_MOST),
-            gap: None,
+            gap: Gap::new(GAP),
             edits: Edits::new(),
             ask_at: None,
             well: true,
@@ -189,7 +189,7 @@ impl Seat {
 
     /// When its root is looked at, between two passes.
     pub(super) fn look_at(&self) -> Option<Timestamp> {
-        [self.stirred.due(), self.gap.map(|since| later(since, GAP))].into_iter().flatten().min()
+        [self.stirred.due(), self.gap.due()].into_iter().flatten().min()
     }
 
     /// Takes in what a pass has left behind.
@@ -199,7 +199,7 @@ impl Seat {
         let drift = !report.difference.drift.is_empty();
         self.release();
         self.passed = true;
-        self.gap = None;
+        self.gap.close();
         self.edits.forget();
         self.schedule.end(&Ended { outcome: report.outcome, corrections, drift }, now);
         let answers = std::mem::take(&mut self.answers);
@@ -247,13 +247,10 @@ impl Seat {
         let Some(seen) = self.seen.as_ref().map(|seen| &seen.layout) else { return Some(Wake::Link) };
         let Ok(layout) = layout else { return Some(Wake::Link) };
         let moved = (&layout.link, layout.link_changed) != (&seen.link, seen.link_changed);
-        if moved && layout.link == Link::Absent {
-            let since = *self.gap.get_or_insert(now);
-            if now < later(since, GAP) {
-                return None;
-            }
+        if moved && layout.link == Link::Absent && self.gap.opens(now) {
+            return None;
         }
-        self.gap = None;
+        self.gap.close();
         match moved {
             true => Some(Wake::Link),
             false if names(layout).ne(names(seen)) => Some(Wake::Releases),

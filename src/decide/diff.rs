@@ -91,7 +91,7 @@ fn members_drift(
         .collect();
     for (worker, freshness) in &selection.keep {
         let helpless = worker.process.filter(|process| helpless.contains(&(*process, &worker.member)));
-        keeper(app, observed, group, worker, freshness, helpless, difference);
+        Keeper { app, observed, group, worker, freshness, helpless }.drift(difference);
     }
     for member in &selection.missing {
         difference.drift.push(Drift::WorkerDown {
@@ -115,71 +115,77 @@ fn members_drift(
     }
 }
 
-fn keeper(
-    app: &App,
-    observed: &Observed,
-    group: &WorkerGroup,
-    worker: &Worker,
-    freshness: &Freshness,
+/// A member that stays.
+struct Keeper<'a> {
+    app: &'a App,
+    observed: &'a Observed,
+    group: &'a WorkerGroup,
+    worker: &'a Worker,
+    freshness: &'a Freshness,
+    /// Its process, where a restart of ours has made that and did not help.
     helpless: Option<ProcessId>,
-    difference: &mut Difference,
-) {
-    let (name, member) = (&group.name, &worker.member);
-    match worker.state {
-        MemberState::Running | MemberState::Starting => {
-            match (freshness, helpless) {
-                (Freshness::Fresh, _) => {}
-                (Freshness::Stale(_) | Freshness::Unknown, Some(process)) => {
-                    difference.stalled.push(Stalled::RestartDidNotHelp {
+}
+
+impl Keeper<'_> {
+    fn drift(&self, difference: &mut Difference) {
+        let Self { app, observed, group, worker, freshness, helpless } = *self;
+        let (name, member) = (&group.name, &worker.member);
+        match worker.state {
+            MemberState::Running | MemberState::Starting => {
+                match (freshness, helpless) {
+                    (Freshness::Fresh, _) => {}
+                    (Freshness::Stale(_) | Freshness::Unknown, Some(process)) => {
+                        difference.stalled.push(Stalled::RestartDidNotHelp {
+                            group: name.clone(),
+                            member: member.clone(),
+                            process,
+                            evidence: worker.evidence.clone(),
+                        });
+                    }
+                    (Freshness::Stale(because), None) => difference.drift.push(Drift::WorkerStale {
                         group: name.clone(),
                         member: member.clone(),
-                        process,
+                        process: worker.process,
                         evidence: worker.evidence.clone(),
-                    });
+                        because: because.clone(),
+                        desired: app.release.id.clone(),
+                    }),
+                    (Freshness::Unknown, None) if is_too_young(app, observed, worker) => {
+                        let starting = Settling { state: MemberState::Starting, ..settling(group, worker, false) };
+                        difference.settling.push(starting);
+                    }
+                    (Freshness::Unknown, None) => difference.drift.push(Drift::WorkerUnknown {
+                        group: name.clone(),
+                        member: member.clone(),
+                        process: worker.process,
+                        evidence: worker.evidence.clone(),
+                    }),
                 }
-                (Freshness::Stale(because), None) => difference.drift.push(Drift::WorkerStale {
+                if worker.enabled == Some(false) {
+                    difference.drift.push(Drift::WorkerNotEnabled { group: name.clone(), member: member.clone() });
+                }
+            }
+            MemberState::Stopped | MemberState::Exited | MemberState::Failed => {
+                difference.drift.push(Drift::WorkerDown {
                     group: name.clone(),
                     member: member.clone(),
-                    process: worker.process,
-                    evidence: worker.evidence.clone(),
-                    because: because.clone(),
-                    desired: app.release.id.clone(),
-                }),
-                (Freshness::Unknown, None) if is_too_young(app, observed, worker) => {
-                    let starting = Settling { state: MemberState::Starting, ..settling(group, worker, false) };
-                    difference.settling.push(starting);
-                }
-                (Freshness::Unknown, None) => difference.drift.push(Drift::WorkerUnknown {
-                    group: name.clone(),
-                    member: member.clone(),
-                    process: worker.process,
-                    evidence: worker.evidence.clone(),
-                }),
+                    state: Some(worker.state),
+                    detail: worker.detail.clone(),
+                });
             }
-            if worker.enabled == Some(false) {
-                difference.drift.push(Drift::WorkerNotEnabled { group: name.clone(), member: member.clone() });
-            }
-        }
-        MemberState::Stopped | MemberState::Exited | MemberState::Failed => {
-            difference.drift.push(Drift::WorkerDown {
+            MemberState::Backoff | MemberState::Stopping => {}
+            MemberState::Unknown => difference.stalled.push(Stalled::WorkerUnknown {
                 group: name.clone(),
                 member: member.clone(),
-                state: Some(worker.state),
                 detail: worker.detail.clone(),
-            });
+            }),
         }
-        MemberState::Backoff | MemberState::Stopping => {}
-        MemberState::Unknown => difference.stalled.push(Stalled::WorkerUnknown {
-            group: name.clone(),
-            member: member.clone(),
-            detail: worker.detail.clone(),
-        }),
-    }
-    // A stale worker that is still starting is replaced, not waited for.
-    let waited_for =
-        worker.state.is_passing() && (worker.state != MemberState::Starting || *freshness == Freshness::Fresh);
-    if waited_for {
-        difference.settling.push(settling(group, worker, false));
+        // A stale worker that is still starting is replaced, not waited for.
+        let waited_for =
+            worker.state.is_passing() && (worker.state != MemberState::Starting || *freshness == Freshness::Fresh);
+        if waited_for {
+            difference.settling.push(settling(group, worker, false));
+        }
     }
 }
 

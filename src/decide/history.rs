@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use crate::model::action::Action;
 use crate::model::history::{Decision, PastAction, PastPass};
+use crate::model::journal::{JournalEntry, JournalEvent};
 use crate::model::names::AppName;
 use crate::model::process::ProcessId;
-use crate::model::record::{JournalEntry, JournalEvent};
 use crate::model::report::Outcome;
 
 /// The last `limit` passes of an App, the newest last; none: all of them.

@@ -207,12 +207,13 @@ mod tests {
         app, apply_all, builtin, evidence, group, id, in_state, member, noon, process, running, seconds_before, seen,
         supervisord, systemd,
     };
-    use crate::model::app::{CommandLine, MaxUnavailable, RestartOn};
+    use crate::model::amount::Amount;
+    use crate::model::app::{CommandLine, RestartOn};
     use crate::model::drift::{Blocker, Stalled};
+    use crate::model::memory::Helpless;
     use crate::model::names::{MemberName, RelativePath};
     use crate::model::observed::{Evidence, ObservedConfig, Unreadable, Worker};
     use crate::model::process::Known;
-    use crate::model::record::Helpless;
     use crate::model::release::Source;
 
     fn switch(to: &str) -> Action {
@@ -365,7 +366,7 @@ mod tests {
     #[test]
     fn max_unavailable_leaves_the_rest_for_another_look() {
         let mut wanted = app("r2", vec![group("default", 5, supervisord())]);
-        wanted.workers[0].max_unavailable = MaxUnavailable::Count(2);
+        wanted.workers[0].max_unavailable = Amount::Count(2);
         let workers = |first: Worker| {
             let mut workers = vec![first];
             workers.extend((2..=5).map(|ordinal| running(ordinal, "r1")));

@@ -12,11 +12,13 @@ use super::plan::plan;
 use super::testing::{app, apply, apply_all, builtin, evidence, group, id, noon, process, seconds_before, seen};
 use super::testing::{kept_out, mended, supervisord, systemd};
 use crate::model::action::{Action, Phase, Step};
-use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy};
+use crate::model::amount::Amount;
+use crate::model::app::{App, CommandLine, Manager, RestartOn, StrayPolicy};
+use crate::model::memory::{AppliedConfig, Helpless};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{Aim, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Runs, Stray, Worker};
 use crate::model::process::Known;
-use crate::model::record::{AppliedConfig, Helpless, ReleaseRecord};
+use crate::model::record::ReleaseRecord;
 use crate::model::release::Source;
 
 const STATES: [MemberState; 8] = [
@@ -140,7 +142,7 @@ fn build(link: Link, seeds: &[GroupSeed], stop_strays: bool, strays: u32, helple
         };
         let mut wanted = group(&format!("g{number}"), count, manager);
         if let Some(percent) = seed.limit {
-            wanted.max_unavailable = MaxUnavailable::Percent(percent);
+            wanted.max_unavailable = Amount::Percent(percent);
         }
         let members = seed.members.iter().zip(1u32..).map(|((state, runs, age, enabled), ordinal)| {
             let name = wanted.member(ordinal);

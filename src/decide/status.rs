@@ -223,9 +223,9 @@ mod tests {
     };
     use crate::model::app::App;
     use crate::model::health::{HealthContract, HealthVerdict, Probe};
+    use crate::model::memory::Helpless;
     use crate::model::names::GroupName;
     use crate::model::observed::{Aim, Runs, Unreadable};
-    use crate::model::record::Helpless;
 
     fn contract() -> HealthContract {
         HealthContract {

@@ -12,12 +12,13 @@ use crate::model::app::{
     App, Builtin, CommandLine, Fingerprint, Manager, Supervisord, Systemd, TemplateUnit, WorkerGroup,
 };
 use crate::model::drift::Difference;
+use crate::model::memory::{AppliedConfig, DueHook, Renewed};
 use crate::model::names::{AppName, GroupName, MemberName, ReleaseId, Root};
 use crate::model::observed::{
     Evidence, Layout, Link, MemberState, Observed, ObservedGroup, ObservedRelease, Rung, Runs, Worker,
 };
 use crate::model::process::{Inode, Known, Pid, ProcessId, StartTicks};
-use crate::model::record::{AppliedConfig, DueHook, Judge, Making, Quarantine, ReleaseRecord, Renewed};
+use crate::model::record::{Judge, Making, Quarantine, ReleaseRecord};
 use crate::model::release::{Release, Stage};
 use crate::model::report::{Mode, Outcome, PassReport, Tried};
 

@@ -8,10 +8,10 @@ use crate::engine::pass::Pass;
 use crate::model::action::Action;
 use crate::model::app::App;
 use crate::model::drift::{Drift, StaleBecause};
+use crate::model::memory::Helpless;
 use crate::model::names::{GroupName, MemberName};
 use crate::model::observed::Observed;
 use crate::model::process::ProcessId;
-use crate::model::record::Helpless;
 use crate::model::report::Tried;
 use crate::ports::Host;
 

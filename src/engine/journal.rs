@@ -5,8 +5,8 @@ use tracing::warn;
 use crate::engine::execute::{Executor, goes_on_unjournaled};
 use crate::engine::pass::Pass;
 use crate::model::app::App;
+use crate::model::journal::JournalEvent;
 use crate::model::observed::Observed;
-use crate::model::record::JournalEvent;
 use crate::ports::Host;
 
 impl<H: Host> Pass<'_, H> {

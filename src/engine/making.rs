@@ -8,9 +8,10 @@ use tracing::warn;
 use crate::decide::gate;
 use crate::engine::execute::Executor;
 use crate::model::action::Phase;
+use crate::model::memory::DueHook;
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Aim, Link, Observed};
-use crate::model::record::{DueHook, Making as Made, ReleaseRecord};
+use crate::model::record::{Making as Made, ReleaseRecord};
 use crate::model::release::Stage;
 use crate::ports::{Host, HostError, HostErrorKind};
 

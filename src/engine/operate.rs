@@ -12,8 +12,9 @@ use crate::decide::operate::{take_back, try_again};
 use crate::engine::events::Listener;
 use crate::engine::pass::{Begun, Request, go_on, name};
 use crate::model::app::App;
+use crate::model::journal::{JournalEntry, JournalEvent};
 use crate::model::names::ReleaseId;
-use crate::model::record::{JournalEntry, JournalEvent, Judge};
+use crate::model::record::Judge;
 use crate::model::report::PassReport;
 use crate::ports::{Host, HostError, HostErrorKind};
 

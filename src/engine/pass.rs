@@ -22,7 +22,7 @@ use crate::engine::patience::Patience;
 use crate::engine::probing::probing_after;
 use crate::model::action::{Phase, Plan};
 use crate::model::app::App;
-use crate::model::drift::Difference;
+use crate::model::drift::{Difference, Settling};
 use crate::model::observed::Observed;
 use crate::model::report::{Mode, Outcome, PassReport, Problem};
 use crate::model::sync::{Counting, Withheld};
@@ -247,10 +247,8 @@ impl<'a, H: Host> Pass<'a, H> {
                 && !patience.is_over(host.now(), &[])
             {
                 // systemd is away for a moment whenever it is executed anew, which is no reason to end a deployment.
-                if patience.is_first_wait() {
-                    executor.tell(&Event::Settling { what: format!("{waiting} cannot be observed") });
-                }
-                let Some(next) = self.look_soon(&observed).await else { break };
+                let what = format!("{waiting} cannot be observed");
+                let Some(next) = self.wait_a_moment(&executor, &mut patience, what, &observed).await else { break };
                 observed = next;
                 continue;
             }
@@ -260,19 +258,13 @@ impl<'a, H: Host> Pass<'a, H> {
             // A release is judged, and old ones go, when nothing moves any more and nothing stands in the way.
             let at_rest = next.is_none_or(|phase| phase >= Phase::Prove);
             if let Some(waiting) = difference.settling.first().filter(|_| at_rest) {
-                if patience.is_over(host.now(), &difference.settling) {
-                    if let Some(reason) = gate::blame_unsettled(&app, &observed, &difference.settling)
-                        && let Some(next) = self.keep_out(&executor, &observed, reason).await
-                    {
-                        observed = next;
-                        continue;
-                    }
-                    break;
-                }
-                if patience.is_first_wait() {
-                    executor.tell(&Event::Settling { what: format!("{} is {}", waiting.member, waiting.state) });
-                }
-                let Some(next) = self.look_soon(&observed).await else { break };
+                let next = if patience.is_over(host.now(), &difference.settling) {
+                    self.blame_unsettled(&executor, &app, &observed, &difference.settling).await
+                } else {
+                    let what = format!("{} is {}", waiting.member, waiting.state);
+                    self.wait_a_moment(&executor, &mut patience, what, &observed).await
+                };
+                let Some(next) = next else { break };
                 observed = next;
                 continue;
             }
@@ -326,6 +318,18 @@ impl<'a, H: Host> Pass<'a, H> {
         }
     }
 
+    /// Keeps the release out that never comes to rest, where that is its own fault; none where nothing more can be done.
+    async fn blame_unsettled(
+        &mut self,
+        executor: &Executor<'_, H>,
+        app: &App,
+        observed: &Observed,
+        settling: &[Settling],
+    ) -> Option<Observed> {
+        let reason = gate::blame_unsettled(app, observed, settling)?;
+        self.keep_out(executor, observed, reason).await
+    }
+
     /// Another look after some steps. What the application said of itself still counts while `current` has not moved.
     pub(super) async fn look_again(&mut self, probing: Probing, before: &Observed) -> Option<Observed> {
         let mut next = self.look(probing).await?;
@@ -336,8 +340,18 @@ impl<'a, H: Host> Pass<'a, H> {
         Some(next)
     }
 
-    /// Another look, after a moment in which something may come by itself.
-    async fn look_soon(&mut self, before: &Observed) -> Option<Observed> {
+    /// Another look, after a moment in which something may come by itself; once in a stretch of waiting, people are told
+    /// what is waited for.
+    async fn wait_a_moment(
+        &mut self,
+        executor: &Executor<'_, H>,
+        patience: &mut Patience,
+        what: String,
+        before: &Observed,
+    ) -> Option<Observed> {
+        if patience.is_first_wait() {
+            executor.tell(&Event::Settling { what });
+        }
         self.pause(SETTLE_PAUSE).await;
         self.look_again(Probing::Not, before).await
     }

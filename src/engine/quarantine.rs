@@ -10,8 +10,9 @@ use crate::engine::execute::Executor;
 use crate::engine::pass::Pass;
 use crate::model::app::App;
 use crate::model::health::HealthVerdict;
+use crate::model::journal::JournalEvent;
 use crate::model::observed::{Aim, Observed};
-use crate::model::record::{JournalEvent, Judge, ReleaseRecord};
+use crate::model::record::{Judge, ReleaseRecord};
 use crate::observe::Probing;
 use crate::ports::{Host, HostError, HostErrorKind};
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::spawn::{Launch, Shim, base_environment};
 use super::transcript::Transcript;
 use super::users::User;
-use super::{proc, signal};
+use super::{blocking, proc, signal};
 use crate::model::app::{App, CommandLine};
 use crate::model::process::{Pid, ProcessId, ProcessTable};
 use crate::ports::{HostError, HostErrorKind};
@@ -108,9 +108,7 @@ pub async fn run(
 /// As [`User::of`].
 pub async fn user_of(app: &App) -> Result<User, HostError> {
     let app = app.clone();
-    tokio::task::spawn_blocking(move || User::of(&app))
-        .await
-        .map_err(|error| HostError::new(HostErrorKind::Other, format!("cannot look up the user: {error}")))?
+    blocking(move || User::of(&app)).await?
 }
 
 /// Runs one command and returns how it ended, whatever its exit code.

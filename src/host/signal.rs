@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
-use super::proc;
+use super::{blocking, proc};
 use crate::model::process::{ProcessId, ProcessTable};
 use crate::ports::notes::note;
 use crate::ports::{HostError, HostErrorKind};
@@ -170,8 +170,7 @@ async fn look<F>(find: F) -> Result<Vec<ProcessId>, HostError>
 where
     F: Fn(&ProcessTable) -> Result<Vec<ProcessId>, HostError> + Send + 'static,
 {
-    let found = tokio::task::spawn_blocking(move || find(&proc::walk()?)).await;
-    found.map_err(|error| HostError::new(HostErrorKind::Other, format!("cannot look for processes: {error}")))?
+    blocking(move || find(&proc::walk()?)).await?
 }
 
 /// A stopped process hears nothing until it goes on.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::info;
 
+use super::blocking;
 use crate::model::names::Root;
 use crate::ports::{HostError, HostErrorKind};
 
@@ -56,16 +57,14 @@ pub async fn within<T: Send + 'static>(
     if held().contains_key(root) {
         return Err(silent(root));
     }
-    let mut looking = tokio::task::spawn_blocking(look);
+    let mut looking = Box::pin(blocking(look));
     let mut looked = tokio::time::timeout(limit.min(TURN), &mut looking).await;
     drop(turn);
     if looked.is_err() {
         looked = tokio::time::timeout(limit.saturating_sub(TURN), &mut looking).await;
     }
     if let Ok(looked) = looked {
-        return looked.map_err(|error| {
-            HostError::new(HostErrorKind::Other, format!("file system work did not come to its end: {error}"))
-        });
+        return looked;
     }
     let mark = Mark::on(root);
     tokio::spawn(async move {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::blocking;
 use super::command::{Job, Wanted, describe, execute_heard, quote};
 use super::secret;
 use super::spawn::Shim;
@@ -179,10 +180,4 @@ fn inside(app: &App, path: &RelativePath) -> Result<PathBuf, HostError> {
         }
         Err(error) => Err(HostError::io(format!("cannot use the working directory `{}`", shown.display()), &error)),
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        HostError::new(HostErrorKind::Other, format!("the step could not be prepared to its end: {error}"))
-    })
 }

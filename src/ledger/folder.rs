@@ -228,12 +228,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::new(directory.path()).unwrap();
-        (directory, root)
-    }
+    use crate::ledger::testing::root;
 
     #[test]
     fn the_folder_and_its_files_have_fixed_modes_and_the_owner_of_the_root() {

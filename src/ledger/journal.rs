@@ -12,8 +12,8 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::OFlags;
 
 use super::folder::Folder;
+use crate::model::journal::JournalEntry;
 use crate::model::names::Root;
-use crate::model::record::JournalEntry;
 use crate::ports::{HostError, HostErrorKind};
 
 const NAME: &str = "journal.jsonl";
@@ -128,16 +128,11 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::ledger::testing::root;
     use crate::model::action::Action;
+    use crate::model::journal::JournalEvent;
     use crate::model::names::{AppName, GroupName, MemberName, ReleaseId};
     use crate::model::process::{Pid, ProcessId, StartTicks};
-    use crate::model::record::JournalEvent;
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::new(directory.path()).unwrap();
-        (directory, root)
-    }
 
     fn entry(event: JournalEvent) -> JournalEntry {
         JournalEntry {

@@ -184,12 +184,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::new(directory.path()).unwrap();
-        (directory, root)
-    }
+    use crate::ledger::testing::root;
 
     #[tokio::test]
     async fn a_second_one_is_told_who_holds_it() {

@@ -3,13 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-use super::blocking;
 use super::folder::Folder;
 use super::spare;
+use crate::host::blocking;
 use crate::host::kept::{self, Kept};
 use crate::host::silence;
+use crate::model::memory::Memory;
 use crate::model::names::Root;
-use crate::model::record::Memory;
 use crate::ports::{HostError, HostErrorKind};
 
 const NAME: &str = "memory.json";
@@ -79,15 +79,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::ledger::testing::root;
+    use crate::model::memory::{AppliedConfig, Helpless};
     use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId};
     use crate::model::process::{Pid, ProcessId, StartTicks};
-    use crate::model::record::{AppliedConfig, Helpless};
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::new(directory.path()).unwrap();
-        (directory, root)
-    }
 
     fn memory(boot: &str) -> Memory {
         let group = GroupName::new("default").unwrap();

@@ -13,16 +13,9 @@ mod lock;
 mod memory;
 mod records;
 mod spare;
+#[cfg(test)]
+mod testing;
 
 pub use lock::{Lock, lock};
 pub use memory::{recall, remember};
 pub use records::{forget, record, records};
-
-use crate::ports::{HostError, HostErrorKind};
-
-/// Runs file-system work on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        HostError::new(HostErrorKind::Other, format!("file system work did not come to its end: {error}"))
-    })
-}

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::blocking;
 use super::folder::Folder;
 use super::spare;
+use crate::host::blocking;
 use crate::host::silence;
 use crate::model::names::{ReleaseId, Root};
 use crate::model::record::ReleaseRecord;
@@ -137,13 +137,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::ledger::testing::root;
     use crate::model::record::{Judge, Making, Quarantine};
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::new(directory.path()).unwrap();
-        (directory, root)
-    }
 
     fn id(text: &str) -> ReleaseId {
         ReleaseId::new(text).unwrap()

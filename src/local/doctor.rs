@@ -6,9 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::LocalHost;
-use crate::host::machine;
-use crate::host::proc;
 use crate::host::users::User;
+use crate::host::{blocking, machine, proc};
 use crate::managers::configured;
 use crate::model::app::{App, ConnectTo, Manager};
 use crate::model::facts::{AppFacts, HostFacts, Program, Standing};
@@ -36,8 +35,8 @@ impl LocalHost {
     /// # Errors
     /// Who runs trueup, or what runs here, cannot be found out.
     pub async fn host_facts(&self) -> Result<HostFacts, HostError> {
-        let table = super::blocking(proc::walk).await??;
-        let user = super::blocking(User::who_runs).await??;
+        let table = blocking(proc::walk).await??;
+        let user = blocking(User::who_runs).await??;
         let files = self.aside(FILES, move |_| {
             let table = &table;
             let supervisord = configured::supervisords(table);

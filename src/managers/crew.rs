@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::host::proc;
 use crate::host::signal::Handle;
+use crate::host::{blocking, proc};
 use crate::model::process::{Look, Pid, ProcessId, ProcessSummary, ProcessTable, START_GUARD};
 use crate::ports::{HostError, HostErrorKind};
 
@@ -29,9 +29,7 @@ pub(super) fn oldest(table: &ProcessTable, main: Pid) -> Option<Timestamp> {
 
 /// All processes now, walked over on a thread that may block.
 pub(super) async fn walk() -> Result<ProcessTable, HostError> {
-    tokio::task::spawn_blocking(proc::walk)
-        .await
-        .map_err(|error| HostError::new(HostErrorKind::Other, format!("cannot look at the processes: {error}")))?
+    blocking(proc::walk).await?
 }
 
 /// The processes that a daemon is to be rid of.

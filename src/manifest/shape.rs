@@ -99,7 +99,7 @@ pub struct Spec {
     pub services: Vec<Service>,
     /// The long-running processes that execute the release.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub workers: Vec<Worker>,
+    pub workers: Vec<WorkerGroup>,
     /// What healthy means. Without it nothing is probed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -123,7 +123,7 @@ pub struct Spec {
 /// A group of interchangeable long-running processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Worker {
+pub struct WorkerGroup {
     /// Unique in the App: letters, digits, `-`, `_` and `.`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]

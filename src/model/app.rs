@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::amount::Amount;
+#[cfg(test)]
+pub(crate) use super::amount::Amount as MaxUnavailable;
 use super::health::HealthContract;
 use super::names::{AppName, GroupName, MemberName, RelativePath, Root, UserName};
 use super::release::Release;
@@ -137,7 +140,7 @@ pub struct WorkerGroup {
     /// How long a worker may take to finish its job before it is killed; 30 s unless said.
     pub stop_timeout: Duration,
     /// How many may be down at a time while they are replaced.
-    pub max_unavailable: MaxUnavailable,
+    pub max_unavailable: Amount,
     /// Files whose change makes the workers stale.
     pub restart_on: Vec<RestartOn>,
     /// Run before a worker is asked to stop, such as `php artisan queue:restart`.
@@ -164,7 +167,7 @@ impl WorkerGroup {
             count,
             manager,
             stop_timeout: Duration::from_secs(30),
-            max_unavailable: MaxUnavailable::Percent(100),
+            max_unavailable: Amount::Percent(100),
             restart_on: Vec::new(),
             drain: None,
             min_healthy: Duration::from_secs(3),
@@ -185,29 +188,6 @@ impl WorkerGroup {
             Manager::Supervisord(_) => None,
             Manager::Systemd(systemd) => MemberName::new(systemd.unit.instance(ordinal)).ok(),
             Manager::Builtin(_) => MemberName::new(format!("{}/{ordinal}", self.name)).ok(),
-        }
-    }
-}
-
-/// How many workers of a group may be down at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MaxUnavailable {
-    /// That many.
-    Count(u32),
-    /// That share of `count`, 0 to 100, rounded up.
-    Percent(u8),
-}
-
-impl MaxUnavailable {
-    /// How many of `whole` that are.
-    #[must_use]
-    pub fn of(self, whole: u32) -> u32 {
-        match self {
-            Self::Count(count) => count,
-            // u64, so that no count overflows; a percentage is at most 100, so the result fits again.
-            Self::Percent(percent) => {
-                u32::try_from((u64::from(whole) * u64::from(percent)).div_ceil(100)).unwrap_or(u32::MAX)
-            }
         }
     }
 }
@@ -372,7 +352,7 @@ pub enum ConnectTo {
 mod tests {
     use super::*;
 
-    fn group(count: u32, max_unavailable: MaxUnavailable) -> WorkerGroup {
+    fn group(count: u32, max_unavailable: Amount) -> WorkerGroup {
         let manager = Manager::Systemd(Systemd { unit: TemplateUnit::new("w@").unwrap() });
         WorkerGroup { max_unavailable, ..WorkerGroup::new(GroupName::new("default").unwrap(), count, manager) }
     }
@@ -380,14 +360,14 @@ mod tests {
     #[test]
     fn max_unavailable_rounds_up_and_is_at_least_one() {
         let rows = [
-            (2, MaxUnavailable::Percent(100), 2),
-            (3, MaxUnavailable::Percent(50), 2),
-            (10, MaxUnavailable::Percent(1), 1),
-            (10, MaxUnavailable::Percent(0), 1),
-            (0, MaxUnavailable::Percent(100), 1),
-            (4, MaxUnavailable::Count(0), 1),
-            (4, MaxUnavailable::Count(3), 3),
-            (u32::MAX, MaxUnavailable::Percent(100), u32::MAX),
+            (2, Amount::Percent(100), 2),
+            (3, Amount::Percent(50), 2),
+            (10, Amount::Percent(1), 1),
+            (10, Amount::Percent(0), 1),
+            (0, Amount::Percent(100), 1),
+            (4, Amount::Count(0), 1),
+            (4, Amount::Count(3), 3),
+            (u32::MAX, Amount::Percent(100), u32::MAX),
         ];
         for (count, max, limit) in rows {
             assert_eq!(group(count, max).unavailable_limit(), limit, "{count} {max:?}");

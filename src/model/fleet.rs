@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-pub use super::app::MaxUnavailable as Amount;
+use super::amount::Amount;
 pub use super::names::HostName;
 pub use super::ssh::{SshTarget, SshTargetError};
 

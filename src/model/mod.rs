@@ -3,10 +3,12 @@
 //! Nothing in here reads a clock, a file or a socket, and nothing depends on
 //! any other room of the house. [`app`] is one checked manifest, [`observed`]
 //! one snapshot of a host, [`drift`] the named differences between the two,
-//! [`action`] the plan that closes them, [`record`] what is kept on disk.
+//! [`action`] the plan that closes them; [`record`], [`memory`] and [`journal`]
+//! are what is kept on disk.
 
 pub mod action;
 pub mod agent;
+pub mod amount;
 pub mod app;
 pub mod drift;
 pub mod event;
@@ -16,6 +18,8 @@ pub mod fleet;
 pub mod health;
 pub mod history;
 pub mod inventory;
+pub mod journal;
+pub mod memory;
 pub mod millis;
 pub mod names;
 pub mod nearest;

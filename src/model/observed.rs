@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::app::StrayPolicy;
 use super::health::HealthVerdict;
+use super::memory::{AppliedConfig, DueHook, Helpless, Renewed};
 use super::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use super::process::{Inode, Known, ProcessId};
-use super::record::{AppliedConfig, DueHook, Helpless, ReleaseRecord, Renewed};
+use super::record::ReleaseRecord;
 use super::service::ObservedService;
 
 /// One snapshot of a host, for one App.

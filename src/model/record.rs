@@ -1,65 +1,14 @@
-//! What is kept under `ROOT/.trueup/`: facts that cannot be read off the host again.
+//! What is known of each release, kept under `ROOT/.trueup/`: facts that cannot be read off the host again.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::action::Action;
-use super::names::{AppName, GroupName, MemberName, RelativePath, ReleaseId};
-use super::process::ProcessId;
-use super::release::Stage;
-
-/// A file content that a group was told of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AppliedConfig {
-    /// The group that reads the file.
-    pub group: GroupName,
-    /// The file.
-    pub path: RelativePath,
-    /// Digest of the content; none: the file was absent.
-    pub digest: Option<String>,
-    /// Since when; workers that started earlier have read another content.
-    pub at: Timestamp,
-    /// The release that the file's step has run in: what it makes of the content stays there. None where
-    /// there is no step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub release: Option<ReleaseId>,
-}
-
-/// A process that a restart of ours made, and that is as stale as the one before it.
-/// While it lives and the same release is desired, it is not restarted again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Helpless {
-    /// Its group.
-    pub group: GroupName,
-    /// The member.
-    pub member: MemberName,
-    /// The process that the restart made.
-    pub process: ProcessId,
-    /// What was desired.
-    pub release: ReleaseId,
-}
-
-/// When a service was last renewed by us.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Renewed {
-    /// The service.
-    pub service: GroupName,
-    /// When that was done.
-    pub at: Timestamp,
-}
-
-/// A hook that is due: `current` has moved, and it has not run yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DueHook {
-    /// The release that `current` was moved to.
-    pub release: ReleaseId,
-    /// `afterSwitch` or `afterRollback`.
-    pub stage: Stage,
-}
+use super::names::ReleaseId;
+#[cfg(test)]
+pub(crate) use super::{
+    journal::{JournalEntry, JournalEvent},
+    memory::Helpless,
+};
 
 /// What is known of one release: `ROOT/.trueup/releases/ID.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,120 +127,4 @@ impl ReleaseRecord {
     pub fn kept_out(&self) -> Option<&Quarantine> {
         self.quarantine.as_ref().filter(|_| self.proven.is_none())
     }
-}
-
-/// Everything remembered about one App besides the journal and the releases' records.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Memory {
-    /// The boot that the processes in here belong to.
-    pub boot: String,
-    /// File contents that groups were told of.
-    pub config: Vec<AppliedConfig>,
-    /// Restarts that did not help.
-    pub helpless: Vec<Helpless>,
-    /// Services that were renewed by us.
-    pub renewed: Vec<Renewed>,
-    /// A hook that is due.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub due: Option<DueHook>,
-    /// [`crate::model::app::Fingerprint::wish`] of the manifest that the host was last found to be as it says; only
-    /// written by the agent, and where `selfHeal` is false.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub settled: Option<String>,
-    /// When passes put right what nobody had asked for, as long as the agent counts them; not those that only started
-    /// workers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub corrections: Vec<Timestamp>,
-    /// The App is not acted on, by a person's word on this host; why.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub suspended: Option<String>,
-}
-
-/// One line of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct JournalEntry {
-    /// When.
-    pub at: Timestamp,
-    /// Which pass; the same for all its lines.
-    pub pass: String,
-    /// Which App.
-    pub app: AppName,
-    /// What happened.
-    #[serde(flatten)]
-    pub event: JournalEvent,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum JournalEvent {
-    /// A pass found something to do.
-    PassStarted {
-        /// The desired release.
-        release: ReleaseId,
-        /// What woke it: `command`, `timer`, …
-        trigger: String,
-        /// The process that makes it.
-        pid: u32,
-    },
-    /// An action is about to be done.
-    Begin {
-        /// The action.
-        #[serde(flatten)]
-        action: Action,
-        /// Why.
-        reason: String,
-    },
-    /// An action was done.
-    Done {
-        /// The action.
-        #[serde(flatten)]
-        action: Action,
-        /// How long it took.
-        took_ms: u64,
-        /// What else is worth telling: that a job was killed, say.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        notes: Vec<String>,
-    },
-    /// An action failed.
-    Failed {
-        /// The action.
-        #[serde(flatten)]
-        action: Action,
-        /// What happened.
-        error: String,
-        /// How long it took.
-        took_ms: u64,
-    },
-    /// A release is kept out from now on.
-    Quarantined {
-        /// The release.
-        release: ReleaseId,
-        /// What failed.
-        reason: String,
-        /// Who says so.
-        #[serde(default)]
-        by: Judge,
-    },
-    /// A person lets a release be tried again.
-    QuarantineLifted {
-        /// The release.
-        release: ReleaseId,
-    },
-    /// A person wants the App left alone on this host.
-    Suspended {
-        /// Why.
-        reason: String,
-    },
-    /// The App is acted on again.
-    Resumed,
-    /// The pass ended.
-    PassEnded {
-        /// In a word: `converged`, `failed`, `unhealthy`, `interrupted`.
-        outcome: String,
-        /// One sentence for people.
-        summary: String,
-    },
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::amount::Amount;
 use super::app::{App, OnFailure};
-use super::fleet::{Amount, HostName, Rollout};
+use super::fleet::{HostName, Rollout};
 use super::names::ReleaseId;
 use super::report::{Outcome, worst};
 

@@ -16,14 +16,16 @@ use crate::decide::freshness::numbers;
 use crate::decide::health::judge;
 use crate::model::app::App;
 use crate::model::health::{HealthVerdict, ProbeAnswer, ProbeFailure};
+use crate::model::memory::{AppliedConfig, Memory};
 use crate::model::observed::{
     Aim, Evidence, Layout, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Rung, Unreadable, Worker,
 };
 use crate::model::process::{Look, Pid, ProcessFacts, ProcessTable};
-use crate::model::record::{AppliedConfig, Memory, ReleaseRecord};
+use crate::model::record::ReleaseRecord;
 use crate::model::release::Release;
 use crate::model::service::ObservedService;
 use crate::observe::evidence::Started;
+use crate::observe::strays::Search;
 use crate::observe::suspects::Suspects;
 use crate::observe::witnesses::{Witnesses, of_process};
 use crate::ports::{GroupOf, Host, HostError, HostErrorKind, Listed};
@@ -209,11 +211,12 @@ async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>)
     let mut groups = Vec::new();
     let mut owned = BTreeSet::new();
     let mut asked = false;
+    let around = Surroundings { host, app, layout: &layout, table, witnesses };
     for (group, listed) in app.workers.iter().zip(listed) {
         let members = match listed {
             Err(error) => Err(error.into_unreadable()),
             Ok(listed) => {
-                let looks = listed.into_iter().map(|one| worker(host, app, &layout, table, witnesses, one));
+                let looks = listed.into_iter().map(|one| around.member(one));
                 try_join_all(looks).await.map(|workers| {
                     let mut members = Vec::new();
                     for Member { worker, family, withheld } in workers {
@@ -230,7 +233,7 @@ async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>)
     }
     // Whoever had to be asked for a worker's sake knows the strays of other users, too.
     let told = if asked { witnesses.of(app).await.unwrap_or_default() } else { &[] };
-    let mut strays = strays::find(host, app, &layout, table, suspects, &owned, told).await;
+    let mut strays = Search { host, app, layout: &layout, table, suspects, owned: &owned, told }.find().await;
     let mut untold = 0;
     if groups.iter().any(|seen| seen.members.is_err()) {
         // Whose workers are not known cannot be told from strays, and would be stopped or offered to be killed.
@@ -275,77 +278,84 @@ struct Member {
     withheld: bool,
 }
 
-/// One member with its evidence.
-///
-/// Where looking at one of them failed, the member is not unknown, which would be a reason to restart it: the group is
-/// unreadable.
-async fn worker<H: Host>(
-    host: &H,
-    app: &App,
-    layout: &Layout,
-    table: &ProcessTable,
-    witnesses: &Witnesses<'_, H>,
-    listed: Listed,
-) -> Result<Member, Unreadable> {
-    let mut worker = Worker {
-        member: listed.member,
-        ordinal: listed.ordinal,
-        state: listed.state,
-        detail: listed.detail,
-        process: None,
-        started: listed.started.map(|(at, _)| at),
-        evidence: Evidence::unknown("no process"),
-        enabled: listed.enabled,
-        outdated: listed.outdated,
-    };
-    let Some(pid) = listed.pid else {
-        if worker.state.is_up() {
-            worker.evidence = Evidence::unknown("its manager names no process");
-        }
-        return Ok(Member { worker, family: Vec::new(), withheld: false });
-    };
-    let told = listed.started.map(|(at, within)| Started { at, within });
-    let mut family = vec![pid];
-    let mut withheld = false;
-    match host.facts(pid).await {
-        Look::Gone => {
-            "its process has just ended".clone_into(&mut worker.detail);
-            worker.evidence = Evidence::unknown("its process has just ended");
-            // Its manager has not noticed yet. What comes of it will be seen at another look.
+/// The root of one App, and the host around it, as members are looked at.
+struct Surroundings<'a, H> {
+    host: &'a H,
+    app: &'a App,
+    layout: &'a Layout,
+    table: &'a ProcessTable,
+    witnesses: &'a Witnesses<'a, H>,
+}
+
+impl<H: Host> Surroundings<'_, H> {
+    /// One member with its evidence.
+    ///
+    /// Where looking at one of them failed, the member is not unknown, which would be a reason to restart it: the group is
+    /// unreadable.
+    async fn member(&self, listed: Listed) -> Result<Member, Unreadable> {
+        let mut worker = Worker {
+            member: listed.member,
+            ordinal: listed.ordinal,
+            state: listed.state,
+            detail: listed.detail,
+            process: None,
+            started: listed.started.map(|(at, _)| at),
+            evidence: Evidence::unknown("no process"),
+            enabled: listed.enabled,
+            outdated: listed.outdated,
+        };
+        let Some(pid) = listed.pid else {
             if worker.state.is_up() {
-                worker.state = MemberState::Backoff;
+                worker.evidence = Evidence::unknown("its manager names no process");
             }
-        }
-        Look::Unreadable(why) => return Err(why),
-        Look::Hidden => {
-            let silent = evidence::judge(&app.root, layout, &[], &[], told);
-            worker.evidence = silent;
-        }
-        Look::Seen(facts) => {
-            worker.process = Some(facts.summary.id);
-            worker.started = Some(facts.summary.started);
-            let started = Started { at: facts.summary.started, within: TICK };
-            let mut all = vec![*facts];
-            for descendant in table.descendants(pid) {
-                family.push(descendant.id.pid);
-                match host.facts(descendant.id.pid).await {
-                    Look::Seen(facts) if facts.summary.id == descendant.id => all.push(*facts),
-                    Look::Unreadable(why) => return Err(why),
-                    Look::Seen(_) | Look::Gone | Look::Hidden => {}
+            return Ok(Member { worker, family: Vec::new(), withheld: false });
+        };
+        match self.host.facts(pid).await {
+            Look::Gone => {
+                "its process has just ended".clone_into(&mut worker.detail);
+                worker.evidence = Evidence::unknown("its process has just ended");
+                // Its manager has not noticed yet. What comes of it will be seen at another look.
+                if worker.state.is_up() {
+                    worker.state = MemberState::Backoff;
                 }
             }
-            withheld = all.iter().any(ProcessFacts::is_withheld);
-            let asked = if withheld { witnesses.of(app).await } else { Ok(&[][..]) };
-            let spoke = all.iter().filter(|facts| facts.is_withheld());
-            let told = asked.as_ref().copied().unwrap_or_default();
-            let told: Vec<&Evidence> = spoke.filter_map(|facts| of_process(told, facts.summary.id)).collect();
-            worker.evidence = evidence::judge(&app.root, layout, &all, &told, Some(started));
-            if let (Err(error), None | Some(Rung::StartTime)) = (asked, worker.evidence.rung) {
-                worker.evidence.seen = format!("{}; {error}", worker.evidence.seen);
+            Look::Unreadable(why) => return Err(why),
+            Look::Hidden => {
+                let told = listed.started.map(|(at, within)| Started { at, within });
+                worker.evidence = evidence::judge(&self.app.root, self.layout, &[], &[], told);
+            }
+            Look::Seen(facts) => return self.seen(worker, *facts).await,
+        }
+        Ok(Member { worker, family: vec![pid], withheld: false })
+    }
+
+    /// The same of one whose process shows itself: that one and all below it tell what it runs.
+    async fn seen(&self, mut worker: Worker, facts: ProcessFacts) -> Result<Member, Unreadable> {
+        let main = facts.summary.id;
+        worker.process = Some(main);
+        worker.started = Some(facts.summary.started);
+        let started = Started { at: facts.summary.started, within: TICK };
+        let mut family = vec![main.pid];
+        let mut all = vec![facts];
+        for descendant in self.table.descendants(main.pid) {
+            family.push(descendant.id.pid);
+            match self.host.facts(descendant.id.pid).await {
+                Look::Seen(facts) if facts.summary.id == descendant.id => all.push(*facts),
+                Look::Unreadable(why) => return Err(why),
+                Look::Seen(_) | Look::Gone | Look::Hidden => {}
             }
         }
+        let withheld = all.iter().any(ProcessFacts::is_withheld);
+        let asked = if withheld { self.witnesses.of(self.app).await } else { Ok(&[][..]) };
+        let spoke = all.iter().filter(|facts| facts.is_withheld());
+        let told = asked.as_ref().copied().unwrap_or_default();
+        let told: Vec<&Evidence> = spoke.filter_map(|facts| of_process(told, facts.summary.id)).collect();
+        worker.evidence = evidence::judge(&self.app.root, self.layout, &all, &told, Some(started));
+        if let (Err(error), None | Some(Rung::StartTime)) = (asked, worker.evidence.rung) {
+            worker.evidence.seen = format!("{}; {error}", worker.evidence.seen);
+        }
+        Ok(Member { worker, family, withheld })
     }
-    Ok(Member { worker, family, withheld })
 }
 
 async fn config<H: Host>(host: &H, app: &App, memory: &Memory) -> Vec<ObservedConfig> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::model::app::{App, Manager};
 use crate::model::inventory::Witness;
 use crate::model::names::{GroupName, Root};
-use crate::model::observed::{Layout, Rung, Stray};
+use crate::model::observed::{Evidence, Layout, Rung, Stray};
 use crate::model::process::{
     APP_VARIABLE, Known, Look, Pid, ProcessFacts, ProcessSummary, ProcessTable, ROOT_VARIABLE, WORKER_VARIABLE,
 };
@@ -18,25 +18,51 @@ use crate::ports::Host;
 /// How much of a command line is kept for people.
 const COMMAND_SHOWN: usize = 120;
 
-/// Finds them among all processes but `owned`, ourselves and our ancestors, and what trueup has in hand; `told` is what
-/// is said of those that hide from us what they run.
-pub async fn find<H: Host>(
-    host: &H,
-    app: &App,
-    layout: &Layout,
-    table: &ProcessTable,
-    suspects: &Suspects<'_>,
-    owned: &BTreeSet<Pid>,
-    told: &[Witness],
-) -> Vec<Stray> {
-    let ourselves = with_ancestors(table, host.own());
-    let mut users: Option<BTreeSet<u32>> = None;
-    let mut strays = Vec::new();
-    for process in suspects.of(&app.root, layout, told) {
-        let pid = process.id.pid;
-        if process.zombie || process.command.is_empty() || owned.contains(&pid) || ourselves.contains(&pid) {
-            continue;
+/// Where they are looked for.
+pub struct Search<'a, H> {
+    /// The host.
+    pub host: &'a H,
+    /// Whose strays.
+    pub app: &'a App,
+    /// Its root.
+    pub layout: &'a Layout,
+    /// All processes.
+    pub table: &'a ProcessTable,
+    /// Those of them that could be of a root.
+    pub suspects: &'a Suspects<'a>,
+    /// Those that a group owns.
+    pub owned: &'a BTreeSet<Pid>,
+    /// What is said of those that hide from us what they run.
+    pub told: &'a [Witness],
+}
+
+impl<H: Host> Search<'_, H> {
+    /// Finds them among all processes but those that are owned, ourselves and our ancestors, and what trueup has in hand.
+    pub async fn find(&self) -> Vec<Stray> {
+        let Self { host, app, layout, table, owned, told, .. } = *self;
+        let ourselves = with_ancestors(table, host.own());
+        let mut users: Option<BTreeSet<u32>> = None;
+        let mut strays = Vec::new();
+        for process in self.suspects.of(&app.root, layout, told) {
+            let pid = process.id.pid;
+            if process.zombie || process.command.is_empty() || owned.contains(&pid) || ourselves.contains(&pid) {
+                continue;
+            }
+            let Some((evidence, orphan_of)) = self.look(process).await else { continue };
+            // Asked for once, and only where there is a stray.
+            let users = match &mut users {
+                Some(users) => users,
+                unknown => unknown.insert(self.users().await),
+            };
+            let (command, spared) = (shown(&process.command), spared(process, users));
+            strays.push(Stray { process: process.id, evidence, command, orphan_of, spared });
         }
+        strays
+    }
+
+    /// What shows that a process is of the root, and the group that has left it behind; none: it is no stray.
+    async fn look(&self, process: &ProcessSummary) -> Option<(Evidence, Option<GroupName>)> {
+        let Self { host, app, layout, table, owned, told, .. } = *self;
         let in_hand = is_in_hand(host, table, process);
         let told = of_process(told, process.id);
         // As if we saw it ourselves: of the rungs that everybody shows to root, this one says it by itself.
@@ -44,31 +70,17 @@ pub async fn find<H: Host>(
         let candidate = summary_names_release(&app.root, layout, process).or_else(|| at_home.cloned());
         // A script under `current` is held open by its interpreter; that takes a second, closer look.
         if candidate.is_none() && !mentions(&app.root, layout, process) {
-            continue;
+            return None;
         }
-        let facts = match host.facts(pid).await {
-            Look::Seen(facts) if in_hand && !is_worker(&facts) => continue,
+        let facts = match host.facts(process.id.pid).await {
+            Look::Seen(facts) if in_hand && !is_worker(&facts) => return None,
             Look::Seen(facts) if facts.summary.id == process.id => facts,
-            Look::Unreadable(_) if in_hand => continue,
-            Look::Unreadable(_) => {
-                // What everybody may see is still true of it.
-                let Some(evidence) = candidate else { continue };
-                let users = known(&mut users, host, app, table, owned).await;
-                strays.push(Stray {
-                    process: process.id,
-                    evidence,
-                    command: shown(&process.command),
-                    orphan_of: None,
-                    spared: spared(process, users),
-                });
-                continue;
-            }
-            Look::Seen(_) | Look::Gone | Look::Hidden => continue,
+            Look::Unreadable(_) if in_hand => return None,
+            // What everybody may see is still true of it.
+            Look::Unreadable(_) => return candidate.map(|evidence| (evidence, None)),
+            Look::Seen(_) | Look::Gone | Look::Hidden => return None,
         };
-        let Some(mut evidence) = names_release(&app.root, layout, &facts).or_else(|| told.cloned()).or(candidate)
-        else {
-            continue;
-        };
+        let mut evidence = names_release(&app.root, layout, &facts).or_else(|| told.cloned()).or(candidate)?;
         let orphan_of = if let Some(former) = former_worker(app, layout, &facts) {
             evidence.seen = format!("started by trueup as {} of {}, {}", former.member, former.app, evidence.seen);
             Some(former.group)
@@ -79,28 +91,14 @@ pub async fn find<H: Host>(
             }
             left
         };
-        let users = known(&mut users, host, app, table, owned).await;
-        let spared = spared(process, users);
-        strays.push(Stray { process: process.id, evidence, command: shown(&process.command), orphan_of, spared });
+        Some((evidence, orphan_of))
     }
-    strays
-}
 
-/// The App's own user and those of its workers, asked for once and only where there is a stray.
-async fn known<'k, H: Host>(
-    users: &'k mut Option<BTreeSet<u32>>,
-    host: &H,
-    app: &App,
-    table: &ProcessTable,
-    owned: &BTreeSet<Pid>,
-) -> &'k BTreeSet<u32> {
-    let found = if let Some(found) = users.take() {
-        found
-    } else {
-        let workers = owned.iter().filter_map(|pid| table.get(*pid)).map(|process| process.uid);
-        workers.chain(host.user(app).await.ok()).collect()
-    };
-    users.insert(found)
+    /// The App's own user and those of its workers.
+    async fn users(&self) -> BTreeSet<u32> {
+        let workers = self.owned.iter().filter_map(|pid| self.table.get(*pid)).map(|process| process.uid);
+        workers.chain(self.host.user(self.app).await.ok()).collect()
+    }
 }
 
 /// Why a stray is not for trueup to stop: a person may have it in hand, or another application.

@@ -10,6 +10,7 @@ use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::place::Place;
+use crate::host::blocking;
 use crate::host::https::{causes, deeper, install_provider};
 use crate::model::release::public;
 use crate::ports::{HostError, HostErrorKind};
@@ -119,7 +120,7 @@ async fn store(mut response: Response, place: &Place, shown: &str, limit: u64) -
     let mut file = nameless(place)?;
     while let Some(chunk) = response.chunk().await.map_err(|error| describe(error, shown))? {
         left = left.checked_sub(chunk.len() as u64).ok_or_else(too_large)?;
-        file = super::blocking(move || file.write_all(&chunk).map(|()| file)).await?.map_err(|error| failed(&error))?;
+        file = blocking(move || file.write_all(&chunk).map(|()| file)).await?.map_err(|error| failed(&error))?;
     }
     file.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
     Ok(file)

@@ -12,7 +12,8 @@ use rustix::fs::{AtFlags, CWD};
 
 use super::archive::{self, Terms};
 use super::place::{Place, owner};
-use super::{blocking, dir, download, git};
+use super::{dir, download, git};
+use crate::host::blocking;
 use crate::host::command::user_of;
 use crate::host::silence;
 use crate::host::spawn::Shim;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
-use super::blocking;
 use super::place::{DIRECTORY, Place, discard, own_directory};
+use crate::host::blocking;
 use crate::host::git::leftovers::clean;
 use crate::host::git::{FETCH, Git, LIMIT, Remote, words};
 use crate::host::spawn::Shim;
@@ -22,6 +22,9 @@ use crate::ports::{HostError, HostErrorKind};
 
 /// The mirror, in `ROOT/.trueup`.
 const MIRROR: &str = "git";
+
+/// Where people say which repository.
+const NAMED_IN: &str = "`spec.release.source`";
 
 /// The ref that keeps what was fetched last.
 const LAST: &str = "refs/trueup/last";
@@ -62,9 +65,8 @@ pub(super) async fn fetch(
 ) -> Result<String, HostError> {
     check(wish)?;
     let mirror = place.root.state().join(MIRROR);
-    let named_in = "`spec.release.source`";
     let configuration = Vec::new();
-    let mut git = Git { shim, user, lock, mirror, own_ssh: false, limit: LIMIT, named_in, configuration };
+    let mut git = Git { shim, user, lock, mirror, own_ssh: false, limit: LIMIT, named_in: NAMED_IN, configuration };
     let mut fresh = prepare(place, &git.user, false).await?;
     git.heed_own_ssh().await?;
     loop {
@@ -84,11 +86,9 @@ pub(super) async fn fetch(
 /// Refuses what git could take for something else than it is.
 fn check(wish: &Wish) -> Result<(), HostError> {
     let refuse = |message: String| {
-        Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("correct `spec.release.source`"))
+        Err(HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}")))
     };
-    if !words::is_url(&wish.url) {
-        return refuse(format!("`{}` is no URL of a git repository", public(&wish.url)));
-    }
+    words::check_url(&wish.url, NAMED_IN)?;
     match &wish.revision {
         Revision::Commit(hash) if !words::is_abbreviation(hash) => {
             refuse(format!("`{hash}` is no hash of a commit: those have 4 to 64 digits of 0-9 and a-f"))

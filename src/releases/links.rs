@@ -13,9 +13,9 @@ use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::beneath::{self, Owner, descend, descend_making, is_barred, look, normal};
-use super::blocking;
 use super::place::kind;
 use super::writable::{is_writable, make_writable};
+use crate::host::blocking;
 use crate::model::app::App;
 use crate::model::names::RelativePath;
 use crate::ports::{HostError, HostErrorKind};

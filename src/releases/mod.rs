@@ -37,12 +37,3 @@ pub use links::link;
 pub use remove::{remove, settle, sweep};
 pub use size::sizes;
 pub use switch::switch;
-
-use crate::ports::{HostError, HostErrorKind};
-
-/// Runs file-system work on a thread that may block: a root can be on a slow or hanging mount.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        HostError::new(HostErrorKind::Other, format!("file system work did not come to its end: {error}"))
-    })
-}

@@ -12,9 +12,9 @@ use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
 use super::beneath::{directory, look, no_releases, open_root};
-use super::blocking;
 use super::delete::delete;
 use super::place::{REMOVING, kind};
+use crate::host::blocking;
 use crate::model::names::{ReleaseId, Root};
 use crate::ports::{HostError, HostErrorKind};
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Dir, FileType};
 
 use super::beneath::{DEPTH, directory, look, open_release, open_root};
-use super::blocking;
 use super::place::kind;
+use crate::host::blocking;
 use crate::model::names::{ReleaseId, Root};
 
 /// Bytes of a block in `st_blocks`, whatever the file system's own blocks are.

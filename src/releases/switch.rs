@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::blocking;
+use crate::host::blocking;
 use crate::model::names::{ReleaseId, Root};
 use crate::ports::{HostError, HostErrorKind};
 

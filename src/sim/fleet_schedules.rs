@@ -17,8 +17,9 @@ use crate::fleet::phase::Unwatched;
 use crate::fleet::report::Rolled;
 use crate::fleet::rollout::{Way, roll_out};
 use crate::fleet::work::{Target, Wish, Work};
+use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
-use crate::model::fleet::{Amount, HostName};
+use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{How, Terms, Verdict};
 

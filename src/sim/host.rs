@@ -13,10 +13,12 @@ use crate::model::action::Action;
 use crate::model::app::App;
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::inventory::Witness;
+use crate::model::journal::JournalEntry;
+use crate::model::memory::Memory;
 use crate::model::names::{ReleaseId, Root};
 use crate::model::observed::{Evidence, Rung, Runs};
 use crate::model::process::{Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable};
-use crate::model::record::{JournalEntry, Memory, ReleaseRecord};
+use crate::model::record::ReleaseRecord;
 use crate::ports::{Clock, HostError, HostErrorKind, Ledger, Prober, Processes};
 
 /// A handle on the world; what trueup sees.

@@ -9,12 +9,14 @@ use super::faults::{Call, Faults};
 use super::random::Random;
 use super::world::{Flaw, Member, Shows, World};
 use crate::decide::testing::{app, builtin, group, id, noon, supervisord};
-use crate::model::app::{App, CommandLine, Manager, MaxUnavailable, RestartOn, StrayPolicy, Systemd, TemplateUnit};
+use crate::model::amount::Amount;
+use crate::model::app::{App, CommandLine, Manager, RestartOn, StrayPolicy, Systemd, TemplateUnit};
 use crate::model::health::{HealthContract, Probe, Rule};
+use crate::model::memory::Memory;
 use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use crate::model::observed::{Link, MemberState};
 use crate::model::process::Pid;
-use crate::model::record::{Judge, Making, Memory, Quarantine, ReleaseRecord};
+use crate::model::record::{Judge, Making, Quarantine, ReleaseRecord};
 use crate::model::release::{CommandStep, Source};
 use crate::model::service::{OnRelease, Service, ServiceManager};
 
@@ -37,7 +39,7 @@ pub fn world(seed: u64) -> World {
         };
         let mut wanted = group(&format!("g{number}"), count, manager);
         if random.percent(40) {
-            wanted.max_unavailable = MaxUnavailable::Count(u32::try_from(random.below(3)).unwrap());
+            wanted.max_unavailable = Amount::Count(u32::try_from(random.below(3)).unwrap());
         }
         wanted.stop_timeout = Duration::from_secs(5);
         groups.push(wanted);

@@ -16,9 +16,9 @@ use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::engine::pass::Request;
 use crate::model::action::Action;
+use crate::model::journal::JournalEvent;
 use crate::model::observed::Link;
 use crate::model::process::Pid;
-use crate::model::record::JournalEvent;
 use crate::model::report::{Mode, Outcome, PassReport};
 use crate::model::sync::Counting;
 

@@ -9,10 +9,12 @@ use super::faults::{Call, Fault, Faults};
 use super::random::Random;
 use crate::model::action::Action;
 use crate::model::app::{App, Manager, RestartOn};
+use crate::model::journal::{JournalEntry, JournalEvent};
+use crate::model::memory::{AppliedConfig, Memory};
 use crate::model::names::{GroupName, MemberName, ReleaseId, Root};
 use crate::model::observed::{Link, MemberState};
 use crate::model::process::{Pid, ProcessId, START_GUARD, StartTicks};
-use crate::model::record::{AppliedConfig, JournalEntry, JournalEvent, Memory, ReleaseRecord};
+use crate::model::record::ReleaseRecord;
 use crate::ports::{HostError, HostErrorKind};
 
 /// Which rungs of the ladder a process speaks on.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use trueup::documents::wire::{Fault, Line, Operation, What};
 use trueup::ledger::journal;
+use trueup::model::journal::JournalEvent;
 use trueup::model::names::ReleaseId;
-use trueup::model::record::JournalEvent;
 use trueup::model::report::Outcome;
 
 use crate::rig::{PROMPT, Rig, footprint, report};

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use trueup::documents::wire::{Line, Operation, PROGRAM, Report, Request, RunId, WIRE, What, read};
 use trueup::host::proc;
 use trueup::ledger::journal;
+use trueup::model::journal::JournalEvent;
 use trueup::model::names::{HostName, Root};
 use trueup::model::process::{Pid, ProcessId};
-use trueup::model::record::JournalEvent;
 
 /// Waiting for a lock, where nothing is to be waited for.
 pub const PROMPT: Duration = Duration::from_mins(1);

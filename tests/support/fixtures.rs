@@ -49,6 +49,11 @@ impl<'host> Site<'host> {
         Site { host, root: root.to_owned(), owner: None }
     }
 
+    /// A site with two releases, of which `r1` is in force and `r2` is not.
+    pub fn of_two(host: &'host Host, root: &str) -> Self {
+        Self::new(host, root).release("r1").release("r2").current("r1")
+    }
+
     /// Gives the site, and all that is added later, to `user`, who is added if missing.
     pub fn owner(mut self, user: &str) -> Self {
         self.host.add_user(user);

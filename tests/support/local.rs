@@ -63,6 +63,16 @@ pub fn kill(process: ProcessId) {
     assert!(matches!(killed, Ok(()) | Err(rustix::io::Errno::SRCH)), "{killed:?}");
 }
 
+/// All processes that carry the mark of a root, which is its path without links.
+pub fn marked(root: &Path) -> Vec<ProcessId> {
+    let mark = ("TRUEUP_ROOT".to_owned(), root.to_string_lossy().into_owned());
+    let carries = |process: &ProcessId| {
+        let environment = proc::environment(*process).unwrap();
+        environment.is_some_and(|found| found.known().is_some_and(|pairs| pairs.contains(&mark)))
+    };
+    proc::walk().unwrap().processes.into_iter().map(|process| process.id).filter(carries).collect()
+}
+
 /// An App `app` with releases 1 and 2, `current` on 1, and a group `default` of two builtin workers.
 /// Whatever it started is killed when the last value of it is dropped.
 pub struct Site {
@@ -77,13 +87,7 @@ struct Room(tempfile::TempDir);
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mark = ("TRUEUP_ROOT".to_owned(), self.0.path().canonicalize().unwrap().to_string_lossy().into_owned());
-        for process in proc::walk().unwrap().processes {
-            let environment = proc::environment(process.id).unwrap();
-            if environment.is_some_and(|found| found.known().is_some_and(|pairs| pairs.contains(&mark))) {
-                kill(process.id);
-            }
-        }
+        marked(&self.0.path().canonicalize().unwrap()).into_iter().for_each(kill);
     }
 }
 

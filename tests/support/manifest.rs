@@ -4,6 +4,7 @@
 //! that. [`footprint`] tells whether anything below a root was touched.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -204,4 +205,13 @@ pub fn release_of(host: &Host, pid: u32) -> Option<String> {
     let script = host.read_link(&format!("/proc/{pid}/fd/3"))?;
     let release = script.split("/releases/").nth(1)?.split('/').next()?;
     Some(release.to_owned())
+}
+
+/// Waits until PHP workers have opened the script of a release: only then does anything tell what they run.
+pub fn loaded(host: &Host, pids: [u32; 2], release: &str) {
+    for pid in pids {
+        host.wait_until("the worker's script", Duration::from_secs(10), || {
+            release_of(host, pid).as_deref() == Some(release)
+        });
+    }
 }

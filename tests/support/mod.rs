@@ -42,6 +42,7 @@ pub mod local;
 pub mod manifest;
 pub mod network;
 pub mod passes;
+pub mod place;
 
 pub use host::{Background, Host, Output, Unit, host_or_skip, wait_until};
 

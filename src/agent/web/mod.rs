@@ -51,8 +51,8 @@ use self::webhooks::Inbox;
 use super::board::Board;
 use super::orders::Orders;
 use crate::model::app::App;
+use crate::model::journal::JournalEntry;
 use crate::model::names::Root;
-use crate::model::record::JournalEntry;
 use crate::model::report::PassReport;
 use crate::ports::HostError;
 

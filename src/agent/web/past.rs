@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::Journals;
 use super::answer::Refusal;
+use crate::model::journal::JournalEntry;
 use crate::model::names::Root;
-use crate::model::record::JournalEntry;
 
 /// So many journals are read at a time: memory for each, and a core.
 const READINGS: usize = 2;

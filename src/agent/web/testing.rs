@@ -25,9 +25,9 @@ use crate::decide::testing::{id, member, noon, process, running, seconds_before,
 use crate::manifest::Loaded;
 use crate::model::action::Action;
 use crate::model::health::{HealthVerdict, Rule, RuleVerdict};
+use crate::model::journal::{JournalEntry, JournalEvent};
 use crate::model::names::{AppName, GroupName};
 use crate::model::observed::Observed;
-use crate::model::record::{JournalEntry, JournalEvent};
 use crate::model::report::{Mode, Outcome, PassReport, Tried};
 use crate::model::sync::Counting;
 use crate::model::wake::Wake;

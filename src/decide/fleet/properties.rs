@@ -7,8 +7,9 @@ use proptest::prelude::*;
 
 use super::next;
 use super::testing::{Fate, HOLD, end, hosts, seen};
+use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
-use crate::model::fleet::{Amount, HostName};
+use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{
     Applied, Doing, Ending, Found, HostState, How, Next, Order, Progress, TakenBack, Terms, Verdict,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::decide::fleet::next;
+use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
-use crate::model::fleet::{Amount, HostName};
+use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{Applied, Ending, Found, HostState, Next, Order, Progress, TakenBack, Terms, Verdict};
 

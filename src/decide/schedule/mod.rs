@@ -364,8 +364,9 @@ fn limit(policy: &SyncPolicy) -> usize {
     usize::try_from(policy.max_corrections).unwrap_or(usize::MAX)
 }
 
-/// A moment later; the end of time is not passed.
-fn later(at: Timestamp, by: Duration) -> Timestamp {
+/// So much later; the end of time where that would be beyond it.
+#[must_use]
+pub fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 

@@ -1,7 +1,7 @@
 //! What git says, read: which failures another try may mend, and what must not be shown.
 
 use crate::model::release::public;
-use crate::ports::HostErrorKind;
+use crate::ports::{HostError, HostErrorKind};
 
 /// Stands in a remedy for where people say which repository.
 pub const NAMED_IN: &str = "{named_in}";
@@ -101,6 +101,19 @@ pub fn scrub(text: &str) -> String {
 /// Whether git takes a text as the URL of a repository, and as nothing else.
 pub fn is_url(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_control)
+}
+
+/// Refuses what git would not take as the URL of a repository, or not as that alone. `named_in` says where people have
+/// written it.
+///
+/// # Errors
+/// [`HostErrorKind::Misconfigured`].
+pub fn check_url(text: &str, named_in: &str) -> Result<(), HostError> {
+    if is_url(text) {
+        return Ok(());
+    }
+    let message = format!("`{}` is no URL of a git repository", public(text));
+    Err(HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {named_in}")))
 }
 
 /// Whether a text is a whole hash.
@@ -221,6 +234,19 @@ mod tests {
     fn urls_in_what_git_says_are_shown_without_secrets() {
         let said = "fatal: unable to access 'https://me:token@host/a.git/': no\nsee <ssh://git:pw@h/x> and a/b";
         assert_eq!(scrub(said), "fatal: unable to access 'https://host/a.git/': no\nsee <ssh://h/x> and a/b");
+    }
+
+    #[test]
+    fn what_git_could_take_for_something_else_is_no_url() {
+        for url in ["https://host/a.git", "git@host:a.git", "/srv/git/a"] {
+            assert_eq!(check_url(url, "`spec.x`"), Ok(()), "{url}");
+        }
+        for url in ["", "-x", "--upload-pack=touch x", "https://me:token@host/a\nb"] {
+            let refused = check_url(url, "`spec.x`").unwrap_err();
+            let (kind, help) = (refused.kind, refused.help.as_deref());
+            assert_eq!((kind, help), (HostErrorKind::Misconfigured, Some("correct `spec.x`")), "{url}");
+            assert!(!refused.message.contains("token"), "{}", refused.message);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crate::host::command::{describe, quote, tail};
 use crate::host::spawn::Shim;
 use crate::host::users::Users;
-use crate::host::{proc, signal};
+use crate::host::{blocking, proc, signal};
 use crate::model::app::{App, Builtin as Settings, Manager, WorkerGroup};
 use crate::model::names::{MemberName, Root};
 use crate::model::observed::MemberState;
@@ -74,7 +74,7 @@ impl Builtin {
             let mut roster = Roster::read(&root)?;
             if change(&mut roster) { roster.write(&root) } else { Ok(()) }
         })
-        .await
+        .await?
     }
 
     /// Reads what all groups of these Apps need. What processes carry is read once for all of them: each App by itself
@@ -86,7 +86,7 @@ impl Builtin {
         let sites = blocking(move || {
             let mut users = Users::default();
             let site = |app: &App| Ok((find(app, &mut users)?, Roster::read(&app.root)?));
-            Ok(apps.iter().map(site).collect::<Vec<Result<(Place, Roster), HostError>>>())
+            apps.iter().map(site).collect::<Vec<Result<(Place, Roster), HostError>>>()
         });
         let sites = match sites.await {
             Ok(sites) => sites,
@@ -98,7 +98,7 @@ impl Builtin {
         let uids: BTreeSet<u32> = found().flat_map(|(place, _)| place.uids.iter().copied()).collect();
         let mut processes: BTreeSet<ProcessId> = family::candidates(table, &Vec::from_iter(uids)).collect();
         processes.extend(found().flat_map(|(_, roster)| recorded(roster)));
-        let labels = match blocking(move || Ok(Labels::read(processes))).await {
+        let labels = match blocking(move || Labels::read(processes)).await {
             Ok(labels) => labels,
             Err(error) => return nobody(error),
         };
@@ -117,7 +117,7 @@ impl Builtin {
             let recorded = Roster::read(&place.root)?.process(&member, &boot);
             members_family(&proc::walk()?, &place, &member, recorded, None)
         })
-        .await
+        .await?
     }
 
     /// Ends whatever there is of a member: asked gently, killed after the group's stop timeout.
@@ -137,7 +137,7 @@ impl Builtin {
     async fn launch(&self, of: GroupOf<'_>, place: &Place, member: &MemberName) -> Result<(), HostError> {
         let prepared = {
             let (place, settings, member) = (place.clone(), settings(of.group)?.clone(), member.clone());
-            blocking(move || launch::prepare(&place, &settings, &member)).await?
+            blocking(move || launch::prepare(&place, &settings, &member)).await??
         };
         let (launch, log) = prepared;
         let directory = launch.directory.clone();
@@ -174,7 +174,7 @@ impl Builtin {
                         .map(|output| (output, log.path))
                         .map_err(|error| HostError::io("cannot read the worker's log", &error))
                 });
-                let (output, path) = output.await.unwrap_or_default();
+                let (output, path) = output.await.and_then(|read| read).unwrap_or_default();
                 self.clear(of, place, member, &Family { leader: process, others: Vec::new() }).await?;
                 let quoted = quote(&output);
                 let message = format!("worker `{member}` ended {lived} ms after its start with {status}{quoted}");
@@ -319,7 +319,7 @@ fn members_family(
 
 async fn place(app: &App) -> Result<Place, HostError> {
     let app = app.clone();
-    blocking(move || find(&app, &mut Users::default())).await
+    blocking(move || find(&app, &mut Users::default())).await?
 }
 
 /// Finds an App's place; blocks.
@@ -347,15 +347,6 @@ fn real(path: &Path) -> std::io::Result<PathBuf> {
         }
         (resolved, _, _) => resolved,
     }
-}
-
-async fn blocking<T, F>(work: F) -> Result<T, HostError>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, HostError> + Send + 'static,
-{
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| HostError::new(HostErrorKind::Other, format!("a helper thread failed: {error}")))?
 }
 
 fn settings(group: &WorkerGroup) -> Result<&Settings, HostError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::host::blocking;
 use crate::host::command::{Job, Wanted, describe, execute, quote, user_of};
 use crate::host::spawn::Shim;
 use crate::host::users::User;
@@ -37,9 +38,7 @@ pub(super) async fn renew(
     let Some(command) = command else { return Err(missing(service, how)) };
     let user = match user.cloned() {
         None => user_of(app).await?,
-        Some(name) => tokio::task::spawn_blocking(move || User::named(name.as_str()))
-            .await
-            .map_err(|error| HostError::new(HostErrorKind::Other, format!("cannot look up the user: {error}")))??,
+        Some(name) => blocking(move || User::named(name.as_str())).await??,
     };
     let name = user.name.clone();
     let environment = BTreeMap::from([

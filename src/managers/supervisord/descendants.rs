@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
+use crate::host::blocking;
 use crate::host::proc::unreadable;
 use crate::model::process::{Pid, ProcessId, StartTicks};
 use crate::ports::{HostError, HostErrorKind};
@@ -232,8 +233,7 @@ async fn walk() -> Result<Vec<Stat>, HostError> {
         });
         Ok(seen.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     };
-    let looked = tokio::task::spawn_blocking(look).await;
-    looked.map_err(|error| HostError::new(HostErrorKind::Other, format!("cannot look for processes: {error}")))?
+    blocking(look).await?
 }
 
 fn descendants(table: &[Stat], ancestor: Pid) -> Vec<ProcessId> {

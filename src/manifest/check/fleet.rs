@@ -8,7 +8,8 @@ use crate::manifest::fill::{Filled, fill, misplaced};
 use crate::manifest::node::{Node, Place, Span, cut};
 use crate::manifest::shape::{self, Document, Hosts, Spec, Text};
 use crate::manifest::yaml::{FINDINGS, Finding, line_of};
-use crate::model::fleet::{Amount, Fleet, FleetHost, HostName, Pick, Rollout, SshTarget};
+use crate::model::amount::Amount;
+use crate::model::fleet::{Fleet, FleetHost, HostName, Pick, Rollout, SshTarget};
 use crate::model::nearest::nearest;
 
 /// Who it is that has no directory.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{Checker, LABEL, LEAST, each, optional, texts};
 use crate::manifest::node::{Place, cut};
 use crate::manifest::shape;
-use crate::model::app::{Builtin, Drain, Manager, MaxUnavailable, Supervisord, Systemd, TemplateUnit, WorkerGroup};
+use crate::model::amount::Amount;
+use crate::model::app::{Builtin, Drain, Manager, Supervisord, Systemd, TemplateUnit, WorkerGroup};
 use crate::model::names::GroupName;
 
 /// How long a worker may take to finish, unless said.
@@ -18,11 +19,11 @@ const SHARE: &str = "write how many workers may be down at a time, such as `1` o
 const MIN_HEALTHY: Duration = Duration::from_secs(3);
 
 impl Checker<'_> {
-    pub(super) fn workers(&mut self, groups: &[shape::Worker], list: &Place<'_>) -> Option<Vec<WorkerGroup>> {
+    pub(super) fn workers(&mut self, groups: &[shape::WorkerGroup], list: &Place<'_>) -> Option<Vec<WorkerGroup>> {
         each(groups, |position, group| self.group(group, &list.item(position)))
     }
 
-    fn group(&mut self, group: &shape::Worker, at: &Place<'_>) -> Option<WorkerGroup> {
+    fn group(&mut self, group: &shape::WorkerGroup, at: &Place<'_>) -> Option<WorkerGroup> {
         let name = group.name.as_ref().and_then(|name| {
             let at = at.key("name");
             self.named.push(("a worker group", name.clone(), at.span.clone()));
@@ -33,7 +34,7 @@ impl Checker<'_> {
         let stop_timeout = self.duration(group.stop_timeout.as_ref(), &timeout, Duration::ZERO, STOP_TIMEOUT);
         let share = group.rollout.as_ref().and_then(|rollout| rollout.max_unavailable.as_ref());
         let place = at.key("rollout").key("maxUnavailable");
-        let max_unavailable = self.amount(share, &place, MaxUnavailable::Percent(100), SHARE);
+        let max_unavailable = self.amount(share, &place, Amount::Percent(100), SHARE);
         let count = match &group.count {
             None => Some(1),
             Some(shape::Count::Number(count)) => Some(*count),
@@ -142,16 +143,16 @@ impl Checker<'_> {
         &mut self,
         share: Option<&shape::Share>,
         at: &Place<'_>,
-        unless: MaxUnavailable,
+        unless: Amount,
         help: &str,
-    ) -> Option<MaxUnavailable> {
+    ) -> Option<Amount> {
         let Some(shape::Share(text)) = share else { return Some(unless) };
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let made = match text.strip_suffix('%') {
             Some(percent) if digits(percent) => {
-                percent.parse().ok().filter(|percent| *percent <= 100).map(MaxUnavailable::Percent)
+                percent.parse().ok().filter(|percent| *percent <= 100).map(Amount::Percent)
             }
-            None if digits(text) => text.parse().ok().map(MaxUnavailable::Count),
+            None if digits(text) => text.parse().ok().map(Amount::Count),
             _ => None,
         };
         if made.is_none() {

@@ -2,8 +2,9 @@
 
 use crate::decide::fleet::testing::{DRIFT, Fate, GOOD, ROLLED_BACK, SETTLED, hosts, play, terms, verdicts};
 use crate::decide::fleet::{abandoned, migrated_by, next};
+use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
-use crate::model::fleet::{Amount, HostName};
+use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{Doing, Found, How, Next, Order, TakenBack, Terms, Verdict};
 

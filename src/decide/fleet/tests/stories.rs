@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::decide::fleet::testing::{DRIFT, Fate, GOOD, ROLLED_BACK, SETTLED, play, seen, terms, verdicts};
+use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
-use crate::model::fleet::Amount;
 use crate::model::report::Outcome;
 use crate::model::rollout::Verdict::{
     self, Changed, Lost, NotHealthy, NotReached, NotTakenBack, RolledBack, Settled, TakenBack as WentBack, Unreachable,

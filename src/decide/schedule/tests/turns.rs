@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::decide::schedule::testing::{afternoon, at, death, due, ended, manifest, pass, policy, request, settled};
-use crate::decide::schedule::{HOUR, MOST, May, Schedule, Turn};
+use crate::decide::schedule::{HOUR, MOST, May, Schedule, Turn, later};
 use crate::decide::testing::noon;
 use crate::model::report::Outcome;
 use crate::model::sync::Counting;
@@ -103,4 +105,12 @@ fn its_state_is_told_to_others() {
         },
     });
     assert_eq!(state, expected);
+}
+
+#[test]
+fn the_end_of_time_is_not_passed() {
+    assert_eq!(later(at(1), Duration::from_secs(2)), at(3));
+    for by in [Duration::from_secs(1), Duration::MAX] {
+        assert_eq!(later(Timestamp::MAX, by), Timestamp::MAX, "{by:?}");
+    }
 }
