@@ -68,6 +68,8 @@ pub struct LocalHost {
     informant: Option<Informant>,
     /// Is told, in words, when a lock is waited for.
     waiting: Waiting,
+    /// What to do about a lock that somebody else holds, in words of those who asked; none: in words for all.
+    on_held: Option<&'static str>,
     /// Copies of the locks that are held, for steps to inherit.
     locks: Arc<Mutex<BTreeMap<Root, OwnedFd>>>,
     /// Walks over all processes.
@@ -101,6 +103,7 @@ impl LocalHost {
             asks: true,
             informant: None,
             waiting: Waiting(Arc::new(|_| {})),
+            on_held: None,
             locks: Arc::default(),
             walks: Shared::default(),
         }
@@ -169,6 +172,12 @@ impl LocalHost {
     #[must_use]
     pub fn telling(self, waiting: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self { waiting: Waiting(Arc::new(waiting)), ..self }
+    }
+
+    /// The same, which advises this where somebody else holds a lock for longer than it is waited for.
+    #[must_use]
+    pub fn advising(self, on_held: &'static str) -> Self {
+        Self { on_held: Some(on_held), ..self }
     }
 }
 
@@ -359,10 +368,14 @@ impl Ledger for LocalHost {
         let lock = match ledger::lock(root, silent, &self.command).await {
             Err(held) if held.kind == HostErrorKind::TimedOut && wait > silent => {
                 (self.waiting.0)(&held.message);
-                ledger::lock(root, wait.saturating_sub(silent), &self.command).await?
+                ledger::lock(root, wait.saturating_sub(silent), &self.command).await
             }
-            lock => lock?,
+            lock => lock,
         };
+        let lock = lock.map_err(|error| match self.on_held {
+            Some(help) if error.kind == HostErrorKind::TimedOut => error.with_help(help),
+            _ => error,
+        })?;
         let copy = lock.try_clone().map_err(|error| HostError::io("cannot keep the lock", &error))?;
         self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(root.clone(), copy);
         Ok(HeldLock { _lock: lock, root: root.clone(), locks: Arc::clone(&self.locks) })

@@ -8,16 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
 use tokio::sync::watch;
 
-use super::renewal::Configuration;
-use super::source::Revision;
 use super::tally::Tally;
 use crate::decide::died;
 use crate::decide::diff::diff;
 use crate::decide::schedule::{ScheduleState, Turn};
-use crate::manifest::{Loaded, Mistake};
+use crate::documents::agent::{Configuration, ManifestProblem, Revision, Unreachable};
+use crate::manifest::Loaded;
 use crate::model::names::AppName;
 use crate::model::process::ProcessId;
 use crate::model::report::{Outcome, PassReport};
@@ -64,34 +62,6 @@ struct Entry {
     requested: Option<(u64, Arc<Made>)>,
     /// The manifest that the host was last brought to; equal ones are the same one here.
     converged: Option<Arc<Loaded>>,
-}
-
-/// Manifests that cannot be used: the last good ones stay in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ManifestProblem {
-    /// The commit they came with; none outside of git, or when none could be had.
-    pub revision: Option<Revision>,
-    /// What is wrong, with file and line where it has any.
-    pub message: String,
-    /// What to do.
-    pub help: Option<String>,
-    /// All that is wrong in the manifests; empty where it is something else.
-    pub mistakes: Vec<Mistake>,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-/// Why newer manifests cannot be asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Unreachable {
-    /// What happened.
-    pub message: String,
-    /// What to do.
-    pub help: Option<String>,
-    /// Since when.
-    pub since: Timestamp,
 }
 
 /// A snapshot of everything.

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::agent::herald::Herald;
-use crate::agent::source::Revision;
+use crate::documents::agent::Revision;
 
 /// A forge that knows one token; tells the context and the token of each status that comes.
 async fn forge() -> (String, mpsc::UnboundedReceiver<(String, String)>) {

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use super::forge::{StatusPoster, Verdict};
 use super::notify::Teller;
-use super::source::{Revision, SourceProblem, SourceProblemKind};
+use super::source::{SourceProblem, SourceProblemKind};
 use crate::decide::schedule::ScheduleState;
 use crate::decide::telling::{CommitState, Told, ToldOfSource, Trouble, commit_state};
+use crate::documents::agent::Revision;
 use crate::model::app::App;
 use crate::model::names::AppName;
 use crate::model::report::{Outcome, PassReport};

@@ -12,14 +12,14 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::asking::{Askers, Asking};
-use super::board::{ManifestProblem, Unreachable};
 use super::doubt::{BadNews, Doubt};
 use super::quiet::Quiet;
 use super::seat::{Came, Seat};
 use super::senses::Senses;
-use super::source::{Found, Revision, Source, SourceProblem, SourceProblemKind};
+use super::source::{Found, Source, SourceProblem, SourceProblemKind};
 use super::{Agent, Done};
 use crate::decide::schedule::later;
+use crate::documents::agent::{ManifestProblem, Revision, Unreachable};
 use crate::model::agent::GitOptions;
 use crate::model::memory::Memory;
 use crate::model::names::AppName;

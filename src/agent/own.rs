@@ -5,8 +5,8 @@
 
 use tracing::{debug, warn};
 
-use super::setup::hostname;
 use super::source::{Found, Source, SourceProblem, Wakes, unreadable};
+use crate::host::machine::hostname;
 use crate::manifest::{Loaded, of_this_host};
 use crate::model::agent::{AgentConfig, GitOptions};
 

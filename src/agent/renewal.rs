@@ -1,8 +1,7 @@
 //! What the agent's own configuration says when it is read again, while the loop goes on.
 
-use serde::Serialize;
-
 use super::herald::Herald;
+use crate::documents::agent::Configuration;
 use crate::model::agent::GitOptions;
 
 /// What is different from now on; nothing of it, as far as the configuration could not be used.
@@ -14,16 +13,6 @@ pub struct Renewal {
     pub git: Option<GitOptions>,
     /// How the configuration stands.
     pub standing: Configuration,
-}
-
-/// How the agent's own configuration stands, as it was last read.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Configuration {
-    /// Why it cannot be used, with file and line where it has any; what was in force before stays.
-    pub problem: Option<String>,
-    /// What it says otherwise than what is in force, and what only a restart brings into force, such as `spec.listen`.
-    pub needs_restart: Vec<String>,
 }
 
 impl Configuration {

@@ -11,6 +11,7 @@ use super::herald::Herald;
 use super::notify::{Teller, TellingTasks};
 use super::outbox::Outbox;
 use super::web::{Watched, Webhooks};
+use crate::host::machine::hostname;
 use crate::host::secret;
 use crate::host::spawn::Shim;
 use crate::model::agent::{self as model, Address, AgentConfig, Recipient};
@@ -109,11 +110,4 @@ pub fn seed(names: &[String]) -> u64 {
     std::fs::read_to_string("/etc/machine-id").unwrap_or_default().hash(&mut seed);
     names.hash(&mut seed);
     seed.finish()
-}
-
-/// What the kernel calls this host.
-pub(super) fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }

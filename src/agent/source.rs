@@ -7,11 +7,11 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
 use rustix::fs::{CWD, Stat, statat};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
+use crate::documents::agent::Revision;
 use crate::manifest::{self, LoadErrors, Loaded, Mistake};
 use crate::model::agent::GitOptions;
 
@@ -22,23 +22,6 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 const COARSE: Duration = Duration::from_secs(3);
 /// A directory of manifests that is not read within this is on a mount whose server is gone.
 const WITHIN: Duration = Duration::from_secs(20);
-
-/// One state of the manifests that has a name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Revision {
-    /// The commit, in full.
-    pub commit: String,
-    /// First line of its message.
-    pub subject: String,
-    /// Who wrote it.
-    pub author: String,
-    /// When it was committed.
-    pub at: Timestamp,
-    /// Who signed it, where signatures are asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub signed_by: Option<String>,
-}
 
 /// All that a source holds.
 #[derive(Debug, Clone, PartialEq)]

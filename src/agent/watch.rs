@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use crate::model::names::AppName;
@@ -318,7 +319,7 @@ fn failed(error: &notify::Error) -> HostError {
             HostError::new(HostErrorKind::Other, format!("cannot watch{place}: the kernel allows no more watches"))
                 .with_help("raise the limit: `sysctl fs.inotify.max_user_watches=100000`")
         }
-        notify::ErrorKind::Io(error) if error.raw_os_error() == Some(EMFILE) => {
+        notify::ErrorKind::Io(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
             HostError::new(HostErrorKind::Other, format!("cannot watch{place}: {error}"))
                 .with_help("too many programs of this user watch files: `sysctl fs.inotify.max_user_instances=1024`")
         }
@@ -326,8 +327,6 @@ fn failed(error: &notify::Error) -> HostError {
         _ => HostError::new(HostErrorKind::Other, format!("cannot watch{place}: {error}")),
     }
 }
-
-const EMFILE: i32 = 24;
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,6 @@ use self::reload::{Reloader, words};
 use super::Failure;
 use super::host::{AGENT, on_this_host};
 use super::live::Live;
-use super::operate::failure;
 use super::options::agent::Agent as Options;
 use super::options::{Global, LogFormat, Paths};
 use super::render::{operate as text, report};
@@ -26,7 +25,6 @@ use crate::agent::git::GitSource;
 use crate::agent::orders::Orders;
 use crate::agent::outbox::Outbox;
 use crate::agent::own::{Own, names};
-use crate::agent::renewal::Configuration;
 use crate::agent::roll::Roll;
 use crate::agent::senses::Kernel;
 use crate::agent::service::Service;
@@ -34,6 +32,7 @@ use crate::agent::setup::{self, Behind};
 use crate::agent::source::Directory;
 use crate::agent::web::{Door, Operators, Port, Reach, Socket, Texts, Web, Webhooks, serve};
 use crate::agent::{Agent, Ground};
+use crate::documents::agent::Configuration;
 use crate::engine::events::{Listener, Silent};
 use crate::engine::interrupt::Interrupt;
 use crate::local::LocalHost;
@@ -50,9 +49,9 @@ const ORDERS: usize = 256;
 pub fn run(options: &Options, global: &Global) -> Result<u8, Failure> {
     let config = configuration(options.config.as_deref())?;
     let place = place(options, &config)?;
-    let webhooks = setup::webhooks(&config.webhooks, place.watched()).map_err(failure)?;
-    let operators = Operators::named(options.operator_group.as_deref()).map_err(failure)?;
-    let _alone = Alone::claim(&options.state_dir).map_err(failure)?;
+    let webhooks = setup::webhooks(&config.webhooks, place.watched())?;
+    let operators = Operators::named(options.operator_group.as_deref())?;
+    let _alone = Alone::claim(&options.state_dir)?;
     let names = names(&config);
     let roll = Roll::open(&options.state_dir, place.origin(&names));
     let outbox = Outbox::open(&options.state_dir);
@@ -70,7 +69,7 @@ pub fn run(options: &Options, global: &Global) -> Result<u8, Failure> {
         Place::Git(_) => None,
     };
     // No reason to look after nothing: the host's Apps come before the news of them.
-    let problem = setup::tokens(&config).err().map(|error| words(&failure(error)));
+    let problem = setup::tokens(&config).err().map(|error| words(error.into()));
     let told = Told { config, place, webhooks, operators, names, roll, problem, outbox };
     let work = async |host: &LocalHost| follow(options, told, host, &*listener, &stop).await;
     on_this_host(AGENT, manifests.as_ref(), Some(&stop), work)??;
@@ -98,10 +97,10 @@ async fn follow(
     listener: &dyn Listener,
     stop: &Interrupt,
 ) -> Result<(), Failure> {
-    let mut doors = vec![Door::Socket(Socket::bind(&options.socket, told.operators.group).map_err(failure)?)];
+    let mut doors = vec![Door::Socket(Socket::bind(&options.socket, told.operators.group)?)];
     if let Some(address) = options.listen.or(told.config.listen) {
         let reach = if options.listen_anywhere { Reach::Anywhere } else { Reach::Loopback };
-        doors.push(Door::Port(Port::bind(address, reach).map_err(failure)?));
+        doors.push(Door::Port(Port::bind(address, reach)?));
     }
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -114,7 +113,7 @@ async fn follow(
     let (orders, ordered) = mpsc::channel(ORDERS);
     let senses = Kernel::new();
     let hangups = signal(SignalKind::hangup());
-    let hangups = hangups.map_err(|error| failure(HostError::io("cannot listen for SIGHUP", &error)))?;
+    let hangups = hangups.map_err(|error| HostError::io("cannot listen for SIGHUP", &error))?;
     let (webhooks, believed) = watch::channel(told.webhooks);
     let board = Board::new(env!("CARGO_PKG_VERSION"));
     let (ending, ended) = oneshot::channel::<()>();

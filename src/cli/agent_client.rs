@@ -19,6 +19,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Failure;
+use super::about::About;
 use super::options::Format;
 use super::output::{Output, say};
 use super::render::in_hand::in_seconds;
@@ -26,7 +27,6 @@ use super::render::problem::Complaint;
 use super::render::style::{DIM, paint};
 use super::render::words::safe;
 use crate::agent::web::{EXIT_CODE, NOTE, PERSON};
-use crate::model::names::Root;
 
 /// How long an agent may take to say what it looks after.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,83 +45,11 @@ pub struct AgentClient {
     person: String,
 }
 
-/// What the agent says of itself, as far as that matters here.
-#[derive(Debug, Deserialize)]
-pub struct About {
-    /// Of trueup.
-    pub version: Option<String>,
-    /// The commit in force; none outside of git.
-    pub revision: Option<Commit>,
-    /// Newer manifests that cannot be used.
-    pub refused: Option<Trouble>,
-    /// Why newer manifests cannot be asked for.
-    pub unreachable: Option<Trouble>,
-    /// The Apps that it looks after.
-    pub apps: Vec<Known>,
-}
-
-/// A commit.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Commit {
-    /// Its name, in full.
-    pub commit: String,
-}
-
-/// What keeps newer manifests from coming into force.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Trouble {
-    /// Which commit has it; none outside of git, or where none could be had.
-    pub revision: Option<Commit>,
-    /// What happened.
-    pub message: String,
-    /// What to do.
-    pub help: Option<String>,
-    /// All that is wrong in the manifests; empty where it is something else.
-    #[serde(default)]
-    pub mistakes: Vec<Wrong>,
-}
-
-/// A mistake in a manifest.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Wrong {
-    /// The file.
-    pub file: String,
-    /// Counted from 1; none when the file could not be read.
-    pub line: Option<usize>,
-    /// Counted from 1, in characters.
-    pub column: Option<usize>,
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub help: Option<String>,
-}
-
 /// A list of documents.
 #[derive(Debug, Deserialize)]
 struct Documents {
     items: Vec<Value>,
 }
-
-/// An App that an agent looks after.
-#[derive(Debug, Deserialize)]
-pub struct Known {
-    /// Its name.
-    pub name: String,
-    /// Its root.
-    pub root: PathBuf,
-    /// The file that its manifest stands in, by its full path; of a commit, the path in the repository.
-    pub file: Option<PathBuf>,
-    /// The line that it begins in.
-    pub line: Option<usize>,
-    /// It has disappeared from the manifests, so that the agent only watches.
-    pub orphaned: bool,
-    /// The pass that runs.
-    pub running: Option<Runs>,
-}
-
-/// A pass that runs.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Runs {}
 
 /// What is said to whoever waits for an agent.
 #[derive(Debug, Clone, Copy)]
@@ -316,45 +244,6 @@ impl AgentClient {
     }
 }
 
-impl About {
-    /// What the manifests in force name.
-    pub fn in_force(&self) -> impl Iterator<Item = &Known> {
-        self.apps.iter().filter(|app| !app.orphaned)
-    }
-
-    /// What it is at, in a few words.
-    fn busy(&self) -> String {
-        let runs: Vec<String> =
-            self.apps.iter().filter(|app| app.running.is_some()).map(|app| format!("`{}`", app.name)).collect();
-        if runs.is_empty() {
-            return "the agent looks for newer manifests".to_owned();
-        }
-        format!("the agent makes a pass over {}", runs.join(", "))
-    }
-
-    /// Why newer manifests than those in force do not count, in one line; none: there are none.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        let first = |trouble: &Trouble| {
-            let lines = trouble.message.lines();
-            lines.clone().next().unwrap_or_default().trim_end_matches(':').to_owned()
-        };
-        if let Some(refused) = &self.refused {
-            let (line, more) = (first(refused), refused.mistakes.len().saturating_sub(1));
-            let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-            return Some(format!("newer manifests cannot be used: {line}{more}"));
-        }
-        self.unreachable.as_ref().map(|trouble| format!("newer manifests cannot be asked for: {}", first(trouble)))
-    }
-
-    /// Whether the agent looks after that App, in that root where one is given.
-    #[must_use]
-    pub fn looks_after(&self, name: &str, root: Option<&Root>) -> bool {
-        let right = |app: &Known| app.name == name && !app.orphaned && root.is_none_or(|root| app.root == root.path());
-        self.apps.iter().any(right)
-    }
-}
-
 impl Answer {
     /// Why what was done was done by older manifests than the newest.
     #[must_use]
@@ -384,29 +273,6 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_agent_looks_after_an_app_by_name_and_root() {
-        let app = |name: &str, root: &str, orphaned| Known {
-            name: name.to_owned(),
-            root: root.into(),
-            file: None,
-            line: None,
-            orphaned,
-            running: None,
-        };
-        let about = About {
-            version: None,
-            revision: None,
-            refused: None,
-            unreachable: None,
-            apps: vec![app("shop", "/srv/shop", false), app("old", "/srv/old", true)],
-        };
-        let root = |path: &str| Root::new(path).unwrap();
-        assert!(about.looks_after("shop", None) && about.looks_after("shop", Some(&root("/srv/shop"))));
-        assert!(!about.looks_after("shop", Some(&root("/srv/elsewhere"))));
-        assert!(!about.looks_after("old", None) && !about.looks_after("new", None));
-    }
 
     #[tokio::test]
     async fn where_nobody_listens_there_is_no_agent() {

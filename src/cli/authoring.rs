@@ -3,70 +3,42 @@
 use std::path::Path;
 
 use clap::CommandFactory;
-use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::Failure;
 use super::load::load;
-use super::operate::refuse_markdown;
 use super::options::{Cli, Format, Kind, Paths};
 use super::output::Output;
 use super::render::problem::Complaint;
 use super::render::style::{GOOD, STRONG, paint};
 use super::render::words::safe;
-use crate::documents::API_VERSION;
+use crate::documents::validation::ValidationReport;
+use crate::manifest::Loaded;
 use crate::manifest::schema::{agent_schema, json_schema};
 
 /// The program's own name.
 const NAME: &str = "trueup";
-
-/// Whether manifests are right.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Validation {
-    api_version: &'static str,
-    kind: &'static str,
-    valid: bool,
-    /// Each App with its file and line; none where something is wrong.
-    apps: Vec<Value>,
-    /// Each mistake with its file and line.
-    errors: Value,
-}
-
-impl Validation {
-    fn new(apps: Vec<Value>, errors: Value) -> Self {
-        Self { api_version: API_VERSION, kind: "ValidationReport", valid: !apps.is_empty(), apps, errors }
-    }
-}
 
 /// Checks manifests; 0: all are right, 1: some are not.
 ///
 /// # Errors
 /// All that is wrong with them, in the form for people; for programs that is the result.
 pub fn validate(paths: &Paths, output: Output) -> Result<u8, Failure> {
+    output.refuse_markdown("validate")?;
     let loaded = match (load(paths), output.format) {
-        (_, Format::Markdown) => {
-            let complaint = Complaint::new("`validate` has no markdown form").help("choose text, json or yaml");
-            return Err(Failure::Usage(complaint));
-        }
         (Err(Failure::Manifests(errors)), Format::Json | Format::Yaml) => {
-            output.document(&Validation::new(vec![], errors.to_json()))?;
+            output.document(&ValidationReport::wrong(&errors))?;
             return Ok(1);
         }
         (loaded, _) => loaded?,
     };
     if output.format == Format::Text {
-        let line = |one: &crate::manifest::Loaded| {
+        let line = |one: &Loaded| {
             let place = safe(&one.source.to_string());
             format!("{}  {place}  {}\n", paint(GOOD, "ok"), paint(STRONG, &one.app.name))
         };
         output.text(&loaded.iter().map(line).collect::<String>())?;
     } else {
-        let app = |one: &crate::manifest::Loaded| {
-            let path = one.source.path.as_ref().map(|path| path.to_string_lossy().into_owned());
-            json!({"name": one.app.name, "file": path, "line": one.source.line})
-        };
-        output.document(&Validation::new(loaded.iter().map(app).collect(), json!([])))?;
+        output.document(&ValidationReport::right(&loaded))?;
     }
     Ok(0)
 }
@@ -76,12 +48,11 @@ pub fn validate(paths: &Paths, output: Output) -> Result<u8, Failure> {
 /// # Errors
 /// When it cannot be written, or has no such form.
 pub fn schema(kind: Kind, output: Output) -> Result<u8, Failure> {
-    let schema = match kind {
+    output.refuse_markdown("schema")?;
+    output.document(&match kind {
         Kind::App => json_schema(),
         Kind::Agent => agent_schema(),
-    };
-    refuse_markdown("schema", output)?;
-    output.document(&schema)?;
+    })?;
     Ok(0)
 }
 

@@ -3,10 +3,15 @@
 //! There is one foot, for there is one terminal: whoever says something has it drawn again below that.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::output::{size, stderr_has_colour};
+use super::render::style::plain;
+
+/// How often it is drawn again while nothing but time goes by.
+pub const TICK: Duration = Duration::from_millis(500);
 
 /// Its lines, as they stand on the terminal.
 static FOOT: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -30,6 +35,12 @@ pub fn say_above(text: &str) -> bool {
     true
 }
 
+/// Whether the standard error is a terminal that can be drawn on.
+#[must_use]
+pub fn draws() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
 /// Columns and lines that the foot may take. The last column is left alone: terminals go on to the next line when it is
 /// written to.
 #[must_use]
@@ -45,7 +56,7 @@ fn foot() -> MutexGuard<'static, Vec<String>> {
 /// What takes `before` lines off the terminal, and puts `above` and then `lines` there.
 fn drawn(before: usize, above: &str, lines: &[String]) -> String {
     let shown = |line: &str| {
-        if stderr_has_colour() { line.to_owned() } else { anstream::adapter::strip_str(line).to_string() }
+        if stderr_has_colour() { line.to_owned() } else { plain(line) }
     };
     let mut text = wiped(before);
     for line in above.lines().chain(lines.iter().map(String::as_str)) {

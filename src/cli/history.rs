@@ -4,7 +4,6 @@ use super::Failure;
 use super::host::on_this_host;
 use super::in_force;
 use super::load::here;
-use super::operate::{failure, refuse_markdown};
 use super::options::Format;
 use super::options::operate::History;
 use super::output::Output;
@@ -19,7 +18,7 @@ use crate::manifest::Loaded;
 /// # Errors
 /// When the manifests are wrong, or a journal cannot be read.
 pub fn run(options: &History, output: Output) -> Result<u8, Failure> {
-    refuse_markdown("history", output)?;
+    output.refuse_markdown("history")?;
     let (app, paths) = options.split();
     let loaded: Vec<Loaded> = match app {
         Some(app) => vec![in_force::one(app, &paths, &options.in_force)?],
@@ -35,7 +34,7 @@ pub fn run(options: &History, output: Output) -> Result<u8, Failure> {
     })?;
     let mut pasts = Vec::new();
     for (one, journal) in loaded.iter().zip(journals) {
-        pasts.push((&one.app, history(&one.app.name, journal.map_err(failure)?, limit)));
+        pasts.push((&one.app, history(&one.app.name, journal?, limit)));
     }
     match output.format {
         Format::Text | Format::Markdown => {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Failure;
 use super::load::full_places;
 use super::options::Paths;
 use super::output::say;
 use super::render::problem::Complaint;
 use super::render::words::safe;
+use super::{Failure, INTERRUPTED};
 use crate::engine::batch::reconcile;
 use crate::engine::events::Listener;
 use crate::engine::interrupt::Interrupt;
@@ -24,8 +24,9 @@ use crate::model::sync::Counting;
 const HOLDER: &str = "trueup reconcile";
 /// The same of the agent.
 pub(super) const AGENT: &str = "trueup agent";
-/// The exit code after a second wish to stop, as shells count SIGINT.
-const INTERRUPTED: i32 = 130;
+
+/// What to do where somebody else holds a lock.
+const WAIT_LONGER: &str = "wait for it with `--wait 5m`";
 
 /// A pass that a person has asked for here.
 #[must_use]
@@ -74,12 +75,14 @@ fn on<T>(
     work: impl AsyncFnOnce(&LocalHost) -> T,
 ) -> Result<T, Failure> {
     let manifests = manifests.map(full_places).transpose()?.flatten();
-    let runtime = runtime().map_err(|error| cannot_begin(&error))?;
+    let runtime = runtime().map_err(|error| cannot_begin("a pass", &error))?;
     let done = runtime.block_on(async {
         if let Some(interrupt) = interrupt {
-            listen_for_signals(interrupt, holder == AGENT).map_err(|error| cannot_begin(&error))?;
+            listen_for_signals(interrupt, holder == AGENT).map_err(|error| cannot_begin("a pass", &error))?;
         }
         let host = shape(LocalHost::new(holder).telling(waits_for_lock));
+        // Nobody tells an agent how long to wait.
+        let host = if holder == AGENT { host } else { host.advising(WAIT_LONGER) };
         let host = match &manifests {
             Some(manifests) => host.of_manifests(manifests),
             None => host,
@@ -96,7 +99,7 @@ fn on<T>(
 /// # Errors
 /// When it could not begin at all.
 pub fn waiting<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = runtime().map_err(|error| cannot_begin(&error))?;
+    let runtime = runtime().map_err(|error| cannot_begin("a pass", &error))?;
     Ok(runtime.block_on(work))
 }
 
@@ -104,8 +107,9 @@ fn waits_for_lock(why: &str) {
     say(&format!("waiting: {}\n", safe(why)));
 }
 
-fn cannot_begin(error: &std::io::Error) -> Failure {
-    let complaint = Complaint::new("a pass cannot begin").cause(error.to_string());
+/// This cannot begin, for want of what the kernel gives.
+pub(super) fn cannot_begin(what: &str, error: &std::io::Error) -> Failure {
+    let complaint = Complaint::new(format!("{what} cannot begin")).cause(error.to_string());
     Failure::Complaint(complaint.help("is the limit of open files (`ulimit -n`) very low? A thousand are plenty"))
 }
 
@@ -122,7 +126,7 @@ fn listen_for_signals(interrupt: &Interrupt, logs: bool) -> std::io::Result<()> 
                 _ = term.recv() => false,
             };
             if interrupt.is_asked() {
-                std::process::exit(INTERRUPTED);
+                std::process::exit(INTERRUPTED.into());
             }
             interrupt.ask();
             if pressed {

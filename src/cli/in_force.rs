@@ -8,11 +8,12 @@
 use serde_json::Value;
 
 use super::Failure;
-use super::agent_client::{About, AgentClient, Known, NoAnswer};
+use super::about::{About, Known};
+use super::agent_client::{AgentClient, NoAnswer};
 use super::host::waiting;
 use super::load;
-use super::operate::person;
 use super::options::{InForce, Paths, Selection};
+use super::person::person;
 use super::render::problem::Complaint;
 use super::render::words::count;
 use crate::manifest::{Loaded, Source, load_again};

@@ -11,7 +11,6 @@ use super::fleet;
 use super::host::{on_this_host, pass as make_pass, request};
 use super::in_force;
 use super::load::{apps, select, select_unapproved};
-use super::operate::refuse_markdown;
 use super::options::fleet::Look;
 use super::options::{Diff, Format, Global, Paths};
 use super::output::{Output, yaml};
@@ -69,7 +68,7 @@ pub fn diff(options: &Diff, global: &Global, output: Output) -> Result<u8, Failu
 /// # Errors
 /// When the manifests are wrong or the host cannot be looked at at all.
 pub fn status(options: &Look, global: &Global, output: Output) -> Result<u8, Failure> {
-    refuse_markdown("status", output)?;
+    output.refuse_markdown("status")?;
     let (here, theirs) = fleet::part(meant(options)?, &options.hosts);
     let apps = fleet::chosen(&theirs, &options.hosts)?;
     if theirs.is_empty() {

@@ -7,20 +7,26 @@ use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::foot;
+use super::logging::logs;
+use super::options::{Global, LogFormat};
 use super::output::say;
 use super::render::health::broken;
 use super::render::in_hand::InHand;
 use super::render::style::{BAD, DIM, STRONG, WARN, paint};
 use super::render::words::{limit, safe, took};
-use crate::engine::events::{Event, Listener};
+use crate::engine::events::{Event, Listener, Silent};
 use crate::model::health::HealthVerdict;
 use crate::model::names::AppName;
 
-/// How often the steps in hand are drawn again.
-const TICK: Duration = Duration::from_millis(500);
+/// Who is told what goes on meanwhile.
+#[must_use]
+pub fn listener(global: &Global) -> Box<dyn Listener> {
+    // A log in JSON tells the same; a program that reads it wants nothing else in between.
+    if global.log_format == LogFormat::Json { Box::new(Silent) } else { Box::new(Live::new(logs(global))) }
+}
 
 /// Tells the person at the terminal, or the log of a CI job.
 #[derive(Debug)]
@@ -62,9 +68,8 @@ impl Live {
     /// Looks once at what the standard error is, on which there may be a log besides.
     #[must_use]
     pub fn new(logs: bool) -> Self {
-        let able = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         Self::by(match std::io::stderr().is_terminal() {
-            true if able && !logs => Way::Drawn,
+            true if foot::draws() && !logs => Way::Drawn,
             true => Way::Begun,
             false => Way::Done,
         })
@@ -115,7 +120,7 @@ impl Steps {
             let now = self.since.elapsed();
             let pause = if way == Way::Drawn {
                 self.draw(&state);
-                (!state.in_hand.is_empty()).then_some(TICK)
+                (!state.in_hand.is_empty()).then_some(foot::TICK)
             } else {
                 let told = state.in_hand.overdue(now, way == Way::Begun);
                 if !told.is_empty() {
@@ -238,6 +243,8 @@ pub fn line(whose: impl std::fmt::Display, event: &Event, terminal: bool) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::cli::render::style::plain;
     use crate::decide::testing::{id, member, process};

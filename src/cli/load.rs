@@ -124,12 +124,18 @@ fn chosen(selection: &Selection, loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Fai
     Ok(loaded.into_iter().filter(wanted).collect())
 }
 
+/// What this host is called among `spec.hosts`, first in full; an agent may be told another name by its own configuration.
+#[must_use]
+pub fn this_host() -> Vec<String> {
+    own::names(&AgentConfig::default())
+}
+
 /// What of these is for this host: Apps without hosts, and those that name it, as they are here.
 ///
 /// # Errors
 /// None is.
 pub fn here(loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Failure> {
-    let names = own::names(&AgentConfig::default());
+    let names = this_host();
     let elsewhere = Elsewhere::new(&loaded, &names);
     let own = of_this_host(loaded, &names).map_err(Failure::Manifests)?;
     if own.is_empty() { Err(Failure::Elsewhere(Box::new(elsewhere))) } else { Ok(own) }
@@ -149,14 +155,14 @@ pub fn one(name: &str, paths: &Paths) -> Result<Loaded, Failure> {
 /// # Errors
 /// It would be wrong here.
 pub fn as_here(written: &Loaded) -> Result<Option<Loaded>, Failure> {
-    let own = of_this_host(vec![written.clone()], &own::names(&AgentConfig::default()));
+    let own = of_this_host(vec![written.clone()], &this_host());
     Ok(own.map_err(Failure::Manifests)?.pop())
 }
 
 /// An App is for other hosts only, and what was asked for is about this one.
 #[must_use]
 pub fn not_here(written: &Loaded) -> Failure {
-    let names = own::names(&AgentConfig::default());
+    let names = this_host();
     Failure::Elsewhere(Box::new(Elsewhere::new(std::slice::from_ref(written), &names)))
 }
 

@@ -21,7 +21,7 @@ use self::stderr::Stderr;
 use super::options::{Global, LogFormat};
 use super::output::{say, stderr_has_colour};
 use super::render::problem::Complaint;
-use super::render::words::turns;
+use crate::manifest::turns;
 
 /// Filters the log, such as `trueup=debug,zbus=warn`; wins over `-v`.
 const VARIABLE: &str = "TRUEUP_LOG";

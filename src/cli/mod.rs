@@ -15,7 +15,9 @@ use self::output::{Output, say};
 use self::render::problem::Complaint;
 use crate::decide::health;
 use crate::manifest::LoadErrors;
+use crate::ports::HostError;
 
+pub mod about;
 pub mod agent;
 pub mod agent_client;
 pub mod authoring;
@@ -34,6 +36,7 @@ pub mod logging;
 pub mod operate;
 pub mod options;
 pub mod output;
+pub mod person;
 pub mod reconcile;
 pub mod releases;
 pub mod render;
@@ -41,6 +44,8 @@ pub mod rights;
 
 /// The exit code for wrong usage (`EX_USAGE`): clap's own 2 means drift here.
 const USAGE: u8 = 64;
+/// The exit code of whoever was asked to stop and did not wait for what was at work, as shells count SIGINT.
+const INTERRUPTED: u8 = 130;
 /// Columns of a message where nobody knows how wide the terminal is.
 const USUAL_WIDTH: usize = 100;
 
@@ -66,6 +71,30 @@ pub enum Failure {
     PathForName(String),
     /// What was asked for is about the host that it runs on, and the Apps are for others.
     Elsewhere(Box<Elsewhere>),
+}
+
+impl Failure {
+    /// What is said of it where `verb` was asked for.
+    ///
+    /// # Errors
+    /// Manifests are wrong, and there is more to say of each mistake than a complaint holds.
+    pub fn complaint(self, verb: &str) -> Result<Complaint, LoadErrors> {
+        Ok(match self {
+            Self::Complaint(complaint) | Self::Usage(complaint) => complaint,
+            Self::Manifests(mistakes) => return Err(mistakes),
+            Self::NoManifests => load::no_manifests(verb),
+            Self::NoSuchApp { name, known } => load::no_such_app(&name, &known),
+            Self::PathForName(name) => load::path_for_name(verb, &name),
+            Self::Elsewhere(elsewhere) => elsewhere.complaint(verb),
+        })
+    }
+}
+
+impl From<HostError> for Failure {
+    /// What the host said, for people.
+    fn from(error: HostError) -> Self {
+        Self::Complaint(Complaint { message: error.message, causes: Vec::new(), help: error.help })
+    }
 }
 
 /// Runs the program with the arguments of this process.
@@ -115,39 +144,18 @@ pub fn main() -> ExitCode {
         Verb::Completions { shell } => authoring::completions(*shell, output),
         Verb::Man { out } => authoring::man(out.as_deref(), output),
     };
-    let code = match done {
-        Ok(code) => code,
-        Err(Failure::Complaint(complaint)) => {
-            say(&complaint.render());
-            error_code
-        }
-        Err(Failure::NoManifests) => {
-            say(&load::no_manifests(&verb).render());
-            error_code
-        }
-        Err(Failure::NoSuchApp { name, known }) => {
-            say(&load::no_such_app(&name, &known).render());
-            error_code
-        }
-        Err(Failure::PathForName(name)) => {
-            say(&load::path_for_name(&verb, &name).render());
-            error_code
-        }
-        Err(Failure::Elsewhere(elsewhere)) => {
-            say(&elsewhere.complaint(&verb).render());
-            error_code
-        }
-        Err(Failure::Usage(complaint)) => {
-            say(&complaint.render());
-            USAGE
-        }
-        Err(Failure::Manifests(errors)) => {
-            let width = output::width(&std::io::stderr()).unwrap_or(USUAL_WIDTH);
-            say(&errors.render(output::stderr_has_colour(), width));
-            error_code
-        }
-    };
+    let code = done.unwrap_or_else(|failure| {
+        let code = if matches!(failure, Failure::Usage(_)) { USAGE } else { error_code };
+        say(&failure.complaint(&verb).map_or_else(|mistakes| in_full(&mistakes), |complaint| complaint.render()));
+        code
+    });
     code.into()
+}
+
+/// Every mistake with the lines that it stands in.
+fn in_full(mistakes: &LoadErrors) -> String {
+    let width = output::width(&std::io::stderr()).unwrap_or(USUAL_WIDTH);
+    mistakes.render(output::stderr_has_colour(), width)
 }
 
 /// The verb as it was written, for advice, and everything that was asked for.

@@ -12,13 +12,13 @@ use super::agent_client::{AgentClient, NoAnswer, Waits};
 use super::fleet::by_hand;
 use super::host::{on_this_host, waiting};
 use super::in_force::NotThere;
+use super::live::listener;
 use super::load::{as_here, named, not_here};
 use super::options::fleet::Hosts;
 use super::options::operate::{Agent, One, Resume, Retry, Rollback, Suspend};
 use super::options::{Format, Global};
 use super::output::Output;
-use super::reconcile::listener;
-use super::render::problem::Complaint;
+use super::person::person;
 use super::render::{operate as text, report};
 use crate::documents::pass::passes;
 use crate::documents::suspension::Suspension;
@@ -31,7 +31,6 @@ use crate::model::app::App;
 use crate::model::names::{ReleaseId, Root};
 use crate::model::report::{Mode, PassReport};
 use crate::model::sync::Counting;
-use crate::ports::HostError;
 
 /// An agent that takes no longer is waited for silently.
 const SOON: Duration = Duration::from_secs(2);
@@ -41,7 +40,7 @@ const SOON: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the manifests are wrong, there is nothing to take back or nothing to go back to, or no pass could begin.
 pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u8, Failure> {
-    refuse_markdown("rollback", output)?;
+    output.refuse_markdown("rollback")?;
     let body = json!({"to": options.to.as_ref().map(ReleaseId::as_str), "reason": options.reason});
     let app = match whose("rollback", &options.one, Some(&options.hosts), &options.agent, &body, output)? {
         Whose::Agents(code) => return Ok(code),
@@ -54,8 +53,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
     let listener = listener(global);
     let report = on_this_host("trueup rollback", Some(&options.one.paths), Some(&request.interrupt), async |host| {
         Box::pin(operate::rollback(host, &app, &how, &request, &*listener)).await
-    })?
-    .map_err(failure)?;
+    })??;
     drop(listener);
     show(&app, std::slice::from_ref(&report), output)?;
     Ok(report.exit_code_of_rollback())
@@ -66,7 +64,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
 /// # Errors
 /// When the manifests are wrong, or no pass could begin.
 pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Failure> {
-    refuse_markdown("retry", output)?;
+    output.refuse_markdown("retry")?;
     let body = json!({ "ignoreWindows": options.ignore_windows });
     let app = match whose("retry", &options.one, Some(&options.hosts), &options.agent, &body, output)? {
         Whose::Agents(code) => return Ok(code),
@@ -77,8 +75,7 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
     let listener = listener(global);
     let made = on_this_host("trueup retry", Some(&options.one.paths), Some(&request.interrupt), async |host| {
         Box::pin(operate::retry(host, &app, &request, &*listener)).await
-    })?
-    .map_err(failure)?;
+    })??;
     drop(listener);
     let reports: Vec<PassReport> = made.into_iter().collect();
     show(&app, &reports, output)?;
@@ -90,7 +87,7 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
 /// # Errors
 /// When the manifests are wrong, or it cannot be written down.
 pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
-    refuse_markdown("suspend", output)?;
+    output.refuse_markdown("suspend")?;
     let body = json!({"reason": options.reason});
     let app = match whose("suspend", &options.one, None, &options.agent, &body, output)? {
         Whose::Agents(code) => return Ok(code),
@@ -99,7 +96,7 @@ pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
     };
     let (reason, by, wait) = (options.reason.as_deref(), person(), options.wait.wait);
     let work = async |host: &LocalHost| operate::suspend(host, &app, reason, &by, wait).await;
-    tell(&app, &on_this_host("trueup suspend", None, None, work)?.map_err(failure)?, output)
+    tell(&app, &on_this_host("trueup suspend", None, None, work)??, output)
 }
 
 /// Acts on an App again.
@@ -107,7 +104,7 @@ pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
 /// # Errors
 /// When the manifests are wrong, or it cannot be written down.
 pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
-    refuse_markdown("resume", output)?;
+    output.refuse_markdown("resume")?;
     let app = match whose("resume", &options.one, None, &options.agent, &json!({}), output)? {
         Whose::Agents(code) => return Ok(code),
         Whose::Theirs(written) => return Err(not_here(&written)),
@@ -115,7 +112,7 @@ pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
     };
     let wait = options.wait.wait;
     let work = async |host: &LocalHost| operate::resume(host, &app, wait).await;
-    tell(&app, &on_this_host("trueup resume", None, None, work)?.map_err(failure)?, output)
+    tell(&app, &on_this_host("trueup resume", None, None, work)??, output)
 }
 
 /// Whose matter it is, what was asked for.
@@ -240,31 +237,4 @@ fn request(verb: &str, wait: Duration, ignore_windows: bool) -> Request {
     let trigger = format!("{verb} by {}", person());
     let (mode, interrupt, counting) = (Mode::Apply, Interrupt::default(), Counting::Off);
     Request { mode, wait, trigger, interrupt, withheld: None, ignore_windows, counting }
-}
-
-/// Who is at the keyboard, for the history; a courtesy and no proof.
-pub(super) fn person() -> String {
-    let named = ["SUDO_USER", "LOGNAME", "USER"].iter().filter_map(|name| std::env::var(name).ok());
-    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(login)
-}
-
-/// The name that this machine has for the user who calls, as under a timer or `env -i`; else his number.
-fn login() -> String {
-    let uid = nix::unistd::getuid();
-    let known = nix::unistd::User::from_uid(uid).ok().flatten();
-    known.map_or_else(|| format!("user {uid}"), |user| user.name)
-}
-
-/// Refuses a form that only differences have.
-pub(super) fn refuse_markdown(verb: &str, output: Output) -> Result<(), Failure> {
-    if output.format != Format::Markdown {
-        return Ok(());
-    }
-    let complaint = Complaint::new(format!("`{verb}` has no markdown form")).help("choose text, json or yaml");
-    Err(Failure::Usage(complaint))
-}
-
-/// What the host said, for people.
-pub(super) fn failure(error: HostError) -> Failure {
-    Failure::Complaint(Complaint { message: error.message, causes: Vec::new(), help: error.help })
 }

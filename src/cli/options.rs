@@ -216,7 +216,7 @@ pub struct Reconcile {
     /// With --dry-run: exit with 2 when something would be done
     #[arg(long, requires = "dry_run")]
     pub detailed_exitcode: bool,
-    /// With --dry-run: as `diff --no-probe`
+    /// With --dry-run, for manifests that nobody has approved: run nothing of them, and connect to no address in them
     #[arg(long, requires = "dry_run", conflicts_with_all = ["hosts", "limit"])]
     pub no_probe: bool,
     /// How long to wait for another pass over the same root to end; 0s: not at all
@@ -374,8 +374,8 @@ Where an agent answers and no PATH is given, what it has in force counts, and a 
 
 A look asks the application for its health, by what the manifest says: an address, with headers from files, or a command. \
 Whoever writes the manifest decides what that is. So let no branch be shown on a host before it is merged but with \
---no-probe: health is then not asked, of supervisord only the host's own socket, without a password, hosts in a file are not \
-read, and an App with `spec.hosts` is refused. All else is shown as ever.
+--no-probe: health is not asked; of supervisord, only the host's own socket, without a password; hosts in a file are \
+not read; an App with `spec.hosts` is refused. All else is shown as ever.
 
 Examples:
   trueup diff                    all Apps

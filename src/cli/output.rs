@@ -38,6 +38,18 @@ impl Output {
         }
     }
 
+    /// Refuses a form that only differences have.
+    ///
+    /// # Errors
+    /// It is asked for.
+    pub fn refuse_markdown(self, verb: &str) -> Result<(), Failure> {
+        if self.format != Format::Markdown {
+            return Ok(());
+        }
+        let complaint = Complaint::new(format!("`{verb}` has no markdown form")).help("choose text, json or yaml");
+        Err(Failure::Usage(complaint))
+    }
+
     /// Prints text, in colour where that is wanted.
     ///
     /// # Errors

@@ -9,18 +9,16 @@ use super::agent_client::{AgentClient, Waits};
 use super::fleet::{self, One, Told};
 use super::host::{pass, request as made_by_hand, waiting};
 use super::inspect::previews;
-use super::live::Live;
+use super::live::listener;
 use super::load::{apps, select, select_unapproved};
-use super::logging::logs;
-use super::operate::person;
-use super::options::{Format, Global, LogFormat, Reconcile};
+use super::options::{Format, Global, Reconcile};
 use super::output::{Output, say};
+use super::person::person;
 use super::render::older::older;
 use super::render::problem::Complaint;
 use super::render::{self, report};
 use crate::documents::pass::passes;
 use crate::documents::wire::Operation;
-use crate::engine::events::{Listener, Silent};
 use crate::manifest::Loaded;
 use crate::model::report::{Mode, PassReport, worst};
 
@@ -168,7 +166,7 @@ fn request(options: &Reconcile, output: Output) -> Result<u8, Failure> {
     let (answer, about) = waiting(async {
         let answer = agent.post(&path, &body, output, waits).await.map_err(|why| agent.missing(&why))?;
         let about = if answer.older_because().is_some() { agent.about().await.ok() } else { None };
-        Ok((answer, about))
+        Ok::<_, Failure>((answer, about))
     })??;
     if let Some(why) = answer.older_because() {
         say(&older(&agent.place(), why, about.as_ref()));
@@ -186,13 +184,6 @@ fn wish(apps: &[String], ignore_windows: bool) -> Value {
         body.insert("ignoreWindows".to_owned(), json!(true));
     }
     Value::Object(body)
-}
-
-/// Who is told what goes on meanwhile.
-#[must_use]
-pub fn listener(global: &Global) -> Box<dyn Listener> {
-    // A log in JSON tells the same; a program that reads it wants nothing else in between.
-    if global.log_format == LogFormat::Json { Box::new(Silent) } else { Box::new(Live::new(logs(global))) }
 }
 
 #[cfg(test)]

@@ -2,49 +2,28 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::Serialize;
-
 use super::Failure;
 use super::host::on_this_host;
 use super::in_force;
 use super::inspect::look;
-use super::operate::refuse_markdown;
 use super::options::Format;
 use super::options::operate::{One, Releases as Options};
 use super::output::Output;
 use super::render::problem::Complaint;
 use super::render::releases as text;
 use crate::decide::inventory::inventory;
-use crate::documents::API_VERSION;
-use crate::model::inventory::ReleaseStatus;
-use crate::model::names::{AppName, ReleaseId, Root};
+use crate::documents::releases::ReleaseList;
+use crate::model::names::ReleaseId;
 
 /// How long sizes are looked for, of all releases together.
 const SIZES_WITHIN: Duration = Duration::from_secs(3);
-
-/// The releases of one App.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Releases<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    app: &'a AppName,
-    root: &'a Root,
-    /// When the host was looked at.
-    observed_at: Timestamp,
-    /// How many good ones are kept.
-    keep: u32,
-    /// The newest last.
-    items: &'a [ReleaseStatus],
-}
 
 /// Lists the releases.
 ///
 /// # Errors
 /// When the manifests are wrong, or the host could not be looked at.
 pub fn run(options: &Options, output: Output) -> Result<u8, Failure> {
-    refuse_markdown("releases", output)?;
+    output.refuse_markdown("releases")?;
     let One { app, paths } = &options.one;
     let loaded = in_force::one(app, paths, &options.in_force)?;
     let reports = look(paths, std::slice::from_ref(&loaded), true)?;
@@ -65,15 +44,7 @@ pub fn run(options: &Options, output: Output) -> Result<u8, Failure> {
     }
     match output.format {
         Format::Text | Format::Markdown => output.text(&text::releases(&items, observed.at, output.width))?,
-        Format::Json | Format::Yaml => output.document(&Releases {
-            api_version: API_VERSION,
-            kind: "ReleaseList",
-            app: &app.name,
-            root: &app.root,
-            observed_at: observed.at,
-            keep: app.release.keep,
-            items: &items,
-        })?,
+        Format::Json | Format::Yaml => output.document(&ReleaseList::new(app, observed.at, &items))?,
     }
     Ok(0)
 }

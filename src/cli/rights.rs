@@ -4,48 +4,29 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::Failure;
 use super::host::on_this_host;
 use super::load::{apps, full_places, here, load};
-use super::operate::{failure, refuse_markdown};
 use super::options::operate::Sudoers;
 use super::options::{Format, Paths};
 use super::output::{Output, say};
 use super::render::problem::Complaint;
-use super::render::sudoers::{self as text, Rules};
+use super::render::sudoers as text;
 use crate::documents::List;
+use crate::documents::evidence::Evidence;
+use crate::documents::sudoers::SudoRules;
 use crate::engine::evidence;
-use crate::model::inventory::Witness;
-use crate::model::names::{AppName, Root};
-
-/// What processes of one App say.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Evidence<'a> {
-    app: &'a AppName,
-    root: &'a Root,
-    /// When they were looked at.
-    observed_at: Timestamp,
-    /// Every process could be seen, whoever owns it: one that is not listed names no release.
-    complete: bool,
-    /// Ordered by pid.
-    processes: Vec<Witness>,
-    /// Why the root could not be looked at; null when it could.
-    problem: Option<String>,
-}
 
 /// Prints which release every process runs that names one.
 ///
 /// # Errors
 /// When the manifests are wrong, or processes cannot be listed.
 pub fn evidence(paths: &Paths, output: Output) -> Result<u8, Failure> {
-    refuse_markdown("evidence", output)?;
+    output.refuse_markdown("evidence")?;
     let loaded = load(paths).and_then(here).map_err(unquoted)?;
     let apps = apps(&loaded);
-    let found = on_this_host("trueup evidence", None, None, async |host| evidence::evidence(host, &apps).await)?;
-    let found = found.map_err(failure)?;
+    let found = on_this_host("trueup evidence", None, None, async |host| evidence::evidence(host, &apps).await)??;
     let observed_at = Timestamp::now();
     let complete = rustix::process::geteuid().is_root();
     let items: Vec<Evidence<'_>> = apps
@@ -77,7 +58,7 @@ fn unquoted(failure: Failure) -> Failure {
 /// # Errors
 /// When the manifests are wrong, or there is no such user.
 pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
-    refuse_markdown("sudoers", output)?;
+    output.refuse_markdown("sudoers")?;
     let loaded = here(load(&options.paths)?)?;
     let manifests = full_places(&options.paths)?;
     let program = std::env::current_exe()
@@ -91,12 +72,12 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
         let words = manifests.iter().flatten().map(PathBuf::as_path);
         (found, host.spelled([program.as_path(), Path::new("evidence")].into_iter().chain(words)))
     })?;
-    let spelled = spelled.map_err(failure)?;
-    let mut rules: Vec<Rules> = Vec::new();
+    let spelled = spelled?;
+    let mut rules: Vec<SudoRules> = Vec::new();
     let mut complete = true;
     let mut told = BTreeSet::new();
     for (app, user, needed) in found {
-        let user = user.map_err(failure)?;
+        let user = user?;
         if user.uid == 0 {
             say(&Complaint::new(format!("`{}` belongs to root, who needs no rules", app.name))
                 .help("name who is to run trueup: `--user deploy`")
@@ -110,7 +91,7 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
                 Ok(commands) if commands.is_empty() => {}
                 Ok(commands) => {
                     let what = format!("{}: {}", app.name, one.what);
-                    rules.push(Rules { user: name.clone(), what, commands });
+                    rules.push(SudoRules { user: name.clone(), what, commands });
                 }
                 Err(error) => {
                     complete = false;
@@ -124,8 +105,8 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
             continue;
         }
         // Whoever could put another program in its place would be root.
-        match user.could_replace(&program).map_err(failure)? {
-            None => rules.push(Rules {
+        match user.could_replace(&program)? {
+            None => rules.push(SudoRules {
                 user: name,
                 what: "which releases processes of other users run".to_owned(),
                 commands: vec![spelled.clone()],

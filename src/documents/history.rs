@@ -6,6 +6,9 @@ use super::API_VERSION;
 use crate::model::history::PastPass;
 use crate::model::names::{AppName, Root};
 
+/// How many passes are told of an App, unless said: the last ones.
+pub const PASSES: usize = 20;
+
 /// What passes over one App did.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -8,12 +8,18 @@
 
 use serde::Serialize;
 
+pub mod agent;
 pub mod app;
+pub mod doctor;
+pub mod evidence;
 pub mod fleet;
 pub mod fleet_event;
 pub mod history;
 pub mod pass;
+pub mod releases;
+pub mod sudoers;
 pub mod suspension;
+pub mod validation;
 pub mod wire;
 
 /// The version of every document that is made for programs.

@@ -30,6 +30,14 @@ pub fn kernel_number(path: &str) -> Known<u64> {
     }
 }
 
+/// What the kernel calls this host; `localhost` where it does not tell.
+#[must_use]
+pub fn hostname() -> String {
+    let name = text(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
 /// Whether the clock is synchronised with others, as systemd tells it.
 pub async fn clock_synchronised() -> Known<bool> {
     let mut timedatectl = tokio::process::Command::new("timedatectl");

@@ -14,6 +14,7 @@ use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
+use crate::host::machine::hostname;
 use crate::host::silence;
 use crate::model::names::Root;
 use crate::ports::{HostError, HostErrorKind};
@@ -110,7 +111,7 @@ fn attempt(root: &Root, opened: Option<File>, command: &str, last: bool) -> Resu
     let holder = Holder {
         pid: rustix::process::getpid().as_raw_nonzero().get(),
         since: Timestamp::now(),
-        host: host(),
+        host: hostname(),
         command: command.to_owned(),
     };
     let lock = Lock { file };
@@ -143,7 +144,7 @@ fn held(root: &Root, file: &mut File) -> HostError {
     match holder {
         None => message.push_str("held by another process"),
         Some(holder) => {
-            let here = holder.host == host();
+            let here = holder.host == hostname();
             let place = if here { String::new() } else { format!(" on {}", holder.host) };
             let since = holder.since.strftime("%Y-%m-%d %H:%M:%S UTC");
             let held = spoken(Timestamp::now().duration_since(holder.since).unsigned_abs());
@@ -154,17 +155,12 @@ fn held(root: &Root, file: &mut File) -> HostError {
             }
         }
     }
-    HostError::new(HostErrorKind::TimedOut, message).with_help("wait for it with `--wait 5m`")
+    HostError::new(HostErrorKind::TimedOut, message).with_help("ask again when that has ended, or wait longer for it")
 }
 
 fn is_gone(pid: i32) -> bool {
     // Not by looking into `/proc`, which may hide other users' processes.
     Pid::from_raw(pid).is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
-}
-
-fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }
 
 /// A duration as people say it, in its two largest units.
@@ -195,7 +191,7 @@ mod tests {
         let pid = std::process::id();
         assert!(error.message.contains(&format!("held by pid {pid} (trueup reconcile) since 2")), "{error}");
         assert!(error.message.ends_with(" s)"), "{error}");
-        assert!(error.help.is_some_and(|help| help.contains("--wait")));
+        assert!(error.help.is_some_and(|help| help.contains("wait longer")));
 
         drop(first);
         lock(&root, Duration::ZERO, "trueup status").await.unwrap();

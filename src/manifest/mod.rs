@@ -32,4 +32,5 @@ pub use load::{Loaded, Source, load, load_again, load_beside, load_commit, load_
 pub use report::{LoadErrors, Mistake};
 pub use roots::distinct_roots;
 pub use secrets::mask;
+pub(crate) use snippet::turns;
 pub use yaml::to_string;

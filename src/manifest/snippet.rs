@@ -85,7 +85,8 @@ pub(super) fn plain(name: &str) -> String {
     name.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
 }
 
-fn turns(c: char) -> bool {
+/// Whether a character changes the direction in which the text around it is shown.
+pub(crate) fn turns(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

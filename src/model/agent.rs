@@ -8,6 +8,9 @@ use super::app::{CommandLine, SecretSource};
 use super::names::{AppName, RelativePath};
 use super::telling::Severity;
 
+/// The branch that is followed, unless said.
+pub const BRANCH: &str = "main";
+
 /// How often a remote repository is asked for news, unless said.
 pub const POLL: Duration = Duration::from_mins(1);
 

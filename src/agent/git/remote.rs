@@ -2,7 +2,7 @@
 
 use super::trust::{self, Follows, Trouble, rewritten};
 use super::{FETCHED, GitSource, NAMED_IN};
-use crate::agent::source::Revision;
+use crate::documents::agent::Revision;
 use crate::host::git::{FETCH, Git, words};
 use crate::model::release::public;
 use crate::ports::{HostError, HostErrorKind};

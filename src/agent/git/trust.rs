@@ -6,7 +6,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::agent::source::{Revision, SourceProblem, SourceProblemKind};
+use crate::agent::source::{SourceProblem, SourceProblemKind};
+use crate::documents::agent::Revision;
 use crate::host::command::Wanted;
 use crate::host::git::Git;
 use crate::host::hex::hexadecimal;

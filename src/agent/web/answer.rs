@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::documents::API_VERSION;
+use crate::documents::agent::Refused;
 use crate::manifest;
 use crate::ports::{HostError, HostErrorKind};
 
@@ -80,17 +80,6 @@ pub(super) struct Refusal {
     again: Option<u32>,
 }
 
-/// The same as a document.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Told<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    code: u16,
-    message: &'a str,
-    help: Option<&'a str>,
-}
-
 impl Refusal {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), help: None, again: None }
@@ -137,8 +126,7 @@ impl From<HostError> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self { status, message, help, again } = &self;
-        let told =
-            Told { api_version: API_VERSION, kind: "Error", code: status.as_u16(), message, help: help.as_deref() };
+        let told = Refused::new(status.as_u16(), message, help.as_deref());
         let mut response = json(&told).unwrap_or_else(|_| status.into_response());
         *response.status_mut() = *status;
         if let Some(seconds) = again {

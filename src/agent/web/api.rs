@@ -8,7 +8,6 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path as InPath, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,25 +15,17 @@ use super::Room;
 use super::answer::{Form, Refusal, document};
 use super::past::Archive;
 use super::peer::Peer;
-use crate::agent::board::{AppView, ManifestProblem, Unreachable, View};
-use crate::agent::renewal::Configuration;
-use crate::agent::source::Revision;
+use crate::agent::board::{AppView, View};
 use crate::decide::history::{asked_to_end, history as passes};
-use crate::decide::schedule::ScheduleState;
 use crate::decide::standing::{self, Standing};
 use crate::decide::status::mark_draining;
+use crate::documents::agent::{Agent, LastPass, Overview, Running};
 use crate::documents::app::{self as apps_document, unobserved};
-use crate::documents::history::{History, Past};
+use crate::documents::history::{History, PASSES, Past};
 use crate::documents::{API_VERSION, List, pass};
 use crate::manifest::mask;
-use crate::model::names::{AppName, Root};
 use crate::model::nearest::suggestion;
-use crate::model::report::Outcome;
 use crate::model::status::{AppStatus, Verdict};
-use crate::model::wake::Wake;
-
-/// Passes of a history unless another number is asked for; 0: all of them.
-const PASSES: usize = 20;
 
 /// `/api/v1/apps`: all Apps, each with its status.
 pub(super) async fn apps(
@@ -82,7 +73,7 @@ pub(super) async fn diff(
     document(&pass::pass(&pass::as_left(&made.loaded.app, &made.report)), Form::of(&headers))
 }
 
-/// How much of a history.
+/// How much of a history; 0: all of it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Length {
@@ -111,71 +102,6 @@ pub(super) async fn history(
     told.await?
 }
 
-/// The agent itself.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Agent<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    /// Of trueup.
-    version: &'a str,
-    started: Timestamp,
-    /// Manifests are in force, and passes are made.
-    ready: bool,
-    /// The commit in force; null outside of git.
-    revision: Option<&'a Revision>,
-    /// Newer manifests that cannot be used; null: there are none.
-    refused: Option<&'a ManifestProblem>,
-    /// The source of manifests cannot be asked; null: it can.
-    unreachable: Option<&'a Unreachable>,
-    /// The agent's own configuration, as it was last read.
-    configuration: &'a Configuration,
-    apps: Vec<Overview<'a>>,
-}
-
-/// One App in a few words.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Overview<'a> {
-    name: &'a AppName,
-    root: &'a Root,
-    /// The file that its manifest stands in, by its full path; of a commit, the path in the repository.
-    file: Option<Cow<'a, Path>>,
-    /// The line that it begins in, from 1.
-    line: usize,
-    /// It has disappeared from the manifests.
-    orphaned: bool,
-    /// Its workers are being stopped for that.
-    leaving: bool,
-    /// Why its next pass will be made.
-    pending: &'a [Wake],
-    /// The pass that runs; null: none does.
-    running: Option<Under<'a>>,
-    /// The last pass; null: none has ended yet.
-    last: Option<Last>,
-    /// When a pass last ended well; null: none has yet.
-    last_success: Option<Timestamp>,
-    /// Its turns; null before the first pass has ended.
-    schedule: Option<&'a ScheduleState>,
-}
-
-/// A pass that runs.
-#[derive(Serialize)]
-struct Under<'a> {
-    since: Timestamp,
-    wakes: &'a [Wake],
-}
-
-/// A pass that has ended.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Last {
-    pass: String,
-    began: Timestamp,
-    took_ms: u128,
-    outcome: Outcome,
-}
-
 /// `/api/v1/agent`: the agent itself.
 pub(super) async fn agent(State(room): State<Room>, headers: HeaderMap) -> Result<Response, Refusal> {
     let view = room.web.board.view();
@@ -195,7 +121,7 @@ pub(super) async fn agent(State(room): State<Room>, headers: HeaderMap) -> Resul
 }
 
 fn overview<'a>(one: &'a AppView, of_a_commit: bool) -> Overview<'a> {
-    let last = one.last.as_ref().map(|made| Last {
+    let last = one.last.as_ref().map(|made| LastPass {
         pass: made.report.pass.clone(),
         began: made.report.began,
         took_ms: made.report.took.as_millis(),
@@ -215,7 +141,7 @@ fn overview<'a>(one: &'a AppView, of_a_commit: bool) -> Overview<'a> {
         orphaned: one.orphaned,
         leaving: one.leaving,
         pending: &one.pending,
-        running: one.running.as_ref().map(|running| Under { since: running.since, wakes: &running.turn.wakes }),
+        running: one.running.as_ref().map(|running| Running { since: running.since, wakes: &running.turn.wakes }),
         last,
         last_success: one.last_success,
         schedule: one.schedule.as_ref(),

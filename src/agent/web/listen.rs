@@ -30,7 +30,7 @@ impl Port {
     pub fn bind(address: SocketAddr, reach: Reach) -> Result<Self, HostError> {
         if reach == Reach::Loopback && !address.ip().is_loopback() {
             let message = format!(
-                "will not listen on {address}: neither names nor encryption protect this port, and what it tells of \
+                "will not listen on {address}: neither a login nor encryption protects this port, and what it tells of \
                  this host is for everybody who can reach it"
             );
             let help = "listen on 127.0.0.1 and let a reverse proxy with TLS and a password stand before it; or say \

@@ -188,7 +188,8 @@ async fn unknown(request: Request) -> Refusal {
     let message = format!("there is nothing at `{}`", request.uri().path());
     Refusal::new(StatusCode::NOT_FOUND, message).help(
         "there are /healthz, /readyz, /metrics, /api/v1/agent, /api/v1/apps, /api/v1/apps/NAME, .../diff and \
-         .../history, and /webhooks/gitlab, github and gitea",
+         .../history; for POST /api/v1/reconcile, /api/v1/apps/NAME/reconcile, .../rollback, .../retry, .../suspend \
+         and .../resume, and /webhooks/gitlab, github and gitea",
     )
 }
 

@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
@@ -22,9 +21,10 @@ use super::connection::{Held, Hold};
 use super::peer::Peer;
 use crate::agent::board::Made;
 use crate::agent::orders::{Asked, Operated, Operation, Order, Woken};
+use crate::documents::agent::Requested;
 use crate::documents::pass::passes;
 use crate::documents::suspension::Suspension;
-use crate::documents::{API_VERSION, List, pass};
+use crate::documents::{List, pass};
 use crate::model::app::App;
 use crate::model::names::{AppName, ReleaseId};
 use crate::model::report::{PassReport, worst};
@@ -183,13 +183,12 @@ async fn request(
     order(room, Order::Request(Asked { apps: apps.clone(), wake, woken })).await?;
     if held.is_none() {
         let names = apps.unwrap_or_else(|| board.names());
-        let told = json!({"apiVersion": API_VERSION, "kind": "Requested", "apps": names});
         let mut response = match caller.form {
             Form::Text => {
                 let names: Vec<&str> = names.iter().map(AppName::as_str).collect();
                 answer("text/plain; charset=utf-8", format!("asked for a pass over {}\n", names.join(", ")))
             }
-            form => document(&told, form)?,
+            form => document(&Requested::new(&names), form)?,
         };
         *response.status_mut() = StatusCode::ACCEPTED;
         return Ok(response);

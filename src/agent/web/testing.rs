@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::agent::board::Board;
 use crate::agent::orders::{Asked, Order, Woken};
-use crate::agent::source::Revision;
 use crate::agent::web::connection::Hold;
 use crate::agent::web::peer::Peer;
 use crate::agent::web::{Operators, Reach, Texts, Watched, Web, Webhooks, router};
@@ -22,6 +21,7 @@ use crate::decide::diff::diff;
 use crate::decide::plan::plan_for;
 use crate::decide::schedule::{May, ScheduleState, Turn};
 use crate::decide::testing::{id, member, noon, process, running, seconds_before, seen};
+use crate::documents::agent::Revision;
 use crate::manifest::Loaded;
 use crate::model::action::Action;
 use crate::model::health::{HealthVerdict, Rule, RuleVerdict};

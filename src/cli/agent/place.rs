@@ -4,20 +4,16 @@ use std::path::{Path, PathBuf};
 
 use super::super::Failure;
 use super::super::load::{common_place, usual_place};
-use super::super::operate::failure;
 use super::super::options::agent::{Agent as Options, Git};
 use super::super::render::problem::Complaint;
 use crate::agent::web::Watched;
 use crate::manifest::load_agent;
-use crate::model::agent::{AgentConfig, AgentSource, GitOptions, POLL};
+use crate::model::agent::{AgentConfig, AgentSource, BRANCH, GitOptions, POLL};
 use crate::model::release::public;
 use crate::ports::HostError;
 
 /// Read when no other one is named and it is there.
 const CONFIG: &str = "/etc/trueup/agent.yaml";
-
-/// The branch, unless said.
-const BRANCH: &str = "main";
 
 /// Where manifests come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +138,7 @@ fn absolute_repository(url: &str) -> Result<String, Failure> {
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     let error = |error: std::io::Error| HostError::io(format!("cannot tell where `{}` is", path.display()), &error);
-    std::path::absolute(path).map_err(error).map_err(failure)
+    Ok(std::path::absolute(path).map_err(error)?)
 }
 
 #[cfg(test)]

@@ -8,18 +8,17 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::super::Failure;
-use super::super::load;
-use super::super::operate::failure;
 use super::super::options::agent::Agent as Options;
+use super::super::render::problem::Complaint;
 use super::place::{Place, configuration, place};
 use crate::agent::herald::Herald;
 use crate::agent::orders::{Order, Orders};
 use crate::agent::outbox::Outbox;
-use crate::agent::renewal::{Configuration, Renewal};
+use crate::agent::renewal::Renewal;
 use crate::agent::setup::{self, Behind};
 use crate::agent::web::Webhooks;
+use crate::documents::agent::Configuration;
 use crate::model::agent::{AgentConfig, GitOptions};
-use crate::ports::{HostError, HostErrorKind};
 
 /// Reads the configuration again, as often as it is asked to.
 pub(super) struct Reloader<'a> {
@@ -62,7 +61,7 @@ impl Reloader<'_> {
         match self.read().await {
             Ok(read) => self.take_over(read),
             Err(failure) => {
-                let problem = words(&failure);
+                let problem = words(failure);
                 warn!(problem, "the agent's own configuration cannot be used; what was in force stays");
                 let standing = Configuration { problem: Some(problem), needs_restart: Vec::new() };
                 Renewal { standing, ..Renewal::default() }
@@ -76,9 +75,9 @@ impl Reloader<'_> {
         let config = blocking(move || configuration(path.as_deref())).await??;
         let place = place(self.options, &config)?;
         let (secrets, watched) = (config.webhooks.clone(), self.place.watched());
-        let webhooks = blocking(move || setup::webhooks(&secrets, watched).map_err(failure)).await??;
+        let webhooks = blocking(move || setup::webhooks(&secrets, watched)).await??;
         let tells = config.clone();
-        blocking(move || setup::tokens(&tells).map_err(failure)).await??;
+        blocking(move || setup::tokens(&tells)).await??;
         Ok((config, place, webhooks))
     }
 
@@ -153,25 +152,19 @@ fn same_branch(was: &GitOptions, is: &GitOptions) -> bool {
 }
 
 /// What is wrong, in one piece.
-pub(super) fn words(failure: &Failure) -> String {
-    match failure {
-        Failure::Manifests(errors) => errors.to_string(),
-        Failure::NoManifests => words(&Failure::Complaint(load::no_manifests("agent"))),
-        Failure::NoSuchApp { name, known } => words(&Failure::Complaint(load::no_such_app(name, known))),
-        Failure::PathForName(name) => words(&Failure::Complaint(load::path_for_name("agent", name))),
-        Failure::Elsewhere(elsewhere) => words(&Failure::Complaint(elsewhere.complaint("agent"))),
-        Failure::Complaint(complaint) | Failure::Usage(complaint) => {
-            let what: Vec<&str> =
-                std::iter::once(&complaint.message).chain(&complaint.causes).map(String::as_str).collect();
-            let help = complaint.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-            what.join(": ") + &help
-        }
-    }
+pub(super) fn words(failure: Failure) -> String {
+    let Complaint { message, causes, help } = match failure.complaint("agent") {
+        Ok(complaint) => complaint,
+        Err(mistakes) => return mistakes.to_string(),
+    };
+    let what: Vec<String> = std::iter::once(message).chain(causes).collect();
+    let help = help.map(|help| format!("; {help}")).unwrap_or_default();
+    what.join(": ") + &help
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|error| failure(HostError::new(HostErrorKind::Other, format!("it was not read to its end: {error}"))))
+    ended.map_err(|error| Complaint::new(format!("it was not read to its end: {error}"))).map_err(Failure::Complaint)
 }
 
 #[cfg(test)]

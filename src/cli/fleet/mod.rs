@@ -20,9 +20,9 @@ pub use self::chosen::{One, chosen, part};
 pub use self::documents::{Told, app_list, pass_list};
 pub use self::joined::{joined, preview};
 use self::run::{Ground, Kind, over_hosts};
-use super::Failure;
 use super::options::fleet::Hosts;
 use super::options::{Global, Reconcile};
+use super::{Failure, INTERRUPTED};
 use crate::documents::wire::Operation;
 use crate::fleet::groups::Looked;
 use crate::fleet::look::look;
@@ -32,9 +32,6 @@ use crate::fleet::rollout::{Way, roll_out};
 use crate::fleet::work::Wish;
 use crate::model::report::worst;
 use crate::model::rollout::{Terms, Verdict};
-
-/// The exit code after a second wish to stop, as shells count SIGINT.
-const INTERRUPTED: u8 = 130;
 
 /// What came of a verb over hosts.
 pub struct Came<T> {

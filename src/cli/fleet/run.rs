@@ -11,12 +11,13 @@ use super::chosen::One;
 use super::logged::Logged;
 use super::never;
 use super::screen::Screen;
-use crate::agent::own::names;
-use crate::cli::Failure;
-use crate::cli::operate::person;
+use crate::cli::host::cannot_begin;
+use crate::cli::load::this_host;
 use crate::cli::options::fleet::Hosts;
 use crate::cli::options::{Global, LogFormat};
+use crate::cli::person::person;
 use crate::cli::render::problem::Complaint;
+use crate::cli::{Failure, INTERRUPTED};
 use crate::fleet::ask::Asker;
 use crate::fleet::phase::{News, Watch};
 use crate::fleet::reach::Reach;
@@ -24,10 +25,9 @@ use crate::fleet::ssh::Ssh;
 use crate::fleet::ssh::options::Options;
 use crate::fleet::work::{Wish, Work};
 use crate::local::runtime::runtime;
-use crate::model::agent::AgentConfig;
 
-/// The exit code after a third wish to stop.
-const INTERRUPTED: i32 = 130;
+/// What is said where it cannot begin.
+const WORK: &str = "work over hosts";
 
 /// What is done with hosts, and with it what the first wish to stop means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,9 +115,9 @@ pub fn over_hosts<T>(
     global: &Global,
     work: impl AsyncFnOnce(&Ground<'_>) -> Vec<T>,
 ) -> Result<Came<T>, Failure> {
-    let runtime = runtime().map_err(|error| cannot_begin(&error))?;
+    let runtime = runtime().map_err(|error| cannot_begin(WORK, &error))?;
     let came = runtime.block_on(async {
-        let wish = listen().map_err(|error| cannot_begin(&error))?;
+        let wish = listen().map_err(|error| cannot_begin(WORK, &error))?;
         let usual = Options::default();
         let connect_timeout = hosts.connect_timeout.unwrap_or(usual.connect_timeout);
         let options = Options { accept_new: hosts.accept_new, connect_timeout, ..usual };
@@ -142,13 +142,7 @@ pub fn over_hosts<T>(
 
 /// The person and the machine, for the hosts' histories; a courtesy and no proof.
 fn who() -> String {
-    let names = names(&AgentConfig::default());
-    format!("{}@{}", person(), names.first().map_or("localhost", String::as_str))
-}
-
-fn cannot_begin(error: &io::Error) -> Failure {
-    let complaint = Complaint::new("work over hosts cannot begin").cause(error.to_string());
-    Failure::Complaint(complaint.help("is the limit of open files (`ulimit -n`) very low? A thousand are plenty"))
+    format!("{}@{}", person(), this_host().first().map_or("localhost", String::as_str))
 }
 
 /// The first signal wishes for no more, which ends a look; the second one leaves, the third one ends everything at once.
@@ -170,7 +164,7 @@ fn listen() -> io::Result<watch::Receiver<Wish>> {
                 Wish::NoMore => {
                     let _ = sender.send(Wish::Leave);
                 }
-                Wish::Leave => std::process::exit(INTERRUPTED),
+                Wish::Leave => std::process::exit(INTERRUPTED.into()),
             }
         }
     });

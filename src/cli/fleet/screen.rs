@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::run::Kind;
-use crate::cli::foot::{up, wiped, write};
+use crate::cli::foot::{self, TICK, up, wiped, write};
 use crate::cli::live;
 use crate::cli::output::{say, size, stderr_has_colour};
 use crate::cli::render::board::{Board, Hint, is_bad, words};
@@ -26,8 +25,6 @@ use crate::model::event::Event;
 use crate::model::fleet::HostName;
 use crate::model::rollout::Verdict;
 
-/// How often the board is drawn while nothing but time goes by.
-const TICK: Duration = Duration::from_millis(500);
 /// Events that come closer together are drawn together.
 const PAUSE: Duration = Duration::from_millis(80);
 
@@ -59,7 +56,7 @@ impl Screen {
         kind: Kind,
         wish: watch::Receiver<Wish>,
     ) -> Self {
-        let draws = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        let draws = foot::draws();
         let drawn = Drawn { board: Board::new(title, hosts), lines: 0, last: None };
         let drawn = draws.then(|| Mutex::new(drawn));
         Self { began: Instant::now(), drawn, converged: Mutex::default(), in_hand: Mutex::default(), kind, wish }

@@ -44,7 +44,7 @@ pub struct Agent {
     /// Also answer questions on this address, which must be of the loopback, such as 127.0.0.1:9180
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// Let --listen be an address that others can reach: neither names nor encryption protect it
+    /// Let --listen be an address that others can reach: neither a login nor encryption protects it
     #[arg(long, requires = "listen")]
     pub listen_anywhere: bool,
     /// Where the agent keeps what it must know after a restart

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::fleet::Hosts;
 use super::{AgentSocket, InForce, Paths, length};
+use crate::documents::history::PASSES;
 use crate::model::names::ReleaseId;
 
 /// One App, and where its manifest is.
@@ -116,14 +117,14 @@ pub struct Resume {
 /// `history`.
 #[derive(Debug, Args)]
 pub struct History {
-    /// Only this App; what has a slash, or ends in .yaml or .yml, is a PATH
+    /// Only this App; `-`, and what has a slash or ends in .yaml or .yml, is a PATH
     #[arg(value_name = "APP")]
     pub app: Option<String>,
     /// Where the manifests are
     #[command(flatten)]
     pub paths: Paths,
     /// Only the last so many passes of each App; 0: all that are still known
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = PASSES)]
     pub limit: usize,
     /// By what
     #[command(flatten)]
@@ -210,8 +211,8 @@ Exit codes; of several hosts the worst wins, in the order 1, 3, 4:
   130 ended at once, by a second Ctrl-C";
 
 pub(super) const SUSPEND_HELP: &str = "\
-Passes on this host go on to look and to report, and change nothing. What a pass under way does is finished first, but \
-that the agent ends a deployment which has not switched yet. `spec.sync.suspend` in the manifest does the same for every host.
+Passes on this host go on to look and to report, and change nothing. What a pass under way does is finished first; an \
+agent ends a deployment that has not switched yet. `spec.sync.suspend` in the manifest does the same for every host.
 
 Examples:
   trueup suspend shop --reason 'moving the database'

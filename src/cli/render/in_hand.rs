@@ -117,6 +117,7 @@ pub fn in_seconds(length: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::style::plain;
     use super::*;
     use crate::decide::testing::{id, member, process};
     use crate::model::names::GroupName;
@@ -124,10 +125,6 @@ mod tests {
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
-    }
-
-    fn plain(text: &str) -> String {
-        anstream::adapter::strip_str(text).to_string()
     }
 
     fn build() -> Action {

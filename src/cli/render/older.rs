@@ -1,7 +1,7 @@
 //! Why an agent could not go by the newest manifests, for whoever asked it for a pass: all of it, as an error.
 
 use super::problem::Complaint;
-use crate::cli::agent_client::{About, Trouble, Wrong};
+use crate::cli::about::{About, Trouble, Wrong};
 
 /// Most mistakes that are told one by one.
 const MOST: usize = 20;
@@ -54,7 +54,7 @@ fn mistake(one: &Wrong) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::agent_client::Commit;
+    use crate::cli::about::Commit;
 
     fn said(why: &str, refused: Option<Trouble>, unreachable: Option<Trouble>) -> String {
         let about = About { version: None, revision: None, refused, unreachable, apps: Vec::new() };

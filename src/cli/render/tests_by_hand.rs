@@ -2,10 +2,10 @@
 
 use super::doctor::{Checked, doctor};
 use super::style::plain;
-use super::sudoers::Rules;
 use super::{history as past, operate, releases as list, sudoers};
 use crate::decide::history::history;
 use crate::decide::testing::{app, id, member, noon, process, seconds_before};
+use crate::documents::sudoers::SudoRules;
 use crate::model::action::Action;
 use crate::model::finding::{Finding, Severity, Spot};
 use crate::model::inventory::{ReleaseStatus, Standing, Use};
@@ -123,7 +123,7 @@ fn releases() {
 
 #[test]
 fn rules() {
-    let one = |what: &str, commands: &[&str]| Rules {
+    let one = |what: &str, commands: &[&str]| SudoRules {
         user: "deploy".to_owned(),
         what: what.to_owned(),
         commands: commands.iter().map(|&command| command.to_owned()).collect(),

@@ -100,12 +100,13 @@ fn lines(text: &mut String, sign: &str, style: Style, pieces: &[Piece<'_>]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::style;
     use super::*;
 
     #[test]
     fn what_changed_inside_of_a_line_stands_out() {
         let text = unified("a: 1\nid: 20260110-1\nb: 2\n", "a: 1\nid: 20260111-1\nb: 2\n");
-        let plain = anstream::adapter::strip_str(&text).to_string();
+        let plain = style::plain(&text);
         assert_eq!(
             plain,
             "--- observed\n+++ desired\n@@ -1,3 +1,3 @@\n a: 1\n-id: 20260110-1\n+id: 20260111-1\n b: 2\n"
@@ -118,7 +119,7 @@ mod tests {
         assert!(!replaced.contains(&ADDED.bold().underline().to_string()), "{replaced:?}");
         let shorter = unified("id: a-1\nb:\n- c\n- d\n", "id: a-2\n");
         assert!(!shorter.contains(&REMOVED.bold().underline().to_string()), "{shorter:?}");
-        let plain = anstream::adapter::strip_str(&replaced).to_string();
+        let plain = style::plain(&replaced);
         assert!(plain.ends_with("-one two three\n+quite another line\n+and more\n"), "{plain}");
         assert_eq!(unified("same\n", "same\n"), "");
         assert!(!unified("a\u{9b}2J\n", "b\u{202e}\n").contains(['\u{9b}', '\u{202e}']));

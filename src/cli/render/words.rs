@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::manifest::turns;
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Evidence, Link, Runs};
 
@@ -77,12 +78,6 @@ pub fn safe(text: &str) -> String {
         }
     }
     safe
-}
-
-/// Whether a character changes the direction in which the text around it is shown.
-#[must_use]
-pub fn turns(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// What a worker runs, in as few words as possible. A silent worker that was started after the switch

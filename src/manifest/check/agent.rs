@@ -7,15 +7,13 @@ use crate::manifest::node::{Node, Place, cut};
 use crate::manifest::shape::{self, AgentDocument, Text};
 use crate::manifest::yaml::{Finding, line_of};
 use crate::model::agent::{
-    Address, AgentConfig, AgentSource, COMMAND_TIMEOUT, CommitStatus, Forge, GitOptions, Notification, POLL, Recipient,
-    Webhooks, is_safe_url,
+    Address, AgentConfig, AgentSource, BRANCH, COMMAND_TIMEOUT, CommitStatus, Forge, GitOptions, Notification, POLL,
+    Recipient, Webhooks, is_safe_url,
 };
 use crate::model::app::SecretSource;
 use crate::model::names::AppName;
 use crate::model::telling::Severity;
 
-/// The branch, unless said.
-const BRANCH: &str = "main";
 /// GitLab's own API.
 const GITLAB: &str = "https://gitlab.com/api/v4";
 /// GitHub's own API.

@@ -7,10 +7,10 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 
 use super::picture;
-use crate::agent::board::{ManifestProblem, Unreachable};
 use crate::agent::web::Webhooks;
 use crate::agent::web::testing::{LOCAL, Stage, manifests, report, sick, turn};
 use crate::decide::testing::{noon, process};
+use crate::documents::agent::{ManifestProblem, Unreachable};
 use crate::model::report::Outcome;
 use crate::model::wake::Wake;
 

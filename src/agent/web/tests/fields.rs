@@ -4,14 +4,12 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 
 use super::picture;
-use crate::agent::board::{ManifestProblem, Unreachable};
 use crate::agent::orders::Order;
-use crate::agent::renewal::Configuration;
-use crate::agent::source::Revision;
 use crate::agent::web::Webhooks;
 use crate::agent::web::testing::{LOCAL, Stage, idle, manifests, network, post, report, revision, sick, turn, well};
 use crate::decide::schedule::ScheduleState;
 use crate::decide::testing::noon;
+use crate::documents::agent::{Configuration, ManifestProblem, Revision, Unreachable};
 use crate::model::report::Outcome;
 use crate::model::sync::Withheld;
 use crate::model::wake::Wake;

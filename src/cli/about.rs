@@ -1,0 +1,222 @@
+//! What a running agent says of itself, as far as that matters to the verbs.
+//!
+//! It is read out of [`Agent`](crate::documents::agent::Agent), leniently: the agent may be older or newer than we are.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::model::names::Root;
+
+/// What the agent says of itself, as far as that matters here.
+#[derive(Debug, Deserialize)]
+pub struct About {
+    /// Of trueup.
+    pub version: Option<String>,
+    /// The commit in force; none outside of git.
+    pub revision: Option<Commit>,
+    /// Newer manifests that cannot be used.
+    pub refused: Option<Trouble>,
+    /// Why newer manifests cannot be asked for.
+    pub unreachable: Option<Trouble>,
+    /// The Apps that it looks after.
+    pub apps: Vec<Known>,
+}
+
+/// A commit.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Commit {
+    /// Its name, in full.
+    pub commit: String,
+}
+
+/// What keeps newer manifests from coming into force.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Trouble {
+    /// Which commit has it; none outside of git, or where none could be had.
+    pub revision: Option<Commit>,
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+    /// All that is wrong in the manifests; empty where it is something else.
+    #[serde(default)]
+    pub mistakes: Vec<Wrong>,
+}
+
+/// A mistake in a manifest.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Wrong {
+    /// The file.
+    pub file: String,
+    /// Counted from 1; none when the file could not be read.
+    pub line: Option<usize>,
+    /// Counted from 1, in characters.
+    pub column: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// An App that an agent looks after.
+#[derive(Debug, Deserialize)]
+pub struct Known {
+    /// Its name.
+    pub name: String,
+    /// Its root.
+    pub root: PathBuf,
+    /// The file that its manifest stands in, by its full path; of a commit, the path in the repository.
+    pub file: Option<PathBuf>,
+    /// The line that it begins in.
+    pub line: Option<usize>,
+    /// It has disappeared from the manifests, so that the agent only watches.
+    pub orphaned: bool,
+    /// The pass that runs.
+    pub running: Option<Runs>,
+}
+
+/// A pass that runs.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Runs {}
+
+impl About {
+    /// What the manifests in force name.
+    pub fn in_force(&self) -> impl Iterator<Item = &Known> {
+        self.apps.iter().filter(|app| !app.orphaned)
+    }
+
+    /// What it is at, in a few words.
+    #[must_use]
+    pub fn busy(&self) -> String {
+        let runs: Vec<String> =
+            self.apps.iter().filter(|app| app.running.is_some()).map(|app| format!("`{}`", app.name)).collect();
+        if runs.is_empty() {
+            return "the agent looks for newer manifests".to_owned();
+        }
+        format!("the agent makes a pass over {}", runs.join(", "))
+    }
+
+    /// Why newer manifests than those in force do not count, in one line; none: there are none.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let first = |trouble: &Trouble| {
+            let lines = trouble.message.lines();
+            lines.clone().next().unwrap_or_default().trim_end_matches(':').to_owned()
+        };
+        if let Some(refused) = &self.refused {
+            let (line, more) = (first(refused), refused.mistakes.len().saturating_sub(1));
+            let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+            return Some(format!("newer manifests cannot be used: {line}{more}"));
+        }
+        self.unreachable.as_ref().map(|trouble| format!("newer manifests cannot be asked for: {}", first(trouble)))
+    }
+
+    /// Whether the agent looks after that App, in that root where one is given.
+    #[must_use]
+    pub fn looks_after(&self, name: &str, root: Option<&Root>) -> bool {
+        let right = |app: &Known| app.name == name && !app.orphaned && root.is_none_or(|root| app.root == root.path());
+        self.apps.iter().any(right)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use jiff::Timestamp;
+    use serde_json::to_value;
+
+    use super::*;
+    use crate::documents::agent::{Agent, Configuration, ManifestProblem, Overview, Revision, Running, Unreachable};
+    use crate::manifest::load;
+    use crate::model::names::AppName;
+
+    #[test]
+    fn what_an_agent_serves_is_read() {
+        let since = Timestamp::UNIX_EPOCH;
+        let revision = Revision {
+            commit: "3fa9c1d2b7f0".to_owned(),
+            subject: "shop: r3".to_owned(),
+            author: "Anna".to_owned(),
+            at: since,
+            signed_by: None,
+        };
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("shop.yaml");
+        std::fs::write(&file, "apiVersion: trueup/v1\nkind: App\ncuont: 1\n").unwrap();
+        let mistakes = load(&[file], &mut std::io::empty()).unwrap_err().mistakes;
+        let refused = ManifestProblem {
+            revision: Some(revision.clone()),
+            message: "unknown key `cuont`:\nand so on".to_owned(),
+            help: None,
+            mistakes: mistakes.clone(),
+            since,
+        };
+        let away = Unreachable { message: "no such host".to_owned(), help: Some("look at it".to_owned()), since };
+        let (name, root) = (AppName::new("shop").unwrap(), Root::new("/srv/shop").unwrap());
+        let app = Overview {
+            name: &name,
+            root: &root,
+            file: Some(Path::new("shop.yaml").into()),
+            line: 1,
+            orphaned: false,
+            leaving: false,
+            pending: &[],
+            running: Some(Running { since, wakes: &[] }),
+            last: None,
+            last_success: None,
+            schedule: None,
+        };
+        let told = Agent {
+            api_version: "trueup/v1",
+            kind: "Agent",
+            version: "0.1.0",
+            started: since,
+            ready: true,
+            revision: Some(&revision),
+            refused: Some(&refused),
+            unreachable: Some(&away),
+            configuration: &Configuration::default(),
+            apps: vec![app],
+        };
+        let about: About = serde_json::from_value(to_value(&told).unwrap()).unwrap();
+        assert_eq!(about.version.as_deref(), Some("0.1.0"));
+        assert_eq!(about.revision.as_ref().map(|revision| revision.commit.as_str()), Some("3fa9c1d2b7f0"));
+        assert!(about.looks_after("shop", Some(&root)));
+        let known = about.in_force().next().unwrap();
+        assert_eq!((known.file.as_deref(), known.line), (Some(Path::new("shop.yaml")), Some(1)));
+        assert_eq!(about.busy(), "the agent makes a pass over `shop`");
+        assert!(about.trouble().unwrap().starts_with("newer manifests cannot be used: unknown key `cuont` (and "));
+        let read = about.refused.iter().flat_map(|refused| &refused.mistakes);
+        let read: Vec<_> = read.map(|one| (&one.file, one.line, one.column, &one.message, &one.help)).collect();
+        let said: Vec<_> =
+            mistakes.iter().map(|one| (&one.file, one.line, one.column, &one.message, &one.help)).collect();
+        assert_eq!(read, said);
+        assert!(read.iter().any(|(_, line, ..)| *line == Some(3)), "{read:?}");
+        assert_eq!(about.unreachable.and_then(|trouble| trouble.help).as_deref(), Some("look at it"));
+    }
+
+    #[test]
+    fn an_agent_looks_after_an_app_by_name_and_root() {
+        let app = |name: &str, root: &str, orphaned| Known {
+            name: name.to_owned(),
+            root: root.into(),
+            file: None,
+            line: None,
+            orphaned,
+            running: None,
+        };
+        let about = About {
+            version: None,
+            revision: None,
+            refused: None,
+            unreachable: None,
+            apps: vec![app("shop", "/srv/shop", false), app("old", "/srv/old", true)],
+        };
+        let root = |path: &str| Root::new(path).unwrap();
+        assert!(about.looks_after("shop", None) && about.looks_after("shop", Some(&root("/srv/shop"))));
+        assert!(!about.looks_after("shop", Some(&root("/srv/elsewhere"))));
+        assert!(!about.looks_after("old", None) && !about.looks_after("new", None));
+    }
+}
