@@ -16,9 +16,7 @@ use super::options::{InForce, Paths, Selection};
 use super::render::problem::Complaint;
 use super::render::words::count;
 use crate::manifest::{Loaded, Source, load_again};
-
-/// Characters of a commit's name.
-const SHORT: usize = 12;
+use crate::model::wake::short_commit;
 
 /// All Apps that count.
 ///
@@ -122,8 +120,7 @@ fn again(known: &Known, documents: &[Value], about: &About) -> Result<Loaded, Fa
 fn standing(about: &About, wanted: &[&Known]) -> String {
     let mut parts = Vec::new();
     if let Some(revision) = &about.revision {
-        let short: String = revision.commit.chars().take(SHORT).collect();
-        parts.push(format!("commit {short}"));
+        parts.push(format!("commit {}", short_commit(&revision.commit)));
     } else {
         let mut files: Vec<String> =
             wanted.iter().filter_map(|app| Some(format!("`{}`", app.file.as_ref()?.display()))).collect();
