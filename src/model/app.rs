@@ -103,12 +103,17 @@ impl App {
         group.or_else(service).map_or(&[], Vec::as_slice)
     }
 
+    /// The same of all groups, then of all services, each with its name.
+    pub fn restart_ons(&self) -> impl Iterator<Item = (&GroupName, &RestartOn)> {
+        let of_workers = self.workers.iter().map(|group| (&group.name, &group.restart_on));
+        let of_services = self.services.iter().map(|service| (&service.name, &service.restart_on));
+        of_workers.chain(of_services).flat_map(|(name, files)| files.iter().map(move |file| (name, file)))
+    }
+
     /// All files whose change somebody must be told of, each once.
     #[must_use]
     pub fn files(&self) -> BTreeSet<&RelativePath> {
-        let of_workers = self.workers.iter().flat_map(|group| &group.restart_on);
-        let of_services = self.services.iter().flat_map(|service| &service.restart_on);
-        of_workers.chain(of_services).map(|file| &file.path).collect()
+        self.restart_ons().map(|(_, file)| &file.path).collect()
     }
 
     /// How long a stray may take to end: as long as the most patient group, for it may be anybody's worker; 30 s where

@@ -349,10 +349,7 @@ async fn worker<H: Host>(
 }
 
 async fn config<H: Host>(host: &H, app: &App, memory: &Memory) -> Vec<ObservedConfig> {
-    let of_workers = app.workers.iter().map(|group| (&group.name, &group.restart_on));
-    let of_services = app.services.iter().map(|service| (&service.name, &service.restart_on));
-    let files = of_workers.chain(of_services).flat_map(|(name, files)| files.iter().map(move |file| (name, file)));
-    join_all(files.map(|(name, file)| async move {
+    join_all(app.restart_ons().map(|(name, file)| async move {
         let of = file.run.as_ref().map(|_| &app.release.id);
         let told =
             |known: &&AppliedConfig| known.group == *name && known.path == file.path && known.release.as_ref() == of;
