@@ -154,7 +154,7 @@ pub struct WorkerGroup {
 /// A command that lets workers finish by themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
-    /// What to run, in `current`, as the App's user.
+    /// What to run, in the release, as the App's user.
     pub run: CommandLine,
     /// How long it may take; 30 s unless said.
     pub timeout: Duration,
