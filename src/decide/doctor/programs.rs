@@ -104,7 +104,7 @@ fn mend(name: &str, user: &str) -> String {
         Some(package) => format!("apt-get install {package}"),
         None => format!(
             "sudo -u {user} sh -c 'command -v {name}'  # install it where the PATH of trueup has it, or name its \
-                full path"
+             full path"
         ),
     }
 }
