@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use super::foot;
 use super::output::say;
-use super::render::health::broken;
 use super::render::in_hand::InHand;
 use super::render::style::{BAD, DIM, STRONG, WARN, paint};
-use super::render::words::{limit, safe, took};
+use super::render::words::safe;
 use crate::engine::events::{Event, Listener};
-use crate::model::health::HealthVerdict;
+use crate::model::health::{HealthVerdict, RuleVerdict};
+use crate::model::length::{limit, took};
 use crate::model::names::AppName;
 
 /// How often the steps in hand are drawn again.
@@ -189,7 +189,7 @@ fn why(event: &Event) -> Option<String> {
 
 /// The first of all that speaks against the App's health.
 fn first(verdict: &HealthVerdict) -> String {
-    let broken = || verdict.rules.iter().find(|rule| !rule.passed).map(broken);
+    let broken = || verdict.rules.iter().find_map(RuleVerdict::complaint);
     verdict.failure.clone().or_else(broken).unwrap_or_default()
 }
 

@@ -197,10 +197,10 @@ async fn a_unix_socket_is_asked() {
 #[tokio::test]
 async fn silence_and_endless_answers_end_with_the_timeout() {
     let rows = [
-        ("", "no answer from ADDRESS within 300 ms"),
+        ("", "no answer from ADDRESS within 300ms"),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n...",
-            "the answer of ADDRESS (status 200) did not end within 300 ms",
+            "the answer of ADDRESS (status 200) did not end within 300ms",
         ),
     ];
     for (text, words) in rows {

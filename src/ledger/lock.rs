@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
 use crate::host::silence;
+use crate::model::length::in_seconds;
 use crate::model::names::Root;
 use crate::ports::{HostError, HostErrorKind};
 
@@ -146,7 +147,7 @@ fn held(root: &Root, file: &mut File) -> HostError {
             let here = holder.host == host();
             let place = if here { String::new() } else { format!(" on {}", holder.host) };
             let since = holder.since.strftime("%Y-%m-%d %H:%M:%S UTC");
-            let held = spoken(Timestamp::now().duration_since(holder.since).unsigned_abs());
+            let held = in_seconds(Timestamp::now().duration_since(holder.since).unsigned_abs());
             // Writing to a string cannot fail.
             let _ = write!(message, "held by pid {}{place} ({}) since {since} ({held})", holder.pid, holder.command);
             if here && is_gone(holder.pid) {
@@ -165,16 +166,6 @@ fn is_gone(pid: i32) -> bool {
 fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
-}
-
-/// A duration as people say it, in its two largest units.
-fn spoken(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} m {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} m"),
-    }
 }
 
 #[cfg(test)]
@@ -285,12 +276,5 @@ mod tests {
 
         rustix::process::kill_process(step, rustix::process::Signal::KILL).unwrap();
         lock(&root, Duration::from_mins(1), "second").await.unwrap();
-    }
-
-    #[test]
-    fn durations_are_spoken_in_two_units() {
-        for (seconds, words) in [(0, "0 s"), (59, "59 s"), (123, "2 m 3 s"), (3600, "1 h 0 m"), (90_061, "25 h 1 m")] {
-            assert_eq!(spoken(Duration::from_secs(seconds)), words);
-        }
     }
 }

@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod health;
 pub mod history;
 pub mod inventory;
+pub mod length;
 pub mod millis;
 pub mod names;
 pub mod nearest;

@@ -16,6 +16,7 @@ use crate::decide::freshness::numbers;
 use crate::decide::health::judge;
 use crate::model::app::App;
 use crate::model::health::{HealthVerdict, ProbeAnswer, ProbeFailure};
+use crate::model::length;
 use crate::model::observed::{
     Aim, Evidence, Layout, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Rung, Unreadable, Worker,
 };
@@ -176,7 +177,7 @@ pub async fn verdict<H: Host>(host: &H, app: &App, observed: &Observed, answers:
         let (id, path) = (app.release.id.clone(), app.root.release(&app.release.id));
         let (numbers, limit) = (numbers(app, observed), contract.timeout);
         let judged = host.aside(limit, move |stop| judge(&contract, &answer, (&id, &path), &numbers, stop)).await;
-        let late = || HealthVerdict::unanswered(format!("the rules took longer than {limit:?}"));
+        let late = || HealthVerdict::unanswered(format!("the rules took longer than {}", length::limit(limit)));
         let verdict = judged.unwrap_or_else(late);
         if !verdict.healthy {
             return Some(verdict);

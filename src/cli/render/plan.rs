@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 
 use super::style::{DIM, STRONG, paint};
 use super::table::{NARROWEST, wrap};
-use super::words::{limit, safe};
+use super::words::safe;
 use crate::model::action::{Action, Plan, Step};
 use crate::model::app::{App, Manager, WorkerGroup};
+use crate::model::length::limit;
 use crate::model::names::GroupName;
 use crate::model::release::Source;
 use crate::model::service::{Renewal, ServiceManager};
