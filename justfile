@@ -2,7 +2,7 @@
 _default:
     @just --list
 
-# Format, lints, schema, dependencies, documentation
+# Format, lints, dependencies, documentation
 check:
     .ci/run check
 

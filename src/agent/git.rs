@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use self::remote::FIRST;
 use self::store::Store;
-use self::trust::{Signers, Trouble, short, unreachable};
+use self::trust::{Signers, Trouble, unreachable};
 use super::source::{Found, Source, SourceProblem, SourceProblemKind, Wakes};
 use crate::documents::agent::Revision;
 use crate::host::blocking;
@@ -26,6 +26,7 @@ use crate::host::users::User;
 use crate::manifest::{LoadErrors, Loaded, load_commit};
 use crate::model::agent::GitOptions;
 use crate::model::release::public;
+use crate::model::wake::short_commit;
 use crate::ports::{HostError, HostErrorKind};
 
 /// How long one command of git may take.
@@ -232,7 +233,7 @@ impl GitSource {
             git.must(None, &[], &["update-ref", APPLIED, commit]).await
         };
         if let Err(error) = kept.await {
-            tracing::warn!(commit = short(commit), %error, "the commit in force is not marked in the mirror");
+            tracing::warn!(commit = short_commit(commit), %error, "the commit in force is not marked in the mirror");
         }
     }
 

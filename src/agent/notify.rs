@@ -27,6 +27,7 @@ use crate::host::users::User;
 use crate::model::agent::{Address, Notification, Recipient};
 use crate::model::app::CommandLine;
 use crate::model::telling::{Severity, Telling};
+use crate::model::wake::short_commit;
 
 /// So much may wait before it is sorted.
 const QUEUE: usize = 256;
@@ -343,7 +344,7 @@ fn slack(host: &str, telling: &Telling) -> Value {
     let what = telling.app.as_ref().map_or_else(|| host.to_owned(), |app| format!("{host}/{app}"));
     let field = |title: &str, value: &str| json!({"title": title, "value": escape(value), "short": true});
     let release = telling.release.as_ref().map(|release| field("release", release.as_str()));
-    let revision = telling.revision.as_ref().map(|revision| field("revision", revision.get(..12).unwrap_or(revision)));
+    let revision = telling.revision.as_ref().map(|revision| field("revision", short_commit(revision)));
     json!({
         "username": "trueup",
         "text": escape(&format!("{}: {what}", telling.news)),

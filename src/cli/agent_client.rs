@@ -22,11 +22,11 @@ use super::Failure;
 use super::about::About;
 use super::options::Format;
 use super::output::{Output, say};
-use super::render::in_hand::in_seconds;
 use super::render::problem::Complaint;
 use super::render::style::{DIM, paint};
 use super::render::words::safe;
 use crate::agent::web::{EXIT_CODE, NOTE, PERSON};
+use crate::model::length::in_seconds;
 
 /// How long an agent may take to say what it looks after.
 const PATIENCE: Duration = Duration::from_secs(5);

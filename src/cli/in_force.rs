@@ -17,9 +17,7 @@ use super::person::person;
 use super::render::problem::Complaint;
 use super::render::words::count;
 use crate::manifest::{Loaded, Source, load_again};
-
-/// Characters of a commit's name.
-const SHORT: usize = 12;
+use crate::model::wake::short_commit;
 
 /// All Apps that count.
 ///
@@ -123,8 +121,7 @@ fn again(known: &Known, documents: &[Value], about: &About) -> Result<Loaded, Fa
 fn standing(about: &About, wanted: &[&Known]) -> String {
     let mut parts = Vec::new();
     if let Some(revision) = &about.revision {
-        let short: String = revision.commit.chars().take(SHORT).collect();
-        parts.push(format!("commit {short}"));
+        parts.push(format!("commit {}", short_commit(&revision.commit)));
     } else {
         let mut files: Vec<String> =
             wanted.iter().filter_map(|app| Some(format!("`{}`", app.file.as_ref()?.display()))).collect();

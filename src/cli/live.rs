@@ -13,12 +13,12 @@ use super::foot;
 use super::logging::logs;
 use super::options::{Global, LogFormat};
 use super::output::say;
-use super::render::health::broken;
 use super::render::in_hand::InHand;
 use super::render::style::{BAD, DIM, STRONG, WARN, paint};
-use super::render::words::{limit, safe, took};
+use super::render::words::safe;
 use crate::engine::events::{Event, Listener, Silent};
-use crate::model::health::HealthVerdict;
+use crate::model::health::{HealthVerdict, RuleVerdict};
+use crate::model::length::{limit, took};
 use crate::model::names::AppName;
 
 /// Who is told what goes on meanwhile.
@@ -194,7 +194,7 @@ fn why(event: &Event) -> Option<String> {
 
 /// The first of all that speaks against the App's health.
 fn first(verdict: &HealthVerdict) -> String {
-    let broken = || verdict.rules.iter().find(|rule| !rule.passed).map(broken);
+    let broken = || verdict.rules.iter().find_map(RuleVerdict::complaint);
     verdict.failure.clone().or_else(broken).unwrap_or_default()
 }
 

@@ -327,6 +327,7 @@ fn length(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|error| format!("{error}; {}", error.help(text)))
 }
 
+/// ssh counts whole seconds.
 fn a_second(text: &str) -> Result<Duration, String> {
     let length = length(text)?;
     if length.subsec_nanos() > 0 || length.is_zero() {

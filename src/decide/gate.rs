@@ -144,8 +144,8 @@ pub fn carriers(app: &App, observed: &Observed) -> Vec<(MemberName, ProcessId)> 
     members.filter_map(|worker| Some((worker.member.clone(), worker.process?))).collect()
 }
 
-/// Whether a failed step speaks against the release itself, and how it is put; `observed` is the look after it. A manager that cannot be reached, a lock, a
-/// network that is down do not: those are tried again.
+/// Whether a failed step speaks against the release itself, and how it is put; `observed` is the look after it. A
+/// manager that cannot be reached, a lock, a network that is down do not: those are tried again.
 #[must_use]
 pub fn blame(app: &App, observed: &Observed, tried: &[Tried]) -> Option<String> {
     if observed.aim != Aim::Desired {

@@ -187,7 +187,7 @@ impl<'a, H: Host> Executor<'a, H> {
             warn!(%error, "cannot write the journal");
         }
         let problem = result.err().map(|error| {
-            let lasting = error.is_lasting();
+            let lasting = error.speaks_against_release();
             Problem { message: format!("{action}: {error}"), help: error.help, lasting }
         });
         Tried { action: action.clone(), reason: reason.clone(), began, took, problem, notes }

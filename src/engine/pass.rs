@@ -197,8 +197,8 @@ impl<'a, H: Host> Pass<'a, H> {
     }
 
     pub(super) fn problem(&mut self, error: &HostError) {
-        let (message, help, lasting) = (error.to_string(), error.help.clone(), error.is_lasting());
-        self.report.problems.push(Problem { message, help, lasting });
+        let (message, help) = (error.to_string(), error.help.clone());
+        self.report.problems.push(Problem { message, help, lasting: error.speaks_against_release() });
     }
 
     /// Goes on from what earlier passes, and others, have left.

@@ -6,9 +6,10 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{BODY_LIMIT, body, failure, spoken};
+use super::{BODY_LIMIT, body, failure};
 use crate::host::way::{self, Astray, Wanted};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
+use crate::model::length::{in_seconds, limit};
 
 /// Reads the file once. One that is older than `max_age` is a failure, whatever it says.
 pub(super) async fn probe(
@@ -23,7 +24,7 @@ pub(super) async fn probe(
     match tokio::time::timeout(timeout, reading).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => Err(failure(format!("reading `{}` did not come to its end: {error}", path.display()))),
-        Err(_) => Err(failure(format!("`{}` could not be read within {}", path.display(), spoken(timeout)))),
+        Err(_) => Err(failure(format!("`{}` could not be read within {}", path.display(), limit(timeout)))),
     }
 }
 
@@ -45,10 +46,10 @@ fn read(path: &Path, max_age: Option<Duration>) -> Result<ProbeAnswer, ProbeFail
         && age > max_age
     {
         return Err(failure(format!(
-            "`{}` is {} s old, at most {} allowed",
+            "`{}` is {} old, at most {} allowed",
             path.display(),
-            age.as_secs(),
-            spoken(max_age)
+            in_seconds(age),
+            limit(max_age)
         )));
     }
     let mut bytes = Vec::new();
@@ -93,7 +94,7 @@ mod tests {
         assert!(probe(&path, Some(Duration::from_hours(1)), TIMEOUT).await.is_ok());
 
         let failure = probe(&path, Some(Duration::from_secs(30)), TIMEOUT).await.unwrap_err();
-        assert!(failure.message.ends_with(" s old, at most 30 s allowed"), "{failure}");
+        assert!(failure.message.ends_with(" s old, at most 30s allowed"), "{failure}");
 
         File::options()
             .write(true)

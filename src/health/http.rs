@@ -18,10 +18,11 @@ use reqwest::{Client, Response, Url};
 use tokio::time::timeout_at;
 
 use super::tls::Trust;
-use super::{BODY_LIMIT, body, failure, spoken};
+use super::{BODY_LIMIT, body, failure};
 use crate::host::https::{causes, deeper};
 use crate::model::app::ConnectTo;
 use crate::model::health::{ProbeAnswer, ProbeFailure};
+use crate::model::length::limit;
 
 /// Most clients that are kept; a manifest that changes for ever must not fill the memory.
 const CLIENTS: usize = 64;
@@ -89,12 +90,12 @@ impl Clients {
         let response = match timeout_at(deadline, sending).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(failure(describe(error, &place))),
-            Err(_) => return Err(failure(format!("no answer from {place} within {}", spoken(timeout)))),
+            Err(_) => return Err(failure(format!("no answer from {place} within {}", limit(timeout)))),
         };
         let status = i64::from(response.status().as_u16());
         let headers = lower(response.headers());
         let Ok(bytes) = timeout_at(deadline, read(response, &place)).await else {
-            let within = spoken(timeout);
+            let within = limit(timeout);
             return Err(failure(format!("the answer of {place} (status {status}) did not end within {within}")));
         };
         let body = body(&bytes?);

@@ -197,11 +197,8 @@ async fn a_unix_socket_is_asked() {
 #[tokio::test]
 async fn silence_and_endless_answers_end_with_the_timeout() {
     let rows = [
-        ("", "no answer from ADDRESS within 2 s"),
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n...",
-            "the answer of ADDRESS (status 200) did not end within 2 s",
-        ),
+        ("", "no answer from ADDRESS within 2s"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n...", "the answer of ADDRESS (status 200) did not end within 2s"),
     ];
     for (text, words) in rows {
         let server = Server::start(text).await;

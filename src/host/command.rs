@@ -17,6 +17,7 @@ use super::transcript::Transcript;
 use super::users::User;
 use super::{blocking, proc, signal};
 use crate::model::app::{App, CommandLine};
+use crate::model::length;
 use crate::model::process::{Pid, ProcessId, ProcessTable};
 use crate::ports::{HostError, HostErrorKind};
 
@@ -167,7 +168,7 @@ pub(super) async fn execute_heard(
     let Some(status) = waited else {
         tokio::spawn(async move { child.wait().await });
         ended?;
-        let message = format!("`{name}` took longer than {:?} and was ended{}", job.timeout, quote(&tail));
+        let message = format!("`{name}` took longer than {} and was ended{}", length::limit(job.timeout), quote(&tail));
         return Err(HostError::new(HostErrorKind::TimedOut, message).with_help("give it a longer `timeout`"));
     };
     let status = status.map_err(|error| HostError::io(format!("cannot wait for `{name}`"), &error))?;

@@ -16,6 +16,7 @@ use super::spawn::Shim;
 use super::transcript::Transcript;
 use super::users::User;
 use crate::model::app::App;
+use crate::model::length::in_seconds;
 use crate::model::names::{RelativePath, ReleaseId};
 use crate::model::release::{CommandStep, EnvValue, Stage};
 use crate::ports::{GoesOn, HostError, HostErrorKind};
@@ -83,10 +84,10 @@ async fn run(shim: &Shim, job: Job, name: &str, transcript: &mut Transcript) -> 
     let begun = Instant::now();
     transcript.headline(&format!("{:.0} {name}: {command}", Timestamp::now()));
     let ended = execute_heard(shim, job, Some(transcript)).await;
-    let took = begun.elapsed().as_secs();
+    let took = in_seconds(begun.elapsed());
     match ended {
         Ok(ended) => {
-            transcript.line(&format!("{name}: {} after {took} s", describe(ended.status)));
+            transcript.line(&format!("{name}: {} after {took}", describe(ended.status)));
             if ended.status.success() {
                 return Ok(());
             }
@@ -96,7 +97,7 @@ async fn run(shim: &Shim, job: Job, name: &str, transcript: &mut Transcript) -> 
         }
         Err(error) => {
             let first = error.message.lines().next().unwrap_or_default();
-            transcript.line(&format!("{name}: {first}; after {took} s"));
+            transcript.line(&format!("{name}: {first}; after {took}"));
             Err(error)
         }
     }

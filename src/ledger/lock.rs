@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::folder::Folder;
 use crate::host::machine::hostname;
 use crate::host::silence;
+use crate::model::length::in_seconds;
 use crate::model::names::Root;
 use crate::ports::{HostError, HostErrorKind};
 
@@ -147,7 +148,7 @@ fn held(root: &Root, file: &mut File) -> HostError {
             let here = holder.host == hostname();
             let place = if here { String::new() } else { format!(" on {}", holder.host) };
             let since = holder.since.strftime("%Y-%m-%d %H:%M:%S UTC");
-            let held = spoken(Timestamp::now().duration_since(holder.since).unsigned_abs());
+            let held = in_seconds(Timestamp::now().duration_since(holder.since).unsigned_abs());
             // Writing to a string cannot fail.
             let _ = write!(message, "held by pid {}{place} ({}) since {since} ({held})", holder.pid, holder.command);
             if here && is_gone(holder.pid) {
@@ -161,16 +162,6 @@ fn held(root: &Root, file: &mut File) -> HostError {
 fn is_gone(pid: i32) -> bool {
     // Not by looking into `/proc`, which may hide other users' processes.
     Pid::from_raw(pid).is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
-}
-
-/// A duration as people say it, in its two largest units.
-fn spoken(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} m {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} m"),
-    }
 }
 
 #[cfg(test)]
@@ -276,12 +267,5 @@ mod tests {
 
         rustix::process::kill_process(step, rustix::process::Signal::KILL).unwrap();
         lock(&root, Duration::from_mins(1), "second").await.unwrap();
-    }
-
-    #[test]
-    fn durations_are_spoken_in_two_units() {
-        for (seconds, words) in [(0, "0 s"), (59, "59 s"), (123, "2 m 3 s"), (3600, "1 h 0 m"), (90_061, "25 h 1 m")] {
-            assert_eq!(spoken(Duration::from_secs(seconds)), words);
-        }
     }
 }

@@ -50,8 +50,7 @@ pub struct Supervisord {
 impl Default for Supervisord {
     /// Through the sockets, and where one may not be opened through `sudo -n /usr/bin/supervisorctl`.
     fn default() -> Self {
-        let supervisorctl = ["sudo", "-n", supervisorctl::PROGRAM].map(str::to_owned).into();
-        Self { connections: Mutex::default(), supervisorctl, socket: true, approved: true }
+        Self { socket: true, ..Self::by_command(["sudo", "-n", supervisorctl::PROGRAM].map(str::to_owned).into()) }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Manifests: YAML in, checked Apps out, every mistake of every file located.
 //!
-//! In: paths of files and directories. Out: one [`Loaded`] for each document, or [`LoadErrors`] with
-//! all that is wrong, each with file, line, column and a remedy. Two shapes: [`shape`] is a document as
-//! people write it, [`crate::model::app::App`] the strict one that the rest of the program trusts.
+//! In: paths of files and directories. Out: one [`Loaded`] for each document, or [`LoadErrors`] with all that is wrong,
+//! each with file, line, column and a remedy. Two shapes: [`shape`] is a document as people write it,
+//! [`crate::model::app::App`] the strict one that the rest of the program trusts.
 //!
-//! The steps: `yaml` makes a tree that knows where everything stands; `conform` holds it against the
-//! schema of [`shape`] (unknown, missing and duplicate keys, wrong types); `check` makes the App of what
-//! is left (names, paths, durations, rules). A mistake in one place hides none in another. A document with hosts
-//! is checked as it is on each of them: `fill` makes it. Start with [`load`]; [`load_agent`] does the same for the agent's own configuration.
+//! The steps: `yaml` makes a tree that knows where everything stands; `conform` holds it against the schema of
+//! [`shape`] (unknown, missing and duplicate keys, wrong types); `check` makes the App of what is left (names, paths,
+//! durations, rules). A mistake in one place hides none in another. A document with hosts is checked as it is on each
+//! of them: `fill` makes it. Start with [`load`]; [`load_agent`] does the same for the agent's own configuration.
 
 mod agent;
 mod check;

@@ -234,7 +234,7 @@ pub struct Rollout {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Drain {
-    /// What to run in `current`, as the App's user.
+    /// What to run in the release, as the App's user.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub run: Option<Run>,

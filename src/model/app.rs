@@ -8,8 +8,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::amount::Amount;
-#[cfg(test)]
-pub(crate) use super::amount::Amount as MaxUnavailable;
 use super::health::HealthContract;
 use super::names::{AppName, GroupName, MemberName, RelativePath, Root, UserName};
 use super::release::Release;
@@ -106,12 +104,17 @@ impl App {
         group.or_else(service).map_or(&[], Vec::as_slice)
     }
 
+    /// The same of all groups, then of all services, each with its name.
+    pub fn restart_ons(&self) -> impl Iterator<Item = (&GroupName, &RestartOn)> {
+        let of_workers = self.workers.iter().map(|group| (&group.name, &group.restart_on));
+        let of_services = self.services.iter().map(|service| (&service.name, &service.restart_on));
+        of_workers.chain(of_services).flat_map(|(name, files)| files.iter().map(move |file| (name, file)))
+    }
+
     /// All files whose change somebody must be told of, each once.
     #[must_use]
     pub fn files(&self) -> BTreeSet<&RelativePath> {
-        let of_workers = self.workers.iter().flat_map(|group| &group.restart_on);
-        let of_services = self.services.iter().flat_map(|service| &service.restart_on);
-        of_workers.chain(of_services).map(|file| &file.path).collect()
+        self.restart_ons().map(|(_, file)| &file.path).collect()
     }
 
     /// How long a stray may take to end: as long as the most patient group, for it may be anybody's worker; 30 s where
@@ -152,7 +155,7 @@ pub struct WorkerGroup {
 /// A command that lets workers finish by themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
-    /// What to run, in `current`, as the App's user.
+    /// What to run, in the release, as the App's user.
     pub run: CommandLine,
     /// How long it may take; 30 s unless said.
     pub timeout: Duration,

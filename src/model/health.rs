@@ -130,6 +130,21 @@ pub struct RuleVerdict {
     pub reason: Option<String>,
 }
 
+impl RuleVerdict {
+    /// That the rule does not hold, with what was seen; none when it does.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        let of = match (&self.reason, self.seen.as_str()) {
+            _ if self.passed => return None,
+            (Some(reason), "") => format!(": {reason}"),
+            (Some(reason), seen) => format!(": {reason} ({seen})"),
+            (None, "") => String::new(),
+            (None, seen) => format!(": {seen}"),
+        };
+        Some(format!("`{}` does not hold{of}", self.rule))
+    }
+}
+
 /// What the contract says of one answer, or of there being none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -163,16 +178,30 @@ impl HealthVerdict {
         if let Some(failure) = &self.failure {
             return Some(failure.clone());
         }
-        let failed: Vec<String> = self
-            .rules
-            .iter()
-            .filter(|verdict| !verdict.passed)
-            .map(|verdict| match (&verdict.reason, verdict.seen.as_str()) {
-                (Some(reason), "") => format!("`{}` does not hold: {reason}", verdict.rule),
-                (Some(reason), seen) => format!("`{}` does not hold: {reason} ({seen})", verdict.rule),
-                (None, seen) => format!("`{}` does not hold: {seen}", verdict.rule),
-            })
-            .collect();
+        let failed: Vec<String> = self.rules.iter().filter_map(RuleVerdict::complaint).collect();
         Some(failed.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_does_not_hold_says_what_is_known_of_it() {
+        let rows = [
+            (true, None, "status = 200", None),
+            (false, None, "", Some("`status == 200` does not hold")),
+            (false, None, "status = 500", Some("`status == 200` does not hold: status = 500")),
+            (false, Some("no such key"), "", Some("`status == 200` does not hold: no such key")),
+            (false, Some("no number"), "status = x", Some("`status == 200` does not hold: no number (status = x)")),
+        ];
+        for (passed, reason, seen, expected) in rows {
+            let (rule, reason) = (Rule("status == 200".to_owned()), reason.map(str::to_owned));
+            let rule = RuleVerdict { rule, passed, seen: seen.to_owned(), reason };
+            assert_eq!(rule.complaint().as_deref(), expected);
+            let verdict = HealthVerdict { healthy: passed, rules: vec![rule], failure: None, latency_ms: None };
+            assert_eq!(verdict.complaint().as_deref(), expected);
+        }
     }
 }

@@ -88,7 +88,7 @@ pub enum JournalEvent {
     Resumed,
     /// The pass ended.
     PassEnded {
-        /// In a word: `converged`, `failed`, `unhealthy`, `interrupted`.
+        /// In a word: one of [`super::report::Outcome`], or what another version has for it.
         outcome: String,
         /// One sentence for people.
         summary: String,

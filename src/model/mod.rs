@@ -19,6 +19,7 @@ pub mod health;
 pub mod history;
 pub mod inventory;
 pub mod journal;
+pub mod length;
 pub mod memory;
 pub mod millis;
 pub mod names;

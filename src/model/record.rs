@@ -4,11 +4,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::names::ReleaseId;
-#[cfg(test)]
-pub(crate) use super::{
-    journal::{JournalEntry, JournalEvent},
-    memory::Helpless,
-};
 
 /// What is known of one release: `ROOT/.trueup/releases/ID.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -70,7 +70,8 @@ pub struct Problem {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// Trying again as things are would fail again.
+    /// Trying again as things are would fail again. Of a step that failed this is said only where the release is at
+    /// fault: whatever else is wrong with a host may be mended before the next try.
     #[serde(skip)]
     pub lasting: bool,
 }

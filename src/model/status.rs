@@ -101,15 +101,23 @@ pub enum ConditionType {
     Stalled,
 }
 
-impl std::fmt::Display for ConditionType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
+impl ConditionType {
+    /// The word that documents and metrics have for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Ready => "Ready",
             Self::Healthy => "Healthy",
             Self::WorkersCurrent => "WorkersCurrent",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.word())
     }
 }
 

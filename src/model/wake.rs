@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::names::{GroupName, MemberName, RelativePath};
 
-/// Why a pass is made. Its `Display` gives the words of logs and of the history: `timer`, `manifest 3fa9c1d`,
+/// Why a pass is made. Its `Display` gives the words of logs and of the history: `timer`, `manifest 3fa9c1d2b7f0`,
 /// `worker default/1 died`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "wake", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -60,8 +60,14 @@ pub enum Wake {
     Window,
 }
 
-/// A revision is named by so many of its characters.
-const SHORT: usize = 7;
+/// A commit is named by so many of its characters.
+const SHORT: usize = 12;
+
+/// A commit's hash as people are shown it.
+#[must_use]
+pub fn short_commit(commit: &str) -> &str {
+    commit.char_indices().nth(SHORT).and_then(|(end, _)| commit.get(..end)).unwrap_or(commit)
+}
 
 impl Wake {
     /// Something is different from what it was at the last pass, as far as anybody knows: what failed then may succeed
@@ -119,10 +125,7 @@ impl fmt::Display for Wake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started => f.write_str("the agent started"),
-            Self::Manifest { revision: Some(revision) } => {
-                let end = revision.char_indices().nth(SHORT).map_or(revision.len(), |(end, _)| end);
-                write!(f, "manifest {}", revision.get(..end).unwrap_or(revision))
-            }
+            Self::Manifest { revision: Some(revision) } => write!(f, "manifest {}", short_commit(revision)),
             Self::Manifest { revision: None } => f.write_str("manifest"),
             Self::Timer => f.write_str("timer"),
             // A member is named as its manager names it, in which its group is there already.
@@ -153,9 +156,9 @@ mod tests {
             member: MemberName::new(member).unwrap(),
         };
         let rows = [
-            (revision("3fa9c1d2b7"), "manifest 3fa9c1d", true),
+            (revision("3fa9c1d2b7f0a1c4"), "manifest 3fa9c1d2b7f0", true),
             (revision("3fa"), "manifest 3fa", true),
-            (revision("äöüäöüäöü"), "manifest äöüäöüä", true),
+            (revision("äöüäöüäöüäöüäöü"), "manifest äöüäöüäöüäöü", true),
             (Wake::Manifest { revision: None }, "manifest", true),
             (Wake::Timer, "timer", false),
             (death("default/1"), "worker default/1 died", false),

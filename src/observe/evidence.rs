@@ -1,9 +1,9 @@
 //! The ladder of evidence: which release does a process run?
 //!
-//! In: what was read of a process and its descendants, and the layout. Out: one [`Evidence`].
-//! Rungs 1 to 3 (working directory; entry script; executable and mapped files) name releases; rungs
-//! that disagree make the worker mixed; a witness speaks for a process that hides them from us. Rung 4 (start time against the link's last change) speaks
-//! only where they are silent. Nothing here reads anything, and nothing is ever guessed to be fresh.
+//! In: what was read of a process and its descendants, and the layout. Out: one [`Evidence`]. Rungs 1 to 3 (working
+//! directory; entry script; executable and mapped files) name releases; rungs that disagree make the worker mixed; a
+//! witness speaks for a process that hides them from us. Rung 4 (start time against the link's last change) speaks only
+//! where they are silent. Nothing here reads anything, and nothing is ever guessed to be fresh.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::model::length::apart;
 use crate::model::names::{ReleaseId, Root};
 use crate::model::observed::{Evidence, Layout, Link, Rung, Runs};
 use crate::model::process::{Known, Place, ProcessFacts, ProcessSummary, START_GUARD};
@@ -194,25 +195,13 @@ fn by_start(layout: &Layout, started: Option<Started>) -> Evidence {
     let within = jiff::SignedDuration::try_from(started.within).unwrap_or_default();
     let after = since(changed, started.at);
     let (runs, seen) = if after >= guard {
-        (Runs::AfterSwitch, format!("started {} after {what}", short(after)))
+        (Runs::AfterSwitch, format!("started {} after {what}", apart(after)))
     } else if after + within + guard <= jiff::SignedDuration::ZERO {
-        (Runs::BeforeSwitch, format!("started {} before {what}", short(-after)))
+        (Runs::BeforeSwitch, format!("started {} before {what}", apart(-after)))
     } else {
-        return Evidence::unknown(format!("started too close to when {what} to tell ({})", short(after)));
+        return Evidence::unknown(format!("started too close to when {what} to tell ({})", apart(after)));
     };
     Evidence { runs, rung: Some(Rung::StartTime), seen }
-}
-
-/// A length of time for people, in its largest sensible unit.
-fn short(length: jiff::SignedDuration) -> String {
-    let seconds = length.as_secs();
-    match seconds.abs() {
-        0 => format!("{} ms", length.as_millis()),
-        1..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86400),
-    }
 }
 
 #[cfg(test)]

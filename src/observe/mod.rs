@@ -16,6 +16,7 @@ use crate::decide::freshness::numbers;
 use crate::decide::health::judge;
 use crate::model::app::App;
 use crate::model::health::{HealthVerdict, ProbeAnswer, ProbeFailure};
+use crate::model::length;
 use crate::model::memory::{AppliedConfig, Memory};
 use crate::model::observed::{
     Aim, Evidence, Layout, Link, MemberState, Observed, ObservedConfig, ObservedGroup, Rung, Unreadable, Worker,
@@ -178,7 +179,7 @@ pub async fn verdict<H: Host>(host: &H, app: &App, observed: &Observed, answers:
         let (id, path) = (app.release.id.clone(), app.root.release(&app.release.id));
         let (numbers, limit) = (numbers(app, observed), contract.timeout);
         let judged = host.aside(limit, move |stop| judge(&contract, &answer, (&id, &path), &numbers, stop)).await;
-        let late = || HealthVerdict::unanswered(format!("the rules took longer than {limit:?}"));
+        let late = || HealthVerdict::unanswered(format!("the rules took longer than {}", length::limit(limit)));
         let verdict = judged.unwrap_or_else(late);
         if !verdict.healthy {
             return Some(verdict);
@@ -359,10 +360,7 @@ impl<H: Host> Surroundings<'_, H> {
 }
 
 async fn config<H: Host>(host: &H, app: &App, memory: &Memory) -> Vec<ObservedConfig> {
-    let of_workers = app.workers.iter().map(|group| (&group.name, &group.restart_on));
-    let of_services = app.services.iter().map(|service| (&service.name, &service.restart_on));
-    let files = of_workers.chain(of_services).flat_map(|(name, files)| files.iter().map(move |file| (name, file)));
-    join_all(files.map(|(name, file)| async move {
+    join_all(app.restart_ons().map(|(name, file)| async move {
         let of = file.run.as_ref().map(|_| &app.release.id);
         let told =
             |known: &&AppliedConfig| known.group == *name && known.path == file.path && known.release.as_ref() == of;

@@ -47,13 +47,14 @@ impl HostError {
         Self { kind, message: message.into(), help: None }
     }
 
-    /// Trying again as things are would fail again, for the fault is in what the release is or runs.
+    /// The fault is in what the release is or runs: trying again as things are would fail again.
     #[must_use]
-    pub fn is_lasting(&self) -> bool {
+    pub fn speaks_against_release(&self) -> bool {
         matches!(self.kind, HostErrorKind::WorkerFailed | HostErrorKind::ReleaseFailed)
     }
 
-    /// Why something could not be observed.
+    /// Why something could not be observed. Nothing that is only looked at speaks against a release: what lasts here is
+    /// a fault of the host's set-up.
     #[must_use]
     pub fn into_unreadable(self) -> Unreadable {
         let lasting = matches!(self.kind, HostErrorKind::Misconfigured | HostErrorKind::Denied);
@@ -122,7 +123,7 @@ mod tests {
             let error = HostError::io("cannot read `x`", &Error::from(errno));
             assert_eq!(error.kind, kind, "{errno}");
             let helped = !matches!(errno, Errno::TIMEDOUT | Errno::IO);
-            assert_eq!((error.help.is_some(), error.is_lasting()), (helped, false), "{errno}");
+            assert_eq!((error.help.is_some(), error.speaks_against_release()), (helped, false), "{errno}");
         }
     }
 }

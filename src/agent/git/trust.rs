@@ -11,6 +11,7 @@ use crate::documents::agent::Revision;
 use crate::host::command::Wanted;
 use crate::host::git::Git;
 use crate::host::hex::hexadecimal;
+use crate::model::wake::short_commit;
 use crate::ports::{HostError, HostErrorKind};
 
 /// Why there is nothing to bring into force.
@@ -44,7 +45,8 @@ impl From<Trouble> for SourceProblem {
 }
 
 fn unsigned(revision: Revision, found: &str) -> SourceProblem {
-    let message = format!("commit {} is signed by none of the allowed signers: {found}", short(&revision.commit));
+    let commit = short_commit(&revision.commit);
+    let message = format!("commit {commit} is signed by none of the allowed signers: {found}");
     untrusted(revision, message, "sign it with a key of the allowed signers, or add its key to their file")
 }
 
@@ -54,7 +56,8 @@ pub(super) fn rewritten(revision: Revision, in_force: &str, within: Option<u32>)
         Some(within) => format!(" within {within} commits"),
         None => ": the branch was rewritten".to_owned(),
     };
-    let message = format!("commit {} does not follow {}{so_far}", short(&revision.commit), short(in_force));
+    let (commit, in_force) = (short_commit(&revision.commit), short_commit(in_force));
+    let message = format!("commit {commit} does not follow {in_force}{so_far}");
     let help = "push a commit that follows the one in force, or run the agent with `--allow-force` for once";
     untrusted(revision, message, help)
 }
@@ -73,11 +76,6 @@ fn untrusted(revision: Revision, message: String, help: &str) -> SourceProblem {
 pub(super) fn unreachable(error: HostError) -> SourceProblem {
     let HostError { message, help, .. } = error;
     SourceProblem { kind: SourceProblemKind::Unreachable, revision: None, message, help, mistakes: Vec::new() }
-}
-
-/// A commit's hash as people write it.
-pub(super) fn short(commit: &str) -> &str {
-    commit.get(..12).unwrap_or(commit)
 }
 
 /// What git is told besides what it always is.
@@ -109,7 +107,7 @@ pub(super) async fn revision(git: &Git<'_>, commit: &str, signers: Option<&Path>
     let answer = git.answer(&["log", "-1", "--no-notes", "--no-color", &format, commit]).await?;
     let answer = answer.unwrap_or_default();
     let unreadable = || {
-        let message = format!("commit {} cannot be read from `{}`", short(commit), git.mirror.display());
+        let message = format!("commit {} cannot be read from `{}`", short_commit(commit), git.mirror.display());
         HostError::new(HostErrorKind::Other, message)
     };
     let parts: Vec<&str> = answer.trim_end_matches('\n').splitn(7, '\0').collect();

@@ -180,13 +180,7 @@ impl Gauges {
         };
         self.info.get_or_create(&info).set(1);
         for condition in &status.conditions {
-            let name = match condition.of {
-                ConditionType::Ready => "Ready",
-                ConditionType::Healthy => "Healthy",
-                ConditionType::WorkersCurrent => "WorkersCurrent",
-                ConditionType::Reconciling => "Reconciling",
-                ConditionType::Stalled => "Stalled",
-            };
+            let name = condition.of.word();
             for (truth, word) in [(Truth::True, "true"), (Truth::False, "false"), (Truth::Unknown, "unknown")] {
                 let state = InCondition { app: app.clone(), condition: name, status: word };
                 self.conditions.get_or_create(&state).set(i64::from(condition.status == truth));

@@ -69,7 +69,6 @@ fn name(text: &str) -> Result<HostName, String> {
     HostName::new(text).map_err(|error| format!("a host's name is {error}"))
 }
 
-/// ssh counts whole seconds.
 fn limit(text: &str) -> Result<Pick, String> {
     Pick::label(text).ok_or_else(|| "write it as LABEL=VALUE, such as `role=web`".to_owned())
 }

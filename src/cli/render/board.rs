@@ -9,9 +9,10 @@ use anstyle::Style;
 use unicode_width::UnicodeWidthStr;
 
 use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN, paint};
-use super::words::{bytes, count, limit, safe};
+use super::words::{bytes, count, safe};
 use crate::fleet::phase::Phase;
 use crate::model::fleet::HostName;
+use crate::model::length::limit;
 use crate::model::report::Outcome;
 use crate::model::rollout::Verdict;
 

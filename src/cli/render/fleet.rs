@@ -7,12 +7,13 @@ use super::markdown::{cell, fence};
 use super::problem::Complaint;
 use super::style::{ADDED, BAD, DIM, GOOD, REMOVED, STRONG, WARN, paint, plain};
 use super::table::{Cell, Table, wrap};
-use super::words::{count, safe, took};
+use super::words::{count, safe};
 use crate::documents::wire::Summary;
 use crate::fleet::groups::{DETAILED, Group, Looked};
 use crate::fleet::report::{HostReport, Rolled, Trouble};
 use crate::model::app::App;
 use crate::model::fleet::HostName;
+use crate::model::length::took;
 use crate::model::rollout::{How, Verdict};
 
 /// More hosts than that which were not touched and need nothing are one line.

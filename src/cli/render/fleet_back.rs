@@ -5,9 +5,10 @@ use std::fmt::Write;
 use super::board::is_bad;
 use super::fleet::{each, troubles};
 use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
-use super::words::{count, safe, took};
+use super::words::{count, safe};
 use crate::fleet::report::Rolled;
 use crate::model::app::App;
+use crate::model::length::took;
 use crate::model::rollout::{How, Verdict};
 
 /// What it came to: one clear line, then host by host, then what went wrong, and how the release is let in again.

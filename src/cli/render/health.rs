@@ -22,8 +22,8 @@ pub fn complaint(app: &App, observed: &Observed, attempts: Option<u32>) -> Optio
     if let Some(failure) = &verdict.failure {
         complaint = complaint.cause(failure.clone());
     }
-    for rule in verdict.rules.iter().filter(|rule| !rule.passed) {
-        complaint = complaint.cause(broken(rule));
+    for broken in verdict.rules.iter().filter_map(RuleVerdict::complaint) {
+        complaint = complaint.cause(broken);
     }
     Some(match &app.health {
         Some(contract) => complaint.help(ask_yourself(contract)),
@@ -35,17 +35,6 @@ pub fn complaint(app: &App, observed: &Observed, attempts: Option<u32>) -> Optio
 #[must_use]
 pub fn is_not_asked(app: &App, observed: &Observed) -> bool {
     app.health.is_some() && observed.health.is_none()
-}
-
-/// One rule that does not hold, with what was seen.
-#[must_use]
-pub fn broken(rule: &RuleVerdict) -> String {
-    match (&rule.reason, rule.seen.as_str()) {
-        (Some(reason), "") => format!("`{}` does not hold: {reason}", rule.rule),
-        (Some(reason), seen) => format!("`{}` does not hold: {reason} ({seen})", rule.rule),
-        (None, "") => format!("`{}` does not hold", rule.rule),
-        (None, seen) => format!("`{}` does not hold: {seen}", rule.rule),
-    }
 }
 
 /// How a person sees what the probe saw.

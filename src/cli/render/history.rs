@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::report::target;
 use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN, paint};
 use super::table::{Cell, Table};
-use super::words::{safe, took};
+use super::words::safe;
 use crate::model::app::App;
 use crate::model::history::{Decision, PastAction, PastPass};
+use crate::model::length::took;
 use crate::model::record::Judge;
 
 /// The passes over one App, in colour, in at most `width` columns where that is possible.

@@ -10,8 +10,9 @@ use unicode_width::UnicodeWidthStr;
 
 use super::board::shorten;
 use super::style::{DIM, STRONG, paint};
-use super::words::{count, safe, took};
+use super::words::{count, safe};
 use crate::model::action::Action;
+use crate::model::length::in_seconds;
 
 /// A step is told to a log once it has taken this long, …
 const LONG: Duration = Duration::from_secs(10);
@@ -106,13 +107,6 @@ impl Step {
         let time = if whose.width() + what.width() + time.width() > width { String::new() } else { time };
         format!("{}{what}{}{}", paint(STRONG, whose), paint(DIM, reason), paint(STRONG, time))
     }
-}
-
-/// A length of time in whole seconds: more would only flicker.
-#[must_use]
-pub fn in_seconds(length: Duration) -> String {
-    let seconds = length.as_secs();
-    if seconds < 60 { format!("{seconds} s") } else { took(Duration::from_secs(seconds)) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What is worth a line of its own in the work over many hosts, in words. Pure.
 
-use super::words::{count, limit};
+use super::words::count;
 use crate::fleet::phase::News;
 use crate::model::fleet::HostName;
+use crate::model::length::limit;
 
 /// Most hosts that are named one by one.
 const NAMED: usize = 8;

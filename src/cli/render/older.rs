@@ -2,11 +2,10 @@
 
 use super::problem::Complaint;
 use crate::cli::about::{About, Trouble, Wrong};
+use crate::model::wake::short_commit;
 
 /// Most mistakes that are told one by one.
 const MOST: usize = 20;
-/// Characters of a commit's name.
-const SHORT: usize = 12;
 
 /// What is said, in colour. `agent` is its place in words, `why` the first line of what it gave as its reason, and `about`
 /// what else it says.
@@ -25,10 +24,7 @@ pub fn older(agent: &str, why: &str, about: Option<&About>) -> String {
 }
 
 fn wrong(agent: &str, refused: &Trouble) -> String {
-    let of = refused.revision.as_ref().map(|revision| {
-        let short: String = revision.commit.chars().take(SHORT).collect();
-        format!(", commit {short}")
-    });
+    let of = refused.revision.as_ref().map(|revision| format!(", commit {}", short_commit(&revision.commit)));
     let went =
         format!("{agent} could not go by the newest manifests{}, and went by those in force", of.unwrap_or_default());
     if refused.mistakes.is_empty() {

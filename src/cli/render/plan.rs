@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 
 use super::style::{DIM, STRONG, paint};
 use super::table::{NARROWEST, wrap};
-use super::words::{limit, safe};
+use super::words::safe;
 use crate::model::action::{Action, Plan, Step};
 use crate::model::app::{App, Manager, WorkerGroup};
+use crate::model::length::limit;
 use crate::model::names::GroupName;
 use crate::model::release::Source;
 use crate::model::service::{Renewal, ServiceManager};
@@ -109,7 +110,7 @@ pub fn how(app: &App, action: &Action) -> String {
             format!("rename a fresh link over {} → releases/{to}", app.root.current().display())
         }
         Action::ApplyConfig { group, path } => {
-            let step = app.group(group).and_then(|group| group.restart_on.iter().find(|one| one.path == *path));
+            let step = app.restart_on(group).iter().find(|one| one.path == *path);
             match step.and_then(|step| step.run.as_ref()) {
                 Some(run) => format!("run `{run}` in the release, then note that {group} knows this content of {path}"),
                 None => format!("note that {group} knows this content of {path}"),
@@ -124,7 +125,7 @@ pub fn how(app: &App, action: &Action) -> String {
         Action::RestartWorker { group, process, .. } => {
             let whom = process.map_or_else(|| "its process".to_owned(), |process| process.to_string());
             let time = patience(group);
-            match manager(group) {
+            let replaced = match manager(group) {
                 Some(Manager::Supervisord(_)) => format!(
                     "send {whom} its stop signal, wait up to {time} for its job, then kill it; supervisord starts its successor"
                 ),
@@ -138,11 +139,12 @@ pub fn how(app: &App, action: &Action) -> String {
                     builtin.run
                 ),
                 None => "restart it".to_owned(),
-            }
+            };
+            drained(app, group) + &replaced
         }
         Action::StopWorker { group, .. } => {
             let time = patience(group);
-            match manager(group) {
+            let stopped = match manager(group) {
                 Some(Manager::Supervisord(_)) => {
                     format!("supervisord stops it: up to {time} for its job, less if its `stopwaitsecs` is shorter")
                 }
@@ -152,13 +154,23 @@ pub fn how(app: &App, action: &Action) -> String {
                     )
                 }
                 Some(Manager::Builtin(_)) | None => format!("SIGTERM, wait up to {time} for its job, then SIGKILL"),
-            }
+            };
+            drained(app, group) + &stopped
         }
         Action::EnableWorker { .. } => "systemd enables the unit, so that it starts at boot".to_owned(),
         Action::StopStray { process } => {
             format!("SIGTERM to {process}, wait up to {}, then SIGKILL", limit(app.stray_grace()))
         }
     }
+}
+
+/// What is run before a group loses workers; once, for all that go together.
+fn drained(app: &App, group: &GroupName) -> String {
+    let drain = app.group(group).and_then(|group| group.drain.as_ref());
+    drain.map_or_else(String::new, |drain| {
+        let (run, time) = (&drain.run, limit(drain.timeout));
+        format!("run `{run}` once in the release, up to {time}, so that workers of {group} finish by themselves; then ")
+    })
 }
 
 /// What exactly renewing a service does.

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN};
 use super::table::{Cell, Table};
-use super::words::{age, bytes};
+use super::words::bytes;
 use crate::model::inventory::{ReleaseStatus, Standing};
+use crate::model::length::age;
 
 /// A table in colour, in at most `width` columns where that is possible.
 #[must_use]

@@ -10,13 +10,14 @@ use super::problem::Complaint;
 use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN, paint};
 use super::table::{Cell, Table};
 use super::withheld;
-use super::words::{count, safe, took};
+use super::words::{count, safe};
 use crate::decide::aim::aimed;
 use crate::decide::explain;
 use crate::decide::plan::plan_for;
 use crate::model::action::Action;
 use crate::model::app::App;
 use crate::model::drift::Difference;
+use crate::model::length::took;
 use crate::model::report::{Outcome, PassReport, Problem};
 
 /// The report of one pass, in colour, in at most `width` columns where that is possible.

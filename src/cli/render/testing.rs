@@ -10,7 +10,8 @@ use crate::decide::testing::{
     app, builtin, evidence, group, id, in_state, member, noon, process, running, seconds_before, seen, supervisord,
     systemd,
 };
-use crate::model::app::{App, CommandLine, MaxUnavailable, RestartOn, StrayPolicy};
+use crate::model::amount::Amount;
+use crate::model::app::{App, CommandLine, Drain, RestartOn, StrayPolicy, WorkerGroup};
 use crate::model::health::{HealthContract, HealthVerdict, Probe, Rule, RuleVerdict};
 use crate::model::names::{GroupName, MemberName, RelativePath};
 use crate::model::observed::{
@@ -85,6 +86,26 @@ pub fn settled() -> Scene {
     Scene { app, observed }
 }
 
+/// A service that reloads for releases, and was last told long ago.
+fn add_php_fpm(scene: &mut Scene, restart_on: Vec<RestartOn>) {
+    let service = Service {
+        name: GroupName::new("php-fpm").unwrap(),
+        manager: ServiceManager::Systemd { unit: "php8.2-fpm.service".to_owned() },
+        on_release: OnRelease::Reload,
+        timeout: Duration::from_secs(30),
+        restart_on,
+    };
+    let state = ServiceState {
+        up: true,
+        detail: "active (running)".to_owned(),
+        renewed: Some(seconds_before(noon(), 9000)),
+        can_reload: true,
+        ..ServiceState::default()
+    };
+    scene.observed.services.push(ObservedService { service: service.name.clone(), seen: Ok(state) });
+    scene.app.services.push(service);
+}
+
 /// The usual deploy: the new release is uploaded, everything still runs the old one.
 pub fn deploy() -> Scene {
     let mut scene = settled();
@@ -93,15 +114,21 @@ pub fn deploy() -> Scene {
     scene
 }
 
-/// Everything at once: three managers, strays, old configuration, a manager that gave up.
+fn drain(line: &str, seconds: u64) -> Drain {
+    Drain { run: CommandLine::Shell(line.to_owned()), timeout: Duration::from_secs(seconds) }
+}
+
+/// Everything at once: three managers, a service, strays, old configuration, a manager that gave up.
 pub fn mess() -> Scene {
     let mut scene = settled();
     let path = RelativePath::new("shared/.env").unwrap();
-    let step = Some(CommandLine::Shell("php artisan config:cache".to_owned()));
-    scene.app.workers[0].restart_on = vec![RestartOn { path: path.clone(), run: step }];
+    let told = |line: &str| RestartOn { path: path.clone(), run: Some(CommandLine::Shell(line.to_owned())) };
+    scene.app.workers[0].restart_on = vec![told("php artisan config:cache")];
     scene.app.workers[0].count = 3;
-    scene.app.workers[0].max_unavailable = MaxUnavailable::Count(1);
-    scene.app.workers.extend([group("mail", 2, systemd()), group("cron", 1, builtin())]);
+    scene.app.workers[0].max_unavailable = Amount::Count(1);
+    let drain = Some(drain("php artisan queue:restart", 20));
+    let mail = WorkerGroup { drain, ..group("mail", 2, systemd()) };
+    scene.app.workers.extend([mail, group("cron", 1, builtin())]);
     scene.app.strays = StrayPolicy::Stop;
     let failed = Worker {
         detail: "Exited too quickly (process log may have details)".to_owned(),
@@ -123,13 +150,15 @@ pub fn mess() -> Scene {
         },
         ObservedGroup { group: GroupName::new("cron").unwrap(), members: Ok(vec![]) },
     ]);
-    scene.observed.config = vec![ObservedConfig {
-        group: GroupName::new("default").unwrap(),
-        path,
+    add_php_fpm(&mut scene, vec![told("./write-pool-config")]);
+    let changed = |name: &str| ObservedConfig {
+        group: GroupName::new(name).unwrap(),
+        path: path.clone(),
         content: Known::Known(Some("digest".to_owned())),
         modified: Some(seconds_before(noon(), 10)),
         applied: None,
-    }];
+    };
+    scene.observed.config = vec![changed("default"), changed("php-fpm")];
     scene.observed.strays = vec![Stray {
         process: process(4711),
         evidence: evidence(Runs::Release { id: id("r1") }),
@@ -158,7 +187,7 @@ pub fn stalled() -> Scene {
     let old = by_script(1, "r1");
     scene.observed = seen("r2", vec![old, Worker { state: MemberState::Unknown, ..running(2, "r2") }]);
     scene.observed.health = Some(well());
-    scene.observed.helpless = vec![crate::model::record::Helpless {
+    scene.observed.helpless = vec![crate::model::memory::Helpless {
         group: GroupName::new("default").unwrap(),
         member: member(1),
         process: process(101),
@@ -201,22 +230,8 @@ fn release() -> Scene {
         keep: 2,
         ..Release::present(id("r4"))
     };
-    let web = Service {
-        name: GroupName::new("php-fpm").unwrap(),
-        manager: ServiceManager::Systemd { unit: "php8.2-fpm.service".to_owned() },
-        on_release: OnRelease::Reload,
-        timeout: Duration::from_secs(30),
-        restart_on: Vec::new(),
-    };
-    let state = ServiceState {
-        up: true,
-        detail: "active (running)".to_owned(),
-        renewed: Some(seconds_before(noon(), 9000)),
-        can_reload: true,
-        ..ServiceState::default()
-    };
-    scene.app.services = vec![web.clone()];
-    scene.observed.services = vec![ObservedService { service: web.name, seen: Ok(state) }];
+    scene.app.workers[0].drain = Some(drain("php artisan horizon:terminate", 30));
+    add_php_fpm(&mut scene, Vec::new());
     scene
 }
 

@@ -9,8 +9,9 @@ use crate::documents::sudoers::SudoRules;
 use crate::model::action::Action;
 use crate::model::finding::{Finding, Severity, Spot};
 use crate::model::inventory::{ReleaseStatus, Standing, Use};
+use crate::model::journal::{JournalEntry, JournalEvent};
 use crate::model::names::GroupName;
-use crate::model::record::{JournalEntry, JournalEvent, Judge, Quarantine};
+use crate::model::record::{Judge, Quarantine};
 
 #[test]
 fn suspensions() {

@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 
 use super::style::{DIM, GOOD, HELP, WARN, paint};
-use super::words::{age, safe};
+use super::words::safe;
 use crate::decide::windows::{Opening, opening};
 use crate::decide::withhold::{help, moment, words};
 use crate::model::app::App;
+use crate::model::length::age;
 use crate::model::sync::Withheld;
 
 /// Why, until when, and how long that is: `no window is open until 2026-05-02 00:00 CEST, in 10 h`.

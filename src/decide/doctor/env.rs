@@ -9,19 +9,17 @@ pub(super) fn findings(app: &App) -> Option<Finding> {
     let file =
         app.release.shared.files.iter().find(|path| path.as_path().file_name().is_some_and(|name| name == ".env"))?;
     let path = format!("shared/{file}");
-    let told = app.workers.iter().map(|group| &group.restart_on).chain(app.services.iter().map(|one| &one.restart_on));
-    let lists: Vec<_> = told.collect();
-    if lists.is_empty() {
+    if app.workers.is_empty() && app.services.is_empty() {
         return None;
     }
-    if lists.iter().any(|list| list.iter().any(|one| one.path.as_path().as_os_str() == path.as_str())) {
+    if app.restart_ons().any(|(_, file)| file.path.as_path().as_os_str() == path.as_str()) {
         return Some(Finding::ok(CHECK, format!("a change of `{path}` is acted upon")));
     }
     Some(
         Finding::new(CHECK, Severity::Note, format!("`{path}` is shared, and nothing has `restartOn` for it"))
             .why(
                 "workers go on with the old values, and with Laravel's configuration cached even a restart changes \
-                nothing",
+                 nothing",
             )
             .mend(format!("restartOn: [{{path: {path}, run: php artisan config:cache}}]")),
     )

@@ -150,8 +150,7 @@ fn devices(app: &App, root: &Standing, facts: &AppFacts) -> Finding {
     Finding::new(CHECK, Severity::Warning, format!("{names} {are} on another file system than `{}`", app.root))
         .why(
             "nothing can be moved from one to the other in one step: what a release brings for `shared` cannot be \
-                moved \
-             there, and reflinks are copies",
+             moved there, and reflinks are copies",
         )
         .mend(format!("findmnt -T {}/{}  # mount the root as a whole", app.root, others.concat()))
 }

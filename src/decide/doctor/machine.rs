@@ -26,20 +26,14 @@ fn clock(synchronised: &Known<bool>) -> Finding {
         Known::Known(false) => Finding::new(CHECK, Severity::Note, "the clock is not synchronised with any other")
             .why(
                 "a clock that is set by hand, or jumps, misleads what goes by times: which process is older than a \
-                    switch, \
-                 certificates, the history",
+                 switch, certificates, the history",
             )
             .mend(MEND),
         // Containers and small machines have no systemd-timedated, and are no worse for it.
-        Known::Unknown(why) => Finding::new(
-            CHECK,
-            Severity::Note,
-            format!(
-                "whether the clock is synchronised \
-            cannot be told: {why}"
-            ),
-        )
-        .mend("timedatectl show --property=NTPSynchronized"),
+        Known::Unknown(why) => {
+            Finding::new(CHECK, Severity::Note, format!("whether the clock is synchronised cannot be told: {why}"))
+                .mend("timedatectl show --property=NTPSynchronized")
+        }
     }
 }
 

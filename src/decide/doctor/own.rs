@@ -98,16 +98,12 @@ fn privileges(unit: &Unit, apps: &[&App]) -> Option<Finding> {
         Finding::new(
             "trueup.noNewPrivileges",
             Severity::Error,
-            format!(
-                "`{}` has \
-            `{}={}`",
-                unit.name, set.key, set.value
-            ),
+            format!("`{}` has `{}={}`", unit.name, set.key, set.value),
         )
         .at(&set.at)
         .why(
             "with `User=` that sets NoNewPrivileges, and sudo, by which workers and services are reached, does \
-                not work",
+             not work",
         )
         .mend(format!("# remove {}=\n{MEND}", set.key)),
     )

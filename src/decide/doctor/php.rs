@@ -129,12 +129,11 @@ fn user(app: &App, fpm: &Fpm, pool: &Section, facts: &AppFacts) -> Option<Findin
             .at(&user.at)
             .why(
                 "the site may not write what workers and steps wrote (logs, caches, sessions), nor they what the \
-                site did",
+                 site did",
             )
             .mend(format!(
-                "user = {owner}\ngroup = {owner}\n# or let {web} write to what is shared:\n# usermod -aG {owner} \
-                    {web}, \
-                 and in the manifest: shared: {{writable: [storage]}}"
+                "user = {owner}\ngroup = {owner}\n# or let {web} write to what is shared:\n\
+                 # usermod -aG {owner} {web}, and in the manifest: shared: {{writable: [storage]}}"
             )),
     )
 }

@@ -1,6 +1,6 @@
 //! The programs that the manifest's commands begin with, and whether those who run them have them.
 
-use crate::model::app::{App, CommandLine, Manager, RestartOn};
+use crate::model::app::{App, CommandLine, Manager};
 use crate::model::facts::{AppFacts, Program};
 use crate::model::finding::{Finding, Severity};
 use crate::model::health::Probe;
@@ -47,24 +47,20 @@ pub fn needed(app: &App) -> Vec<Program> {
             }
         }
     }
-    let restart_on = |list: &[RestartOn]| list.iter().filter_map(|one| one.run.clone()).collect::<Vec<_>>();
     for group in &app.workers {
         let builtin = match &group.manager {
-            Manager::Builtin(builtin) if !builtin.env.contains_key("PATH") => Some(builtin.run.clone()),
+            Manager::Builtin(builtin) if !builtin.env.contains_key("PATH") => Some(&builtin.run),
             Manager::Builtin(_) | Manager::Supervisord(_) | Manager::Systemd(_) => None,
         };
-        let drain = group.drain.as_ref().map(|drain| drain.run.clone());
-        for command in builtin.into_iter().chain(drain).chain(restart_on(&group.restart_on)) {
-            for name in programs(&command) {
-                add(&name, None, format!("workers `{}`", group.name));
-            }
+        let drain = group.drain.as_ref().map(|drain| &drain.run);
+        for name in builtin.into_iter().chain(drain).flat_map(programs) {
+            add(&name, None, format!("workers `{}`", group.name));
         }
     }
-    for service in &app.services {
-        for command in restart_on(&service.restart_on) {
-            for name in programs(&command) {
-                add(&name, None, format!("service `{}`", service.name));
-            }
+    for (whose, file) in app.restart_ons() {
+        let who = if app.group(whose).is_some() { "workers" } else { "service" };
+        for name in file.run.iter().flat_map(programs) {
+            add(&name, None, format!("{who} `{whose}`"));
         }
     }
     if let Some(Probe::Command { run }) = app.health.as_ref().map(|health| &health.probe) {
@@ -108,7 +104,7 @@ fn mend(name: &str, user: &str) -> String {
         Some(package) => format!("apt-get install {package}"),
         None => format!(
             "sudo -u {user} sh -c 'command -v {name}'  # install it where the PATH of trueup has it, or name its \
-                full path"
+             full path"
         ),
     }
 }

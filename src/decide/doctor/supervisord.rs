@@ -185,8 +185,7 @@ impl Program<'_> {
             "true" | "1" | "yes" | "on" => return Finding::ok(CHECK, self.says("is restarted whenever it ends")),
             "unexpected" => {
                 "a worker that ends with exit code 0, as `queue:restart`, `--max-time` and a gentle stop make it, \
-                    stays \
-                 down until the next pass"
+                 stays down until the next pass"
             }
             _ => "a worker that ends, for whatever reason, stays down until the next pass",
         };
@@ -218,8 +217,7 @@ impl Program<'_> {
             .at(&place(self.section, "stopwaitsecs"))
             .why(
                 "when supervisord stops a worker (for fewer workers, at a restart or shutdown of its own), it kills \
-                    the \
-                 job in hand after that time, and the queue gives it out again only much later",
+                 the job in hand after that time, and the queue gives it out again only much later",
             )
             .mend(format!("stopwaitsecs={longest}\n{RESTARTS}"))
     }

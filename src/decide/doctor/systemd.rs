@@ -118,8 +118,7 @@ impl Template<'_> {
             "no" => "a worker that ends, for whatever reason, stays down until the next pass",
             _ => {
                 "a worker that ends as it should, as `queue:restart` and `--max-time` make it, stays down until the \
-                    next \
-                 pass"
+                 next pass"
             }
         };
         let default = if self.get("Restart").is_none() { ", systemd's default" } else { "" };
@@ -180,9 +179,8 @@ impl Template<'_> {
                 Finding::new(CHECK, Severity::Warning, self.says(found))
                     .at(&self.place("WorkingDirectory"))
                     .why(
-                        "relative paths of the application lead nowhere, and which release a worker runs can be \
-                            told by \
-                         its open files only, if at all",
+                        "relative paths of the application lead nowhere, and which release a worker runs can be told \
+                         by its open files only, if at all",
                     )
                     .mend(mend(&format!("WorkingDirectory={}", current.display())))
             }
@@ -221,8 +219,7 @@ impl Template<'_> {
         Finding::new(CHECK, Severity::Warning, self.says("cannot be enabled: it has no section `[Install]`"))
             .at(&Spot { file: self.unit.configuration.file.clone(), line: 1 })
             .why(format!(
-                "after a reboot {} and its like are down until a pass starts \
-                them",
+                "after a reboot {} and its like are down until a pass starts them",
                 self.systemd.unit.instance(1)
             ))
             .mend(mend("[Install]\nWantedBy=multi-user.target"))

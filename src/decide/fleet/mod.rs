@@ -46,8 +46,8 @@ pub fn abandoned(terms: &Terms, progress: &Progress) -> Ending {
 }
 
 /// The hosts by whose records the migrations were run in an earlier rollout, or that have the release in force, so that
-/// this one runs none, in the order in which they change; those that have recorded it first. Empty where that decides nothing: there are no migrations, nobody has anything to do, or not all
-/// were looked at.
+/// this one runs none, in the order in which they change; those that have recorded it first. Empty where that decides
+/// nothing: there are no migrations, nobody has anything to do, or not all were looked at.
 #[must_use]
 pub fn migrated_by(terms: &Terms, progress: &Progress) -> Vec<HostName> {
     let hosts = &progress.hosts;

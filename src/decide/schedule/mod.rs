@@ -9,10 +9,10 @@
 //!   first kind is told until it has lived, which a pass is made to see.
 //! - Passes that may only look keep a distance to each other, or what nobody may mend would make them without end.
 //! - Passes that put right what nobody has asked for are counted: beyond the policy's limit none of them acts for an
-//!   hour, but to start workers, or until a person asks. That is for two that fight about a host. A pass that only starts workers which were
-//!   down is not counted, since most of those have ended by themselves, as queue workers do all day: the wait above is
-//!   its brake. It holds as well for whoever stops workers again and again by their manager: they are started again,
-//!   more and more slowly, until `suspend` says that they are meant to be down.
+//!   hour, but to start workers, or until a person asks. That is for two that fight about a host. A pass that only
+//!   starts workers which were down is not counted, since most of those have ended by themselves, as queue workers do
+//!   all day: the wait above is its brake. It holds as well for whoever stops workers again and again by their manager:
+//!   they are started again, more and more slowly, until `suspend` says that they are meant to be down.
 
 #[cfg(test)]
 mod crowd_tests;

@@ -15,6 +15,7 @@ use super::command::{Ended, Job, Wanted, describe, execute, quote};
 use super::spawn::Shim;
 use super::users::User;
 use crate::model::app::CommandLine;
+use crate::model::length;
 use crate::model::release::public;
 use crate::ports::{HostError, HostErrorKind};
 
@@ -112,7 +113,8 @@ impl Git<'_> {
                 return HostError { message: words::scrub(&error.message), ..error };
             }
             let said = error.message.split_once("; its last output:\n").map(|(_, said)| words::scrub(said));
-            let message = format!("`git {verb}`{} took longer than {:?} and was ended", from(remote), self.limit);
+            let (from, limit) = (from(remote), length::limit(self.limit));
+            let message = format!("`git {verb}`{from} took longer than {limit} and was ended");
             HostError::new(HostErrorKind::TimedOut, message + &quote(&said.unwrap_or_default()))
                 .with_help("see whether the repository can be reached from here")
         })?;
