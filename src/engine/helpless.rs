@@ -16,9 +16,10 @@ use crate::model::report::Tried;
 use crate::ports::Host;
 
 impl<H: Host> Pass<'_, H> {
-    /// Writes down restarts that did not help, so that no pass repeats them.
-    pub(super) async fn note_helpless(&mut self, executor: &Executor<'_, H>, observed: &mut Observed, tried: &[Tried]) {
-        let found = helpless(&aimed(self.app, &observed.aim), observed, tried);
+    /// Writes down restarts that did not help, so that no pass repeats them: those of `round`, and earlier ones of this
+    /// pass, for what a process runs may show late.
+    pub(super) async fn note_helpless(&mut self, executor: &Executor<'_, H>, observed: &mut Observed, round: &[Tried]) {
+        let found = helpless(&aimed(self.app, &observed.aim), observed, &self.report.tried, round);
         if found.is_empty() {
             return;
         }
@@ -34,8 +35,9 @@ impl<H: Host> Pass<'_, H> {
     }
 }
 
-/// Processes that a start or restart of this round made, and that are no better than those before.
-fn helpless(app: &App, observed: &Observed, tried: &[Tried]) -> Vec<Helpless> {
+/// Processes that a start or restart of this round made, or one of the earlier rounds, and that are no better than those
+/// before.
+fn helpless(app: &App, observed: &Observed, earlier: &[Tried], round: &[Tried]) -> Vec<Helpless> {
     // Moved away by somebody else meanwhile: then it is the link that did not help, not the restart.
     if !leads_to_desired(app, &observed.layout.link) {
         return Vec::new();
@@ -44,17 +46,26 @@ fn helpless(app: &App, observed: &Observed, tried: &[Tried]) -> Vec<Helpless> {
     let told = |group: &GroupName| {
         !drift.iter().any(|one| matches!(one, Drift::ConfigChanged { group: of, .. } if of == group))
     };
+    // Those before were made for what the link led to then.
+    let moved = observed.layout.link_changed;
+    let since = || earlier.iter().filter(|one| moved.is_some_and(|moved| one.began >= moved));
     drift
         .iter()
         .filter_map(|one| match one {
             // Another change of the file after the restart is a new case.
             Drift::WorkerStale { group, because: StaleBecause::Config(_), .. } if !told(group) => None,
-            Drift::WorkerStale { group, member, process: Some(process), .. }
-            | Drift::WorkerUnknown { group, member, process: Some(process), .. } => Some((group, member, *process)),
+            Drift::WorkerStale { group, member, process: Some(process), because, .. } => {
+                Some((group, member, *process, matches!(because, StaleBecause::Config(_))))
+            }
+            Drift::WorkerUnknown { group, member, process: Some(process), .. } => Some((group, member, *process, false)),
             _ => None,
         })
-        .filter(|(group, member, process)| tried.iter().any(|one| made(observed, one, group, member, *process)))
-        .map(|(group, member, process)| Helpless {
+        .filter(|(group, member, process, config)| {
+            let made = |one: &Tried| made(observed, one, group, member, *process);
+            // A file may have changed since an earlier round.
+            round.iter().any(made) || (!config && since().any(made))
+        })
+        .map(|(group, member, process, _)| Helpless {
             group: group.clone(),
             member: member.clone(),
             process,
@@ -85,4 +96,41 @@ fn made(observed: &Observed, tried: &Tried, group: &GroupName, member: &MemberNa
 fn living(observed: &Observed) -> Vec<ProcessId> {
     let members = observed.groups.iter().flat_map(|group| group.members.iter().flatten());
     members.filter_map(|worker| worker.process).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::testing::{app, builtin, group, noon, process, running, seconds_before, seen};
+
+    fn restart(seconds_ago: i64) -> Tried {
+        let (group, member) = (GroupName::new("default").unwrap(), crate::decide::testing::member(1));
+        let action = Action::RestartWorker { group, member, process: Some(process(7)) };
+        let began = seconds_before(noon(), seconds_ago);
+        Tried { action, reason: String::new(), began, took: std::time::Duration::ZERO, problem: None, notes: Vec::new() }
+    }
+
+    /// What a successor runs may only be seen after the round that made it.
+    #[test]
+    fn a_successor_that_turns_out_stale_in_a_later_round_is_not_restarted_again() {
+        let app = app("r2", vec![group("default", 1, builtin())]);
+        // Ten seconds old, and in the other release.
+        let mut worker = running(1, "r1");
+        worker.started = Some(seconds_before(noon(), 10));
+        let mut observed = seen("r2", vec![worker]);
+        // When the link moved, when the restarts of earlier rounds and of this one began; whether it is to be left alone.
+        let rows = [
+            (30, None, Some(20), true),
+            (30, Some(20), None, true),
+            (30, Some(5), None, false),
+            (15, Some(20), None, false),
+            (30, None, None, false),
+        ];
+        for (moved, earlier, round, expected) in rows {
+            observed.layout.link_changed = Some(seconds_before(noon(), moved));
+            let of = |ago: Option<i64>| ago.map(restart).into_iter().collect::<Vec<_>>();
+            let found = helpless(&app, &observed, &of(earlier), &of(round));
+            assert_eq!(!found.is_empty(), expected, "{moved} {earlier:?} {round:?}");
+        }
+    }
 }

@@ -353,7 +353,9 @@ impl<'a, H: Host> Pass<'a, H> {
             executor.tell(&Event::Settling { what });
         }
         self.pause(SETTLE_PAUSE).await;
-        self.look_again(Probing::Not, before).await
+        let mut next = self.look_again(Probing::Not, before).await?;
+        self.note_helpless(executor, &mut next, &[]).await;
+        Some(next)
     }
 
     /// Another look.
