@@ -130,6 +130,7 @@ pub fn verdict(verdict: Verdict) -> &'static str {
         Verdict::TakenBack | Verdict::GoneBack => "takenBack",
         Verdict::NotTakenBack => "notTakenBack",
         Verdict::Unreachable => "unreachable",
+        Verdict::Declined => "refused",
         Verdict::Lost => "lost",
         Verdict::Untold => Outcome::Failed.word(),
         Verdict::Unseen => "notLookedAt",

@@ -20,7 +20,7 @@ use super::shelf::Shelf;
 use super::task::{Done, Fact, Task, carry_out};
 use super::work::{Target, Wish, Work};
 use crate::decide::fleet::goes_back;
-use crate::model::rollout::{Ending, How, Verdict};
+use crate::model::rollout::{Ending, Found, How, Patience, Verdict};
 
 /// The exit code of a host that has gone back, and is not healthy there.
 const SICK: u8 = 3;
@@ -32,12 +32,14 @@ pub async fn go_back<R: Reach>(work: &Work<'_, R>, way: &Way, reason: &str, targ
     let hosts = targets.iter().map(|target| HostReport::new(target.host.name.clone())).collect();
     let mut back = Back { work, way, hosts, shelf: Shelf::new(way.keep) };
     let mut due = BTreeSet::new();
+    // Whether they are well decides nothing, and the way back is not to wait for it.
+    let look = Task::Observe { patience: Patience::NONE };
     let take = |at, done, _| {
         if back.seen(at, done) {
             due.insert(at);
         }
     };
-    on_each(work, way, targets, (0..targets.len()).collect(), &Task::Observe, take).await;
+    on_each(work, way, targets, (0..targets.len()).collect(), &look, take).await;
     if !due.is_empty() {
         work.watch().says(None, &format!("{} of {} hosts go back", due.len(), targets.len()));
     }
@@ -109,6 +111,7 @@ impl<R: Reach> Back<'_, R> {
                 if goes { Verdict::NotReached } else { Verdict::Settled }
             }
             None if done.fact == Fact::Found(None) => Verdict::Unseen,
+            None if done.fact == Fact::Found(Some(Found::Refused)) => Verdict::Declined,
             None => Verdict::Unreachable,
         };
         self.tell(at, verdict, done.trouble);
@@ -129,8 +132,7 @@ impl<R: Reach> Back<'_, R> {
             host.take(*report, &mut self.shelf);
             verdict
         } else {
-            // What was seen before tells nothing any more.
-            host.summary = None;
+            host.forget(&mut self.shelf);
             Verdict::NotTakenBack
         };
         self.tell(at, verdict, done.trouble);
@@ -152,7 +154,7 @@ impl<R: Reach> Back<'_, R> {
     fn close(mut self, in_hand: &BTreeSet<usize>, took: Duration) -> Rolled {
         for at in in_hand {
             if let Some(host) = self.hosts.get_mut(*at) {
-                host.summary = None;
+                host.forget(&mut self.shelf);
                 self.tell(*at, Verdict::NotTakenBack, Some(left()));
             }
         }
@@ -162,7 +164,14 @@ impl<R: Reach> Back<'_, R> {
         let hosts: Vec<_> = self.hosts.iter().map(|host| (host.name.clone(), host.verdict)).collect();
         self.work.watch().news(None, &News::Ended { how: Some(how), hosts: &hosts, took });
         let is_bad = |host: &&HostReport| {
-            matches!(host.verdict, Verdict::NotTakenBack | Verdict::NotHealthy | Verdict::Unreachable | Verdict::Untold)
+            matches!(
+                host.verdict,
+                Verdict::NotTakenBack
+                    | Verdict::NotHealthy
+                    | Verdict::Unreachable
+                    | Verdict::Declined
+                    | Verdict::Untold
+            )
         };
         let ending = Ending { how, failed: self.hosts.iter().filter(is_bad).count(), hosts };
         // Nothing of the migrations is undone, and none are run.

@@ -42,6 +42,8 @@ enum Kind {
     Lost,
     /// It answers, and cannot be looked at.
     Blind,
+    /// It answers, and refuses.
+    Unwilling,
 }
 
 /// What hosts are like, where they are to go, what becomes of them, and the exit code.
@@ -93,6 +95,7 @@ impl Reach for Hosts {
             return Err(Unreached { broken: Broken::Connect, message, help: None, in_hand: back });
         }
         let said = match (back, kind) {
+            (_, Kind::Unwilling) => What::Failed(Failed::new(Fault::Host, "cannot begin")),
             (true, Kind::NoWay) => What::Failed(Failed::new(Fault::Host, "there is no release to go back to")),
             (true, _) => What::Report(Box::new(gone(kind))),
             (false, _) => What::Report(Box::new(looked_at(kind))),
@@ -181,15 +184,16 @@ fn verdicts(rolled: &Rolled) -> Vec<Verdict> {
 
 #[test]
 fn those_that_have_it_in_force_go_back_and_no_failure_keeps_others_from_it() {
-    use Kind::{Blind, Elsewhere, InForce, KeptOut, Lost, NoWay, Sick, Silent, Stuck};
-    use Verdict::{GoneBack, NotHealthy, NotTakenBack, Settled, Unreachable, Untold};
-    let rows: [Row<'_>; 9] = [
+    use Kind::{Blind, Elsewhere, InForce, KeptOut, Lost, NoWay, Sick, Silent, Stuck, Unwilling};
+    use Verdict::{Declined, GoneBack, NotHealthy, NotTakenBack, Settled, Unreachable, Untold};
+    let rows: [Row<'_>; 10] = [
         (&[InForce, InForce, InForce], None, &[GoneBack, GoneBack, GoneBack], 0),
         (&[KeptOut, Elsewhere, InForce], None, &[Settled, Settled, GoneBack], 0),
         (&[KeptOut, Elsewhere], None, &[Settled, Settled], 0),
         (&[KeptOut, Elsewhere, InForce], Some("r1"), &[GoneBack, Settled, GoneBack], 0),
         (&[KeptOut, InForce], Some("r2"), &[Settled, GoneBack], 0),
         (&[Silent, InForce, Blind, InForce], None, &[Unreachable, GoneBack, Untold, GoneBack], 1),
+        (&[Unwilling, InForce], None, &[Declined, GoneBack], 1),
         (&[NoWay, InForce, InForce], None, &[NotTakenBack, GoneBack, GoneBack], 1),
         (&[Sick, InForce, Elsewhere], None, &[NotHealthy, GoneBack, Settled], 3),
         (&[Stuck, Lost, Sick, InForce], None, &[NotTakenBack, NotTakenBack, NotHealthy, GoneBack], 1),
@@ -204,11 +208,12 @@ fn those_that_have_it_in_force_go_back_and_no_failure_keeps_others_from_it() {
         }
         for (kind, host) in kinds.iter().zip(&rolled.hosts) {
             let was_asked = seen.backs.iter().filter(|(name, _, _)| name == host.name.as_str()).count();
-            let settled = matches!(host.verdict, Settled | Unreachable | Untold);
+            let settled = matches!(host.verdict, Settled | Unreachable | Declined | Untold);
             assert_eq!(was_asked, usize::from(!settled), "{} of {kinds:?}", host.name);
             let told = !host.troubles.is_empty();
             assert_eq!(told, host.verdict != Settled, "{} of {kinds:?}: {:?}", host.name, host.troubles);
-            assert_eq!(host.document.is_some(), *kind != Silent, "{} of {kinds:?}", host.name);
+            let said = !matches!(kind, Silent | Unwilling | NoWay | Lost);
+            assert_eq!(host.document.is_some(), said, "{} of {kinds:?}", host.name);
             assert_eq!(host.done > 0, !settled && !matches!(kind, NoWay | Lost), "{} of {kinds:?}", host.name);
         }
     }

@@ -1,6 +1,6 @@
 //! The course of a rollout: what is in hand where, what came of it, and what becomes of each host in the end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::phase::{News, Phase, Watch};
@@ -12,7 +12,9 @@ use super::work::Target;
 use crate::decide::fleet::{abandoned, migrated_by};
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::{Applied, Doing, Ending, Found, HostState, Order, Progress, TakenBack, Terms, Verdict};
+use crate::model::rollout::{
+    Applied, Doing, Ending, Found, HostState, Order, Patience, Progress, TakenBack, Terms, Verdict,
+};
 
 /// What a rollout is decided by, and what is reported of it.
 pub(super) struct Course {
@@ -23,6 +25,8 @@ pub(super) struct Course {
     places: HashMap<HostName, Place>,
     /// Which waves were begun, of all that there are: one whose hosts have nothing to do is not.
     waves: Vec<usize>,
+    /// Who was told to take part in one.
+    joined: HashSet<HostName>,
     /// How many of them have had to stay healthy.
     holds: usize,
     migrations: Migrations,
@@ -54,6 +58,7 @@ impl Course {
             reports,
             places,
             waves: Vec::new(),
+            joined: HashSet::new(),
             holds: 0,
             migrations: Migrations::default(),
             others: way.others,
@@ -61,11 +66,11 @@ impl Course {
         }
     }
 
-    /// Takes an order apart into who and what; says when a wave begins, when its hosts have to stay healthy, and before the
-    /// first one whose record spares the migrations.
+    /// Takes an order apart into who and what; says when a wave begins, and when more hosts join it, when its hosts
+    /// have to stay healthy, and before the first one whose record spares the migrations.
     pub(super) fn take(&mut self, order: Order, terms: &Terms, watch: &dyn Watch) -> (Vec<HostName>, Task) {
         match order {
-            Order::Observe { hosts } => (hosts, Task::Observe),
+            Order::Observe { hosts } => (hosts, Task::Observe { patience: terms.patience }),
             Order::Apply { wave, hosts, migrate } => {
                 if self.waves.is_empty() {
                     self.migrations.recorded_by = migrated_by(terms, &self.progress);
@@ -73,7 +78,9 @@ impl Course {
                         watch.says(None, &told);
                     }
                 }
-                if let Some(host) = hosts.first().filter(|_| migrate && self.migrations.run_on.is_none()) {
+                if let Some(host) =
+                    hosts.first().filter(|host| migrate && self.migrations.run_on.as_ref() != Some(host))
+                {
                     self.migrations.run_on = Some(host.clone());
                     if self.others > 0 {
                         let told = format!(
@@ -86,7 +93,12 @@ impl Course {
                 }
                 if !self.waves.contains(&wave) {
                     self.waves.push(wave);
-                    watch.news(None, &News::Wave { wave: self.waves.len(), hosts: &hosts, migrate });
+                }
+                let joining: Vec<HostName> =
+                    hosts.iter().filter(|host| !self.joined.contains(*host)).cloned().collect();
+                if !joining.is_empty() {
+                    watch.news(None, &News::Wave { wave: self.waves.len(), hosts: &joining, migrate });
+                    self.joined.extend(joining);
                 }
                 (hosts, Task::Apply { migrate })
             }
@@ -96,11 +108,11 @@ impl Course {
                     self.holds = begun;
                     watch.news(None, &News::Hold { wave: begun, hosts: &hosts, length });
                 }
-                (hosts, Task::Hold { length })
+                (hosts, Task::Hold { length, has_health: terms.has_health, patience: terms.patience })
             }
             Order::TakeBack { hosts, reason } => (hosts, Task::TakeBack { reason }),
             // Nobody's task: the rollout itself waits.
-            Order::Pause { .. } => (Vec::new(), Task::Observe),
+            Order::Pause { .. } => (Vec::new(), Task::Observe { patience: Patience::NONE }),
         }
     }
 
@@ -153,9 +165,8 @@ impl Course {
         if let Some(seen) = done.seen {
             report.see(seen);
         }
-        // What was seen before tells nothing any more.
         if matches!(done.fact, Fact::Applied(Some(Applied::Lost)) | Fact::TakenBack(TakenBack::Lost)) {
-            report.summary = None;
+            report.forget(&mut self.shelf);
         }
         if let Some(trouble) = done.trouble {
             watch.news(Some(&state.name), &News::Trouble(&trouble));
@@ -174,7 +185,7 @@ impl Course {
         for state in self.progress.hosts.iter().filter(in_hand) {
             let report = self.places.get(&state.name).and_then(|place| self.reports.get_mut(place.target));
             if let Some(report) = report {
-                report.summary = None;
+                report.forget(&mut self.shelf);
                 report.trouble(left());
             }
         }
@@ -206,6 +217,7 @@ fn phase(fact: Fact, actions: usize) -> Phase {
         Fact::Found(Some(Found::Unreachable)) | Fact::Applied(Some(Applied::NotBegun)) => {
             Phase::Ended(Verdict::Unreachable)
         }
+        Fact::Found(Some(Found::Refused)) | Fact::Applied(Some(Applied::Refused)) => Phase::Ended(Verdict::Declined),
         Fact::Found(Some(Found::Seen { outcome: Outcome::Converged, .. })) => Phase::Ended(Verdict::Settled),
         Fact::Found(Some(Found::Seen { outcome: Outcome::Drift, .. })) => Phase::Seen { actions },
         Fact::Found(Some(Found::Seen { outcome, .. })) => Phase::Ended(Verdict::Refused(outcome)),

@@ -141,6 +141,12 @@ impl HostReport {
         self.summary = Some(Summary { problems: Vec::new(), ..summary });
     }
 
+    /// What was seen before tells nothing any more, and its document would be taken for what it is like now.
+    pub(super) fn forget(&mut self, shelf: &mut Shelf) {
+        self.summary = None;
+        shelf.forget(&mut self.document);
+    }
+
     /// Takes in what went wrong, once; what is too much is counted.
     pub fn trouble(&mut self, trouble: Trouble) {
         if self.troubles.contains(&trouble) {

@@ -25,11 +25,17 @@ impl Shelf {
     /// Keeps what the host has printed, instead of what it has printed before. No host speaks for another one. Where there
     /// is no room any more, a document says that all of it was left out.
     pub fn keep(&mut self, slot: &mut Option<String>, host: &HostName, kind: &str, text: &str) {
+        self.forget(slot);
         let Some(left) = &mut self.left else { return };
-        *left += slot.take().map_or(0, |before| before.len());
         let own = owned(host, text).filter(|own| own.len() <= *left).or_else(|| owned(host, &stub(kind)));
         *left = left.saturating_sub(own.as_ref().map_or(0, String::len));
         *slot = own;
+    }
+
+    /// Keeps nothing of that host any more.
+    pub fn forget(&mut self, slot: &mut Option<String>) {
+        let Some(left) = &mut self.left else { return };
+        *left += slot.take().map_or(0, |before| before.len());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ask::{Answer, Silence};
 use super::look::would_end;
@@ -13,23 +13,28 @@ use super::rollout::Way;
 use super::work::{Target, Wish, Work};
 use crate::documents::wire::{self, Health, Operation, Report, Summary};
 use crate::model::names::ReleaseId;
-use crate::model::rollout::{Applied, Doing, Found, TakenBack};
+use crate::model::report::Outcome;
+use crate::model::rollout::{Applied, Doing, Found, Patience, TakenBack};
 
-/// How often a host is asked for its health while it has to stay healthy; not more often than each second.
+/// How often a host is asked at least while it has to stay healthy; not more often than each second, nor more seldom
+/// than it takes to fall ill and recover unseen.
 const QUESTIONS: u32 = 4;
 const OFTEN: Duration = Duration::from_secs(1);
+const SELDOM: Duration = Duration::from_secs(15);
 /// How often a pass is begun anew whose maker was killed on the host. What it left is what the next one begins with.
 const ANEW: usize = 1;
+/// Why a host is not well that does not say it.
+const UNTOLD: &str = "nobody could tell";
 
 /// What is to be done on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Task {
     /// Look what a pass would do.
-    Observe,
+    Observe { patience: Patience },
     /// Make a pass.
     Apply { migrate: bool },
     /// See whether it stays healthy, and in the release, so long.
-    Hold { length: Duration },
+    Hold { length: Duration, has_health: bool, patience: Patience },
     /// Have it go back.
     TakeBack { reason: String },
 }
@@ -59,7 +64,7 @@ pub(super) enum Fact {
 impl Task {
     pub(super) fn doing(&self) -> Doing {
         match self {
-            Self::Observe => Doing::Observe,
+            Self::Observe { .. } => Doing::Observe,
             Self::Apply { .. } => Doing::Apply,
             Self::Hold { .. } => Doing::Hold,
             Self::TakeBack { .. } => Doing::TakeBack,
@@ -69,9 +74,9 @@ impl Task {
     /// What the host is at meanwhile.
     pub(super) fn phase(&self) -> Phase {
         match self {
-            Self::Observe => Phase::Looking,
+            Self::Observe { .. } => Phase::Looking,
             Self::Apply { .. } => Phase::Changing { step: String::new() },
-            Self::Hold { length } => Phase::Holding { length: *length },
+            Self::Hold { length, .. } => Phase::Holding { length: *length },
             Self::TakeBack { .. } => Phase::TakingBack { step: String::new() },
         }
     }
@@ -80,31 +85,23 @@ impl Task {
 /// Does it.
 pub(super) async fn carry_out<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task: &Task) -> Done {
     match task {
-        Task::Observe => observe(work, way, target, task).await,
+        Task::Observe { patience } => observe(work, way, target, task, *patience).await,
         // Between being ordered and being begun, a person may have wished for the end.
         Task::Apply { .. } if work.wish() >= Wish::NoMore => Done::only(Fact::Applied(None)),
         Task::Apply { migrate } => {
             let Way { wait, ignore_windows, retry, .. } = *way;
             let operation = Operation::Apply { wait, ignore_windows, retry };
-            match pass(work, target, *migrate, operation, task).await {
-                Ok(report) => {
-                    let changed = (report.done > 0 || report.failed > 0) && may_go_back(&report.summary, &way.release);
-                    Done::told(Fact::Applied(Some(Applied::Ended { outcome: report.outcome, changed })), report)
-                }
-                Err(silence) => {
-                    let applied = match &silence {
-                        Silence::Unreached(Unreached { in_hand: false, .. }) | Silence::Refused(_) => Applied::NotBegun,
-                        Silence::Unreached(Unreached { in_hand: true, .. }) | Silence::Killed => Applied::Lost,
-                    };
-                    Done::silent(Fact::Applied(Some(applied)), silence)
-                }
-            }
+            let made = pass(work, target, *migrate, operation, task).await;
+            applied(made, &way.release)
         }
-        Task::Hold { length } => hold(work, way, target, *length, task).await,
+        Task::Hold { length, has_health, patience } => {
+            let holding = Holding { length: *length, has_health: *has_health, patience: *patience };
+            hold(work, way, target, &holding, task).await
+        }
         Task::TakeBack { reason } => {
             let (release, to, reason, wait) = (way.release.clone(), way.back_to.clone(), reason.clone(), way.wait);
             // The migrations stay where they are: nothing of them is undone.
-            match pass(work, target, false, Operation::TakeBack { release, to, reason, wait }, task).await {
+            match pass(work, target, false, Operation::TakeBack { release, to, reason, wait }, task).await.answer {
                 Ok(report) => {
                     let Summary { current, kept_out, .. } = &report.summary;
                     let back = TakenBack::ended(&way.release, report.outcome, current.as_ref(), kept_out.is_some());
@@ -116,15 +113,12 @@ pub(super) async fn carry_out<R: Reach>(work: &Work<'_, R>, way: &Way, target: &
     }
 }
 
-async fn observe<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task: &Task) -> Done {
-    let operation = Operation::DryRun { ignore_windows: way.ignore_windows, retry: way.retry };
-    let phase = task.phase();
+async fn observe<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task: &Task, patience: Patience) -> Done {
     let answer = tokio::select! {
         biased;
         // Nothing is changed by it: there is nothing to wait for.
         () = work.wished(Wish::NoMore) => return Done::only(Fact::Found(None)),
-        // One host runs the migrations; that the others have not is no drift of theirs.
-        answer = work.ask(target, false, operation, &phase) => answer.and_then(reported),
+        answer = seen(work, way, target, task, patience) => answer,
     };
     match answer {
         Ok(mut report) => {
@@ -133,14 +127,79 @@ async fn observe<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task:
             let found = Found::Seen { outcome: report.outcome, migrated, had_release };
             Done::told(Fact::Found(Some(found)), report)
         }
-        // A host that answers and cannot be looked at is as good as one that does not.
-        Err(silence) => Done::silent(Fact::Found(Some(Found::Unreachable)), silence),
+        Err(silence) => {
+            let found = match &silence {
+                Silence::Unreached(_) => Found::Unreachable,
+                Silence::Refused(_) | Silence::Killed => Found::Refused,
+            };
+            Done::silent(Fact::Found(Some(found)), silence)
+        }
+    }
+}
+
+/// What a host says that a pass would do. One that would do nothing, and is not well, is asked anew, as its pass would
+/// ask.
+async fn seen<R: Reach>(
+    work: &Work<'_, R>,
+    way: &Way,
+    target: &Target,
+    task: &Task,
+    patience: Patience,
+) -> Result<Box<Report>, Silence> {
+    let mut missed = 0;
+    loop {
+        let operation = Operation::DryRun { ignore_windows: way.ignore_windows, retry: way.retry };
+        // One host runs the migrations; that the others have not is no drift of theirs.
+        let report = work.ask(target, false, operation, &task.phase()).await.and_then(reported)?;
+        missed += 1;
+        if would_end(&report, way.retry) != Outcome::Unhealthy || missed >= patience.attempts {
+            return Ok(report);
+        }
+        work.watch().says(Some(&target.host.name), &unwell(missed, patience, report.summary.complaint.as_deref()));
+        sleep(patience.interval).await;
+    }
+}
+
+/// That it is asked anew.
+fn unwell(missed: u32, Patience { attempts, .. }: Patience, why: Option<&str>) -> String {
+    format!("not healthy ({missed} of {attempts}): {}", why.unwrap_or(UNTOLD))
+}
+
+/// What came of changing a host.
+fn applied(Made { answer, killed }: Made, release: &ReleaseId) -> Done {
+    match answer {
+        Ok(report) => {
+            // What a killed pass has done, nobody has counted.
+            let acted = killed || report.done > 0 || report.failed > 0;
+            let changed = acted && may_go_back(&report.summary, release);
+            Done::told(Fact::Applied(Some(Applied::Ended { outcome: report.outcome, changed })), report)
+        }
+        Err(silence) => {
+            let applied = match &silence {
+                Silence::Unreached(Unreached { in_hand: true, .. }) | Silence::Killed => Applied::Lost,
+                Silence::Unreached(_) | Silence::Refused(_) if killed => Applied::Lost,
+                Silence::Unreached(_) => Applied::NotBegun,
+                Silence::Refused(_) => Applied::Refused,
+            };
+            let mut done = Done::silent(Fact::Applied(Some(applied)), silence);
+            if let Some(trouble) = done.trouble.as_mut().filter(|_| killed) {
+                trouble.causes.push("the pass there was killed before that, in the middle".to_owned());
+            }
+            done
+        }
     }
 }
 
 /// Whether a host has something to go back from after its pass: one whose pass ended before the switch has not.
 fn may_go_back(seen: &Summary, release: &ReleaseId) -> bool {
     !seen.observed || seen.current.as_ref() == Some(release) || seen.kept_out.is_some()
+}
+
+/// What came of a pass.
+struct Made {
+    answer: Result<Box<Report>, Silence>,
+    /// One before that was killed in the middle: whatever the last one says, something was begun.
+    killed: bool,
 }
 
 /// A pass, begun anew where the one who made it was killed on the host: whoever wants no more hosts still wants this one
@@ -151,12 +210,12 @@ async fn pass<R: Reach>(
     migrate: bool,
     mut operation: Operation,
     task: &Task,
-) -> Result<Box<Report>, Silence> {
+) -> Made {
     let mut anew = 0;
     loop {
         let answer = work.ask(target, migrate, operation.clone(), &task.phase()).await.and_then(reported);
         if !matches!(answer, Err(Silence::Killed)) || anew == ANEW {
-            return answer;
+            return Made { answer, killed: anew > 0 };
         }
         work.watch().says(Some(&target.host.name), "the pass there was killed; another one goes on from what it left");
         if let Operation::Apply { retry, .. } = &mut operation {
@@ -167,37 +226,66 @@ async fn pass<R: Reach>(
     }
 }
 
+/// What a host has to stay like.
+struct Holding {
+    length: Duration,
+    /// Else it counts that its workers run the release.
+    has_health: bool,
+    patience: Patience,
+}
+
 /// Asks for health, and for the release in force, until the time is over, or until a person wants no more of it: then
-/// once more, and that counts.
-async fn hold<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, length: Duration, task: &Task) -> Done {
+/// once more, and that counts. One that seems not to be well is asked as often as its own passes ask.
+async fn hold<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, holding: &Holding, task: &Task) -> Done {
+    let Holding { length, has_health, patience } = *holding;
     let end = Instant::now() + length;
-    let pause = (length / QUESTIONS).max(OFTEN);
+    let pause = (length / QUESTIONS).clamp(OFTEN, SELDOM);
+    let mut missed = 0;
     // It is at that also while nobody asks.
     work.watch().phase(&target.host.name, &task.phase());
     loop {
-        let due = end.min(Instant::now() + pause);
+        let now = Instant::now();
+        let due = if missed > 0 { now + patience.interval } else { end.min(now + pause) };
         tokio::select! {
             () = work.wished(Wish::NoMore) => {}
             () = sleep_until(due) => {}
         }
-        let last = Instant::now() >= end || work.wish() >= Wish::NoMore;
-        let Health { verdict, summary } = match work.ask(target, false, Operation::Health, &task.phase()).await {
+        let (over, unwanted) = (Instant::now() >= end, work.wish() >= Wish::NoMore);
+        let health = match work.ask(target, false, Operation::Health, &task.phase()).await {
             Ok(Answer { health: Some(health), .. }) => *health,
             Ok(_) => return Done::silent(Fact::Held(false), no_answer()),
             Err(silence) => return Done::silent(Fact::Held(false), silence),
         };
         // The health of another release proves nothing for this one.
-        let trouble = overtaken(&summary, &way.release).or_else(|| match verdict {
-            Some(verdict) if verdict.healthy => None,
-            Some(_) | None => {
-                let why = summary.complaint.as_deref().unwrap_or("nobody could tell");
-                Some(Trouble::new(format!("did not stay healthy for {length:?}: {why}")))
+        let trouble = if let Some(overtaken) = overtaken(&health.summary, &way.release) {
+            Some(overtaken)
+        } else if let Some(why) = complaint(&health, has_health) {
+            missed += 1;
+            if missed < patience.attempts && !unwanted {
+                work.watch().says(Some(&target.host.name), &unwell(missed, patience, Some(&why)));
+                continue;
             }
-        });
-        if trouble.is_some() || last {
+            Some(Trouble::new(format!("did not stay healthy for {length:?}: {why}")))
+        } else {
+            missed = 0;
+            None
+        };
+        if trouble.is_some() || over || unwanted {
             let fact = Fact::Held(trouble.is_none());
-            return Done { seen: Some(summary), trouble, ..Done::only(fact) };
+            return Done { seen: Some(health.summary), trouble, ..Done::only(fact) };
         }
+    }
+}
+
+/// What keeps a host from counting as well; none where nothing does.
+fn complaint(Health { verdict, summary }: &Health, has_health: bool) -> Option<String> {
+    match verdict {
+        Some(verdict) if verdict.healthy => None,
+        None if !has_health && summary.observed => {
+            let Summary { desired, fresh, .. } = *summary;
+            (fresh < desired).then(|| format!("{fresh} of {desired} workers run the release"))
+        }
+        Some(_) | None => Some(summary.complaint.clone().unwrap_or_else(|| UNTOLD.to_owned())),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::amount::Amount;
 use super::app::{App, OnFailure};
 use super::fleet::{HostName, Rollout};
+use super::health::HealthContract;
 use super::names::ReleaseId;
 use super::report::{Outcome, worst};
 
@@ -23,8 +24,10 @@ pub struct Terms {
     pub healthy_for: Duration,
     /// The release has migrations, which one host alone runs.
     pub migrates: bool,
-    /// Whether hosts can be asked how they are; else `healthy_for` means nothing.
+    /// Whether hosts can be asked how they are; else it counts that their workers run the release.
     pub has_health: bool,
+    /// How often a host is asked that seems not to be well.
+    pub patience: Patience,
     /// What becomes of changed hosts when it is stopped.
     pub on_failure: OnFailure,
 }
@@ -41,8 +44,32 @@ impl Terms {
             healthy_for: rollout.healthy_for,
             migrates: !app.release.migrate.is_empty(),
             has_health: app.health.is_some(),
+            patience: app.health.as_ref().map_or(Patience::USUAL, Patience::of),
             on_failure: app.on_failure,
         }
+    }
+}
+
+/// How often a host is asked before it counts that it is not well: one answer may be missed by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How often in a row, at least once.
+    pub attempts: u32,
+    /// The pause between two questions.
+    pub interval: Duration,
+}
+
+impl Patience {
+    /// The first answer counts.
+    pub const NONE: Self = Self { attempts: 1, interval: Duration::ZERO };
+    /// That of a contract which says nothing of it, also where there is none: a worker that is started anew is not
+    /// there for a moment.
+    pub const USUAL: Self = Self { attempts: 5, interval: Duration::from_secs(3) };
+
+    /// As often as the host's own passes ask.
+    #[must_use]
+    pub fn of(contract: &HealthContract) -> Self {
+        Self { attempts: contract.attempts, interval: contract.interval }
     }
 }
 
@@ -100,6 +127,8 @@ pub enum Doing {
 pub enum Found {
     /// Nobody knows.
     Unreachable,
+    /// It has answered, and could not be looked at.
+    Refused,
     /// A pass there would come to this: a dry run of it.
     Seen {
         /// `Converged`: nothing is to be done. `Drift`: something is. Others: it could not be done, and why.
@@ -125,6 +154,8 @@ pub enum Applied {
     },
     /// It could not be reached, and nothing was begun there.
     NotBegun,
+    /// It has answered, and would not do it: nothing was begun there.
+    Refused,
     /// It was lost: the pass there may have ended in any way, and may still run.
     Lost,
 }
@@ -262,6 +293,8 @@ pub enum Verdict {
     GoneBack,
     /// It could not be reached, and nothing was begun there.
     Unreachable,
+    /// It has answered, and would not do it: nothing was begun there.
+    Declined,
     /// It was lost in the middle of a pass, which may still run.
     Lost,
     /// It was to be looked at only, and what it is like cannot be told.
@@ -283,9 +316,13 @@ impl Verdict {
             | Self::NotHealthy
             | Self::RolledBack
             | Self::TakenBack => Some(3),
-            Self::Refused(_) | Self::Failed(_) | Self::NotTakenBack | Self::Unreachable | Self::Lost | Self::Untold => {
-                Some(1)
-            }
+            Self::Refused(_)
+            | Self::Failed(_)
+            | Self::NotTakenBack
+            | Self::Unreachable
+            | Self::Declined
+            | Self::Lost
+            | Self::Untold => Some(1),
         }
     }
 }

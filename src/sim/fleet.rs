@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub use self::habit::Habit;
-use self::lines::{killed, line, unreached};
+use self::lines::{killed, line, locked, unreached};
 pub use self::member::{Release, SimMember};
 use self::member::{report, summary};
 pub use self::rules::Limits;
@@ -103,15 +103,21 @@ impl SimFleet {
         request: &Request,
         heard: &mut (dyn FnMut(Heard) + Send),
     ) -> Result<(), Unreached> {
-        let (habit, was_back, begun) = {
+        let back = matches!(request.operation, Operation::TakeBack { .. });
+        let (habit, again, was_back, begun) = {
             let mut state = self.state();
-            let habit = state.members[host].habit;
+            let member = &state.members[host];
+            let (habit, again) = (member.habit, !back && member.applied.len() > 1);
             *state.met.entry(habit).or_default() += 1;
-            if habit == Habit::Vanishing || habit == Habit::Unreachable {
+            if matches!(habit, Habit::Vanishing | Habit::Unreachable) || (habit == Habit::KilledAway && again) {
                 return Err(unreached(host, Broken::Connect, false));
             }
+            if habit == Habit::KilledLocked && again {
+                locked(heard, report(host, Outcome::Failed, 0, &state.members[host]));
+                return Ok(());
+            }
             let begun = state.begin(host, request);
-            (habit, begun.as_ref().is_ok_and(|begun| begun.was_back), begun.map(|begun| begun.ends))
+            (habit, again, begun.as_ref().is_ok_and(|begun| begun.was_back), begun.map(|begun| begun.ends))
         };
         heard(line(0, What::Hello(Hello::own(false))));
         let ends = match begun {
@@ -125,8 +131,13 @@ impl SimFleet {
         let action = Action::SwitchCurrent { to: id("r2") };
         heard(line(FIRST, What::Event(Event::Begun { action, reason: "r1 is in force".to_owned() })));
         let half = Instant::now() + (ends - Instant::now()) / 2;
-        let back = matches!(request.operation, Operation::TakeBack { .. });
         let first_back = self.state().members[host].taken_back.len() == 1;
+        if let Some(leaves) = habit.killed(back, if back { first_back } else { !again }) {
+            sleep_until(if leaves == Release::New { ends } else { half }).await;
+            self.end(host, leaves);
+            killed(heard);
+            return Ok(());
+        }
         match habit {
             Habit::Blinking => {
                 sleep_until(half).await;
@@ -164,21 +175,6 @@ impl SimFleet {
                 sleep_until(half).await;
                 return Err(unreached(host, Broken::Lost, true));
             }
-            Habit::Killed | Habit::KilledAgain if !back => {
-                let again = self.state().members[host].applied.len() > 1;
-                if habit == Habit::KilledAgain || !again {
-                    sleep_until(half).await;
-                    self.end(host, Release::Half);
-                    killed(heard);
-                    return Ok(());
-                }
-            }
-            Habit::KilledBack if back && first_back => {
-                sleep_until(half).await;
-                self.end(host, Release::Old);
-                killed(heard);
-                return Ok(());
-            }
             _ => {}
         }
         sleep_until(ends).await;
@@ -193,7 +189,8 @@ impl SimFleet {
                 member.told = Some((Instant::now(), outcome));
                 member.healthy_at = Some(Instant::now());
             }
-            report(host, outcome, if was_back { 0 } else { 3 }, member)
+            let nothing = was_back || (habit == Habit::KilledWhole && !back);
+            report(host, outcome, if nothing { 0 } else { 3 }, member)
         };
         heard(line(FIRST + 1, What::Report(Box::new(report))));
         heard(line(FIRST + 2, What::End(Ended::Done)));
@@ -211,10 +208,11 @@ impl SimFleet {
         let mut state = self.state();
         let member = state.members.get_mut(host).unwrap();
         member.settle(Instant::now());
-        member.looked = true;
+        let first = !std::mem::replace(&mut member.looked, true);
         // What nobody may act on, and a worker that is down beside a release that is kept out, is drift to a look.
         let outcome = match member {
             SimMember { habit: Habit::Withheld | Habit::KeptOutDrifted, .. } => Outcome::Drift,
+            SimMember { habit: Habit::Dozing, .. } if first => Outcome::Unhealthy,
             SimMember { kept_out: true, .. } if !retry => Outcome::Quarantined,
             SimMember { habit: Habit::Drifted, .. } if member.applied.is_empty() => Outcome::Drift,
             SimMember { release: Release::New, .. } => Outcome::Converged,
@@ -225,23 +223,26 @@ impl SimFleet {
 
     fn health(&self, host: &HostName) -> wire::Health {
         let mut state = self.state();
-        let half = state.limits.healthy_for / 2;
+        let (half, has_health) = (state.limits.healthy_for / 2, state.limits.has_health);
         let member = state.members.get_mut(host).unwrap();
         member.settle(Instant::now());
         let later = member.told.is_some_and(|(told, _)| Instant::now() >= told + half);
-        let ill = member.habit == Habit::Sickening && later;
+        member.asked += 1;
+        let misses = member.habit == Habit::Missing && !member.asked.is_multiple_of(2);
+        let ill = misses || (member.habit == Habit::Sickening && later);
         if member.habit == Habit::Overtaken && later {
             member.release = Release::Other;
         }
         if !ill && member.release == Release::New {
             member.healthy_at = Some(Instant::now());
         }
-        let verdict = if ill {
-            HealthVerdict::unanswered("no answer")
-        } else {
-            HealthVerdict { healthy: true, ..HealthVerdict::unanswered("") }
-        };
-        wire::Health { verdict: Some(verdict), summary: summary(member) }
+        let mut summary = summary(member);
+        if ill && !has_health {
+            summary.fresh = 1;
+        }
+        let well = HealthVerdict { healthy: true, ..HealthVerdict::unanswered("") };
+        let verdict = if ill { HealthVerdict::unanswered("no answer") } else { well };
+        wire::Health { verdict: has_health.then_some(verdict), summary }
     }
 }
 
@@ -263,6 +264,11 @@ impl State {
                 (Release::Old, false) => return Err("release `r2` is not in force: current is r1".to_owned()),
                 _ => {}
             }
+        }
+        let again = member.applied.len() > 1;
+        let is_full = member.habit == Habit::Refusing || (member.habit == Habit::KilledRefused && again);
+        if is_full && matches!(request.operation, Operation::Apply { .. }) {
+            return Err("no space left on device".to_owned());
         }
         let was_back = member.kept_out && member.release == Release::Old;
         let to = match &request.operation {
@@ -334,10 +340,16 @@ impl Reach for SimFleet {
         let failing = [Habit::Sickening, Habit::Overtaken, Habit::Deaf];
         let ill = request.operation == Operation::Health && failing.contains(&habit);
         let gone_back = member.told.is_some_and(|(_, outcome)| outcome != Outcome::Converged);
-        let killed = habit == Habit::KilledAgain && member.applied.len() > 1;
+        let ends_killed = [Habit::KilledAgain, Habit::KilledRefused, Habit::KilledLocked].contains(&habit);
+        let killed = ends_killed && member.applied.len() > 1;
+        let refuses = habit == Habit::Refusing && request.operation.changes();
         let forgotten = habit == Habit::Forgotten && request.operation.changes();
         let sick = ill && (done.is_err() || member.healthy_at.is_none_or(|at| at < Instant::now()));
-        member.failed |= done.is_err() || gone_back || killed || forgotten || sick;
+        member.failed |= done.is_err() || gone_back || killed || refuses || forgotten || sick;
+        // Where nothing was begun, nothing was migrated.
+        if (refuses || habit == Habit::Vanishing) && state.leader.as_ref() == Some(name) {
+            state.leader = None;
+        }
         done
     }
 

@@ -17,8 +17,10 @@ use crate::model::app::OnFailure;
 use crate::model::event::Event;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::Verdict::{self, Changed, Failed, Lost, NotHealthy, NotTakenBack, RolledBack, TakenBack};
-use crate::model::rollout::{How, Terms};
+use crate::model::rollout::Verdict::{
+    self, Changed, Declined, Failed, Lost, NotHealthy, NotTakenBack, RolledBack, Settled, TakenBack, Unreachable,
+};
+use crate::model::rollout::{How, Patience, Terms};
 
 const FORKS: usize = 8;
 
@@ -32,12 +34,18 @@ fn terms() -> Terms {
         healthy_for: Duration::from_secs(10),
         migrates: false,
         has_health: true,
+        patience: Patience::USUAL,
         on_failure: OnFailure::Rollback,
     }
 }
 
 /// Rolls out over hosts `h0`, `h1`, … in simulated time.
 fn play(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> Rolled {
+    played(terms, habits, watch).0
+}
+
+/// The same, with how often each host was asked for its health.
+fn played(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> (Rolled, Vec<u32>) {
     let name = |at: usize| HostName::new(format!("h{at}")).unwrap();
     let hosts: Vec<(HostName, Habit)> = habits.iter().enumerate().map(|(at, habit)| (name(at), *habit)).collect();
     let limits = Limits {
@@ -45,6 +53,7 @@ fn play(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> Rolled {
         wave: hosts.len(),
         max_failures: terms.max_failures,
         healthy_for: terms.healthy_for,
+        has_health: terms.has_health,
         migrates: terms.migrates,
         retry: false,
     };
@@ -57,7 +66,7 @@ fn play(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> Rolled {
         retry: false,
         back_to: None,
         others: 0,
-        keep: false,
+        keep: true,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -66,8 +75,10 @@ fn play(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> Rolled {
         let asker = Asker::new("test");
         let work = Work::new(&fleet, watch, &asker, FORKS, wish);
         let rolled = roll_out(&work, terms, &way, &targets, &order).await;
-        assert_eq!(fleet.state().violations, [""; 0]);
-        rolled
+        let state = fleet.state();
+        assert_eq!(state.violations, [""; 0]);
+        let asked = order.iter().map(|name| state.members[name].asked).collect();
+        (rolled, asked)
     })
 }
 
@@ -76,10 +87,16 @@ fn play(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> Rolled {
 type Row<'a> = (&'a str, &'a Terms, Vec<Habit>, How, Vec<Verdict>, u8, &'a str);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_story_has_its_end() {
-    use Habit::{Drifted, Failing, Forgotten, Hindered, KilledBack, Overtaken, Plain, Returned, Slow};
+    use Habit::{
+        Dozing, Drifted, Failing, Forgotten, Hindered, KilledAway, KilledBack, KilledLocked, KilledRefused,
+        KilledWhole, Missing, Overtaken, Plain, Refusing, Returned, Sickening, Slow, Vanishing,
+    };
     let plain = terms();
     let mild = Terms { max_failures: 1, ..terms() };
+    let blind = Terms { has_health: false, ..terms() };
+    let moving = Terms { migrates: true, ..mild.clone() };
     let halting = Terms { on_failure: OnFailure::Halt, ..terms() };
     let rows: Vec<Row<'_>> = vec![
         (
@@ -155,12 +172,116 @@ fn each_story_has_its_end() {
             3,
             "release `r2` did not stay in force: now there is `r3`",
         ),
+        ("one missed answer is none", &plain, vec![Missing, Plain], How::Complete, vec![Changed, Changed], 0, ""),
+        ("nor is one of a worker", &blind, vec![Missing, Plain], How::Complete, vec![Changed, Changed], 0, ""),
+        (
+            "nor one of a host with nothing to do",
+            &plain,
+            vec![Dozing, Plain],
+            How::Complete,
+            vec![Settled, Changed],
+            0,
+            "",
+        ),
+        (
+            "not one answer is good for as long as is asked",
+            &plain,
+            vec![Sickening, Plain],
+            How::Stopped,
+            vec![TakenBack, TakenBack],
+            3,
+            "did not stay healthy for 10s: nobody could tell",
+        ),
+        (
+            "a worker goes down for good, and there is no health to ask for",
+            &blind,
+            vec![Sickening, Plain],
+            How::Stopped,
+            vec![TakenBack, TakenBack],
+            3,
+            "did not stay healthy for 10s: 1 of 2 workers run the release",
+        ),
+        (
+            "it answers, and refuses",
+            &plain,
+            vec![Refusing, Plain],
+            How::Stopped,
+            vec![Declined, TakenBack],
+            1,
+            "no space left on device",
+        ),
+        (
+            "its pass was killed, and then it is away: it keeps nothing of the release",
+            &plain,
+            vec![KilledAway, Plain],
+            How::Stopped,
+            vec![TakenBack, TakenBack],
+            3,
+            "cannot reach `h0`: the pass there was killed before that, in the middle",
+        ),
+        (
+            "the same, as one may be",
+            &mild,
+            vec![KilledAway, Plain],
+            How::Complete,
+            vec![Lost, Changed],
+            1,
+            "cannot reach `h0`: the pass there was killed before that, in the middle",
+        ),
+        (
+            "its pass was killed, and there is no room for another one",
+            &plain,
+            vec![KilledRefused, Plain],
+            How::Stopped,
+            vec![TakenBack, TakenBack],
+            3,
+            "no space left on device: the pass there was killed before that, in the middle",
+        ),
+        (
+            "its pass was killed, and a step of it still holds the lock",
+            &plain,
+            vec![KilledLocked, Plain],
+            How::Stopped,
+            vec![TakenBack, TakenBack],
+            3,
+            "",
+        ),
+        (
+            "its pass was killed when all was done: it goes back with the others",
+            &plain,
+            vec![KilledWhole, Failing],
+            How::Stopped,
+            vec![TakenBack, RolledBack],
+            3,
+            "",
+        ),
+        (
+            "who was to run the migrations is away: the next one runs them",
+            &moving,
+            vec![Vanishing, Plain, Plain],
+            How::Complete,
+            vec![Unreachable, Changed, Changed],
+            1,
+            "cannot reach `h0`",
+        ),
+        (
+            "the same, and it refuses",
+            &moving,
+            vec![Refusing, Plain, Plain],
+            How::Complete,
+            vec![Declined, Changed, Changed],
+            1,
+            "no space left on device",
+        ),
     ];
     for (name, terms, habits, how, expected, code, told) in rows {
         let rolled = play(terms, &habits, &Unwatched);
         let verdicts: Vec<Verdict> = rolled.hosts.iter().map(|host| host.verdict).collect();
         assert_eq!((rolled.ending.how, verdicts), (how, expected), "{name}: {rolled:?}");
         assert_eq!(rolled.ending.exit_code(), code, "{name}");
+        for host in &rolled.hosts {
+            assert_eq!(host.document.is_some(), host.summary.is_some(), "{name}: an old document is none: {host:?}");
+        }
         let troubles = &rolled.hosts[0].troubles;
         let found = troubles.first().is_some_and(|trouble| trouble.told().starts_with(told));
         assert!(found || (told.is_empty() && troubles.is_empty()), "{name}: {troubles:?}");
@@ -176,11 +297,15 @@ impl Watch for Listening {
     fn event(&self, _: &HostName, _: &Event) {}
     fn news(&self, host: Option<&HostName>, news: &News<'_>) {
         let told = match news {
-            News::Wave { wave, hosts, .. } => format!("wave {wave} of {}", hosts.len()),
+            News::Wave { wave, hosts, migrate } => {
+                let names: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
+                format!("wave {wave}: {}{}", names.join(" "), if *migrate { ", migrating" } else { "" })
+            }
             News::Hold { wave, hosts, length } => format!("hold {wave} of {} for {length:?}", hosts.len()),
             News::Pause { before, length } => format!("pause before {before} of {length:?}"),
             News::Ended { how, hosts, .. } => format!("{how:?} with {}", hosts.len()),
-            News::Lost { .. } | News::Stopping(_) | News::Trouble(_) | News::Note(_) => format!("{host:?}: {news:?}"),
+            News::Trouble(trouble) => format!("{}: {}", host.unwrap(), trouble.message),
+            News::Lost { .. } | News::Stopping(_) | News::Note(_) => format!("{host:?}: {news:?}"),
         };
         self.0.lock().unwrap().push(told);
     }
@@ -202,13 +327,47 @@ fn waves_holds_and_pauses_are_told_once() {
     play(&calm, &habits, &listening);
     let told: Vec<String> = listening.0.lock().unwrap().clone();
     let expected = [
-        "wave 1 of 1",
+        "wave 1: h0",
         "hold 1 of 1 for 300s",
         "pause before 2 of 600s",
-        "wave 2 of 2",
+        "wave 2: h3 h4",
         "Some(HostName(\"h4\")): Lost { why: \"broken pipe\", again_in: 2s }",
         "hold 2 of 2 for 300s",
         "Some(Complete) with 5",
     ];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn whoever_joins_a_wave_is_announced() {
+    let terms =
+        Terms { canary: Amount::Count(2), batch: Amount::Count(20), migrates: true, max_failures: 1, ..terms() };
+    // More of them than hands: those of the second wave are told once, and together.
+    let habits = [&[Habit::Vanishing][..], &[Habit::Plain; 14]].concat();
+    let listening = Listening::default();
+    let rolled = play(&terms, &habits, &listening);
+    assert_eq!(rolled.migrations.run_on.as_ref().map(HostName::as_str), Some("h1"));
+    let told: Vec<String> = listening.0.lock().unwrap().clone();
+    let expected = [
+        "wave 1: h0, migrating",
+        "h0: cannot reach `h0`",
+        "wave 1: h1, migrating",
+        "wave 1: h2",
+        "hold 1 of 2 for 10s",
+        "wave 2: h3 h4 h5 h6 h7 h8 h9 h10 h11 h12 h13 h14",
+        "hold 2 of 12 for 10s",
+        "Some(Complete) with 15",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_host_is_asked_as_often_however_long_it_has_to_stay_healthy() {
+    // (how long, questions at least, and at most)
+    let rows = [(1, 1, 2), (10, 4, 5), (60, 4, 6), (300, 20, 21), (1_800, 110, 121)];
+    for (length, least, most) in rows {
+        let terms = Terms { healthy_for: Duration::from_secs(length), ..terms() };
+        let (_, asked) = played(&terms, &[Habit::Plain], &Unwatched);
+        assert!((least..=most).contains(&asked[0]), "{asked:?} times in {length} s");
+    }
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C, once and twice.
+//! Ctrl-C, once and twice, and a terminal that goes away.
 
 use serde_json::{Value, json};
 
@@ -169,4 +169,46 @@ fn a_look_ends_at_the_first_ctrl_c() {
     assert_eq!(code, 1, "{}", seen.contents());
     assert!(seen.contents().contains("stopped; the others are not looked at"), "{}", seen.contents());
     network.control.wait_until("the end of who knocked", SOON, || masters(&network.control).is_empty());
+}
+
+#[test]
+fn when_the_terminal_goes_hosts_at_work_are_heard_to_their_end_and_no_others_are_begun() {
+    let Some(network) = open_shops(2) else { return };
+    let (control, canary, other) = (&network.control, network.host(0), network.host(1));
+    want(&network, "r2", "canary: 1, batch: 100%, healthyFor: 0s");
+    hold(canary);
+    // What it has come to is written down somewhere else than on the terminal, of which nothing is left.
+    let trueup = format!("exec env --default-signal=HUP trueup reconcile {MANIFEST} >/tmp/came");
+    let command = format!("echo $$ >/tmp/pid; {trueup}");
+    let mut rolling = Terminal::run(control, (100, 30), &["sh", "-c", &command]);
+    wait_until_held(canary);
+    rolling.wait_for(&["web1  changing"], SOON);
+    let pid: u32 = control.read("/tmp/pid").trim().parse().unwrap();
+    rolling.vanish();
+    // Shells pass on what the kernel has sent, and that is no second wish.
+    for _ in 0..3 {
+        control.run(&["kill", "-s", "HUP", &pid.to_string()]).ok();
+    }
+    let_go(canary);
+    control.wait_until("the end of the rollout", SOON, || !control.is_alive(pid));
+    let came = control.read("/tmp/came");
+    for words in ["interrupted after", "1 of 2 hosts changed in 1 wave", "1 not touched"] {
+        assert!(came.contains(words), "{words}: {came}");
+    }
+    is_whole(canary, "r2");
+    is_whole(other, "r1");
+}
+
+#[test]
+fn who_is_told_to_ignore_hang_ups_goes_on() {
+    let Some(network) = open_shops(2) else { return };
+    want(&network, "r2", "canary: 1, batch: 100%, healthyFor: 0s");
+    hold(network.host(0));
+    let mut rolling = network.control.spawn(&["env", "--ignore-signal=HUP", "trueup", "reconcile", MANIFEST]);
+    wait_until_held(network.host(0));
+    rolling.signal("HUP");
+    let_go(network.host(0));
+    let done = rolling.wait(SOON);
+    assert_eq!(done.code, 0, "{done}");
+    network.hosts().iter().for_each(|host| is_whole(host, "r2"));
 }

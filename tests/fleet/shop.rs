@@ -87,7 +87,7 @@ pub fn reconcile(network: &Network, more: &[&str]) -> Output {
 
 /// The same in the background, as a person would run it: signals mean what they mean.
 pub fn reconciling<'n>(network: &'n Network, more: &[&str]) -> Background<'n> {
-    let argv = ["env", "--default-signal=INT,TERM", "trueup", "reconcile", MANIFEST];
+    let argv = ["env", "--default-signal=INT,TERM,HUP", "trueup", "reconcile", MANIFEST];
     network.control.spawn(&[&argv, more].concat())
 }
 

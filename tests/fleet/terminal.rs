@@ -127,6 +127,11 @@ impl<'host> Terminal<'host> {
         screen
     }
 
+    /// Takes the terminal away: the kernel hangs up whoever is in front of it.
+    pub fn vanish(&mut self) {
+        self.command.signal("KILL");
+    }
+
     /// Tells whether the command still runs.
     pub fn is_running(&mut self) -> bool {
         self.command.is_running()

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::Came;
 use super::chosen::One;
+use super::hang_up::{hang_ups, hung_up};
 use super::logged::Logged;
 use super::never;
 use super::screen::Screen;
@@ -145,16 +146,23 @@ fn who() -> String {
     format!("{}@{}", person(), this_host().first().map_or("localhost", String::as_str))
 }
 
-/// The first signal wishes for no more, which ends a look; the second one leaves, the third one ends everything at once.
+/// The first signal wishes for no more, which ends a look; the second one leaves, the third one ends everything at
+/// once. A hang-up wishes for no more, and for nothing else, however often it comes: shells pass on what the kernel
+/// sends already.
 fn listen() -> io::Result<watch::Receiver<Wish>> {
     let mut int = signal(SignalKind::interrupt())?;
     let mut term = signal(SignalKind::terminate())?;
+    let mut hang_ups = hang_ups()?;
     let (sender, wish) = watch::channel(Wish::GoOn);
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = int.recv() => {}
                 _ = term.recv() => {}
+                () = hung_up(&mut hang_ups) => {
+                    sender.send_if_modified(|wish| std::mem::replace(wish, (*wish).max(Wish::NoMore)) < Wish::NoMore);
+                    continue;
+                }
             }
             let now = *sender.borrow();
             match now {

@@ -212,6 +212,7 @@ pub fn word(verdict: Verdict) -> &'static str {
         Verdict::TakenBack | Verdict::GoneBack => "taken back",
         Verdict::NotTakenBack => "not taken back",
         Verdict::Unreachable => "not reached",
+        Verdict::Declined => "refused",
         Verdict::Lost => "lost",
         Verdict::Untold => "cannot be looked at",
         Verdict::Unseen => "not looked at",
@@ -235,6 +236,7 @@ pub fn colour(verdict: Verdict) -> Style {
         | Verdict::TakenBack
         | Verdict::NotTakenBack
         | Verdict::Unreachable
+        | Verdict::Declined
         | Verdict::Untold
         | Verdict::Lost => BAD,
     }

@@ -14,6 +14,7 @@ use crate::fleet::report::{HostReport, Rolled, Trouble};
 use crate::model::app::App;
 use crate::model::fleet::HostName;
 use crate::model::length::took;
+use crate::model::report::Outcome;
 use crate::model::rollout::{How, Verdict};
 
 /// More hosts than that which were not touched and need nothing are one line.
@@ -99,7 +100,8 @@ fn result(rolled: &Rolled) -> String {
             format!("{} in {time}", paint(WARN, "converged"))
         }
         How::NotBegun => {
-            parts.push(format!("{bad} of {} cannot be changed; nothing was touched anywhere", count(all, "host")));
+            let sick = number(&|verdict| verdict == Verdict::Refused(Outcome::Unhealthy));
+            parts.push(format!("{}; nothing was touched anywhere", hindered(all, bad - sick, sick)));
             paint(BAD, "not begun")
         }
         How::Stopped => {
@@ -125,6 +127,16 @@ fn result(rolled: &Rolled) -> String {
         parts.push(format!("{left} not touched"));
     }
     format!("{head}: {}", parts.join(", "))
+}
+
+/// What kept a rollout of so many hosts from being begun: those that cannot be changed, and those that are only unhealthy.
+fn hindered(all: usize, stuck: usize, sick: usize) -> String {
+    let (all, are) = (count(all, "host"), if sick == 1 { "is" } else { "are" });
+    match (stuck, sick) {
+        (0, sick) => format!("{sick} of {all} {are} unhealthy"),
+        (stuck, 0) => format!("{stuck} of {all} cannot be changed"),
+        (stuck, sick) => format!("{stuck} of {all} cannot be changed, {sick} {are} unhealthy"),
+    }
 }
 
 fn release(app: &App, summary: Option<&Summary>) -> Cell {

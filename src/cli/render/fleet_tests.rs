@@ -111,6 +111,12 @@ fn a_rollout_ends_with_a_line_for_each_host() {
         unreached(Broken::HostKey, "the key of `web1` is not the known one", "find out why before you trust it", false)
             .into(),
     );
+    let mut unhealthy = vec![
+        host("web1", Verdict::Refused(Outcome::Unhealthy), Some("r2"), 0),
+        host("web2", Verdict::NotReached, Some("r1"), 0),
+    ];
+    unhealthy[0].trouble(Trouble::new("not healthy: no answer"));
+    let hindered = [&unhealthy[..], &unhealthy[..1], &not_begun[..1]].concat();
     let settled: Vec<HostReport> =
         (1..=14).map(|number| host(&format!("web{number}"), Verdict::Settled, Some("r2"), 0)).collect();
     let mut mixed = settled.clone();
@@ -121,6 +127,8 @@ fn a_rollout_ends_with_a_line_for_each_host() {
         ("converged", of(How::Complete, 2, converged)),
         ("stopped", of(How::Stopped, 2, failed)),
         ("not_begun", of(How::NotBegun, 0, not_begun)),
+        ("unhealthy", of(How::NotBegun, 0, unhealthy)),
+        ("hindered", of(How::NotBegun, 0, hindered)),
         ("settled", of(How::Complete, 0, settled)),
         ("mixed", of(How::Complete, 1, mixed)),
         ("interrupted", of(How::Interrupted, 1, interrupted)),

@@ -32,6 +32,7 @@ fn after(applied: Applied, held: Option<bool>) -> Verdict {
         Applied::Ended { outcome: Outcome::Withheld, .. } => Verdict::Withheld,
         Applied::Ended { outcome, .. } => Verdict::Failed(outcome),
         Applied::NotBegun => Verdict::Unreachable,
+        Applied::Refused => Verdict::Declined,
         Applied::Lost => Verdict::Lost,
     }
 }
@@ -40,6 +41,7 @@ fn before(found: Option<Found>) -> Verdict {
     match found {
         None => Verdict::Unseen,
         Some(Found::Unreachable) => Verdict::Unreachable,
+        Some(Found::Refused) => Verdict::Declined,
         Some(Found::Seen { outcome, .. }) => match outcome {
             Outcome::Converged => Verdict::Settled,
             Outcome::Drift => Verdict::NotReached,
@@ -63,6 +65,7 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::RolledBack => "failed its gate",
         Verdict::NotHealthy => "did not stay healthy",
         Verdict::Unreachable => "could not be reached",
+        Verdict::Declined => "refused",
         Verdict::Lost => "was lost in the middle of its pass",
         Verdict::Refused(Outcome::Quarantined) | Verdict::Failed(Outcome::Quarantined) => "keeps the release out",
         Verdict::Refused(Outcome::Unhealthy) | Verdict::Failed(Outcome::Unhealthy) => "is not healthy",

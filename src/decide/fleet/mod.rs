@@ -133,7 +133,9 @@ impl<'a> Course<'a> {
                 }
             }
             changed_before = true;
-            if let Some(leader) = leader.filter(|leader| leader.applied.is_none()) {
+            let leads =
+                |leader: &&HostState| leader.applied.is_none() && wave.iter().any(|host| host.name == leader.name);
+            if let Some(leader) = leader.filter(leads) {
                 let order = |hosts| Next::Do(Order::Apply { wave: position, hosts, migrate: true });
                 return idle(&[leader]).map_or(Next::Wait, order);
             }
@@ -145,7 +147,7 @@ impl<'a> Course<'a> {
             let healthy_for = self.terms.healthy_for;
             let unproven: Vec<&HostState> =
                 wave.into_iter().filter(|host| !has_failed(host) && host.held.is_none()).collect();
-            if self.terms.has_health && !healthy_for.is_zero() && !unproven.is_empty() {
+            if !healthy_for.is_zero() && !unproven.is_empty() {
                 let order = |hosts| Next::Do(Order::Hold { wave: position, hosts, healthy_for });
                 return idle(&unproven).map_or(Next::Wait, order);
             }
@@ -153,10 +155,12 @@ impl<'a> Course<'a> {
         Next::Done(ended(How::Complete, &self.progress.hosts))
     }
 
-    /// The one that runs the migrations: the first that changes. None where there are none, or they were run before.
+    /// The one that runs the migrations: the first that changes, which one where nothing was begun does not. None where
+    /// there are none, or they were run before.
     fn leader(&self) -> Option<&'a HostState> {
         let hosts = &self.progress.hosts;
-        hosts.iter().find(|host| has_drift(host)).filter(|_| self.terms.migrates && !hosts.iter().any(has_migrated))
+        let first = hosts.iter().find(|host| has_drift(host) && !is_out(host));
+        first.filter(|_| self.terms.migrates && !hosts.iter().any(has_migrated))
     }
 
     /// The waves. Who cannot take part takes nobody's place: a canary that is out of reach would prove nothing, also where
@@ -170,7 +174,7 @@ impl<'a> Course<'a> {
         for host in hosts.iter().filter(|host| takes_part(host)) {
             if canaries.len() == canary {
                 others.push(host);
-            } else if host.applied != Some(Applied::NotBegun) {
+            } else if !is_out(host) {
                 canaries.push(host);
             }
         }
@@ -204,6 +208,11 @@ fn takes_part(host: &HostState) -> bool {
     has_drift(host) || matches!(host.found, Some(Found::Seen { outcome: Outcome::Converged, .. }))
 }
 
+/// Its turn came, and nothing was begun there.
+fn is_out(host: &HostState) -> bool {
+    matches!(host.applied, Some(Applied::NotBegun | Applied::Refused))
+}
+
 fn is_begun(host: &HostState) -> bool {
     host.applied.is_some() || host.doing == Some(Doing::Apply)
 }
@@ -212,7 +221,7 @@ fn is_begun(host: &HostState) -> bool {
 /// healthy. What waits for its hours has not failed.
 fn has_failed(host: &HostState) -> bool {
     let found = match host.found {
-        Some(Found::Unreachable) => true,
+        Some(Found::Unreachable | Found::Refused) => true,
         Some(Found::Seen { outcome, .. }) => {
             !matches!(outcome, Outcome::Converged | Outcome::Drift | Outcome::Withheld)
         }
@@ -220,7 +229,7 @@ fn has_failed(host: &HostState) -> bool {
     };
     let applied = match host.applied {
         Some(Applied::Ended { outcome, .. }) => !matches!(outcome, Outcome::Converged | Outcome::Withheld),
-        Some(Applied::NotBegun | Applied::Lost) => true,
+        Some(Applied::NotBegun | Applied::Refused | Applied::Lost) => true,
         None => false,
     };
     found || applied || host.held == Some(false)
@@ -233,9 +242,12 @@ fn is_changed(host: &HostState) -> bool {
         return false;
     }
     match host.applied {
-        Some(Applied::Ended { outcome: Outcome::RolledBack | Outcome::Quarantined, .. } | Applied::NotBegun) | None => {
-            false
-        }
+        Some(
+            Applied::Ended { outcome: Outcome::RolledBack | Outcome::Quarantined, .. }
+            | Applied::NotBegun
+            | Applied::Refused,
+        )
+        | None => false,
         Some(Applied::Ended { changed, .. }) => changed,
         Some(Applied::Lost) => true,
     }

@@ -12,7 +12,7 @@ use crate::model::app::OnFailure;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{
-    Applied, Doing, Ending, Found, HostState, How, Next, Order, Progress, TakenBack, Terms, Verdict,
+    Applied, Doing, Ending, Found, HostState, How, Next, Order, Patience, Progress, TakenBack, Terms, Verdict,
 };
 
 fn amount() -> impl Strategy<Value = Amount> {
@@ -29,7 +29,8 @@ prop_compose! {
         (migrates, has_health, halts) in any::<(bool, bool, bool)>(),
     ) -> Terms {
         let on_failure = if halts { OnFailure::Halt } else { OnFailure::Rollback };
-        Terms { canary, batch, max_failures, pause, healthy_for, migrates, has_health, on_failure }
+        let patience = Patience::USUAL;
+        Terms { canary, batch, max_failures, pause, healthy_for, migrates, has_health, patience, on_failure }
     }
 }
 
@@ -51,6 +52,7 @@ fn found() -> impl Strategy<Value = Found> {
         12 => Just(seen(Outcome::Drift)),
         4 => Just(seen(Outcome::Converged)),
         1 => Just(Found::Unreachable),
+        1 => Just(Found::Refused),
         1 => outcome().prop_map(seen),
         1 => outcome().prop_map(|outcome| Found::Seen { outcome, migrated: true, had_release: false }),
         2 => Just(Found::Seen { outcome: Outcome::Drift, migrated: false, had_release: true }),
@@ -62,6 +64,7 @@ fn applied() -> impl Strategy<Value = Applied> {
         12 => Just(Applied::Ended { outcome: Outcome::Converged, changed: true }),
         2 => (outcome(), any::<bool>()).prop_map(|(outcome, changed)| Applied::Ended { outcome, changed }),
         1 => Just(Applied::NotBegun),
+        1 => Just(Applied::Refused),
         1 => Just(Applied::Lost),
     ]
 }
@@ -164,15 +167,19 @@ fn begin(terms: &Terms, progress: &mut Progress, hands: &mut Hands, seen: &mut S
                 let of = seen.waves.entry(*wave).or_default();
                 of.insert(name.clone());
                 // The canary that was not there when its turn came has not changed.
-                let there = |host: &&HostState| of.contains(&host.name) && host.applied != Some(Applied::NotBegun);
+                let there = |host: &&HostState| of.contains(&host.name) && !is_out(host);
                 let there = progress.hosts.iter().filter(there).count();
                 assert!(there <= limit as usize, "no more at once than a wave has");
                 if let Some(leader) = &seen.migrated {
                     let leader = progress.hosts.iter().find(|host| host.name == *leader).unwrap();
-                    assert!(matches!(leader.applied, Some(Applied::Ended { outcome: Outcome::Converged, .. })));
+                    let has_migrated =
+                        matches!(leader.applied, Some(Applied::Ended { outcome: Outcome::Converged, .. }));
+                    assert!(if *migrate { is_out(leader) } else { has_migrated }, "{leader:?}");
                 }
                 if *migrate {
-                    assert!(terms.migrates && hosts.len() == 1 && seen.applied.is_empty(), "one migrates, first");
+                    let changed =
+                        progress.hosts.iter().filter(|host| seen.applied.contains(&host.name) && !is_out(host));
+                    assert!(terms.migrates && hosts.len() == 1 && changed.count() == 0, "one migrates, first");
                     seen.migrated = Some(name.clone());
                 }
                 seen.applied.push(name.clone());
@@ -199,6 +206,10 @@ fn is_drift(found: Found) -> bool {
     matches!(found, Found::Seen { outcome: Outcome::Drift, .. })
 }
 
+fn is_out(host: &HostState) -> bool {
+    matches!(host.applied, Some(Applied::NotBegun | Applied::Refused))
+}
+
 fn is_to_go_back(host: &HostState) -> bool {
     if matches!(host.found, Some(Found::Seen { had_release: true, .. })) {
         return false;
@@ -208,7 +219,7 @@ fn is_to_go_back(host: &HostState) -> bool {
             changed && outcome != Outcome::RolledBack && outcome != Outcome::Quarantined
         }
         Some(Applied::Lost) => true,
-        Some(Applied::NotBegun) | None => false,
+        Some(Applied::NotBegun | Applied::Refused) | None => false,
     }
 }
 

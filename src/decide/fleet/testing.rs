@@ -7,7 +7,9 @@ use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::{Applied, Ending, Found, HostState, Next, Order, Progress, TakenBack, Terms, Verdict};
+use crate::model::rollout::{
+    Applied, Ending, Found, HostState, Next, Order, Patience, Progress, TakenBack, Terms, Verdict,
+};
 
 pub const HOLD: Duration = Duration::from_secs(10);
 
@@ -20,6 +22,7 @@ pub fn terms() -> Terms {
         healthy_for: HOLD,
         migrates: false,
         has_health: true,
+        patience: Patience::USUAL,
         on_failure: OnFailure::Rollback,
     }
 }

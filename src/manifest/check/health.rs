@@ -11,13 +11,14 @@ use crate::manifest::shape;
 use crate::model::app::ConnectTo;
 use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::names::Root;
+use crate::model::rollout::Patience;
 
 /// How long one answer may take, unless said.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often is asked, unless said.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = Patience::USUAL.attempts;
 /// The pause between two attempts, unless said.
-const INTERVAL: Duration = Duration::from_secs(3);
+const INTERVAL: Duration = Patience::USUAL.interval;
 /// Most rules of one contract: each is compiled at every probe.
 const RULES: usize = 50;
 

@@ -1,5 +1,7 @@
 //! What a host of a simulated fleet does that others do not.
 
+use crate::sim::fleet::member::Release;
+
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Habit {
@@ -33,8 +35,22 @@ pub enum Habit {
     Killed,
     /// So is every one.
     KilledAgain,
+    /// The maker of its first pass is killed in the middle, and the host is away when it is asked for another one.
+    KilledAway,
+    /// The same, and it has no room for another one.
+    KilledRefused,
+    /// The same, and a step of the killed pass still holds the lock.
+    KilledLocked,
+    /// The maker of its first pass is killed when all is done, and nobody has heard of it.
+    KilledWhole,
     /// The maker of the first pass that takes it back is killed behind its switch.
     KilledBack,
+    /// It answers, and has no room for a pass.
+    Refusing,
+    /// Every other time that it is asked how it is, it misses the question.
+    Missing,
+    /// It has the new release already, and misses the first question.
+    Dozing,
     /// It is well after its pass, and ill some time later.
     Sickening,
     /// It is well after its pass, and somebody else brings another release there some time later.
@@ -53,7 +69,7 @@ pub enum Habit {
 
 impl Habit {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 30] = [
         Self::Plain,
         Self::Settled,
         Self::Unreachable,
@@ -69,7 +85,14 @@ impl Habit {
         Self::Slow,
         Self::Killed,
         Self::KilledAgain,
+        Self::KilledAway,
+        Self::KilledRefused,
+        Self::KilledLocked,
+        Self::KilledWhole,
         Self::KilledBack,
+        Self::Refusing,
+        Self::Missing,
+        Self::Dozing,
         Self::Sickening,
         Self::Overtaken,
         Self::Deaf,
@@ -78,4 +101,22 @@ impl Habit {
         Self::KeptOutDrifted,
         Self::Stubborn,
     ];
+    /// The maker of its first pass is killed.
+    pub fn is_killed(self) -> bool {
+        let anew = matches!(self, Self::Killed | Self::KilledAgain | Self::KilledWhole);
+        anew || matches!(self, Self::KilledAway | Self::KilledRefused | Self::KilledLocked)
+    }
+
+    /// What the maker of a pass leaves where it is killed: of one to take the host back, or of the first one of its sort.
+    pub fn killed(self, back: bool, first: bool) -> Option<Release> {
+        match self {
+            Self::KilledBack if back && first => Some(Release::Old),
+            Self::KilledWhole if !back && first => Some(Release::New),
+            Self::KilledAgain if !back => Some(Release::Half),
+            Self::Killed | Self::KilledAway | Self::KilledRefused | Self::KilledLocked if !back && first => {
+                Some(Release::Half)
+            }
+            _ => None,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What a far side, or the way to it, says.
 
-use crate::documents::wire::{Ended, FIRST, Failed, Fault, Line, What};
+use crate::documents::wire::{Ended, FIRST, Failed, Fault, Hello, Line, Report, What};
 use crate::fleet::reach::{Broken, Heard, Unreached};
 use crate::model::fleet::HostName;
 
@@ -12,6 +12,14 @@ pub fn line(seq: u64, what: What) -> Heard {
 pub fn killed(heard: &mut (dyn FnMut(Heard) + Send)) {
     heard(line(FIRST + 1, What::Failed(Failed::new(Fault::Killed, "the runner was killed"))));
     heard(line(FIRST + 2, What::End(Ended::Killed)));
+}
+
+/// What a pass says that has waited for the lock, and could not look at the host.
+pub fn locked(heard: &mut (dyn FnMut(Heard) + Send), mut report: Report) {
+    (report.summary.observed, report.summary.current) = (false, None);
+    heard(line(0, What::Hello(Hello::own(false))));
+    heard(line(FIRST, What::Report(Box::new(report))));
+    heard(line(FIRST + 1, What::End(Ended::Done)));
 }
 
 pub fn unreached(host: &HostName, broken: Broken, in_hand: bool) -> Unreached {

@@ -35,6 +35,8 @@ pub struct SimMember {
     pub takes: Duration,
     /// It was asked to look at itself.
     pub looked: bool,
+    /// How often it was asked for its health.
+    pub asked: u32,
     /// Ids of the passes that were asked for.
     pub applied: Vec<RunId>,
     /// Ids of those that were to take it back.
@@ -54,7 +56,11 @@ impl SimMember {
     pub fn new(habit: Habit, random: &mut Random) -> Self {
         Self {
             habit,
-            release: if matches!(habit, Habit::Settled | Habit::Drifted) { Release::New } else { Release::Old },
+            release: if matches!(habit, Habit::Settled | Habit::Dozing | Habit::Drifted) {
+                Release::New
+            } else {
+                Release::Old
+            },
             kept_out: matches!(habit, Habit::KeptOut | Habit::KeptOutDrifted),
             running: None,
             takes: Duration::from_millis(200 + random.below(20_000))
@@ -64,6 +70,7 @@ impl SimMember {
                     _ => 1,
                 },
             looked: false,
+            asked: 0,
             applied: Vec::new(),
             taken_back: Vec::new(),
             told: None,

@@ -17,6 +17,8 @@ pub struct Limits {
     pub wave: usize,
     pub max_failures: usize,
     pub healthy_for: Duration,
+    /// Else hosts say how many workers run the release.
+    pub has_health: bool,
     pub migrates: bool,
     /// What is kept out is tried again.
     pub retry: bool,
@@ -38,7 +40,7 @@ impl State {
         if self.members.values().any(|one| !one.looked && one.habit != Habit::Unreachable) {
             wrong.push("changed before all were looked at");
         }
-        if member.habit == Habit::Settled {
+        if matches!(member.habit, Habit::Settled | Habit::Dozing) {
             wrong.push("touched although it was as it should be");
         }
         let Limits { wave, max_failures, migrates, .. } = self.limits;
@@ -51,8 +53,7 @@ impl State {
                 if member.kept_out && !retry {
                     wrong.push("changed although it keeps the release out");
                 }
-                let killed = matches!(member.habit, Habit::Killed | Habit::KilledAgain);
-                if member.applied.len() > usize::from(killed) {
+                if member.applied.len() > usize::from(member.habit.is_killed()) {
                     wrong.push("changed twice");
                 }
                 if !member.taken_back.is_empty() {

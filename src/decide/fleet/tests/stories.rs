@@ -7,7 +7,8 @@ use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
 use crate::model::report::Outcome;
 use crate::model::rollout::Verdict::{
-    self, Changed, Lost, NotHealthy, NotReached, NotTakenBack, RolledBack, Settled, TakenBack as WentBack, Unreachable,
+    self, Changed, Declined, Lost, NotHealthy, NotReached, NotTakenBack, RolledBack, Settled, TakenBack as WentBack,
+    Unreachable,
 };
 use crate::model::rollout::{Applied, Found, How, TakenBack, Terms};
 
@@ -25,6 +26,8 @@ fn each_story_has_its_orders_and_its_end() {
     let gone = Fate::of(Found::Unreachable, GOOD);
     let lost = Fate::of(DRIFT, Applied::Lost);
     let away = Fate::of(DRIFT, Applied::NotBegun);
+    let full = Fate::of(DRIFT, Applied::Refused);
+    let mute = Fate::of(Found::Refused, GOOD);
     let late = Fate::of(DRIFT, LATE);
     let sick = Fate { held: false, ..good };
     let had = Found::Seen { outcome: Outcome::Drift, migrated: false, had_release: true };
@@ -46,6 +49,7 @@ fn each_story_has_its_orders_and_its_end() {
     let at_once = Terms { canary: Amount::Count(0), batch: Amount::Percent(100), ..plain };
     let moving = Terms { migrates: true, canary: Amount::Count(2), ..plain };
     let lenient = Terms { max_failures: 9, ..moving };
+    let singly = Terms { max_failures: 1, canary: Amount::Count(0), batch: Amount::Count(1), ..moving };
     let rows: Vec<Row<'_>> = vec![
         ("nothing to do", &plain, vec![settled; 3], vec!["see h0 h1 h2"], How::Complete, vec![Settled; 3], 0),
         (
@@ -67,10 +71,10 @@ fn each_story_has_its_orders_and_its_end() {
             0,
         ),
         (
-            "nobody can be asked for health",
+            "nobody can be asked for health: they have to stay in the release all the same",
             &blind,
             vec![good; 2],
-            vec!["see h0 h1", "apply h0", "apply h1"],
+            vec!["see h0 h1", "apply h0", "hold h0", "apply h1", "hold h1"],
             How::Complete,
             vec![Changed; 2],
             0,
@@ -232,6 +236,33 @@ fn each_story_has_its_orders_and_its_end() {
             1,
         ),
         (
+            "it answers, and cannot be looked at",
+            &plain,
+            vec![good, mute],
+            vec!["see h0 h1"],
+            How::NotBegun,
+            vec![NotReached, Declined],
+            1,
+        ),
+        (
+            "it answers, and will not be changed",
+            &plain,
+            vec![good, full],
+            vec!["see h0 h1", "apply h0", "hold h0", "apply h1", "back (the rollout was stopped: h1 refused) h0"],
+            How::Stopped,
+            vec![WentBack, Declined],
+            1,
+        ),
+        (
+            "the same, as one may: the next one is the canary",
+            &mild,
+            vec![full, good, good],
+            vec!["see h0 h1 h2", "apply h0", "apply h1", "hold h1", "apply h2", "hold h2"],
+            How::Complete,
+            vec![Declined, Changed, Changed],
+            1,
+        ),
+        (
             "drift is put right of a release that was proven there: it stays, whatever comes of that",
             &plain,
             vec![mended, good],
@@ -310,6 +341,33 @@ fn each_story_has_its_orders_and_its_end() {
             vec!["see h0 h1 h2", "migrate h0"],
             How::Stopped,
             vec![RolledBack, NotReached, NotReached],
+            3,
+        ),
+        (
+            "nothing was begun on it, as may be: the next one runs the migrations",
+            &lenient,
+            vec![away, full, good, good],
+            vec!["see h0 h1 h2 h3", "migrate h0", "migrate h1", "migrate h2", "apply h3", "hold h2 h3"],
+            How::Complete,
+            vec![Unreachable, Declined, Changed, Changed],
+            1,
+        ),
+        (
+            "the same, and the next one is of the next wave",
+            &singly,
+            vec![away, good, good],
+            vec!["see h0 h1 h2", "migrate h0", "migrate h1", "hold h1", "apply h2", "hold h2"],
+            How::Complete,
+            vec![Unreachable, Changed, Changed],
+            1,
+        ),
+        (
+            "it was lost in the middle of it: nobody else may go",
+            &lenient,
+            vec![lost, good],
+            vec!["see h0 h1", "migrate h0", "back (the rollout was stopped: h0 was lost in the middle of its pass) h0"],
+            How::Stopped,
+            vec![WentBack, NotReached],
             3,
         ),
         (
