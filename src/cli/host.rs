@@ -8,6 +8,7 @@ use super::Failure;
 use super::load::full_places;
 use super::options::Paths;
 use super::output::say;
+use super::own_name;
 use super::render::problem::Complaint;
 use super::render::words::safe;
 use crate::engine::batch::reconcile;
@@ -74,6 +75,7 @@ fn on<T>(
     work: impl AsyncFnOnce(&LocalHost) -> T,
 ) -> Result<T, Failure> {
     let manifests = manifests.map(full_places).transpose()?.flatten();
+    let manifests = manifests.map(|manifests| [own_name::words(), manifests].concat());
     let runtime = runtime().map_err(|error| cannot_begin(&error))?;
     let done = runtime.block_on(async {
         if let Some(interrupt) = interrupt {

@@ -7,11 +7,10 @@ use super::Failure;
 use super::elsewhere::Elsewhere;
 use super::options::{Paths, Selection};
 use super::output::say;
+use super::own_name::names;
 use super::render::problem::Complaint;
 use super::render::words::count;
-use crate::agent::own;
 use crate::manifest::{self, LoadErrors, Loaded, distinct_roots, of_this_host};
-use crate::model::agent::AgentConfig;
 use crate::model::app::App;
 use crate::model::nearest::suggestion;
 
@@ -129,7 +128,7 @@ fn chosen(selection: &Selection, loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Fai
 /// # Errors
 /// None is.
 pub fn here(loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Failure> {
-    let names = own::names(&AgentConfig::default());
+    let names = names();
     let elsewhere = Elsewhere::new(&loaded, &names);
     let own = of_this_host(loaded, &names).map_err(Failure::Manifests)?;
     if own.is_empty() { Err(Failure::Elsewhere(Box::new(elsewhere))) } else { Ok(own) }
@@ -149,15 +148,14 @@ pub fn one(name: &str, paths: &Paths) -> Result<Loaded, Failure> {
 /// # Errors
 /// It would be wrong here.
 pub fn as_here(written: &Loaded) -> Result<Option<Loaded>, Failure> {
-    let own = of_this_host(vec![written.clone()], &own::names(&AgentConfig::default()));
+    let own = of_this_host(vec![written.clone()], &names());
     Ok(own.map_err(Failure::Manifests)?.pop())
 }
 
 /// An App is for other hosts only, and what was asked for is about this one.
 #[must_use]
 pub fn not_here(written: &Loaded) -> Failure {
-    let names = own::names(&AgentConfig::default());
-    Failure::Elsewhere(Box::new(Elsewhere::new(std::slice::from_ref(written), &names)))
+    Failure::Elsewhere(Box::new(Elsewhere::new(std::slice::from_ref(written), &names())))
 }
 
 /// Loads all manifests and keeps the one App that was asked for, as it is written. What is wrong in other files is only told.

@@ -45,7 +45,7 @@ struct Releases<'a> {
 /// When the manifests are wrong, or the host could not be looked at.
 pub fn run(options: &Options, output: Output) -> Result<u8, Failure> {
     refuse_markdown("releases", output)?;
-    let One { app, paths } = &options.one;
+    let One { app, paths, .. } = &options.one;
     let loaded = in_force::one(app, paths, &options.in_force)?;
     let reports = look(paths, std::slice::from_ref(&loaded), true)?;
     let app = &loaded.app;

@@ -13,6 +13,7 @@ use super::operate::{failure, refuse_markdown};
 use super::options::operate::Sudoers;
 use super::options::{Format, Paths};
 use super::output::{Output, say};
+use super::own_name;
 use super::render::problem::Complaint;
 use super::render::sudoers::{self as text, Rules};
 use crate::documents::List;
@@ -78,7 +79,10 @@ fn unquoted(failure: Failure) -> Failure {
 /// When the manifests are wrong, or there is no such user.
 pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
     refuse_markdown("sudoers", output)?;
-    let loaded = here(load(&options.paths)?)?;
+    let written = load(&options.paths)?;
+    let of_fleets: Vec<String> =
+        written.iter().filter(|one| one.fleet.is_some()).map(|one| format!("`{}`", one.app.name)).collect();
+    let loaded = here(written)?;
     let manifests = full_places(&options.paths)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::Complaint(Complaint::new("cannot tell where trueup is").cause(error.to_string())))?;
@@ -88,8 +92,14 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
             let user = host.user(options.user.as_deref(), &one.app).await;
             found.push((&one.app, user, host.sudo_commands(&one.app).await));
         }
-        let words = manifests.iter().flatten().map(PathBuf::as_path);
-        (found, host.spelled([program.as_path(), Path::new("evidence")].into_iter().chain(words)))
+        // Some verbs are told what this host is called, and ask by the same name; the others are not.
+        let mut ways = vec![Vec::new(), own_name::words()];
+        ways.dedup();
+        let words = |called: &Vec<PathBuf>| {
+            let words = called.iter().chain(manifests.iter().flatten()).map(PathBuf::as_path);
+            host.spelled([program.as_path(), Path::new("evidence")].into_iter().chain(words))
+        };
+        (found, ways.iter().map(words).collect::<Result<Vec<_>, _>>())
     })?;
     let spelled = spelled.map_err(failure)?;
     let mut rules: Vec<Rules> = Vec::new();
@@ -128,7 +138,7 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
             None => rules.push(Rules {
                 user: name,
                 what: "which releases processes of other users run".to_owned(),
-                commands: vec![spelled.clone()],
+                commands: spelled.clone(),
             }),
             Some(part) => {
                 complete = false;
@@ -138,6 +148,12 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
                 say(&Complaint::new(message).help(help).render());
             }
         }
+    }
+    if !of_fleets.is_empty() && !told.is_empty() {
+        let message = format!("over SSH nobody asks `trueup evidence`: {}", of_fleets.join(", "));
+        let help =
+            "a rollout from elsewhere judges workers of another user by when they started, unless it logs in as root";
+        say(&Complaint::new(message).help(help).render_as_warning());
     }
     match output.format {
         Format::Text | Format::Markdown => output.text(&text::sudoers(&rules))?,
