@@ -155,7 +155,7 @@ impl LocalHost {
     }
 
     /// The same, which asks by sudo what processes of other users run, as far as these manifests speak of them; they
-    /// are given by their full paths, as in the rule that `trueup sudoers` prints.
+    /// are given by their full paths, behind what this host is called, as in the rule that `trueup sudoers` prints.
     #[must_use]
     pub fn of_manifests(self, manifests: &[PathBuf]) -> Self {
         Self { informant: Informant::by_sudo(manifests), ..self }

@@ -321,7 +321,7 @@ fn what_only_looks_is_tried_again_where_the_host_was_there() {
     };
 
     // A far side that never says a word, once, over a connection that was made for it.
-    network.stand_in(0, "[ \"$1\" = far ] && mkdir /tmp/asked 2>/dev/null && exec sleep infinity");
+    network.stand_in(0, "[ \"$*\" = far ] && mkdir /tmp/asked 2>/dev/null && exec sleep infinity");
     let run = Run::new(&network, &options);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -363,7 +363,7 @@ fn what_only_looks_is_not_waited_for_as_a_pass_is() {
     let Some(network) = Network::bare(1) else { return };
     let options = Options { recovery: Duration::from_secs(2), patience: 4 * SOON, ..options(&network) };
     // It is there, and says no more.
-    network.stand_in(0, "[ \"$1\" != far ] || $real far | { head -n 1; exec sleep infinity; }");
+    network.stand_in(0, "[ \"$*\" != far ] || $real far | { head -n 1; exec sleep infinity; }");
     let heard = Arc::new(Mutex::new(Asked::default()));
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| ask_aloud(&network, &options, "web1", &request(Operation::Health), &heard));
@@ -388,7 +388,7 @@ fn a_refusal_behind_a_lost_request_is_no_sign_that_nothing_has_begun() {
     let (host, options) = (network.host(0), options(&network));
     // The first one takes its request and is never heard; the next one finds no place for runs.
     let script =
-        "[ \"$1\" != far ] || { mkdir /tmp/asked 2>/dev/null && exec sleep infinity; export XDG_STATE_HOME=/proc; }";
+        "[ \"$*\" != far ] || { mkdir /tmp/asked 2>/dev/null && exec sleep infinity; export XDG_STATE_HOME=/proc; }";
     network.stand_in(0, script);
     let apply = || request(Operation::Apply { wait: Duration::ZERO, ignore_windows: false, retry: false });
     let (asked, came) = std::thread::scope(|scope| {

@@ -396,3 +396,27 @@ proptest! {
         prop_assert_eq!(url, "http://x/");
     }
 }
+
+/// Wherever a manifest may name a variable of trueup's own environment, and nowhere else.
+#[test]
+fn what_is_read_from_ones_own_environment_stays_at_home() {
+    let hosts = "  hosts: [{name: web1, labels: {envVar: x}, vars: {envVar: x}}]\n";
+    let text = shop(&format!(
+        "  workers: [{{name: q, count: 1, manager: {{supervisord: {{group: q, password: {{envVar: SHOP}}}}}}}}]\n{hosts}"
+    ));
+    let text = text.replace(
+        "{id: r1}",
+        "{id: r1, build: [make, {run: x, env: {envVar: plain, T: {file: /etc/t}}}], hooks: {afterSwitch: [{run: y, env: {U: {envVar: V}}}]}}",
+    );
+    let errors = one(&text).leaves_home().unwrap_err();
+    let told: Vec<String> = errors.mistakes.iter().map(|mistake| mistake.message.clone()).collect();
+    let expected = [
+        ("`spec.release.hooks.afterSwitch[0].env.U`", "`V`"),
+        ("`spec.workers[0].manager.supervisord.password`", "`SHOP`"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    for (said, (place, name)) in told.iter().zip(expected) {
+        assert!(said.starts_with(place) && said.contains(name), "{said}");
+    }
+    assert!(one(&text.replace("envVar: SHOP", "file: /x").replace("envVar: V", "file: /y")).leaves_home().is_ok());
+}

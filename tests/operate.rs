@@ -389,17 +389,80 @@ fn an_app_with_hosts_is_this_hosts_own_where_it_names_it() {
 fn what_is_for_other_hosts_is_refused_with_what_does_it_there() {
     let place = bare();
     place.wish("r1", "  hosts: [{name: nowhere-1, ssh: 'deploy@web1:2222'}, {name: nowhere-2}]\n");
-    for (verb, there) in [("suspend", "suspend shop -"), ("releases", "releases shop -"), ("history", "history shop -")]
-    {
+    let own = trueup::fleet::ssh::program::Program::read(std::path::Path::new(env!("CARGO_BIN_EXE_trueup"))).unwrap();
+    let copy = format!("${{XDG_CACHE_HOME:-$HOME/.cache}}/trueup/bin/{}", own.sha256);
+    let program = format!("\"$(command -v trueup || echo \"{copy}\")\"");
+    for verb in ["suspend", "releases", "history"] {
         let said = place.refused(&[verb, "shop"]);
         assert!(said.contains("none of these Apps is for this host: `shop`"), "{said}");
-        let program = "$(command -v trueup || ls -t ~/.cache/trueup/bin/* | head -n 1)";
-        let command = format!("`ssh -p 2222 deploy@web1 '{program} {there}' <shop.yaml`");
+        let command = format!("`ssh -p 2222 deploy@web1 '{program} {verb} --as nowhere-1 shop -' <shop.yaml`");
         assert!(said.contains(&command), "{said}");
     }
-    assert!(place.refused(&["doctor"]).contains(" doctor -' <shop.yaml`"));
+    assert!(place.refused(&["doctor"]).contains(" doctor --as nowhere-1 -' <shop.yaml`"));
     for verb in ["retry", "rollback"] {
         let said = place.refused(&[verb, "shop", "--hosts", "web9"]);
         assert!(said.contains("there is no host `web9` in these manifests"), "{said}");
     }
+}
+
+/// Hosts are seldom called in manifests what their kernels call them.
+#[test]
+fn a_host_that_is_called_otherwise_in_the_manifests_can_be_told_which_it_is() {
+    let place = bare();
+    place.wish("r1", "  hosts: [{name: web1, ssh: nobody@127.0.0.1:1}, {name: web2, ssh: nobody@127.0.0.2:1}]\n");
+    let verbs: [&[&str]; 10] = [
+        &["retry", "shop"],
+        &["suspend", "shop"],
+        &["resume", "shop"],
+        &["history"],
+        &["history", "shop"],
+        &["releases", "shop"],
+        &["doctor"],
+        &["sudoers"],
+        &["evidence"],
+        &["rollback", "shop"],
+    ];
+    let own = "none of these Apps is for this host";
+    for verb in verbs {
+        let said = words(&place.run(&[verb, &["shop.yaml", "--as", "web2"]].concat()));
+        let known = !said.contains(own) && !said.contains("cannot connect") && !said.contains("unexpected argument");
+        assert!(known, "{verb:?}: {said}");
+    }
+    // By its environment as well, where an empty name is none.
+    let by_environment = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trueup"));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("TRUEUP_HOST", name).current_dir(place.room());
+        words(&command.args(["releases", "shop", "shop.yaml"]).output().unwrap())
+    };
+    assert!(by_environment("web1").contains("r1"), "{}", by_environment("web1"));
+    assert!(by_environment("").contains(own));
+    let said = place.refused(&["suspend", "shop", "--as", "web9"]);
+    assert!(said.contains("this host is called `web9`, which none of their `hosts` is"), "{said}");
+    // What is asked by sudo is asked by the same name.
+    if rustix::process::geteuid().is_root() {
+        let said = words(&place.run(&["sudoers", "shop.yaml", "--as", "web1", "--user", "nobody"]));
+        assert!(said.contains("over SSH nobody asks `trueup evidence`: `shop`"), "{said}");
+    }
+}
+
+/// Over SSH a secret of this session's environment is on no host: that shows before any of them is asked.
+#[test]
+fn a_secret_of_this_environment_is_refused_before_a_rollout() {
+    let place = bare();
+    let hosts = "  hosts: [{name: web1, ssh: nobody@127.0.0.1:1}]\n";
+    place.wish("r1", hosts);
+    let manifest = place.room().join("shop.yaml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let text = text.replace("{id: r1}", "{id: r1, migrate: [x, {run: y, env: {A: b, TOKEN: {envVar: SHOP_TOKEN}}}]}");
+    fs::write(&manifest, text).unwrap();
+    assert_eq!(place.run(&["validate", "shop.yaml"]).status.code(), Some(0), "an agent has an environment of its own");
+    for verb in [&["reconcile"][..], &["reconcile", "--dry-run"], &["retry", "shop"]] {
+        let said = place.refused(verb);
+        for told in ["shop.yaml:1", "`spec.release.migrate[1].env.TOKEN`", "`SHOP_TOKEN`", "`{file: "] {
+            assert!(said.contains(told), "{verb:?}: {told}: {said}");
+        }
+        assert!(!said.contains("cannot connect"), "{verb:?}: {said}");
+    }
+    // What does not run it is not kept from looking.
+    assert!(words(&place.run(&["status", "shop.yaml"])).contains("web1"));
 }

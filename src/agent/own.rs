@@ -6,9 +6,11 @@
 use tracing::{debug, warn};
 
 use super::source::{Found, Source, SourceProblem, Wakes, unreadable};
+use crate::documents::agent::Revision;
 use crate::host::machine::hostname;
 use crate::manifest::{Loaded, of_this_host};
 use crate::model::agent::{AgentConfig, GitOptions};
+use crate::model::names::AppName;
 
 /// What this host is called among `spec.hosts`: as the agent's configuration says; else its hostname, or the part of it
 /// before the first dot.
@@ -27,38 +29,62 @@ pub fn names(config: &AgentConfig) -> Vec<String> {
 pub struct Own<S> {
     source: S,
     names: Vec<String>,
+    /// The Apps with hosts of which none is this one, as they were warned of last.
+    strange: Option<(Option<String>, Vec<AppName>)>,
 }
 
 impl<S: Source> Own<S> {
     /// What `source` holds for the host of one of these names.
     #[must_use]
     pub fn new(source: S, names: Vec<String>) -> Self {
-        Self { source, names }
+        Self { source, names, strange: None }
     }
 
-    async fn own(&self, apps: Vec<Loaded>) -> Result<Vec<Loaded>, SourceProblem> {
-        let (all, names) = (apps.len(), self.names.clone());
+    async fn own(&mut self, revision: Option<&Revision>, apps: Vec<Loaded>) -> Result<Vec<Loaded>, SourceProblem> {
+        let names = self.names.clone();
+        let of_fleets: Vec<AppName> =
+            apps.iter().filter(|one| one.fleet.is_some()).map(|one| one.app.name.clone()).collect();
         // Roots are looked at, and one of them may be on a dead mount.
         let own = tokio::task::spawn_blocking(move || of_this_host(apps, &names)).await;
         let own = own.map_err(|error| unreadable(&error))??;
-        if own.len() < all {
-            debug!(names = ?self.names, others = all - own.len(), "some Apps are for other hosts");
+        let named = own.iter().filter(|one| of_fleets.contains(&one.app.name)).count();
+        if named < of_fleets.len() {
+            debug!(names = ?self.names, others = of_fleets.len() - named, "some Apps are for other hosts");
         }
+        self.wonder(revision, if named == 0 { of_fleets } else { Vec::new() });
         Ok(own)
+    }
+
+    /// Says once of each revision that no manifest names this host: where its hostname is not its name in the manifests,
+    /// nothing else would tell.
+    fn wonder(&mut self, revision: Option<&Revision>, others: Vec<AppName>) {
+        let strange = (!others.is_empty()).then(|| (revision.map(|revision| revision.commit.clone()), others));
+        if strange == self.strange {
+            return;
+        }
+        if let Some((_, others)) = &strange {
+            let apps: Vec<&str> = others.iter().map(AppName::as_str).collect();
+            warn!(
+                apps = apps.join(" "),
+                names = self.names.join(" "),
+                "no `hosts` of the manifests name this host; if they should, set `metadata.name` in /etc/trueup/agent.yaml"
+            );
+        }
+        self.strange = strange;
     }
 }
 
 impl<S: Source> Source for Own<S> {
     async fn resume(&mut self) -> Option<Found> {
         let Found { revision, apps } = self.source.resume().await?;
-        let own = self.own(apps).await;
+        let own = self.own(revision.as_ref(), apps).await;
         let own = own.inspect_err(|problem| warn!(%problem, "what was in force is not taken up again"));
         own.ok().map(|apps| Found { revision, apps })
     }
 
     async fn look(&mut self) -> Result<Found, SourceProblem> {
         let Found { revision, apps } = self.source.look().await?;
-        match self.own(apps).await {
+        match self.own(revision.as_ref(), apps).await {
             Ok(apps) => {
                 self.source.keep().await?;
                 Ok(Found { revision, apps })
@@ -86,6 +112,8 @@ impl<S: Source> Source for Own<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::agent::source::Directory;
 
@@ -120,6 +148,37 @@ mod tests {
         assert_eq!(found(&mut own).await, [row("local", 0)]);
         std::fs::write(&list, "- {name: web2}\n").unwrap();
         assert!(own.look().await.unwrap_err().message.contains("names the var `n`"));
+    }
+
+    /// A host that is called otherwise in the manifests would be left without a word.
+    #[tokio::test]
+    async fn that_no_hosts_are_this_one_is_told_once() {
+        let room = tempfile::tempdir().unwrap();
+        let manifests = room.path().join("m");
+        std::fs::create_dir(&manifests).unwrap();
+        std::fs::write(manifests.join("shop.yaml"), SHOP).unwrap();
+        let list = |hosts: &str| std::fs::write(room.path().join("hosts.list"), hosts).unwrap();
+        let mut own = Own::new(Directory::new(vec![manifests.clone()]), vec!["web1".to_owned()]);
+        let log = room.path().join("log");
+        let file = Arc::new(std::fs::File::create(&log).unwrap());
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(file).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let mut before = 0;
+        let rows = [
+            ("- {name: web1.example.org, vars: {n: 1}}\n", true),
+            ("- {name: web1.example.org, vars: {n: 2}}\n", false),
+            ("- {name: web1, vars: {n: 1}}\n", false),
+            ("- {name: web2, vars: {n: 1}}\n", true),
+        ];
+        for (hosts, is_told) in rows {
+            list(hosts);
+            own.look().await.unwrap();
+            let said = std::fs::read_to_string(&log).unwrap();
+            let told = &said[before..];
+            before = said.len();
+            assert_eq!(told.contains("no `hosts` of the manifests name this host"), is_told, "{hosts}: {told}");
+            assert_eq!(told.contains("apps=\"shop\" names=\"web1\""), is_told, "{hosts}: {told}");
+        }
     }
 
     #[test]

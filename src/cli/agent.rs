@@ -11,7 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use self::place::{Place, configuration, place};
+pub(super) use self::place::configuration;
+use self::place::{Place, place};
 use self::reload::{Reloader, words};
 use super::Failure;
 use super::host::{AGENT, on_this_host};

@@ -2,18 +2,27 @@
 
 use super::load::NAMED_FIRST;
 use super::render::problem::Complaint;
+use crate::fleet::ssh::program::Program;
 use crate::manifest::Loaded;
+use crate::model::names::HostName;
 use crate::model::ssh::SshTarget;
 
-/// The far side's own program, else the one that was copied there last. It is read by the host's shell.
-const PROGRAM: &str = "$(command -v trueup || ls -t ~/.cache/trueup/bin/* | head -n 1)";
+/// The far side's own program, else a copy of this one where it is kept, by its sha256. It is read by the host's shell.
+fn program(sha256: Option<&str>) -> String {
+    match sha256 {
+        Some(sha256) => {
+            format!(r#""$(command -v trueup || echo "${{XDG_CACHE_HOME:-$HOME/.cache}}/trueup/bin/{sha256}")""#)
+        }
+        None => "trueup".to_owned(),
+    }
+}
 
 /// Apps, none of which is for this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elsewhere {
     apps: Vec<String>,
-    /// The first host of the first of them.
-    host: Option<SshTarget>,
+    /// The first host of the first of them: its name, and where it is reached.
+    host: Option<(HostName, SshTarget)>,
     /// Where that one stands; none: on the standard input.
     manifest: Option<String>,
     /// The file that its hosts stand in; none: they stand in the manifest.
@@ -29,35 +38,46 @@ impl Elsewhere {
         let first = loaded.first();
         Self {
             apps: loaded.iter().map(|one| one.app.name.to_string()).collect(),
-            host: first.and_then(|one| Some(one.fleet.as_ref()?.hosts.first()?.ssh.clone())),
+            host: first.and_then(|one| {
+                let host = one.fleet.as_ref()?.hosts.first()?;
+                Some((host.name.clone(), host.ssh.clone()))
+            }),
             manifest: first.and_then(|one| Some(one.source.path.as_ref()?.display().to_string())),
             hosts: first.and_then(|one| Some(one.hosts_file.as_ref()?.display().to_string())),
             names: names.to_vec(),
         }
     }
 
-    /// What is said of it, by that verb.
+    /// What is said of it, by that verb. Reads this program, for its digest.
     #[must_use]
     pub fn complaint(&self, verb: &str) -> Complaint {
+        let own = Program::read(&Program::own()).ok();
+        self.said(verb, own.as_ref().map(|program| program.sha256.as_str()))
+    }
+
+    /// The same by a program of this digest.
+    fn said(&self, verb: &str, sha256: Option<&str>) -> Complaint {
         let quoted = |names: &[String], between: &str| {
             names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(between)
         };
         let complaint = Complaint::new(format!("none of these Apps is for this host: {}", quoted(&self.apps, ", ")));
         let called = format!("this host is called {}, which none of their `hosts` is", quoted(&self.names, " or "));
-        let (Some(host), Some(app)) = (&self.host, self.apps.first()) else { return complaint.help(called) };
+        let (Some((name, host)), Some(app)) = (&self.host, self.apps.first()) else { return complaint.help(called) };
         let app = if NAMED_FIRST.contains(&verb) || verb == "history" { format!("{app} ") } else { String::new() };
         let manifest = self.manifest.as_deref().map_or_else(|| "MANIFEST".to_owned(), word);
         let so = format!(
             "{called}; `trueup status` shows how these are; `trueup {verb}` is about the host that it runs on, so run it \
              there"
         );
-        let to = ssh(host);
+        let (to, program) = (ssh(host), program(sha256));
+        // Its hostname may be another one.
+        let verb = format!("{verb} --as {name}");
         complaint.help(match &self.hosts {
-            None => format!("{so}: `{to} '{PROGRAM} {verb} {app}-' <{manifest}`"),
+            None => format!("{so}: `{to} '{program} {verb} {app}-' <{manifest}`"),
             // What comes through the standard input has no file beside it.
             Some(hosts) => format!(
                 "{so}, with `{manifest}` and `{}` copied to where they lie to each other as here: \
-                 `{to} '{PROGRAM} {verb} {app}MANIFEST'`",
+                 `{to} '{program} {verb} {app}MANIFEST'`",
                 word(hosts)
             ),
         })
@@ -84,12 +104,16 @@ pub fn word(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const SHA256: &str = "0123";
+    /// As it is told of a program with that digest.
+    const PROGRAM: &str = r#""$(command -v trueup || echo "${XDG_CACHE_HOME:-$HOME/.cache}/trueup/bin/0123")""#;
+
     fn help(verb: &str, host: Option<&str>, manifest: Option<&str>) -> String {
-        let host = host.map(|text| SshTarget::new(text).unwrap());
+        let host = host.map(|text| (HostName::new("web1").unwrap(), SshTarget::new(text).unwrap()));
         let manifest = manifest.map(str::to_owned);
         let names = vec!["laptop.example.org".to_owned(), "laptop".to_owned()];
         let one = Elsewhere { apps: vec!["shop".to_owned(), "mails".to_owned()], host, manifest, hosts: None, names };
-        let complaint = one.complaint(verb);
+        let complaint = one.said(verb, Some(SHA256));
         assert_eq!(complaint.message, "none of these Apps is for this host: `shop`, `mails`");
         complaint.help.unwrap()
     }
@@ -97,15 +121,20 @@ mod tests {
     #[test]
     fn the_command_can_be_copied() {
         let rows = [
-            ("suspend", "web1", Some("shop.yaml"), "`ssh web1 'PROGRAM suspend shop -' <shop.yaml`"),
+            ("suspend", "web1", Some("shop.yaml"), "`ssh web1 'PROGRAM suspend --as web1 shop -' <shop.yaml`"),
             (
                 "history",
                 "deploy@web1:2222",
                 Some("a b.yaml"),
-                "`ssh -p 2222 deploy@web1 'PROGRAM history shop -' <'a b.yaml'`",
+                "`ssh -p 2222 deploy@web1 'PROGRAM history --as web1 shop -' <'a b.yaml'`",
             ),
-            ("doctor", "root@[2001:db8::1]:22", None, "`ssh -p 22 root@2001:db8::1 'PROGRAM doctor -' <MANIFEST`"),
-            ("releases", "web1", Some("it's.yaml"), r"`ssh web1 'PROGRAM releases shop -' <'it'\''s.yaml'`"),
+            (
+                "doctor",
+                "root@[2001:db8::1]:22",
+                None,
+                "`ssh -p 22 root@2001:db8::1 'PROGRAM doctor --as web1 -' <MANIFEST`",
+            ),
+            ("releases", "web1", Some("it's.yaml"), r"`ssh web1 'PROGRAM releases --as web1 shop -' <'it'\''s.yaml'`"),
         ];
         for (verb, host, manifest, expected) in rows {
             let told = help(verb, Some(host), manifest);
@@ -120,14 +149,14 @@ mod tests {
     fn hosts_in_a_file_of_their_own_have_to_be_there_as_well() {
         let one = Elsewhere {
             apps: vec!["shop".to_owned()],
-            host: SshTarget::new("web1").ok(),
+            host: Some((HostName::new("web1").unwrap(), SshTarget::new("web1").unwrap())),
             manifest: Some("ops/shop.yaml".to_owned()),
             hosts: Some("ops/hosts.list".to_owned()),
             names: vec!["laptop".to_owned()],
         };
-        let told = one.complaint("suspend").help.unwrap();
+        let told = one.said("suspend", Some(SHA256)).help.unwrap();
         let expected = "with `ops/shop.yaml` and `ops/hosts.list` copied to where they lie to each other as here: \
-                        `ssh web1 'PROGRAM suspend shop MANIFEST'`";
+                        `ssh web1 'PROGRAM suspend --as web1 shop MANIFEST'`";
         assert!(told.ends_with(&expected.replace("PROGRAM", PROGRAM)) && !told.contains('<'), "{told}");
     }
 
@@ -145,7 +174,7 @@ mod tests {
             let loaded = crate::manifest::load(&[path("shop.yaml")], &mut std::io::empty()).unwrap();
             let expected = Elsewhere {
                 apps: vec!["shop".to_owned()],
-                host: SshTarget::new("deploy@10.0.0.1").ok(),
+                host: Some((HostName::new("web1").unwrap(), SshTarget::new("deploy@10.0.0.1").unwrap())),
                 manifest: Some(told.clone()),
                 hosts: file.cloned(),
                 names: vec!["laptop".to_owned()],

@@ -12,10 +12,11 @@ use super::render::style::plain;
 use super::render::{shape, unified::unified};
 use crate::decide::aim::aimed;
 use crate::decide::health;
+use crate::documents::wire::voice;
 use crate::far::answer::Faces;
 use crate::far::front::front;
 use crate::far::runner::runner;
-use crate::far::{RUN, VERB};
+use crate::far::{ASKED, RUN, VERB};
 use crate::manifest::Loaded;
 use crate::model::report::{PassReport, Problem};
 use crate::model::status::AppStatus;
@@ -27,8 +28,13 @@ pub fn main(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Option<E
     if arguments.next()? != VERB {
         return None;
     }
+    let word = arguments.next();
+    if word.as_ref().is_some_and(|word| *word == ASKED) {
+        let said = Output { format: Format::Text, width: None }.bytes(format!("{}\n", voice()).as_bytes());
+        return Some(if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     health::warm_up();
-    Some(if arguments.next().is_some_and(|word| word == RUN) {
+    Some(if word.is_some_and(|word| word == RUN) {
         logging::start_bounded();
         runner(&FACES)
     } else {

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::load::full_places;
 use super::options::Paths;
 use super::output::say;
+use super::own_name;
 use super::render::problem::Complaint;
 use super::render::words::safe;
 use super::{Failure, INTERRUPTED};
@@ -75,6 +76,7 @@ fn on<T>(
     work: impl AsyncFnOnce(&LocalHost) -> T,
 ) -> Result<T, Failure> {
     let manifests = manifests.map(full_places).transpose()?.flatten();
+    let manifests = manifests.map(|manifests| [own_name::words(), manifests].concat());
     let runtime = runtime().map_err(|error| cannot_begin("a pass", &error))?;
     let done = runtime.block_on(async {
         if let Some(interrupt) = interrupt {

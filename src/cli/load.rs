@@ -7,11 +7,10 @@ use super::Failure;
 use super::elsewhere::Elsewhere;
 use super::options::{Paths, Selection};
 use super::output::say;
+use super::own_name::names;
 use super::render::problem::Complaint;
 use super::render::words::count;
-use crate::agent::own;
 use crate::manifest::{self, LoadErrors, Loaded, distinct_roots, of_this_host};
-use crate::model::agent::AgentConfig;
 use crate::model::app::App;
 use crate::model::nearest::suggestion;
 
@@ -124,18 +123,12 @@ fn chosen(selection: &Selection, loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Fai
     Ok(loaded.into_iter().filter(wanted).collect())
 }
 
-/// What this host is called among `spec.hosts`, first in full; an agent may be told another name by its own configuration.
-#[must_use]
-pub fn this_host() -> Vec<String> {
-    own::names(&AgentConfig::default())
-}
-
 /// What of these is for this host: Apps without hosts, and those that name it, as they are here.
 ///
 /// # Errors
 /// None is.
 pub fn here(loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Failure> {
-    let names = this_host();
+    let names = names();
     let elsewhere = Elsewhere::new(&loaded, &names);
     let own = of_this_host(loaded, &names).map_err(Failure::Manifests)?;
     if own.is_empty() { Err(Failure::Elsewhere(Box::new(elsewhere))) } else { Ok(own) }
@@ -155,15 +148,14 @@ pub fn one(name: &str, paths: &Paths) -> Result<Loaded, Failure> {
 /// # Errors
 /// It would be wrong here.
 pub fn as_here(written: &Loaded) -> Result<Option<Loaded>, Failure> {
-    let own = of_this_host(vec![written.clone()], &this_host());
+    let own = of_this_host(vec![written.clone()], &names());
     Ok(own.map_err(Failure::Manifests)?.pop())
 }
 
 /// An App is for other hosts only, and what was asked for is about this one.
 #[must_use]
 pub fn not_here(written: &Loaded) -> Failure {
-    let names = this_host();
-    Failure::Elsewhere(Box::new(Elsewhere::new(std::slice::from_ref(written), &names)))
+    Failure::Elsewhere(Box::new(Elsewhere::new(std::slice::from_ref(written), &names())))
 }
 
 /// Loads all manifests and keeps the one App that was asked for, as it is written. What is wrong in other files is only told.

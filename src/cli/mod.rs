@@ -36,6 +36,7 @@ pub mod logging;
 pub mod operate;
 pub mod options;
 pub mod output;
+pub mod own_name;
 pub mod person;
 pub mod reconcile;
 pub mod releases;
@@ -120,6 +121,7 @@ pub fn main() -> ExitCode {
         health::warm_up();
     }
     output::choose_colour(cli.global.color);
+    own_name::choose(cli.verb.called());
     // What an agent does is told by its log.
     logging::start(&cli.global, matches!(cli.verb, Verb::Agent(_)));
     let output = Output::new(cli.global.format);
@@ -136,7 +138,7 @@ pub fn main() -> ExitCode {
         Verb::Resume(options) => operate::resume(options, output),
         Verb::History(options) => history::run(options, output),
         Verb::Releases(options) => releases::run(options, output),
-        Verb::Evidence(paths) => rights::evidence(paths, output),
+        Verb::Evidence(options) => rights::evidence(&options.paths, output),
         Verb::Sudoers(options) => rights::sudoers(options, output),
         Verb::Doctor(options) => doctor::run(options, cli.global.verbose > 0, output),
         Verb::Validate(paths) => authoring::validate(paths, output),

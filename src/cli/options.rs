@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use self::agent::Agent;
-use self::operate::{History, Releases, Resume, Retry, Rollback, Sudoers, Suspend};
+use self::operate::{Evidence, History, Releases, Resume, Retry, Rollback, Sudoers, Suspend};
 use crate::agent::web::PLACE;
 use crate::manifest::duration;
 
@@ -154,7 +154,7 @@ pub enum Verb {
     Releases(Releases),
     /// Print which release every process of these Apps runs, for users who may not see it themselves
     #[command(after_help = operate::EVIDENCE_HELP)]
-    Evidence(Paths),
+    Evidence(Evidence),
     /// Print the narrowest sudo rules that these manifests need
     #[command(after_help = operate::SUDOERS_HELP)]
     Sudoers(Sudoers),
@@ -239,6 +239,9 @@ pub struct Doctor {
     /// Which Apps
     #[command(flatten)]
     pub selection: Selection,
+    /// Which host this is
+    #[command(flatten)]
+    pub called: Called,
     /// By what
     #[command(flatten)]
     pub in_force: InForce,
@@ -309,6 +312,48 @@ pub struct AgentSocket {
         value_hint = ValueHint::FilePath
     )]
     pub path: PathBuf,
+}
+
+/// What this host is called.
+#[derive(Debug, Args)]
+pub struct Called {
+    /// Which host of `spec.hosts` this one is; else the one that /etc/trueup/agent.yaml names, else the one of its hostname
+    #[arg(
+        long = "as",
+        value_name = "NAME",
+        env = "TRUEUP_HOST",
+        hide_env_values = true,
+        value_parser = fleet::name_or_none
+    )]
+    pub called: Option<String>,
+}
+
+impl Verb {
+    /// Which host of the manifests this one is said to be, for a verb that is about the host that it runs on.
+    #[must_use]
+    pub fn called(&self) -> Option<&str> {
+        let called = match self {
+            Self::Rollback(Rollback { one, .. })
+            | Self::Retry(Retry { one, .. })
+            | Self::Suspend(Suspend { one, .. })
+            | Self::Resume(Resume { one, .. })
+            | Self::Releases(Releases { one, .. }) => &one.called,
+            Self::History(History { called, .. })
+            | Self::Evidence(Evidence { called, .. })
+            | Self::Sudoers(Sudoers { called, .. })
+            | Self::Doctor(Doctor { called, .. }) => called,
+            Self::Reconcile(_)
+            | Self::Agent(_)
+            | Self::Diff(_)
+            | Self::Status(_)
+            | Self::Validate(_)
+            | Self::Schema { .. }
+            | Self::Completions { .. }
+            | Self::Man { .. } => return None,
+        };
+        // An environment may have an empty one.
+        called.called.as_deref().filter(|name| !name.is_empty())
+    }
 }
 
 /// Which manifests.

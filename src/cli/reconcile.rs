@@ -34,6 +34,7 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
     let loaded = if options.no_probe { select_unapproved(&options.selection) } else { select(&options.selection) };
     let (here, theirs) = fleet::part(loaded?, &options.hosts);
     let apps = fleet::chosen(&theirs, &options.hosts)?;
+    fleet::refuse_own_environment(&apps)?;
     let here = Here::reconcile(&here, options, global, output)?;
     if theirs.is_empty() {
         here.print()?;

@@ -24,7 +24,7 @@ const SIZES_WITHIN: Duration = Duration::from_secs(3);
 /// When the manifests are wrong, or the host could not be looked at.
 pub fn run(options: &Options, output: Output) -> Result<u8, Failure> {
     output.refuse_markdown("releases")?;
-    let One { app, paths } = &options.one;
+    let One { app, paths, .. } = &options.one;
     let loaded = in_force::one(app, paths, &options.in_force)?;
     let reports = look(paths, std::slice::from_ref(&loaded), true)?;
     let app = &loaded.app;

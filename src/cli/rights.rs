@@ -11,6 +11,7 @@ use super::load::{apps, full_places, here, load};
 use super::options::operate::Sudoers;
 use super::options::{Format, Paths};
 use super::output::{Output, say};
+use super::own_name;
 use super::render::problem::Complaint;
 use super::render::sudoers as text;
 use crate::documents::List;
@@ -59,7 +60,10 @@ fn unquoted(failure: Failure) -> Failure {
 /// When the manifests are wrong, or there is no such user.
 pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
     output.refuse_markdown("sudoers")?;
-    let loaded = here(load(&options.paths)?)?;
+    let written = load(&options.paths)?;
+    let of_fleets: Vec<String> =
+        written.iter().filter(|one| one.fleet.is_some()).map(|one| format!("`{}`", one.app.name)).collect();
+    let loaded = here(written)?;
     let manifests = full_places(&options.paths)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::Complaint(Complaint::new("cannot tell where trueup is").cause(error.to_string())))?;
@@ -69,8 +73,14 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
             let user = host.user(options.user.as_deref(), &one.app).await;
             found.push((&one.app, user, host.sudo_commands(&one.app).await));
         }
-        let words = manifests.iter().flatten().map(PathBuf::as_path);
-        (found, host.spelled([program.as_path(), Path::new("evidence")].into_iter().chain(words)))
+        // Some verbs are told what this host is called, and ask by the same name; the others are not.
+        let mut ways = vec![Vec::new(), own_name::words()];
+        ways.dedup();
+        let words = |called: &Vec<PathBuf>| {
+            let words = called.iter().chain(manifests.iter().flatten()).map(PathBuf::as_path);
+            host.spelled([program.as_path(), Path::new("evidence")].into_iter().chain(words))
+        };
+        (found, ways.iter().map(words).collect::<Result<Vec<_>, _>>())
     })?;
     let spelled = spelled?;
     let mut rules: Vec<SudoRules> = Vec::new();
@@ -109,7 +119,7 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
             None => rules.push(SudoRules {
                 user: name,
                 what: "which releases processes of other users run".to_owned(),
-                commands: vec![spelled.clone()],
+                commands: spelled.clone(),
             }),
             Some(part) => {
                 complete = false;
@@ -119,6 +129,12 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
                 say(&Complaint::new(message).help(help).render());
             }
         }
+    }
+    if !of_fleets.is_empty() && !told.is_empty() {
+        let message = format!("over SSH nobody asks `trueup evidence`: {}", of_fleets.join(", "));
+        let help =
+            "a rollout from elsewhere judges workers of another user by when they started, unless it logs in as root";
+        say(&Complaint::new(message).help(help).render_as_warning());
     }
     match output.format {
         Format::Text | Format::Markdown => output.text(&text::sudoers(&rules))?,

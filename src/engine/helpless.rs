@@ -57,7 +57,9 @@ fn helpless(app: &App, observed: &Observed, earlier: &[Tried], round: &[Tried]) 
             Drift::WorkerStale { group, member, process: Some(process), because, .. } => {
                 Some((group, member, *process, matches!(because, StaleBecause::Config(_))))
             }
-            Drift::WorkerUnknown { group, member, process: Some(process), .. } => Some((group, member, *process, false)),
+            Drift::WorkerUnknown { group, member, process: Some(process), .. } => {
+                Some((group, member, *process, false))
+            }
             _ => None,
         })
         .filter(|(group, member, process, config)| {
@@ -107,7 +109,14 @@ mod tests {
         let (group, member) = (GroupName::new("default").unwrap(), crate::decide::testing::member(1));
         let action = Action::RestartWorker { group, member, process: Some(process(7)) };
         let began = seconds_before(noon(), seconds_ago);
-        Tried { action, reason: String::new(), began, took: std::time::Duration::ZERO, problem: None, notes: Vec::new() }
+        Tried {
+            action,
+            reason: String::new(),
+            began,
+            took: std::time::Duration::ZERO,
+            problem: None,
+            notes: Vec::new(),
+        }
     }
 
     /// What a successor runs may only be seen after the round that made it.

@@ -33,6 +33,9 @@ pub const VERB: &str = "far";
 /// Its argument that makes it a runner.
 pub const RUN: &str = "--run";
 
+/// Its argument that has it say only who it would speak as.
+pub const ASKED: &str = "--version";
+
 /// The App of a request, as it counts on this host.
 ///
 /// # Errors

@@ -9,10 +9,10 @@ use super::ask::{Answer, Silence};
 use super::look::verdict;
 use super::report::{HostReport, Migrations};
 use super::shelf::Shelf;
-use crate::documents::wire::Shown;
 use crate::documents::wire::bounds::{Bounds, cut};
+use crate::documents::wire::{Shown, Summary};
 use crate::model::fleet::HostName;
-use crate::model::report::Outcome;
+use crate::model::report::{Outcome, Problem};
 use crate::model::rollout::Verdict;
 
 /// The highest exit code of a pass or of a status.
@@ -25,12 +25,28 @@ const SHOWN: usize = 8 << 20;
 /// What a difference is known by: of a thousand different ones it takes less room than they do.
 type Digest = [u8; 32];
 
-fn digest(texts: [&str; 2]) -> Digest {
+fn digest(texts: [&str; 3]) -> Digest {
     let mut digest = Sha256::new();
     for text in texts {
         digest.update(format!("{}:{text}", text.len()));
     }
     digest.finalize().into()
+}
+
+/// What stands in the way on a host, and why it keeps the release out, as far as another host may say the same: pids, and
+/// when that was, are its own.
+fn obstacles(summary: &Summary) -> String {
+    let kept_out = summary.kept_out.as_deref();
+    let known = |problem: &&Problem| kept_out.is_some_and(|reason| problem.message.contains(reason));
+    let others = summary.problems.iter().filter(|problem| !known(problem)).map(|problem| problem.message.as_str());
+    kept_out.into_iter().chain(others).flat_map(|text| [without_pids(text), "\n".to_owned()]).collect()
+}
+
+fn without_pids(text: &str) -> String {
+    const PID: &str = "pid ";
+    let mut parts = text.split(PID);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + PID + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
 /// Hosts on which the same would be done.
@@ -90,7 +106,7 @@ impl Looked {
                 let is_well = matches!(report.outcome, Outcome::Converged | Outcome::Drift);
                 self.set_code(at, if is_well { report.exit_code } else { report.exit_code.max(1) });
                 if let Some(shown) = report.shown.take() {
-                    self.group(at, report.outcome, shown);
+                    self.group(at, report.outcome, shown, &obstacles(&report.summary));
                 }
                 if let Some(host) = self.hosts.get_mut(at) {
                     host.take(*report, &mut self.shelf);
@@ -142,12 +158,12 @@ impl Looked {
         }
     }
 
-    /// Equal are hosts whose differences are: the text for people names processes, its first line does not. The first of
-    /// them in the manifest speaks for all, whoever answers first.
-    fn group(&mut self, at: usize, outcome: Outcome, shown: Shown) {
+    /// Equal are hosts whose differences are, and what stands in the way of closing them: the text for people names
+    /// processes, its first line does not. The first of them in the manifest speaks for all, whoever answers first.
+    fn group(&mut self, at: usize, outcome: Outcome, shown: Shown, obstacles: &str) {
         let Some(teller) = self.hosts.get(at).map(|host| host.name.clone()) else { return };
         let first = shown.text.lines().next().unwrap_or_default().to_owned();
-        let key = (outcome, digest([&first, &shown.diff]));
+        let key = (outcome, digest([&first, &shown.diff, obstacles]));
         let known = self.keys.get(&key).copied();
         let known = known.and_then(|place| Some((self.groups.get_mut(place)?, self.members.get_mut(place)?)));
         let Some((group, members)) = known else {

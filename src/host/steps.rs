@@ -53,7 +53,7 @@ pub async fn steps(
             transcript.line(&message);
             return Err(HostError::new(HostErrorKind::Interrupted, message));
         }
-        let prepared = prepare(app, step, &user, previous, lock.as_ref()).await;
+        let prepared = prepare(app, stage, step, &user, previous, lock.as_ref()).await;
         let done = match prepared {
             Ok((job, secrets)) => {
                 for secret in &secrets {
@@ -106,6 +106,7 @@ async fn run(shim: &Shim, job: Job, name: &str, transcript: &mut Transcript) -> 
 /// The job, and the secrets in its environment.
 async fn prepare(
     app: &App,
+    stage: Stage,
     step: &CommandStep,
     user: &User,
     previous: Option<&ReleaseId>,
@@ -126,7 +127,7 @@ async fn prepare(
             let value = match value {
                 EnvValue::Plain(text) => text.clone(),
                 EnvValue::Secret(source) => {
-                    let value = secret::read(source, key)?;
+                    let value = secret::read(source, key).map_err(|error| lacking(error, stage))?;
                     secrets.push(value.clone());
                     value
                 }
@@ -151,6 +152,17 @@ async fn prepare(
         Ok((job, secrets))
     })
     .await?
+}
+
+/// A secret that the host lacks says nothing of a release that is not in force yet. After the switch it is gone back,
+/// whatever the reason: what is put in force is not left half done.
+fn lacking(error: HostError, stage: Stage) -> HostError {
+    match stage {
+        Stage::Build | Stage::Verify | Stage::Migrate | Stage::BeforeSwitch => {
+            HostError { kind: HostErrorKind::Hindered, ..error }
+        }
+        Stage::AfterSwitch | Stage::AfterRollback => error,
+    }
 }
 
 /// A directory of the release. Links on the way are followed as long as they stay in the release.

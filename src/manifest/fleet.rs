@@ -1,9 +1,11 @@
 //! A manifest with hosts, as it is on one of them.
 
+use serde_json::Value;
+
 use super::fill::fill;
 use super::load::{Loaded, for_yaml, load};
 use super::node::{Node, Place, Tree};
-use super::report::LoadErrors;
+use super::report::{LoadErrors, Mistake};
 use super::roots::distinct_roots;
 use crate::model::fleet::FleetHost;
 
@@ -33,6 +35,54 @@ impl Loaded {
             Some(one) => Ok(Self { source: self.source.clone(), ..one }),
             None => Err(LoadErrors { mistakes: Vec::new() }),
         }
+    }
+}
+
+impl Loaded {
+    /// Refuses what of it is read from the environment of whoever makes the pass, for passes over SSH: there that is the
+    /// session's on each host, in which nothing of ours is set. A host's own agent has the environment of its unit.
+    ///
+    /// # Errors
+    /// Each place of such a secret, with what to write instead.
+    pub fn leaves_home(&self) -> Result<(), LoadErrors> {
+        // A shape always has a JSON form.
+        let spec = serde_json::to_value(&self.document.spec).unwrap_or_default();
+        let mut found = Vec::new();
+        variables("spec", &spec, &mut found);
+        let mistake = |(place, name): (String, String)| {
+            let message = format!(
+                "`{place}` is read from the variable `{name}` of trueup's own environment, and over SSH that is the \
+                 session's on each host, not yours"
+            );
+            let help = "put the value into a file on each host, and write `{file: /etc/shop/secret}`";
+            Mistake::unreadable(self.source.to_string(), message, help)
+        };
+        let mistakes: Vec<Mistake> = found.into_iter().map(mistake).collect();
+        if mistakes.is_empty() { Ok(()) } else { Err(LoadErrors { mistakes }) }
+    }
+}
+
+/// Every `{envVar: NAME}` below a place, by its own place.
+fn variables(place: &str, value: &Value, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let place = format!("{place}.{key}");
+                // The names in it are a person's own.
+                let is_source = !matches!(key.as_str(), "hosts" | "headers" | "env");
+                match value.get("envVar").and_then(Value::as_str).filter(|_| is_source) {
+                    Some(name) => found.push((place, name.to_owned())),
+                    None if key == "hosts" => {}
+                    None => variables(&place, value, found),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (position, item) in items.iter().enumerate() {
+                variables(&format!("{place}[{position}]"), item, found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -26,7 +26,7 @@ pub enum HostErrorKind {
     /// No space left, or a read-only file system.
     Storage,
     /// The host is in the way, whatever the release: no descriptors or no memory left, something mounted where
-    /// something is to be removed.
+    /// something is to be removed, a secret that is not there.
     Hindered,
     /// The worker does not stay up.
     WorkerFailed,

@@ -137,7 +137,7 @@ fn so_many_hosts_are_asked_at_a_time_and_waited_for_so_long() {
     let Some(network) = open_shops(3) else { return };
     // It has ended before its answer is there.
     let script = format!(
-        "[ \"$1\" != far ] || {{ date +%s%N >>{TURNS}; sleep 1; while [ -e {UNANSWERED} ]; do sleep 0.1; done; \
+        "[ \"$*\" != far ] || {{ date +%s%N >>{TURNS}; sleep 1; while [ -e {UNANSWERED} ]; do sleep 0.1; done; \
          date +%s%N >>{TURNS}; }}"
     );
     for (index, host) in network.hosts().iter().enumerate() {

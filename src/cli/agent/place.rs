@@ -57,7 +57,7 @@ impl Place {
 }
 
 /// The agent's own configuration; nothing is said where there is none.
-pub(super) fn configuration(named: Option<&Path>) -> Result<AgentConfig, Failure> {
+pub(in crate::cli) fn configuration(named: Option<&Path>) -> Result<AgentConfig, Failure> {
     let usual = Path::new(CONFIG);
     let path = named.or_else(|| usual.exists().then_some(usual));
     path.map_or_else(|| Ok(AgentConfig::default()), |path| load_agent(path).map_err(Failure::Manifests))

@@ -1,6 +1,6 @@
 //! `retry` and `rollback` over the hosts of one App.
 
-use super::chosen::{One, chosen};
+use super::chosen::{One, chosen, refuse_own_environment};
 use super::documents::pass_list;
 use super::run::{Ground, Kind, over_hosts};
 use super::{Came, roll};
@@ -23,6 +23,7 @@ use crate::manifest::Loaded;
 /// There are no such hosts, or it could not begin at all.
 pub fn retry(written: &Loaded, options: &Retry, global: &Global, output: Output) -> Result<u8, Failure> {
     let apps = chosen(std::slice::from_ref(written), &options.hosts)?;
+    refuse_own_environment(&apps)?;
     let came = over_hosts(Kind::Rollout, &options.hosts, global, async |ground: &Ground<'_>| {
         let mut each = Vec::new();
         for one in &apps {

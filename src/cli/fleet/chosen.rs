@@ -4,7 +4,7 @@ use crate::cli::Failure;
 use crate::cli::options::fleet::Hosts;
 use crate::cli::render::problem::Complaint;
 use crate::fleet::work::Target;
-use crate::manifest::Loaded;
+use crate::manifest::{LoadErrors, Loaded};
 use crate::model::fleet::{Fleet, FleetHost, HostName};
 use crate::model::nearest::suggestion;
 
@@ -79,6 +79,16 @@ pub fn chosen<'a>(loaded: &'a [Loaded], hosts: &Hosts) -> Result<Vec<One<'a>>, F
         return Err(Failure::Complaint(complaint));
     }
     Ok(all)
+}
+
+/// Refuses Apps that would lack a secret on their hosts, before anything is done to any.
+///
+/// # Errors
+/// What of them is read from the environment of this session.
+pub fn refuse_own_environment(apps: &[One<'_>]) -> Result<(), Failure> {
+    let mistakes: Vec<_> =
+        apps.iter().filter_map(|one| one.loaded.leaves_home().err()).flat_map(|errors| errors.mistakes).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(Failure::Manifests(LoadErrors { mistakes })) }
 }
 
 fn is_meant(host: &FleetHost, hosts: &Hosts) -> bool {

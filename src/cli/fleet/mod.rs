@@ -17,7 +17,7 @@ use std::convert::Infallible;
 
 use tokio::time::Instant;
 
-pub use self::chosen::{One, chosen, part};
+pub use self::chosen::{One, chosen, part, refuse_own_environment};
 pub use self::documents::{Told, app_list, pass_list};
 pub use self::joined::{joined, preview};
 use self::run::{Ground, Kind, over_hosts};

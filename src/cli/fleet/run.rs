@@ -13,9 +13,9 @@ use super::logged::Logged;
 use super::never;
 use super::screen::Screen;
 use crate::cli::host::cannot_begin;
-use crate::cli::load::this_host;
 use crate::cli::options::fleet::Hosts;
 use crate::cli::options::{Global, LogFormat};
+use crate::cli::own_name::names;
 use crate::cli::person::person;
 use crate::cli::render::problem::Complaint;
 use crate::cli::{Failure, INTERRUPTED};
@@ -143,7 +143,7 @@ pub fn over_hosts<T>(
 
 /// The person and the machine, for the hosts' histories; a courtesy and no proof.
 fn who() -> String {
-    format!("{}@{}", person(), this_host().first().map_or("localhost", String::as_str))
+    format!("{}@{}", person(), names().first().map_or("localhost", String::as_str))
 }
 
 /// The first signal wishes for no more, which ends a look; the second one leaves, the third one ends everything at

@@ -69,6 +69,11 @@ fn name(text: &str) -> Result<HostName, String> {
     HostName::new(text).map_err(|error| format!("a host's name is {error}"))
 }
 
+/// A host's name, or an empty text.
+pub(super) fn name_or_none(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { name(text).map(|name| name.to_string()) }
+}
+
 fn limit(text: &str) -> Result<Pick, String> {
     Pick::label(text).ok_or_else(|| "write it as LABEL=VALUE, such as `role=web`".to_owned())
 }

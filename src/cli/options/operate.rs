@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::fleet::Hosts;
-use super::{AgentSocket, InForce, Paths, length};
+use super::{AgentSocket, Called, InForce, Paths, length};
 use crate::documents::history::PASSES;
 use crate::model::names::ReleaseId;
 
@@ -19,6 +19,9 @@ pub struct One {
     /// Where the manifests are
     #[command(flatten)]
     pub paths: Paths,
+    /// Which host this is
+    #[command(flatten)]
+    pub called: Called,
 }
 
 /// How long to wait for others.
@@ -126,6 +129,9 @@ pub struct History {
     /// Only the last so many passes of each App; 0: all that are still known
     #[arg(long, value_name = "N", default_value_t = PASSES)]
     pub limit: usize,
+    /// Which host this is
+    #[command(flatten)]
+    pub called: Called,
     /// By what
     #[command(flatten)]
     pub in_force: InForce,
@@ -155,12 +161,26 @@ impl History {
     }
 }
 
+/// `evidence`.
+#[derive(Debug, Args)]
+pub struct Evidence {
+    /// Where the manifests are
+    #[command(flatten)]
+    pub paths: Paths,
+    /// Which host this is
+    #[command(flatten)]
+    pub called: Called,
+}
+
 /// `sudoers`.
 #[derive(Debug, Args)]
 pub struct Sudoers {
     /// Where the manifests are
     #[command(flatten)]
     pub paths: Paths,
+    /// Which host this is
+    #[command(flatten)]
+    pub called: Called,
     /// Who is to run trueup; else the user of each App
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,

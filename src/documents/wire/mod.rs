@@ -39,6 +39,12 @@ pub const WIRE: u32 = 4;
 /// The version of the program: two that differ may decide differently, so they do not talk.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
+/// What a program says that is asked who it would speak as: two builds of one version may speak different wires.
+#[must_use]
+pub fn voice() -> String {
+    format!("trueup {PROGRAM} wire {WIRE}")
+}
+
 /// How often whoever makes a pass gives a sign of life, and how long whoever copies its lines says nothing at most.
 pub const BEAT: Duration = Duration::from_secs(5);
 

@@ -15,7 +15,7 @@ use super::copy::{copy, fits};
 use super::scripts::{self, Needed};
 use super::trouble::{Again, Trouble};
 use super::{Given, Ssh};
-use crate::documents::wire::{PROGRAM, Request};
+use crate::documents::wire::{Request, voice};
 use crate::fleet::reach::{Broken, Heard, Unreached, Way};
 use crate::model::fleet::FleetHost;
 
@@ -167,7 +167,7 @@ impl<'a> Asking<'a> {
         let mut input = serde_json::to_vec(&self.request)
             .map_err(|error| Trouble::new(Broken::Wire, format!("the request cannot be written: {error}")))?;
         input.push(b'\n');
-        let script = scripts::run(program, PROGRAM);
+        let script = scripts::run(program, &voice());
         // What looks has a limit for all of it.
         let silence = self.left.is_none().then_some(self.ssh.options.silence);
         let (began, limits) = (Instant::now(), Limits { first: FIRST, whole: self.left, silence });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::documents::wire::{Beat, Begun, Ended, FIRST, Failed, Fault, Hello, Operation, RunId, WIRE, What};
+use crate::documents::wire::{Beat, Begun, Ended, FIRST, Failed, Fault, Hello, Operation, PROGRAM, RunId, WIRE, What};
 use crate::fleet::ssh::control::ControlFolder;
 use crate::fleet::ssh::conversation::Took;
 use crate::fleet::ssh::options::Options;

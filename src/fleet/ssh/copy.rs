@@ -7,7 +7,7 @@ use super::conversation::{Conversation, Fallen, Input, Limits, Took};
 use super::program::Program;
 use super::scripts::{self, Needed};
 use super::trouble::{Again, Trouble};
-use crate::documents::wire::PROGRAM;
+use crate::documents::wire::{PROGRAM, WIRE, voice};
 use crate::fleet::reach::Broken;
 
 /// How long the first word may take: that it begins.
@@ -31,25 +31,27 @@ pub fn fits(target: &str, program: &Program, needed: &Needed) -> Result<(), Trou
     }
     let own = program.needs.machine.unwrap_or("another processor");
     if machine != own {
-        return refused(format!("`{target}` has no trueup {PROGRAM}, and ours is for {own}, not for {machine}"));
+        return refused(format!(
+            "`{target}` has no trueup {PROGRAM} (wire {WIRE}), and ours is for {own}, not for {machine}"
+        ));
     }
     match (program.needs.glibc, needed.glibc()) {
         (Some(ours), None) => {
             let theirs = if needed.libc.is_empty() { "none that says its name" } else { &needed.libc };
             return refused(format!(
-                "`{target}` has no trueup {PROGRAM}, and ours needs the GNU C library {ours} or newer, where that host has {theirs}"
+                "`{target}` has no trueup {PROGRAM} (wire {WIRE}), and ours needs the GNU C library {ours} or newer, where that host has {theirs}"
             ));
         }
         (Some(ours), Some(theirs)) if theirs < ours => {
             return refused(format!(
-                "`{target}` has no trueup {PROGRAM}, and ours needs the GNU C library {ours} or newer, where that host has {theirs}"
+                "`{target}` has no trueup {PROGRAM} (wire {WIRE}), and ours needs the GNU C library {ours} or newer, where that host has {theirs}"
             ));
         }
         _ => {}
     }
     if !needed.digests {
         return refused(format!(
-            "`{target}` has no trueup {PROGRAM}, and no `sha256sum` to see that a copy of it is whole"
+            "`{target}` has no trueup {PROGRAM} (wire {WIRE}), and no `sha256sum` to see that a copy of it is whole"
         ));
     }
     if let Some(free) = needed.free.filter(|free| *free < program.size + SPARE) {
@@ -63,7 +65,7 @@ pub fn fits(target: &str, program: &Program, needed: &Needed) -> Result<(), Trou
 }
 
 fn install(target: &str) -> String {
-    format!("install trueup {PROGRAM} on `{target}`, in the PATH that `ssh {target} env` shows")
+    format!("install trueup {PROGRAM} (wire {WIRE}) on `{target}`, in the PATH that `ssh {target} env` shows")
 }
 
 fn mebibytes(bytes: u64) -> u64 {
@@ -79,7 +81,7 @@ pub async fn copy(target: &str, connection: &Connection, program: &Program) -> R
         .await
         .map_err(|error| Trouble::new(Broken::Program, format!("cannot read `{}`: {error}", program.path.display())))?;
     let mut steps = Steps::default();
-    let script = scripts::keep(program, PROGRAM);
+    let script = scripts::keep(program, &voice());
     let limits = Limits { first: FIRST, whole: None, silence: Some(STEP) };
     let conversation = Conversation::open(connection, &script).await?;
     let fallen = conversation.hold(Input::File(file), limits, &mut |line| steps.hear(line)).await?;

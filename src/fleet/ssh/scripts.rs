@@ -17,14 +17,14 @@ const CACHE: &str = "c=$XDG_CACHE_HOME; case $c in /*) ;; *) c=$HOME/.cache;; es
 /// How many programs stay in a cache beside that of this version: the one before.
 const OTHERS: usize = 1;
 
-/// Runs the far side: the host's own program when it is of our version, else the one in the cache when it is ours to
-/// the last byte. Otherwise nothing is run, and the host says what it is like.
-pub fn run(program: &Program, version: &str) -> String {
+/// Runs the far side: the host's own program when it would speak with this `voice`, ours, else the one in the cache when it
+/// is ours to the last byte. Otherwise nothing is run, and the host says what it is like.
+pub fn run(program: &Program, voice: &str) -> String {
     let sha256 = &program.sha256;
     one_line(&[
         // What a shell says before, and does not end, is not the beginning of our first line.
         "echo",
-        r#"p=$(command -v trueup) && [ "$("$p" --version </dev/null 2>/dev/null)" = "trueup @VERSION" ] && exec "$p" far"#,
+        r#"p=$(command -v trueup) && [ "$("$p" far --version </dev/null 2>/dev/null)" = "@VOICE" ] && exec "$p" far"#,
         CACHE,
         "f=$c/@SHA256",
         "w=absent",
@@ -46,14 +46,14 @@ pub fn run(program: &Program, version: &str) -> String {
         "echo @NEEDED-end",
     ])
     .replace("@SHA256", sha256)
-    .replace("@VERSION", version)
+    .replace("@VOICE", voice)
     .replace("@NEEDED-end", NEEDED_END)
     .replace("@NEEDED", NEEDED)
 }
 
 /// Takes the program from its standard input into the cache. It bears its name there only when it is whole, on
 /// disk, and was seen to run. Says each step before it is begun, so that the last one said is the one that failed.
-pub fn keep(program: &Program, version: &str) -> String {
+pub fn keep(program: &Program, voice: &str) -> String {
     one_line(&[
         "exec 2>&1",
         "umask 077",
@@ -76,8 +76,8 @@ pub fn keep(program: &Program, version: &str) -> String {
         r#"set -- $(sha256sum <"$t"); [ "$1" = @SHA256 ] || { echo "its sha256 is $1"; exit 3; }"#,
         "echo step=run",
         r#"chmod 700 "$t" || exit 3"#,
-        r#"v=$("$t" --version </dev/null) || exit 3"#,
-        r#"[ "$v" = "trueup @VERSION" ] || { echo "it says: $v"; exit 3; }"#,
+        r#"v=$("$t" far --version </dev/null) || exit 3"#,
+        r#"[ "$v" = "@VOICE" ] || { echo "it says: $v"; exit 3; }"#,
         "echo step=name",
         r#"sync "$t" 2>/dev/null"#,
         r#"[ -d "$c/@SHA256" ] && rm -rf "$c/@SHA256""#,
@@ -90,7 +90,7 @@ pub fn keep(program: &Program, version: &str) -> String {
     ])
     .replace("@SHA256", &program.sha256)
     .replace("@SIZE", &program.size.to_string())
-    .replace("@VERSION", version)
+    .replace("@VOICE", voice)
     .replace("@BEYOND", &(OTHERS + 1).to_string())
 }
 
@@ -178,17 +178,22 @@ impl Needed {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
     use crate::fleet::ssh::elf::Needs;
+    use crate::host::hex::hexadecimal;
 
     pub(crate) fn program() -> Program {
         let needs = Needs { machine: Some("x86_64"), glibc: Glibc::parse("2.34") };
         Program { path: "/proc/self/exe".into(), size: 1000, sha256: "0".repeat(64), needs }
     }
 
+    const VOICE: &str = "trueup 1.2.3 wire 4";
+
     #[test]
     fn a_script_passes_any_login_shell() {
-        for script in [run(&program(), "1.2.3"), keep(&program(), "1.2.3")] {
+        for script in [run(&program(), VOICE), keep(&program(), VOICE)] {
             let inside = script.strip_prefix("exec sh -c '").and_then(|rest| rest.strip_suffix('\'')).unwrap();
             for odd in ['\'', '!', '\\', '\n', '@'] {
                 assert!(!inside.contains(odd), "{odd:?} in {inside}");
@@ -228,13 +233,55 @@ mod tests {
                 String::from_utf8(sh.output().unwrap().stdout).unwrap()
             };
             // Nothing arrives, so that it fails behind the temporary file.
-            let said = told(&keep(&program(), "1.2.3"));
+            let said = told(&keep(&program(), VOICE));
             assert!(said.contains("step=size\n0 bytes arrived"), "{given:?}: {said}");
             assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 0, "{given:?}");
-            let said = told(&run(&program(), "1.2.3"));
+            let said = told(&run(&program(), VOICE));
             assert!(said.contains(&format!("\ncache={}\n", cache.display())), "{given:?}: {said}");
             let found = std::fs::read_dir(&room).unwrap().map(|entry| entry.unwrap().file_name());
             assert!(!found.collect::<Vec<_>>().contains(&"owned".into()), "{given:?}");
+        }
+    }
+
+    /// What stands in the PATH is run only where it would be understood: another build of the same version may not be.
+    #[test]
+    fn a_program_that_speaks_another_wire_is_passed_over() {
+        use std::os::unix::fs::PermissionsExt;
+        let room = tempfile::tempdir().unwrap();
+        let place = |path: &str| room.path().join(path);
+        let write = |path: &str, text: &str| {
+            std::fs::create_dir_all(place(path).parent().unwrap()).unwrap();
+            std::fs::write(place(path), text).unwrap();
+            std::fs::set_permissions(place(path), std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        let cached = "#!/bin/sh\necho cached $*\n";
+        let sha256 = hexadecimal(&Sha256::digest(cached));
+        let script = run(&Program { sha256: sha256.clone(), ..program() }, VOICE);
+        let rows = [
+            ("trueup 1.2.3 wire 4", true, "installed far"),
+            ("trueup 1.2.3 wire 3", true, "cached far"),
+            ("trueup 1.2.3", true, "cached far"),
+            ("trueup 1.2.4 wire 4", true, "cached far"),
+            ("trueup 1.2.3 wire 3", false, "why=absent"),
+        ];
+        for (voice, is_cached, expected) in rows {
+            // Whatever it is asked for else, it answers as every build of the version does.
+            let installed = format!(
+                "#!/bin/sh\ncase $* in \"far --version\") echo {voice};; far) echo installed far;; *) echo trueup 1.2.3;; esac\n"
+            );
+            write("bin/trueup", &installed);
+            let kept = format!("home/.cache/trueup/bin/{sha256}");
+            if is_cached {
+                write(&kept, cached);
+            } else {
+                std::fs::remove_file(place(&kept)).unwrap();
+            }
+            let mut sh = std::process::Command::new("sh");
+            sh.args(["-c", &script]).env("HOME", place("home")).env_remove("XDG_CACHE_HOME");
+            let path = std::env::var("PATH").unwrap_or_default();
+            sh.env("PATH", format!("{}:{path}", place("bin").display())).stdin(std::process::Stdio::null());
+            let said = String::from_utf8(sh.output().unwrap().stdout).unwrap();
+            assert!(said.lines().any(|line| line == expected), "{voice}, {is_cached}: {said}");
         }
     }
 
