@@ -362,7 +362,7 @@ impl Ledger for LocalHost {
     async fn lock(&self, root: &Root, wait: Duration) -> Result<HeldLock, HostError> {
         let silent = wait.min(SILENT_WAIT);
         let lock = match ledger::lock(root, silent, &self.command).await {
-            Err(held) if held.kind == HostErrorKind::TimedOut && wait > silent => {
+            Err(held) if held.kind == HostErrorKind::Locked && wait > silent => {
                 (self.waiting.0)(&held.message);
                 ledger::lock(root, wait.saturating_sub(silent), &self.command).await?
             }
