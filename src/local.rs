@@ -366,14 +366,14 @@ impl Ledger for LocalHost {
     async fn lock(&self, root: &Root, wait: Duration) -> Result<HeldLock, HostError> {
         let silent = wait.min(SILENT_WAIT);
         let lock = match ledger::lock(root, silent, &self.command).await {
-            Err(held) if held.kind == HostErrorKind::TimedOut && wait > silent => {
+            Err(held) if held.kind == HostErrorKind::Locked && wait > silent => {
                 (self.waiting.0)(&held.message);
                 ledger::lock(root, wait.saturating_sub(silent), &self.command).await
             }
             lock => lock,
         };
         let lock = lock.map_err(|error| match self.on_held {
-            Some(help) if error.kind == HostErrorKind::TimedOut => error.with_help(help),
+            Some(help) if error.kind == HostErrorKind::Locked => error.with_help(help),
             _ => error,
         })?;
         let copy = lock.try_clone().map_err(|error| HostError::io("cannot keep the lock", &error))?;

@@ -10,6 +10,7 @@ use tracing::info;
 use super::Agent;
 use super::senses::Senses;
 use super::source::{Found, Source};
+use super::succession::Aliases;
 use crate::ports::Host;
 
 impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
@@ -21,7 +22,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             return;
         }
         info!(apps = apps.len(), "what was in force before the agent began stays so");
-        self.take_over(Found { revision: None, apps }, &BTreeSet::new());
+        self.take_over(Found { revision: None, apps }, &Aliases::new(), &BTreeSet::new());
         // As after a look: whether newer ones are believed to be wrong may take a while.
         self.ground.service.ready();
     }

@@ -14,7 +14,7 @@ use crate::decide::schedule::ScheduleState;
 use crate::decide::telling::{CommitState, Told, ToldOfSource, Trouble, commit_state};
 use crate::documents::agent::Revision;
 use crate::model::app::App;
-use crate::model::names::AppName;
+use crate::model::names::{AppName, Root};
 use crate::model::report::{Outcome, PassReport};
 use crate::model::telling::{News, Telling};
 
@@ -98,12 +98,7 @@ impl Herald {
 
     /// An App is no longer in the manifests; `left` running, or it loses its workers.
     pub(super) fn orphaned(&mut self, app: &AppName, left: bool, now: Timestamp) {
-        let known = self.apps.remove(app).unwrap_or_default();
-        if let Some(commit) = known.posted.filter(|commit| known.judged.as_ref() != Some(commit)) {
-            // No pass will judge it any more.
-            let reason = "a newer commit came that does not have it any more".to_owned();
-            self.post(&commit, Some(app), CommitState::Superseded, reason);
-        }
+        self.succeeded(app);
         let (news, what) = if left {
             (News::Orphaned, "is left running")
         } else {
@@ -113,6 +108,33 @@ impl Herald {
             app: Some(app.clone()),
             news,
             message: format!("it is no longer in the manifests, and {what}"),
+            release: None,
+            revision: self.revision.clone(),
+            at: now,
+        });
+    }
+
+    /// An App is no longer in the manifests, and nothing is to be told of that: another one has its root.
+    pub(super) fn succeeded(&mut self, app: &AppName) {
+        let known = self.apps.remove(app).unwrap_or_default();
+        if let Some(commit) = known.posted.filter(|commit| known.judged.as_ref() != Some(commit)) {
+            // No pass will judge it any more.
+            let reason = "a newer commit came that does not have it any more".to_owned();
+            self.post(&commit, Some(app), CommitState::Superseded, reason);
+        }
+    }
+
+    /// An App has another root; what runs at the one before is `left` running, or stopped.
+    pub(super) fn moved(&self, app: &AppName, from: &Root, to: &Root, left: bool, now: Timestamp) {
+        let (news, what) = if left {
+            (News::Orphaned, "is left running: stop it by hand")
+        } else {
+            (News::Removed, "is stopped, as the manifest said")
+        };
+        self.tell(Telling {
+            app: Some(app.clone()),
+            news,
+            message: format!("its root is `{to}` now, and what runs at `{from}` {what}"),
             release: None,
             revision: self.revision.clone(),
             at: now,

@@ -24,9 +24,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let Some(seat) = self.seats.get(name) else { return };
         // What is in hand is wanted no more.
         seat.cut_short();
-        // One that was never looked at has no workers of ours.
-        let known = seat.passed || seat.passes() || seat.came == Came::Before;
-        let prune = seat.loaded.app.sync.prune && known;
+        let prune = seat.loaded.app.sync.prune && seat.may_have_workers();
         self.ground.board.orphaned(&seat.loaded, prune);
         self.ground.herald.orphaned(name, !prune, self.now);
         if prune {
@@ -128,7 +126,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             let standing = if seat.leaving { Standing::Leaving } else { Standing::InForce };
             (&*seat.loaded, standing, herald.told(name))
         });
-        let Some(writing) = self.ground.roll.due(seats) else { return };
+        let parting = self.farewells.iter().map(|farewell| (&*farewell.loaded, Standing::Leaving, None));
+        let Some(writing) = self.ground.roll.due(seats.chain(parting)) else { return };
         // The loop does not end before it is written.
         self.acting += 1;
         self.work.push(Box::pin(async move { Done::Written(writing.write().await) }));

@@ -1,6 +1,7 @@
 //! Apps that disappear, over the simulated host, while agents come and go.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use crate::agent::herald::Herald;
 use crate::agent::notify::Teller;
 use crate::agent::roll::Roll;
 use crate::agent::testing::{SECOND, Shelf, Stage, play_from};
-use crate::decide::testing::record;
+use crate::decide::testing::{id, record};
 use crate::manifest::{self, Loaded};
+use crate::model::action::Action;
 use crate::model::observed::Link;
+use crate::model::journal::JournalEvent;
 use crate::model::report::Outcome;
 use crate::model::telling::{News, Severity, Telling};
 use crate::sim::faults::Call;
@@ -28,6 +31,17 @@ struct Site {
     tellings: Mutex<mpsc::Receiver<Telling>>,
 }
 
+const WORKERS: &str = "workers: [{name: g0, count: 2, manager: {builtin: {run: ./worker}}}]";
+
+fn wish(name: &str, root: &Path, release: &str, more: &str) -> Loaded {
+    let text = format!(
+        "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: {name}}}\nspec:\n  root: {}\n  release: {{id: {release}}}\n  \
+         {more}\n",
+        root.display()
+    );
+    manifest::load(&["-".into()], &mut text.as_bytes()).unwrap().remove(0)
+}
+
 impl Site {
     /// `sync` is what the manifest says of it.
     fn new(sync: &str) -> Self {
@@ -37,12 +51,7 @@ impl Site {
     /// `more` stands in its spec.
     fn with(more: &str) -> Self {
         let room = tempfile::tempdir().unwrap();
-        let text = format!(
-            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: web}}\nspec:\n  root: {}\n  release: {{id: r2}}\n  \
-             {more}\n  workers: [{{name: g0, count: 2, manager: {{builtin: {{run: ./worker}}}}}}]\n",
-            room.path().display()
-        );
-        let wish = manifest::load(&["-".into()], &mut text.as_bytes()).unwrap().remove(0);
+        let wish = wish("web", room.path(), "r2", &format!("{more}\n  {WORKERS}"));
         let host = SimHost::new(settled(wish.app.clone(), vec![record("r1", 50), record("r2", 10)]));
         let (queue, tellings) = mpsc::channel(64);
         Self { room, host, wish, teller: Teller::into(queue), tellings: Mutex::new(tellings) }
@@ -275,4 +284,128 @@ async fn people_hear_the_end_of_what_an_earlier_agent_has_told_them() {
         site.agent(true, passed).await;
         assert_eq!(site.told(), told.into_iter().collect::<Vec<_>>(), "{healthy}");
     }
+}
+
+/// One edit gives an App another name, and perhaps another release, or writes its root in another way.
+#[tokio::test(start_paused = true)]
+async fn a_renamed_app_is_not_seen_off_from_under_its_successor() {
+    let rows =
+        [(true, "r2", "."), (true, "r1", "."), (true, "r2", "alias"), (false, "r2", "."), (false, "r1", "alias")];
+    for (lives, release, root) in rows {
+        let what = format!("{lives}, {release}, {root}");
+        let site = Site::new("prune: true");
+        std::os::unix::fs::symlink(".", site.room.path().join("alias")).unwrap();
+        let heir = wish("anew", &site.room.path().join(root), release, WORKERS);
+        let takes_over = async |stage: &Stage| {
+            let passed =
+                |stage: &Stage| stage.board.app("anew").is_some_and(|app| app.running.is_none() && app.last.is_some());
+            stage.until("its successor", |stage| stage.app().is_none() && passed(stage)).await;
+            tokio::time::sleep(Duration::from_mins(5)).await;
+            assert_eq!((stage.link(), stage.running()), (Link::Release { id: id(release) }, 2), "{what}");
+            assert!(stage.app().is_none() && stage.board.view().ready, "{what}");
+        };
+        site.agent(true, async |stage| {
+            looked_after(stage).await;
+            if lives {
+                site.host.world().app = heir.app.clone();
+                stage.holds(Ok(vec![heir.clone()]));
+                takes_over(stage).await;
+            }
+        })
+        .await;
+        site.host.world().app = heir.app.clone();
+        site.agent_with(Shelf::with(vec![heir.clone()]), site.roll(), takes_over).await;
+        let told = site.told();
+        assert!(!told.iter().any(|news| matches!(news, News::Removed | News::Orphaned)), "{what}: {told:?}");
+        assert!(!site.remembers().contains("web"), "{what}: {}", site.remembers());
+    }
+}
+
+/// Somebody deploys by hand while the pass waits for the lock that stops the workers.
+#[tokio::test(start_paused = true)]
+async fn what_leaves_moves_no_link() {
+    let site = Site::new("prune: true");
+    site.agent(true, async |stage| {
+        looked_after(stage).await;
+        site.host.world().lock_holders += 1;
+        stage.holds(Ok(vec![]));
+        let waits = |stage: &Stage| stage.app().is_some_and(|app| app.leaving && app.running.is_some());
+        stage.until("it waits for the lock", waits).await;
+        site.may_stop(true);
+        {
+            let mut world = site.host.world();
+            world.app.release.id = id("r1");
+            (world.link, world.link_changed) = (Link::Release { id: id("r1") }, Some(world.now));
+            world.lock_holders -= 1;
+        }
+        seen_off(stage).await;
+        assert_eq!(stage.link(), Link::Release { id: id("r1") });
+    })
+    .await;
+    let world = site.host.world();
+    let begun = world.journal.iter().filter_map(|entry| match &entry.event {
+        JournalEvent::Begin { action, .. } => Some(action),
+        _ => None,
+    });
+    let begun: Vec<&Action> = begun.collect();
+    assert_eq!(begun.len(), 2, "{begun:?}");
+    assert!(begun.iter().all(|action| matches!(action, Action::StopWorker { .. })), "{begun:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_that_its_app_leaves_is_seen_off_or_told() {
+    for (prune, lives) in [(false, true), (true, true), (false, false), (true, false)] {
+        let what = format!("{prune}, {lives}");
+        let site = Site::new(&format!("prune: {prune}"));
+        // The simulated host knows but one root: what runs at it is the old one's.
+        let moved = wish("web", &site.room.path().join("elsewhere"), "r2", "");
+        let moves = async |stage: &Stage| {
+            let settled = |stage: &Stage| stage.app().is_some_and(|app| !app.orphaned) && stage.is_idle();
+            let left = if prune { 0 } else { 2 };
+            stage.until("it has moved", |stage| settled(stage) && stage.running() == left).await;
+            tokio::time::sleep(Duration::from_mins(5)).await;
+            assert_eq!(stage.running(), left, "{what}");
+            assert_eq!(stage.app().unwrap().loaded.app.root, moved.app.root, "{what}");
+            assert!(stage.board.view().ready, "{what}");
+        };
+        site.agent(true, async |stage| {
+            looked_after(stage).await;
+            if lives {
+                site.host.world().app = moved.app.clone();
+                stage.holds(Ok(vec![moved.clone()]));
+                moves(stage).await;
+            }
+        })
+        .await;
+        site.host.world().app = moved.app.clone();
+        site.agent_with(Shelf::with(vec![moved.clone()]), site.roll(), moves).await;
+        assert_eq!(site.told(), [if prune { News::Removed } else { News::Orphaned }], "{what}: once");
+        assert!(!site.remembers().contains("leaving"), "{what}: {}", site.remembers());
+    }
+}
+
+/// The agent ends before a window opens in which the workers at the old root may be stopped.
+#[tokio::test(start_paused = true)]
+async fn a_root_that_is_left_is_not_forgotten_over_a_restart() {
+    let site = Site::new("prune: true, windows: [{kind: allow, schedule: '0 14 * * *', duration: 1h}]");
+    let moved = wish("web", &site.room.path().join("elsewhere"), "r2", "");
+    site.agent(true, async |stage| {
+        looked_after(stage).await;
+        site.host.world().app = moved.app.clone();
+        stage.holds(Ok(vec![moved.clone()]));
+        let is_there = |stage: &Stage| stage.app().is_some_and(|app| app.loaded.app.root == moved.app.root);
+        stage.until("it has moved", |stage| is_there(stage) && stage.is_idle()).await;
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        assert_eq!(stage.running(), 2);
+    })
+    .await;
+    assert!(site.remembers().contains("leaving") && site.remembers().contains("inForce"), "{}", site.remembers());
+    site.agent_with(Shelf::with(vec![moved.clone()]), site.roll(), async |stage| {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert_eq!(stage.running(), 2, "it is outside");
+        stage.until("a window", |stage| stage.host.world().now.strftime("%H").to_string() == "14").await;
+        stage.until("its workers are stopped", |stage| stage.running() == 0).await;
+        stage.until("that is written down", |_| !site.remembers().contains("leaving")).await;
+    })
+    .await;
 }

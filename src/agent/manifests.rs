@@ -14,9 +14,10 @@ use tracing::{info, warn};
 use super::asking::{Askers, Asking};
 use super::doubt::{BadNews, Doubt};
 use super::quiet::Quiet;
-use super::seat::{Came, Seat};
+use super::seat::Seat;
 use super::senses::Senses;
 use super::source::{Found, Source, SourceProblem, SourceProblemKind};
+use super::succession::{Aliases, Heirs, aliases};
 use super::{Agent, Done};
 use crate::decide::schedule::later;
 use crate::documents::agent::{ManifestProblem, Revision, Unreachable};
@@ -152,18 +153,24 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         // First, so that what changes while it is looked at is told.
         self.senses.manifests(&source.wakes().paths);
         let first = self.manifests.stage == Stage::New;
+        let roots = self.roots();
         self.work.push(Box::pin(async move {
             // A remote that does not answer must not keep what was in force from being kept up.
             if first && let Some(found) = source.resume().await {
-                return Done::Remembered(source, found);
+                let aliases = aliases(roots, &found).await;
+                return Done::Remembered(source, found, aliases);
             }
             let found = source.look().await;
-            Done::Manifests(source, found)
+            let aliases = match &found {
+                Ok(found) => aliases(roots, found).await,
+                Err(_) => Aliases::new(),
+            };
+            Done::Manifests(source, found, aliases)
         }));
     }
 
     /// Takes in what a look has found.
-    pub(super) fn found(&mut self, source: S, found: Result<Found, SourceProblem>) {
+    pub(super) fn found(&mut self, source: S, found: Result<Found, SourceProblem>, aliases: &Aliases) {
         let every = source.wakes().every.map(|pause| later(self.now, pause));
         let whole = source.is_whole();
         self.manifests.source = Some(source);
@@ -186,7 +193,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             found => {
                 self.reached();
                 match found {
-                    Ok(found) => self.take_over(found, &forges),
+                    Ok(found) => self.take_over(found, aliases, &forges),
                     Err(problem) => self.refuse(problem),
                 }
             }
@@ -255,12 +262,13 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.ground.board.refused(ManifestProblem { revision, message, help, mistakes, since: self.now });
     }
 
-    /// `forges`: those that have told of it.
-    pub(super) fn take_over(&mut self, found: Found, forges: &BTreeSet<String>) {
+    /// `aliases`: of roots that were looked after so far. `forges`: those that have told of it.
+    pub(super) fn take_over(&mut self, found: Found, aliases: &Aliases, forges: &BTreeSet<String>) {
         let Found { revision, apps } = found;
         self.ground.herald.well(revision.as_ref(), self.now);
         let first = !self.manifests.are_known();
         let before = self.ground.roll.take_up();
+        let heirs = Heirs::new(&apps, aliases);
         let named: BTreeSet<AppName> = apps.iter().map(|one| one.app.name.clone()).collect();
         let gone: Vec<AppName> = self
             .seats
@@ -275,15 +283,18 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let told = apps.clone();
         for loaded in apps {
             let name = loaded.app.name.clone();
-            let renewed = if let Some(seat) = self.seats.get_mut(&name) {
-                seat.renew(loaded)
-            } else {
-                let mut seat = Seat::new(loaded, self.ground.seed);
-                if before.iter().any(|known| known.here && known.loaded.app.name == name) {
-                    seat.came = Came::Before;
+            let renewed = match self.seats.get_mut(&name) {
+                Some(seat) if heirs.of(&seat.loaded.app.root) == Some(&name) => seat.renew(loaded),
+                Some(_) => {
+                    self.move_out(loaded, &heirs);
+                    true
                 }
-                self.seats.insert(name.clone(), seat);
-                true
+                None => {
+                    let mut seat = Seat::new(loaded, self.ground.seed);
+                    seat.came = Self::came(&before, &heirs, &name);
+                    self.seats.insert(name.clone(), seat);
+                    true
+                }
             };
             if renewed {
                 woken.push(name);
@@ -297,15 +308,24 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             self.ground.roll.named(&named);
             info!(apps = told.len(), changed = woken.len(), revision = commit, "manifests are in force");
         }
+        self.give_way(&heirs);
         for name in &gone {
-            self.disappeared(name);
+            match self.seats.get(name).and_then(|seat| heirs.of(&seat.loaded.app.root)) {
+                Some(heir) => self.succeeded(name, heir),
+                None => self.disappeared(name),
+            }
         }
         for known in before {
             let name = &known.loaded.app.name;
-            if !named.contains(name) {
-                self.go_on_with(known);
-            } else if let Some(told) = known.told {
-                self.ground.herald.recall(name, told);
+            match heirs.of(&known.loaded.app.root) {
+                Some(heir) if heir == name => {
+                    if let Some(told) = known.told {
+                        self.ground.herald.recall(name, told);
+                    }
+                }
+                Some(heir) => self.succeeded(name, heir),
+                None if named.contains(name) => self.has_moved_out(known),
+                None => self.go_on_with(known),
             }
         }
         for name in &woken {

@@ -39,6 +39,7 @@ pub mod setup;
 pub mod source;
 mod state;
 mod stock;
+mod succession;
 mod tally;
 #[cfg(test)]
 mod testing;
@@ -70,6 +71,7 @@ use self::seat::{Errand, Seat};
 use self::senses::{News, Senses};
 use self::service::Service;
 use self::source::{Found, Source, SourceProblem};
+use self::succession::{Aliases, Farewell, Parting};
 use crate::decide::schedule::later;
 use crate::documents::agent::Configuration;
 use crate::engine::events::Listener;
@@ -115,6 +117,8 @@ pub struct Agent<'a, H, S, W> {
     slots: Arc<Semaphore>,
     manifests: Manifests<S>,
     seats: BTreeMap<AppName, Seat>,
+    /// Roots that their Apps have left, and whose workers are yet to be stopped.
+    farewells: Vec<Farewell>,
     /// What goes on beside the loop.
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done<S>> + 'a>>>,
     reports: mpsc::UnboundedReceiver<Reported>,
@@ -142,9 +146,9 @@ enum Done<S> {
     /// Passes, which have reported already.
     Passed,
     /// A look at the manifests, by the source that comes back.
-    Manifests(S, Result<Found, SourceProblem>),
+    Manifests(S, Result<Found, SourceProblem>, Aliases),
     /// What the source remembers of before the agent began.
-    Remembered(S, Found),
+    Remembered(S, Found, Aliases),
     /// What is written down of each App from before the agent began.
     Recalled(Vec<(AppName, Memory)>),
     /// A look at an App's root.
@@ -155,6 +159,8 @@ enum Done<S> {
     Asked(AppName, Option<HealthVerdict>),
     /// What a person has asked for.
     Operated(AppName, u64, Errand, Result<Operated, HostError>),
+    /// Workers at a root that their App has left.
+    Parted(u64, Parting),
     /// Which Apps there are was written down.
     Written(Result<(), HostError>),
 }
@@ -182,6 +188,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             orders,
             manifests: Manifests::new(source, now),
             seats: BTreeMap::new(),
+            farewells: Vec::new(),
             work: FuturesUnordered::new(),
             reports,
             report,
@@ -202,6 +209,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.look_at_manifests();
                 self.grant_the_impatient();
                 self.begin_what_is_due();
+                self.say_farewell();
             } else if self.acting == 0 && self.reports.is_empty() {
                 break;
             }
@@ -236,7 +244,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             None
         } else {
             let manifests = [self.manifests.due(), self.manifests.patience()].into_iter().flatten();
-            self.seats.values().filter_map(Seat::due).chain(manifests).min()
+            let farewells = self.farewells.iter().filter_map(|farewell| farewell.schedule.due());
+            self.seats.values().filter_map(Seat::due).chain(farewells).chain(manifests).min()
         };
         let next = [due, self.beat_at].into_iter().flatten().min().unwrap_or_else(|| later(self.now, AT_LEAST));
         Duration::try_from(next.duration_since(self.now)).unwrap_or_default().min(AT_LEAST)
@@ -248,7 +257,10 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             warn!(was = %self.now, is = %now, "the clock was set back; every App is looked at");
             // What was due at some time is due at another one now.
             for seat in self.seats.values_mut() {
-                seat.schedule.wake(Wake::Timer, now);
+                seat.clock_was_set(now);
+            }
+            for farewell in &mut self.farewells {
+                farewell.schedule.clock_was_set(now);
             }
             self.manifests.clock_was_set(now);
             self.beat_at = self.beat_at.map(|_| now);
@@ -348,11 +360,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn done(&mut self, done: Done<S>) {
         match done {
             Done::Passed => self.acting -= 1,
-            Done::Manifests(source, found) => self.found(source, found),
-            Done::Remembered(source, found) => {
+            Done::Manifests(source, found, aliases) => self.found(source, found, &aliases),
+            Done::Remembered(source, found, aliases) => {
                 self.manifests.askers.begin_again();
                 self.manifests.look_now(self.now);
-                self.found(source, Ok(found));
+                self.found(source, Ok(found), &aliases);
             }
             Done::Recalled(memories) => self.recalled(&memories),
             Done::Layout(app, turn, layout) => self.noticed(&app, turn, &layout),
@@ -362,6 +374,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.acting -= 1;
                 self.operated(&app, turn, errand, result);
             }
+            Done::Parted(turn, parting) => self.parted(turn, parting),
             Done::Written(result) => self.written(&result),
         }
     }

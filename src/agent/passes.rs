@@ -28,7 +28,7 @@ use crate::ports::{Host, HostError};
 /// Apps whose timers are due within this go along with a pass that is made now: they share its look at the host.
 const SLACK: Duration = Duration::from_secs(20);
 /// How long a pass that somebody else makes over the same root is waited for.
-const LOCK_WAIT: Duration = Duration::from_mins(2);
+pub(super) const LOCK_WAIT: Duration = Duration::from_mins(2);
 /// So many reasons are named; more would only fill the history.
 const REASONS: usize = 4;
 
@@ -85,15 +85,15 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// A turn for this App.
     fn begin(&mut self, name: &AppName) -> Option<Begun> {
-        let seat = self.seats.get_mut(name)?;
-        let Some(app) = wanted(seat) else {
-            if seat.layout.is_none() {
+        let Some(app) = self.wanted(name) else {
+            if self.seats.get(name)?.layout.is_none() {
                 self.look_at_root(name);
             } else {
                 self.keep_running(name);
             }
             return None;
         };
+        let seat = self.seats.get_mut(name)?;
         let turn = seat.schedule.begin(self.now);
         self.turns += 1;
         let interrupt = self.ground.stop.of_one_pass();
@@ -108,6 +108,14 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         seat.answers = turn.wakes;
         debug!(app = %name, trigger = request.trigger, "a pass begins");
         Some(Begun { app, turn: self.turns, request })
+    }
+
+    /// The App as a pass is to bring it about: without its workers when it leaves. None where nothing says on which release.
+    fn wanted(&self, name: &AppName) -> Option<Arc<App>> {
+        let seat = self.seats.get(name)?;
+        let app = &seat.loaded.app;
+        let app = if seat.leaving { without_workers(&self.alone(app), seat.layout.as_ref()?)? } else { app.clone() };
+        Some(Arc::new(app))
     }
 
     /// Passes over these Apps, which share one look.
@@ -135,6 +143,10 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             self.abandoned(&name);
             return debug!(app = %name, "a pass has ended over an App that is not ours any more");
         };
+        if seat.is_of_former_root(turn) {
+            seat.release();
+            return self.abandoned(&name);
+        }
         let state = seat.ended(&report, self.now);
         self.ground.board.ended(&report, &state);
         let seen_off = seat.leaving && seat.seen_off == Some(turn) && report.outcome == Outcome::Converged;
@@ -281,13 +293,6 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     }
 }
 
-/// The App as a pass is to bring it about: without its workers when it leaves. None where nothing says on which release.
-fn wanted(seat: &Seat) -> Option<Arc<App>> {
-    let app = &seat.loaded.app;
-    let app = if seat.leaving { without_workers(app, seat.layout.as_ref()?)? } else { app.clone() };
-    Some(Arc::new(app))
-}
-
 /// What is wrong, in one line of the log; the history and the status say all of it.
 fn why(app: &App, report: &PassReport) -> Option<String> {
     let left = &report.remaining;
@@ -305,7 +310,7 @@ fn request(trigger: String, turn: &Turn, interrupt: Interrupt) -> Request {
 }
 
 /// Why a pass is made, for the history.
-fn words(wakes: &[Wake]) -> String {
+pub(super) fn words(wakes: &[Wake]) -> String {
     let mut words: Vec<String> = wakes.iter().take(REASONS).map(ToString::to_string).collect();
     if wakes.len() > REASONS {
         words.push(format!("and {} more", wakes.len() - REASONS));

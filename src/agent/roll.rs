@@ -164,6 +164,20 @@ impl Roll {
         self.stale = true;
     }
 
+    /// All that an earlier agent has known and that was not taken up, and those that were left running.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Loaded> {
+        self.before.iter().map(|known| &known.loaded).chain(self.orphans.values().map(|orphan| &**orphan))
+    }
+
+    /// Of those that were left running, these are somebody else's business now.
+    pub(super) fn give_way(&mut self, succeeded: impl Fn(&Loaded) -> bool) -> Vec<AppName> {
+        let gone: Vec<AppName> =
+            self.orphans.iter().filter(|(_, orphan)| succeeded(orphan)).map(|(name, _)| name.clone()).collect();
+        self.orphans.retain(|name, _| !gone.contains(name));
+        self.stale |= !gone.is_empty();
+        gone
+    }
+
     /// Manifests are in force that name these.
     pub(super) fn named(&mut self, names: &BTreeSet<AppName>) {
         self.orphans.retain(|name, _| !names.contains(name));

@@ -85,6 +85,8 @@ struct Busy {
     turn: u64,
     /// Of a pass, which looks at everything in the end: ends it early.
     pass: Option<Interrupt>,
+    /// It is done at the root that the App had before: nothing of it is known of this one.
+    former_root: bool,
 }
 
 /// What a person has asked for, and where the answer goes.
@@ -140,6 +142,28 @@ impl Seat {
         changed
     }
 
+    /// Takes the place of one at another root, and returns what people have asked of that one. What is under way there is
+    /// waited for: both may have managers in common.
+    pub(super) fn succeed(&mut self, before: Self) -> VecDeque<Errand> {
+        self.busy = before.busy.map(|busy| Busy { former_root: true, ..busy });
+        before.errands
+    }
+
+    /// The clock was set back: what was due at some time is due at another one now, and a pass looks at everything.
+    pub(super) fn clock_was_set(&mut self, now: Timestamp) {
+        self.schedule.clock_was_set(now);
+        self.schedule.wake(Wake::Timer, now);
+        self.stirred.settle();
+        self.gap.close();
+        self.edits = Edits::new();
+        self.ask_at = self.ask_at.map(|_| now);
+    }
+
+    /// Workers of ours may be there: one that was never looked at has none.
+    pub(super) fn may_have_workers(&self) -> bool {
+        self.passed || self.passes() || self.came == Came::Before
+    }
+
     /// A pass in hand may prepare what is not wanted any more: a long build of it need not be waited for.
     pub(super) fn cut_short(&self) {
         if let Some(Busy { pass: Some(pass), .. }) = &self.busy {
@@ -150,7 +174,7 @@ impl Seat {
 
     /// This turn is its own from now on; a pass can be ended early.
     pub(super) fn engage(&mut self, turn: u64, pass: Option<Interrupt>) {
-        self.busy = Some(Busy { turn, pass });
+        self.busy = Some(Busy { turn, pass, former_root: false });
     }
 
     /// Its turn is over.
@@ -176,6 +200,11 @@ impl Seat {
     /// That turn is under way.
     pub(super) fn is_at(&self, turn: u64) -> bool {
         self.busy.as_ref().is_some_and(|busy| busy.turn == turn)
+    }
+
+    /// That turn is under way, at the root that the App had before.
+    pub(super) fn is_of_former_root(&self, turn: u64) -> bool {
+        self.busy.as_ref().is_some_and(|busy| busy.turn == turn && busy.former_root)
     }
 
     /// When something is to be done for it; none while something is.
@@ -215,6 +244,9 @@ impl Seat {
         }
         if let Some(seen) = &self.seen {
             self.layout = Some(seen.layout.clone());
+        } else if self.leaving {
+            // Its root may be gone by now.
+            self.layout = None;
         }
         self.well = self.health().unwrap_or(true);
         self.ask_again(now);

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::deaths::Deaths;
 use super::watch::{Topic, Watch, What};
@@ -65,6 +65,8 @@ pub trait Senses {
     fn news(&mut self) -> impl Future<Output = News>;
 }
 
+type Arms = fn(&mut Watch, Topic, &[What]) -> Result<(), HostError>;
+
 /// The kernel's own: inotify and pidfds.
 #[derive(Debug)]
 pub struct Kernel {
@@ -72,12 +74,16 @@ pub struct Kernel {
     watch: Option<Watch>,
     /// Makes one.
     make: fn() -> Result<Watch, HostError>,
+    /// Has it watch something.
+    arms: Arms,
     deaths: Deaths,
     told: UnboundedReceiver<News>,
     /// Whether it was said that watching fails.
     complained: bool,
-    /// Apps whose file system did not answer: tried again after each pass.
+    /// Apps of which not everything is watched: tried again after each pass.
     unwatched: BTreeMap<AppName, App>,
+    /// Not all of where manifests are is watched.
+    manifests_unwatched: bool,
 }
 
 impl Kernel {
@@ -85,13 +91,22 @@ impl Kernel {
     /// timers remain.
     #[must_use]
     pub fn new() -> Self {
-        Self::with(Watch::new)
+        Self::with(Watch::new, Watch::arm)
     }
 
-    fn with(make: fn() -> Result<Watch, HostError>) -> Self {
+    fn with(make: fn() -> Result<Watch, HostError>, arms: Arms) -> Self {
         let (news, told) = unbounded_channel();
         let deaths = Deaths::new(news);
-        Self { watch: None, make, deaths, told, complained: false, unwatched: BTreeMap::new() }
+        Self {
+            watch: None,
+            make,
+            arms,
+            deaths,
+            told,
+            complained: false,
+            unwatched: BTreeMap::new(),
+            manifests_unwatched: false,
+        }
     }
 
     fn watch(&mut self) -> Result<&mut Watch, HostError> {
@@ -101,9 +116,10 @@ impl Kernel {
         }
     }
 
-    /// Tells whether it need not be tried again: there is something to watch with, and the file system answers.
-    fn arm(&mut self, topic: Topic, what: &[What]) -> bool {
-        let armed = self.watch().and_then(|watch| watch.arm(topic, what));
+    /// What is not watched now is tried again: the kernel may have more to give then, and the file system may answer.
+    fn arm(&mut self, topic: Topic, what: &[What]) -> Result<(), HostErrorKind> {
+        let arms = self.arms;
+        let armed = self.watch().and_then(|watch| arms(watch, topic, what));
         if let Err(error) = &armed {
             let help = error.help.as_deref().unwrap_or_default();
             if self.complained {
@@ -113,7 +129,15 @@ impl Kernel {
             }
             self.complained = true;
         }
-        self.watch.is_some() && !armed.is_err_and(|error| error.kind == HostErrorKind::Unreachable)
+        armed.map_err(|error| error.kind)
+    }
+
+    /// Where nothing is left unwatched, that is worth a line, and so is the next failure.
+    fn take_heart(&mut self) {
+        if self.complained && !self.manifests_unwatched && self.unwatched.is_empty() {
+            info!("changes are noticed at once again");
+            self.complained = false;
+        }
     }
 }
 
@@ -126,15 +150,23 @@ impl Default for Kernel {
 impl Senses for Kernel {
     fn manifests(&mut self, paths: &[PathBuf]) {
         let what: Vec<What> = paths.iter().cloned().map(What::Content).collect();
-        self.arm(Topic::Manifests, &what);
+        // They are looked at, and said again, every now and then.
+        self.manifests_unwatched = self.arm(Topic::Manifests, &what).is_err();
+        self.take_heart();
     }
 
     fn app(&mut self, app: &App) {
         let what = [What::Entry(app.root.current()), What::Content(app.root.releases())];
         let root = app.root.path();
         let files: Vec<What> = app.files().into_iter().map(|path| What::Content(root.join(path.as_path()))).collect();
-        if self.arm(Topic::App(app.name.clone()), &what) && self.arm(Topic::Files(app.name.clone()), &files) {
+        let mut armed = self.arm(Topic::App(app.name.clone()), &what);
+        // Of a file system that does not answer, one question is enough.
+        if armed != Err(HostErrorKind::Unreachable) {
+            armed = armed.and(self.arm(Topic::Files(app.name.clone()), &files));
+        }
+        if armed.is_ok() {
             self.unwatched.remove(&app.name);
+            self.take_heart();
         } else {
             self.unwatched.insert(app.name.clone(), app.clone());
         }
@@ -154,6 +186,7 @@ impl Senses for Kernel {
         }
         self.deaths.forget(app);
         self.unwatched.remove(app);
+        self.take_heart();
     }
 
     async fn news(&mut self) -> News {
@@ -181,7 +214,7 @@ async fn changed(watch: Option<&mut Watch>) -> Topic {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::*;
     use crate::decide::testing::{app, builtin, group};
@@ -200,7 +233,7 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let mut shop = app("r1", vec![group("default", 1, builtin())]);
         shop.root = Root::new(room.path()).unwrap();
-        let mut kernel = Kernel::with(scarce);
+        let mut kernel = Kernel::with(scarce, Watch::arm);
         kernel.manifests(&[room.path().to_owned()]);
         kernel.app(&shop);
         assert!(ASKED.load(Ordering::SeqCst) >= 2 && kernel.watch.is_none(), "it has failed");
@@ -211,5 +244,38 @@ mod tests {
         std::os::unix::fs::symlink("releases/r1", shop.root.current()).unwrap();
         assert_eq!(kernel.news().await, News::Layout(shop.name.clone()));
         kernel.forget(&shop.name);
+    }
+
+    /// All watches of the user are in use, and then some are let go of.
+    #[tokio::test]
+    async fn what_could_not_be_watched_is_watched_as_soon_as_it_can_be() {
+        static USED_UP: AtomicBool = AtomicBool::new(true);
+        fn arms(watch: &mut Watch, topic: Topic, what: &[What]) -> Result<(), HostError> {
+            match USED_UP.load(Ordering::SeqCst) {
+                true => Err(HostError::new(HostErrorKind::Other, "the kernel allows no more watches")),
+                false => watch.arm(topic, what),
+            }
+        }
+        let room = tempfile::tempdir().unwrap();
+        let mut shop = app("r1", vec![group("default", 1, builtin())]);
+        shop.root = Root::new(room.path()).unwrap();
+        let mut kernel = Kernel::with(Watch::new, arms);
+        kernel.manifests(&[]);
+        kernel.app(&shop);
+        kernel.workers(&shop.name, &[]);
+        assert!(kernel.complained && kernel.unwatched.contains_key(&shop.name));
+        USED_UP.store(false, Ordering::SeqCst);
+        kernel.manifests(&[]);
+        assert!(kernel.complained, "the App is not watched yet");
+        // After the next pass, for whatever reason that is made.
+        kernel.workers(&shop.name, &[]);
+        assert!(!kernel.complained && kernel.unwatched.is_empty());
+        std::os::unix::fs::symlink("releases/r1", shop.root.current()).unwrap();
+        assert_eq!(kernel.news().await, News::Layout(shop.name.clone()));
+        USED_UP.store(true, Ordering::SeqCst);
+        kernel.app(&shop);
+        assert!(kernel.complained, "it is said again");
+        kernel.forget(&shop.name);
+        assert!(kernel.unwatched.is_empty());
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::decide::aim::aimed;
 use crate::decide::freshness::{Content, Freshness, contents, leads_to_desired};
+use crate::decide::leaving::only_stops;
 use crate::decide::select::{Selection, select};
 use crate::decide::{gate, making, retention, services};
 use crate::model::app::{App, Manager, WorkerGroup};
@@ -73,6 +74,9 @@ pub fn diff(app: &App, observed: &Observed) -> Difference {
     }
     gate::drift(app, observed, &mut difference);
     retention::drift(app, observed, &mut difference);
+    if app.leaving {
+        only_stops(&mut difference);
+    }
     difference
 }
 

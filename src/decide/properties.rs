@@ -8,6 +8,7 @@ use super::aim::aim;
 use super::diff::diff;
 use super::freshness::{Freshness, freshness};
 use super::gate::adoption;
+use super::leaving::without_workers;
 use super::plan::plan;
 use super::testing::{app, apply, apply_all, builtin, evidence, group, id, noon, process, seconds_before, seen};
 use super::testing::{kept_out, mended, supervisord, systemd};
@@ -224,6 +225,28 @@ proptest! {
         let after = apply_all(&app, &observed, planned.steps.iter().map(|step| &step.action));
         prop_assert_eq!(diff(&app, &after).drift, vec![]);
         prop_assert!(plan(&app, &after).is_empty());
+    }
+
+    /// Whatever somebody has put in force since, and whatever else runs there.
+    #[test]
+    fn an_app_that_leaves_stops_its_own_workers_and_does_nothing_else((app, mut observed) in a_case(), link in a_link()) {
+        let Some(leaving) = without_workers(&app, &observed.layout) else { return Ok(()) };
+        observed.layout.link = link;
+        let planned = plan(&leaving, &observed);
+        let ours = |group: &GroupName, member: &MemberName| {
+            let seen = observed.groups.iter().find(|seen| seen.group == *group);
+            app.group(group).is_some()
+                && seen.is_some_and(|seen| seen.members.iter().flatten().any(|worker| worker.member == *member))
+        };
+        for step in &planned.steps {
+            let own = matches!(&step.action, Action::StopWorker { group, member } if ours(group, member));
+            prop_assert!(own, "{}", step.action);
+        }
+        prop_assert!(planned.blockers.is_empty() && planned.stalled.is_empty());
+        let after = apply_all(&leaving, &observed, planned.steps.iter().map(|step| &step.action));
+        prop_assert!(plan(&leaving, &after).is_empty());
+        let mut workers = after.groups.iter().flat_map(|seen| seen.members.iter().flatten());
+        prop_assert!(!workers.any(|worker| worker.state.is_up()), "{:?}", after.groups);
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub async fn reconcile_each<H: Host, T>(
                 }
                 None => First::Alone,
                 // Somebody else's pass is under way: only this App waits for its end.
-                Some(Err(error)) if error.kind == HostErrorKind::TimedOut && !request.wait.is_zero() => First::Alone,
+                Some(Err(error)) if error.kind == HostErrorKind::Locked && !request.wait.is_zero() => First::Alone,
                 Some(Err(error)) => First::Never(error),
             };
             let span = info_span!("reconcile", app = %app.name, trigger = %request.trigger);

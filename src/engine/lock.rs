@@ -27,9 +27,41 @@ pub(super) async fn take_lock<H: Host>(host: &H, app: &App, request: &Request) -
 /// Whoever counts makes pass after pass: to them somebody else's pass is no failure, and the next one waits on.
 fn kept_waiting(error: HostError, request: &Request) -> HostError {
     let waits_on = request.counting != Counting::Off && !request.wait.is_zero();
-    if error.kind != HostErrorKind::TimedOut || !waits_on {
+    if error.kind != HostErrorKind::Locked || !waits_on {
         return error;
     }
     let message = format!("waiting for somebody else's pass: {}", error.message);
     HostError::new(HostErrorKind::Interrupted, message).with_help("this goes on as soon as that one has ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::interrupt::Interrupt;
+    use crate::model::report::Mode;
+
+    #[test]
+    fn only_somebody_elses_lock_is_somebody_elses_pass() {
+        use HostErrorKind::{Interrupted, Locked, TimedOut, Unreachable};
+        let minute = std::time::Duration::from_mins(1);
+        let rows = [
+            ("held by another", Locked, minute, Counting::Correction, Interrupted),
+            ("a person does not wait on", Locked, minute, Counting::Off, Locked),
+            ("it was not waited for", Locked, std::time::Duration::ZERO, Counting::Correction, Locked),
+            ("a soft mount of NFS gives up", TimedOut, minute, Counting::Correction, TimedOut),
+            ("a mount does not answer", Unreachable, minute, Counting::Correction, Unreachable),
+        ];
+        for (name, kind, wait, counting, expected) in rows {
+            let request = Request {
+                mode: Mode::Apply,
+                wait,
+                trigger: "timer".to_owned(),
+                interrupt: Interrupt::default(),
+                withheld: None,
+                ignore_windows: false,
+                counting,
+            };
+            assert_eq!(kept_waiting(HostError::new(kind, "no lock"), &request).kind, expected, "{name}");
+        }
+    }
 }

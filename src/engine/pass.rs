@@ -12,6 +12,7 @@ use tracing::{Instrument, debug, info_span, warn};
 use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::gate;
+use crate::decide::leaving::without_workers;
 use crate::decide::plan::plan_for;
 use crate::decide::withhold::Permit;
 use crate::engine::events::{Event, Listener};
@@ -166,33 +167,55 @@ impl<'a, H: Host> Pass<'a, H> {
             }
             look => look,
         };
-        match look {
+        let (host, acts) = (self.host, locked || late.is_some());
+        let mut report = match look {
             Err(error) => {
                 self.problem(&error);
                 if error.kind == HostErrorKind::Interrupted {
                     self.report.outcome = Outcome::Interrupted;
                 }
+                self.report
             }
             Ok(observed) => {
-                let aimed = aimed(self.app, &observed.aim);
-                self.report.difference = diff(&aimed, &observed);
-                self.report.plan = plan_for(&aimed, &self.report.difference);
-                self.report.health_attempts = u32::from(observed.health.is_some());
-                self.report.before = Some(observed.clone());
-                self.report.withheld = self.withheld(&observed, &self.report.difference);
-                if (locked || late.is_some()) && self.may_act(&observed) {
-                    self.converge(observed, slot).await;
-                } else {
-                    // Others may have something to prepare.
-                    drop(slot);
-                    self.look_on(observed).await;
+                // While it waited for the lock, somebody may have put another release in force: it leaves from that one.
+                let leaving = if self.app.leaving { without_workers(self.app, &observed.layout) } else { None };
+                match &leaving {
+                    Some(app) => self.over(app).onwards(observed, acts, slot).await,
+                    None => self.onwards(observed, acts, slot).await,
                 }
-                self.report.outcome = self.outcome();
             }
-        }
+        };
         drop(late);
-        self.report.took = elapsed(self.report.began, self.host.now());
-        debug!(outcome = ?self.report.outcome, took_ms = self.report.took.as_millis(), "pass ended");
+        report.took = elapsed(report.began, host.now());
+        debug!(outcome = ?report.outcome, took_ms = report.took.as_millis(), "pass ended");
+        report
+    }
+
+    /// The same pass over the App as it turns out to be wished for.
+    fn over<'b>(self, app: &'b App) -> Pass<'b, H>
+    where
+        'a: 'b,
+    {
+        let report = PassReport { release: app.release.id.clone(), ..self.report };
+        Pass { app, report, ..self }
+    }
+
+    /// The pass from what its first look has seen to its end.
+    async fn onwards(mut self, observed: Observed, acts: bool, slot: Option<SemaphorePermit<'_>>) -> PassReport {
+        let aimed = aimed(self.app, &observed.aim);
+        self.report.difference = diff(&aimed, &observed);
+        self.report.plan = plan_for(&aimed, &self.report.difference);
+        self.report.health_attempts = u32::from(observed.health.is_some());
+        self.report.before = Some(observed.clone());
+        self.report.withheld = self.withheld(&observed, &self.report.difference);
+        if acts && self.may_act(&observed) {
+            self.converge(observed, slot).await;
+        } else {
+            // Others may have something to prepare.
+            drop(slot);
+            self.look_on(observed).await;
+        }
+        self.report.outcome = self.outcome();
         self.report
     }
 

@@ -155,7 +155,7 @@ async fn pass(request: &Request, one: &Loaded, interrupt: Interrupt, spool: &Sha
                 match stands(&host, one, to.as_ref()).await? {
                     Stands::Back => wish,
                     // Nothing to go back from: it is looked at. Not so while somebody else is at it.
-                    Stands::Before if refusal.kind != HostErrorKind::TimedOut => {
+                    Stands::Before if refusal.kind != HostErrorKind::Locked => {
                         pass::Request { mode: Mode::DryRun, ..wish }
                     }
                     Stands::Before | Stands::Here => return Err(refusal.into()),

@@ -71,7 +71,7 @@ struct Holder {
 /// Takes the lock of a root, waiting for at most `wait`; `command` is what others will read about us.
 ///
 /// # Errors
-/// [`HostErrorKind::TimedOut`] with the holder's pid and since when; [`HostErrorKind::Unreachable`] where the root does not
+/// [`HostErrorKind::Locked`] with the holder's pid and since when; [`HostErrorKind::Unreachable`] where the root does not
 /// answer; or what the file system refuses.
 pub async fn lock(root: &Root, wait: Duration, command: &str) -> Result<Lock, HostError> {
     let began = Instant::now();
@@ -156,7 +156,7 @@ fn held(root: &Root, file: &mut File) -> HostError {
             }
         }
     }
-    HostError::new(HostErrorKind::TimedOut, message).with_help("ask again when that has ended, or wait longer for it")
+    HostError::new(HostErrorKind::Locked, message).with_help("ask again when that has ended, or wait longer for it")
 }
 
 fn is_gone(pid: i32) -> bool {
@@ -178,7 +178,7 @@ mod tests {
         let (_directory, root) = root();
         let first = lock(&root, Duration::ZERO, "trueup reconcile").await.unwrap();
         let error = lock(&root, Duration::from_millis(1), "trueup status").await.unwrap_err();
-        assert_eq!(error.kind, HostErrorKind::TimedOut);
+        assert_eq!(error.kind, HostErrorKind::Locked);
         let pid = std::process::id();
         assert!(error.message.contains(&format!("held by pid {pid} (trueup reconcile) since 2")), "{error}");
         assert!(error.message.ends_with(" s)"), "{error}");

@@ -30,7 +30,7 @@ pub use agent::load_agent;
 pub use fleet::of_this_host;
 pub use load::{Loaded, Source, load, load_again, load_beside, load_commit, load_unapproved};
 pub use report::{LoadErrors, Mistake};
-pub use roots::distinct_roots;
+pub use roots::{distinct_roots, same_roots};
 pub use secrets::mask;
 pub(crate) use snippet::turns;
 pub use yaml::to_string;

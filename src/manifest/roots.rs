@@ -47,6 +47,23 @@ pub fn distinct_roots(apps: &[Loaded]) -> Result<(), LoadErrors> {
     if mistakes.is_empty() { Ok(()) } else { Err(LoadErrors { mistakes }) }
 }
 
+/// Which of the `former` directories is one of the `named` ones, by links or mounts, though it is written differently: each
+/// with that one. What is not there, or cannot be looked at, is none. Blocks as [`distinct_roots`] does.
+#[must_use]
+pub fn same_roots(former: &[PathBuf], named: &[PathBuf]) -> BTreeMap<PathBuf, PathBuf> {
+    let former: Vec<&PathBuf> = former.iter().filter(|root| !named.contains(root)).collect();
+    if former.is_empty() || named.is_empty() {
+        return BTreeMap::new();
+    }
+    let roots: Vec<PathBuf> = named.iter().chain(former.iter().copied()).cloned().collect();
+    let mut found = identities(roots, PATIENCE, identity);
+    let of_former = found.split_off(named.len());
+    let known: BTreeMap<Identity, &PathBuf> =
+        named.iter().zip(found).filter_map(|(root, identity)| Some((identity?, root))).collect();
+    let same = former.into_iter().zip(of_former);
+    same.filter_map(|(root, identity)| Some((root.clone(), (*known.get(&identity?)?).clone()))).collect()
+}
+
 fn identity(root: &Path) -> Option<Identity> {
     std::fs::metadata(root).ok().map(|found| (found.dev(), found.ino()))
 }
@@ -152,6 +169,10 @@ mod tests {
         for words in ["twin.yaml:1", "shop.yaml:1", "`shop`", "`twin`", "the same directory as", "link`", "app`"] {
             assert!(told.contains(words), "{words}: {told}");
         }
+        let at = |name: &str| place.path().join(name);
+        let former = [at("link"), at("other"), at("absent"), at("app")];
+        let same = same_roots(&former, &[at("app"), at("absent"), at("gone")]);
+        assert_eq!(same, BTreeMap::from([(at("link"), at("app"))]));
         fs::remove_file(place.path().join("link")).unwrap();
         assert!(of_this_host(loaded(&[shop, twin]), &[]).is_ok());
     }

@@ -34,6 +34,8 @@ pub enum HostErrorKind {
     ReleaseFailed,
     /// It took too long.
     TimedOut,
+    /// Somebody else has the lock.
+    Locked,
     /// An end was asked for in the middle of it.
     Interrupted,
     /// Anything else.

@@ -288,7 +288,7 @@ impl Ledger for SimHost {
         let lock = {
             let mut world = self.world();
             if world.lock_holders > 0 {
-                return Err(HostError::new(HostErrorKind::TimedOut, "held by another"));
+                return Err(HostError::new(HostErrorKind::Locked, "held by another"));
             }
             world.lock_holders += 1;
             SimLock(self.world.clone())

@@ -107,7 +107,7 @@ impl Refusal {
 impl From<HostError> for Refusal {
     fn from(error: HostError) -> Self {
         let status = match error.kind {
-            HostErrorKind::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
+            HostErrorKind::TimedOut | HostErrorKind::Locked => StatusCode::SERVICE_UNAVAILABLE,
             // What was asked for does not fit what is: nothing to go back to, say.
             HostErrorKind::Other => StatusCode::CONFLICT,
             HostErrorKind::Unreachable

@@ -21,6 +21,7 @@ mod types;
 mod waiting;
 
 use std::collections::VecDeque;
+use std::iter;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -130,6 +131,20 @@ impl Schedule {
     pub fn renew(&mut self, policy: SyncPolicy) {
         self.policy = policy;
         self.opens = None;
+    }
+
+    /// The clock was set back to this. What was yet to come comes at once, and what is later than now by the old clock has
+    /// just happened: nothing waits for times that were here already. Whoever stands still for too many corrections does so
+    /// for an hour from now at most. When a window opens is seen anew.
+    pub fn clock_was_set(&mut self, now: Timestamp) {
+        let pending = self.pending.iter_mut().map(|waiting| &mut waiting.at);
+        let deaths = self.deaths.iter_mut().flat_map(|known| iter::once(&mut known.last).chain(&mut known.seen_to));
+        let other = [&mut self.timer, &mut self.backoff, &mut self.ended, &mut self.looks_again];
+        let all = pending.chain(deaths).chain(other.into_iter().flatten()).chain(&mut self.corrections);
+        all.for_each(|at| *at = (*at).min(now));
+        self.stalled = self.stalled.map(|until| until.min(later(now, HOUR)));
+        self.opens = None;
+        self.look_out(now);
     }
 
     /// Something has happened. The next pass is made for all that has happened before it begins.

@@ -20,6 +20,8 @@ enum Happens {
     Wakes(Wake),
     Passes(u32),
     Ends(Outcome, u32),
+    /// The clock is set back by so many seconds.
+    ClockIsSet(u32),
 }
 
 fn any_wake() -> impl Strategy<Value = Wake> {
@@ -54,6 +56,7 @@ fn anything() -> impl Strategy<Value = Happens> {
         any_wake().prop_map(Happens::Wakes),
         (0u32..200).prop_map(Happens::Passes),
         (any_outcome(), 0u32..4).prop_map(|(outcome, corrections)| Happens::Ends(outcome, corrections)),
+        (1u32..10_000).prop_map(Happens::ClockIsSet),
     ]
 }
 
@@ -99,6 +102,15 @@ proptest! {
                     running = false;
                 }
                 Happens::Ends(..) => {}
+                Happens::ClockIsSet(seconds) => {
+                    now -= jiff::SignedDuration::from_secs(seconds.into());
+                    schedule.clock_was_set(now);
+                    schedule.wake(Wake::Timer, now);
+                    waiting.push(Wake::Timer);
+                    prop_assert!(schedule.due().is_none_or(|due| due <= now), "it waits for the old time: {:?}", schedule);
+                    prop_assert!(schedule.corrections.iter().all(|at| *at <= now));
+                    prop_assert!(schedule.stalled.is_none_or(|until| until <= later(now, HOUR)));
+                }
             }
             prop_assert_eq!(schedule.due().is_none(), running, "an App that runs no pass is always due");
             let Some(due) = schedule.due() else { continue };

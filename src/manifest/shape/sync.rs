@@ -37,7 +37,8 @@ pub struct Sync {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub max_corrections_per_hour: Option<u32>,
-    /// When the App disappears from the manifests, the agent stops its workers; false unless said.
+    /// When the App disappears from the manifests, or gets another root, the agent stops its workers there; false unless
+    /// said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prune: Option<bool>,
 }

@@ -1,0 +1,280 @@
+//! Roots that change hands: whose a root is by the newest manifests, and what becomes of one that its App has left.
+//!
+//! An App may be renamed, and may get another root. Whoever has a root now looks after what is left there: nobody is seen
+//! off from under it. A root that is nobody's any more is as if its App had disappeared: left as it is, and told, or seen
+//! off where the last manifest that named it says `prune`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tracing::{debug, info, warn};
+
+use super::passes::{LOCK_WAIT, words};
+use super::roll::{Known, Standing};
+use super::seat::{Came, Seat, has_waited};
+use super::senses::Senses;
+use super::source::{Found, Source};
+use super::{Agent, Done};
+use crate::decide::leaving::{without_groups_of, without_workers};
+use crate::decide::schedule::{Ended, Schedule};
+use crate::engine::batch::reconcile_each;
+use crate::engine::pass::Request;
+use crate::manifest::{Loaded, same_roots};
+use crate::model::app::App;
+use crate::model::names::{AppName, Root};
+use crate::model::report::{Mode, Outcome, PassReport};
+use crate::model::wake::Wake;
+use crate::ports::{Host, HostError, HostErrorKind};
+
+/// Roots that were looked after so far, each with the root of the newest manifests that is the same directory by another
+/// name.
+pub(super) type Aliases = BTreeMap<PathBuf, PathBuf>;
+
+/// Finds them; blocks nobody.
+pub(super) async fn aliases(former: Vec<PathBuf>, found: &Found) -> Aliases {
+    let named = found.apps.iter().map(|one| one.app.root.path().to_owned()).collect::<Vec<_>>();
+    // Lost, each root has but the name that it has.
+    tokio::task::spawn_blocking(move || same_roots(&former, &named)).await.unwrap_or_default()
+}
+
+/// Who has which root by the newest manifests.
+pub(super) struct Heirs {
+    roots: BTreeMap<PathBuf, AppName>,
+}
+
+impl Heirs {
+    pub(super) fn new(apps: &[Loaded], aliases: &Aliases) -> Self {
+        let mut roots: BTreeMap<PathBuf, AppName> =
+            apps.iter().map(|one| (one.app.root.path().to_owned(), one.app.name.clone())).collect();
+        for (former, named) in aliases {
+            if let Some(name) = roots.get(named).cloned() {
+                roots.entry(former.clone()).or_insert(name);
+            }
+        }
+        Self { roots }
+    }
+
+    /// Whose that root is; none: nobody's.
+    pub(super) fn of(&self, root: &Root) -> Option<&AppName> {
+        self.roots.get(root.path())
+    }
+}
+
+/// A root that its App has left for another one, and whose workers are yet to be stopped.
+pub(super) struct Farewell {
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) schedule: Schedule,
+    /// The turn in which they are; none now.
+    turn: Option<u64>,
+}
+
+/// What came of a farewell.
+pub(super) enum Parting {
+    Passed(Box<PassReport>),
+    /// There is no root any more, or nothing says which release it has.
+    Nothing,
+    Failed(HostError),
+}
+
+impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
+    /// All roots that are, or were, looked after.
+    pub(super) fn roots(&self) -> Vec<PathBuf> {
+        let seated = self.seats.values().map(|seat| &*seat.loaded);
+        let parting = self.farewells.iter().map(|farewell| &*farewell.loaded);
+        let all = seated.chain(parting).chain(self.ground.roll.known());
+        all.map(|loaded| loaded.app.root.path().to_owned()).collect()
+    }
+
+    /// Apps that leave, were left running, or were to be seen off from a root, where the root has somebody new.
+    pub(super) fn give_way(&mut self, heirs: &Heirs) {
+        let heir = |loaded: &Loaded| heirs.of(&loaded.app.root).filter(|heir| **heir != loaded.app.name).cloned();
+        let seats = self.seats.iter().filter(|(_, seat)| seat.leaving);
+        let leaving: Vec<(AppName, AppName)> =
+            seats.filter_map(|(name, seat)| Some((name.clone(), heir(&seat.loaded)?))).collect();
+        for (name, heir) in leaving {
+            self.succeeded(&name, &heir);
+        }
+        for name in self.ground.roll.give_way(|loaded| heir(loaded).is_some()) {
+            self.ground.board.left(&name);
+        }
+        let before = self.farewells.len();
+        self.farewells.retain(|farewell| heirs.of(&farewell.loaded.app.root).is_none());
+        if self.farewells.len() < before {
+            self.ground.roll.touch();
+        }
+    }
+
+    /// Another App has its root now: that one's passes see to all that is left there.
+    pub(super) fn succeeded(&mut self, name: &AppName, heir: &AppName) {
+        info!(app = %name, successor = %heir, "it is no longer in the manifests, and another App has its root");
+        self.senses.forget(name);
+        self.ground.board.left(name);
+        self.ground.herald.succeeded(name);
+        self.ground.roll.touch();
+        if let Some(seat) = self.seats.remove(name) {
+            seat.cut_short();
+            for errand in seat.errands {
+                // Whoever asked may have gone.
+                let _ = errand.reply.send(Err(self.nobody(name)));
+            }
+        }
+    }
+
+    /// An App gets another root: a new place, which has its turn when what is under way at the old one has ended.
+    pub(super) fn move_out(&mut self, to: Loaded, heirs: &Heirs) {
+        let name = to.app.name.clone();
+        let Some(seat) = self.seats.remove(&name) else { return };
+        seat.cut_short();
+        self.senses.forget(&name);
+        let prune = seat.leaving || (seat.loaded.app.sync.prune && seat.may_have_workers());
+        let from = Arc::clone(&seat.loaded);
+        let new_root = to.app.root.clone();
+        let mut new = Seat::new(to, self.ground.seed);
+        for errand in new.succeed(seat) {
+            let message = format!("the App `{name}` has just got the root `{new_root}`");
+            let error = HostError::new(HostErrorKind::Other, message).with_help("ask again");
+            let _ = errand.reply.send(Err(error));
+        }
+        self.seats.insert(name, new);
+        if heirs.of(&from.app.root).is_none() {
+            self.part(from, &new_root, prune);
+        }
+    }
+
+    /// Goes on with a root that an earlier agent has known, and its App has left since.
+    pub(super) fn has_moved_out(&mut self, known: Known) {
+        let Known { loaded, standing, here, told } = known;
+        let name = loaded.app.name.clone();
+        match standing {
+            Standing::InForce => {
+                if let Some(told) = told {
+                    self.ground.herald.recall(&name, told);
+                }
+                let Some(to) = self.seats.get(&name).map(|seat| seat.loaded.app.root.clone()) else { return };
+                let prune = loaded.app.sync.prune && here;
+                self.part(Arc::new(loaded), &to, prune);
+            }
+            Standing::Leaving => self.see_off_from_root(Arc::new(loaded)),
+            // That was told.
+            Standing::Orphaned => {}
+        }
+    }
+
+    /// A root is nobody's any more.
+    fn part(&mut self, from: Arc<Loaded>, to: &Root, prune: bool) {
+        let (name, root) = (&from.app.name, &from.app.root);
+        self.ground.herald.moved(name, root, to, !prune, self.now);
+        self.ground.roll.touch();
+        if prune {
+            info!(app = %name, %root, %to, "it has another root: its workers at the old one are stopped");
+            self.see_off_from_root(from);
+        } else {
+            let help = "stop what runs there by hand; `sync: {prune: true}` has it stopped the next time";
+            warn!(app = %name, %root, %to, help, "it has another root: what runs at the old one is left running");
+        }
+    }
+
+    fn see_off_from_root(&mut self, loaded: Arc<Loaded>) {
+        let mut schedule = Schedule::new(loaded.app.sync.clone(), self.ground.seed);
+        schedule.wake(Wake::Manifest { revision: None }, self.now);
+        self.farewells.push(Farewell { loaded, schedule, turn: None });
+    }
+
+    /// The App without its workers, and without the groups that others have by now.
+    pub(super) fn alone(&self, app: &App) -> App {
+        let staying = self.seats.values().filter(|seat| !seat.leaving);
+        without_groups_of(app, staying.map(|seat| &seat.loaded.app))
+    }
+
+    /// Begins the farewells that are due.
+    pub(super) fn say_farewell(&mut self) {
+        let now = self.now;
+        let is_due = |farewell: &Farewell| farewell.schedule.due().is_some_and(|due| due <= now);
+        let due: Vec<usize> =
+            (0..self.farewells.len()).filter(|at| self.farewells.get(*at).is_some_and(is_due)).collect();
+        for at in due {
+            let Some(app) = self.farewells.get(at).map(|farewell| self.alone(&farewell.loaded.app)) else { continue };
+            self.turns += 1;
+            let number = self.turns;
+            let Some(farewell) = self.farewells.get_mut(at) else { continue };
+            farewell.turn = Some(number);
+            let turn = farewell.schedule.begin(now);
+            let request = Request {
+                mode: Mode::Apply,
+                wait: LOCK_WAIT,
+                trigger: words(&turn.wakes),
+                interrupt: self.ground.stop.of_one_pass(),
+                withheld: turn.may.withheld().cloned(),
+                ignore_windows: false,
+                counting: turn.counting,
+            };
+            let (host, listener) = (self.ground.host, self.ground.listener);
+            self.acting += 1;
+            self.work.push(Box::pin(async move {
+                let parting = match host.layout(&app).await {
+                    Err(error) if error.kind == HostErrorKind::Misconfigured => Parting::Nothing,
+                    Err(error) => Parting::Failed(error),
+                    Ok(layout) => match without_workers(&app, &layout) {
+                        None => Parting::Nothing,
+                        Some(app) => {
+                            let made = reconcile_each(host, &[(&app, request)], None, listener, |report| report).await;
+                            made.into_iter().next().map_or(Parting::Nothing, |made| Parting::Passed(Box::new(made)))
+                        }
+                    },
+                };
+                Done::Parted(number, parting)
+            }));
+        }
+    }
+
+    /// Takes in what came of a farewell.
+    pub(super) fn parted(&mut self, turn: u64, parting: Parting) {
+        let now = self.now;
+        self.acting -= 1;
+        let Some(at) = self.farewells.iter().position(|farewell| farewell.turn == Some(turn)) else {
+            return debug!("a root that was to be left is looked after again");
+        };
+        let Some(farewell) = self.farewells.get_mut(at) else { return };
+        farewell.turn = None;
+        let (name, root) = (&farewell.loaded.app.name, &farewell.loaded.app.root);
+        let outcome = match &parting {
+            Parting::Nothing => {
+                warn!(app = %name, %root, "nothing says which release is at its former root: what runs there is left running");
+                None
+            }
+            Parting::Passed(report) if report.outcome == Outcome::Converged => {
+                info!(app = %name, %root, "its workers at its former root are stopped");
+                None
+            }
+            Parting::Passed(report) => {
+                let why = report.problems.first().map(|problem| &*problem.message);
+                if has_waited(report) {
+                    farewell.schedule.wake(Wake::Timer, now);
+                } else {
+                    let outcome = report.outcome;
+                    warn!(app = %name, %root, ?outcome, why, "its workers at its former root cannot be stopped yet");
+                }
+                Some(report.outcome)
+            }
+            Parting::Failed(error) => {
+                warn!(app = %name, %root, %error, "its workers at its former root cannot be stopped yet");
+                Some(Outcome::Failed)
+            }
+        };
+        match outcome {
+            Some(outcome) => farewell.schedule.end(&Ended { outcome, corrections: 0, drift: true }, now),
+            None => {
+                self.farewells.remove(at);
+                self.ground.roll.touch();
+                self.take_stock();
+            }
+        }
+    }
+
+    /// Whether an earlier agent has looked after this App's root, for whichever App.
+    pub(super) fn came(before: &[Known], heirs: &Heirs, name: &AppName) -> Came {
+        let of_root = |known: &Known| known.here && heirs.of(&known.loaded.app.root) == Some(name);
+        if before.iter().any(of_root) { Came::Before } else { Came::Now }
+    }
+}
