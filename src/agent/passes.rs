@@ -103,6 +103,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         seat.stirred.settle();
         seat.edits.settle();
         self.ground.board.began(name, &turn, self.now);
+        self.ground.board.scheduled(name, seat.schedule.state(self.now));
         self.ground.herald.began(name);
         let request = request(words(&turn.wakes), &turn, interrupt);
         seat.answers = turn.wakes;
@@ -201,6 +202,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             seat.schedule.wake(errand.what.wake(), now);
             turn.wakes = seat.schedule.begin(now).wakes;
             self.ground.board.began(name, &turn, now);
+            self.ground.board.scheduled(name, seat.schedule.state(now));
             self.ground.herald.began(name);
         }
         let mut request = request(format!("{verb} by {by}"), &turn, interrupt);

@@ -121,14 +121,18 @@ async fn a_pass_of_somebody_else_is_waited_for_and_is_no_failure() {
         stage.hold(Ok(vec![seldom("r1")]));
         tokio::time::sleep(Duration::from_mins(5)).await;
         let app = stage.app().unwrap();
-        let last = &app.last.unwrap().report;
-        assert_eq!((last.outcome, app.schedule.unwrap().failures), (Outcome::Interrupted, 0));
-        assert_eq!(last.problems[0].message, "waiting for somebody else's pass: held by another");
+        let (last, schedule) = (&app.last.unwrap().report, app.schedule.unwrap());
+        assert_eq!(app.waiting.as_deref(), Some("waiting for somebody else's pass: held by another"));
+        assert_eq!((app.running.is_some(), schedule.running, schedule.next, schedule.failures), (true, true, None, 0));
+        // What was seen stays, held against what is wanted now.
+        assert_eq!((last.outcome, last.release.as_str()), (Outcome::Converged, "r1"));
+        assert!(last.after.is_some() && !last.remaining.drift.is_empty(), "{last:?}");
         assert_eq!(stage.workers.lock().unwrap().len(), 2, "their deaths are still heard");
         stage.host.world().lock_holders -= 1;
         let so = |stage: &Stage| stage.link() == Link::Release { id: id("r1") } && stage.is_idle();
         stage.until("it goes on", so).await;
         assert_eq!((stage.outcome(), stage.link()), (Some(Outcome::Converged), Link::Release { id: id("r1") }));
+        assert_eq!(stage.app().unwrap().waiting, None);
         assert_eq!(stage.triggers().last().map(String::as_str), Some("manifest, timer"));
     })
     .await;
