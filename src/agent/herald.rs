@@ -11,7 +11,7 @@ use super::forge::{StatusPoster, Verdict};
 use super::notify::Teller;
 use super::source::{Revision, SourceProblem, SourceProblemKind};
 use crate::decide::schedule::ScheduleState;
-use crate::decide::telling::{CommitState, Told, ToldOfSource, Trouble, commit_state};
+use crate::decide::telling::{Besides, CommitState, Told, ToldOfSource, commit_state};
 use crate::model::app::App;
 use crate::model::names::AppName;
 use crate::model::report::{Outcome, PassReport};
@@ -155,8 +155,8 @@ impl Herald {
         }
     }
 
-    /// A pass has ended. Tells whether people know something else of the App now.
-    pub(super) fn ended(&mut self, app: &App, report: &PassReport, state: &ScheduleState) -> bool {
+    /// A pass has ended. `repair`: nobody had asked for what it did. Tells whether people know something else of the App now.
+    pub(super) fn ended(&mut self, app: &App, report: &PassReport, state: &ScheduleState, repair: bool) -> bool {
         let known = self.apps.entry(app.name.clone()).or_default();
         let commit = known.passing.clone();
         let stalled = state.stalled.then(|| {
@@ -167,8 +167,8 @@ impl Herald {
         });
         let before = known.told.clone();
         let crash_loop = state.crash_loop();
-        let trouble = Trouble { stalled: stalled.as_deref(), crash_loop: crash_loop.as_deref() };
-        let tellings = known.told.of(app, report, trouble, commit.as_deref());
+        let besides = Besides { repair, stalled: stalled.as_deref(), crash_loop: crash_loop.as_deref() };
+        let tellings = known.told.of(app, report, besides, commit.as_deref());
         let changed = known.told != before;
         for telling in tellings {
             self.tell(telling);

@@ -43,7 +43,7 @@ fn tell(herald: &mut Herald, wish: &App, deed: Deed) {
         Deed::Began => herald.began(&wish.name),
         Deed::Ended(outcome) => {
             let state = Schedule::new(wish.sync.clone(), 1).state(noon());
-            herald.ended(wish, &report(wish, outcome, &[]), &state);
+            herald.ended(wish, &report(wish, outcome, &[]), &state, false);
         }
         Deed::Orphaned => herald.orphaned(&wish.name, true, noon()),
         Deed::Leaves => herald.orphaned(&wish.name, false, noon()),

@@ -137,11 +137,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             return debug!(app = %name, "a pass has ended over an App that is not ours any more");
         };
         let state = seat.ended(&report, self.now);
-        self.ground.board.ended(&report, &state);
+        let repair = self.ground.board.ended(&report, &state);
         let seen_off = seat.leaving && seat.seen_off == Some(turn) && report.outcome == Outcome::Converged;
         if seen_off {
             self.ground.herald.left(&name);
-        } else if self.ground.herald.ended(&seat.loaded.app, &report, &state) {
+        } else if self.ground.herald.ended(&seat.loaded.app, &report, &state, repair) {
             self.ground.roll.touch();
         }
         let (outcome, actions, took_ms) = (report.outcome, report.tried.len(), report.took.as_millis());
