@@ -120,21 +120,35 @@ impl Herald {
 
     /// A pass has begun.
     pub(super) fn began(&mut self, app: &AppName) {
+        self.apps.entry(app.clone()).or_default().passing.clone_from(&self.revision);
+        if let Some(commit) = self.turns_to(app) {
+            self.post(&commit, Some(app), CommitState::Pending, "a pass is under way".to_owned());
+        }
+    }
+
+    /// A commit has come that says nothing new of an App, which is as it should be.
+    pub(super) fn stands(&mut self, app: &App) {
+        if let Some(commit) = self.turns_to(&app.name) {
+            let reason = format!("release {} is in force, and this commit leaves the App as it was", app.release.id);
+            self.post(&commit, Some(&app.name), CommitState::Success, reason);
+            self.apps.entry(app.name.clone()).or_default().judged = Some(commit);
+        }
+    }
+
+    /// The commit in force, where nothing was said of it and this App yet; then it is the one of which something is.
+    fn turns_to(&mut self, app: &AppName) -> Option<String> {
         let known = self.apps.entry(app.clone()).or_default();
-        known.passing.clone_from(&self.revision);
         if known.posted == self.revision {
-            return;
+            return None;
         }
         let before = std::mem::replace(&mut known.posted, self.revision.clone());
         let judged = std::mem::take(&mut known.judged);
         if let Some(commit) = before.filter(|commit| judged.as_ref() != Some(commit)) {
-            // Nor will a pass come back to that one.
+            // No pass will come back to that one.
             let reason = "a newer commit came before this one could be judged".to_owned();
             self.post(&commit, Some(app), CommitState::Superseded, reason);
         }
-        if let Some(commit) = &self.revision {
-            self.post(commit, Some(app), CommitState::Pending, "a pass is under way".to_owned());
-        }
+        self.revision.clone()
     }
 
     /// What people know of an App; none: nothing.
