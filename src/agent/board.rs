@@ -10,15 +10,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::seat::has_waited;
 use super::tally::Tally;
 use crate::decide::died;
 use crate::decide::diff::diff;
+use crate::decide::renewed;
 use crate::decide::schedule::{ScheduleState, Turn};
+use crate::decide::withhold::{Permit, withheld};
 use crate::documents::agent::{Configuration, ManifestProblem, Revision, Unreachable};
 use crate::manifest::Loaded;
+use crate::model::app::App;
 use crate::model::names::AppName;
 use crate::model::process::ProcessId;
 use crate::model::report::{Outcome, PassReport};
+use crate::model::sync::Withheld;
 use crate::model::wake::Wake;
 
 /// Most reasons that are kept of those that wait for a pass; more say nothing new.
@@ -98,21 +103,25 @@ pub struct AppView {
     pub pending: Vec<Wake>,
     /// The pass that runs.
     pub running: Option<Running>,
-    /// The last pass; none before the first has ended.
+    /// The last pass that has done more than wait; none before the first has ended.
     pub last: Option<Arc<Made>>,
+    /// The last pass of all has only waited, for somebody else's: whose that is.
+    pub waiting: Option<String>,
     /// When a pass last ended with the host as the App says, and healthy.
     pub last_success: Option<Timestamp>,
-    /// Its turns; none before the first pass has ended.
+    /// Its turns; none before there was a reason for the first one.
     pub schedule: Option<ScheduleState>,
 }
 
 /// A pass that was made.
 #[derive(Debug)]
 pub struct Made {
-    /// The manifest that it was made for; may have changed since.
+    /// The manifest that what it has seen is held against: the one that it was made for, or what came into force since.
     pub loaded: Arc<Loaded>,
     /// What it found and did. Of `after` and `remaining`, what has died since is left out.
     pub report: PassReport,
+    /// It was made for another manifest, by which the host should have been another.
+    pub behind: bool,
 }
 
 impl Made {
@@ -120,7 +129,29 @@ impl Made {
         let (loaded, app) = (Arc::clone(&self.loaded), &self.loaded.app);
         let after = died::without(app, self.report.after.as_ref()?, dead)?;
         let remaining = diff(app, &after);
-        Some(Self { loaded, report: PassReport { after: Some(after), remaining, ..self.report.clone() } })
+        let report = PassReport { after: Some(after), remaining, ..self.report.clone() };
+        Some(Self { loaded, report, behind: self.behind })
+    }
+
+    /// What it has seen, held against the manifest that is in force now: one that is still to come about is not there yet,
+    /// however well the one before was. None where nothing was seen of its root.
+    fn under(&self, loaded: &Arc<Loaded>) -> Option<Self> {
+        let (app, was) = (&loaded.app, &self.loaded.app);
+        if app.root != was.root {
+            return None;
+        }
+        let mut report = PassReport { release: app.release.id.clone(), ..self.report.clone() };
+        if let Some(after) = &self.report.after {
+            let after = renewed::under(app, was, after);
+            report.remaining = diff(app, &after);
+            // Of what the schedule has against it, the rest ends with a new manifest.
+            let alone = (!app.sync.automatic).then_some(Withheld::NotAutomatic);
+            let permit = Permit { withheld: alone.as_ref(), ignore_windows: false };
+            report.withheld = withheld(app, &after, &report.remaining, permit);
+            report.after = Some(after);
+        }
+        let behind = self.behind || app.fingerprint.wish != was.fingerprint.wish;
+        Some(Self { loaded: Arc::clone(loaded), report, behind })
     }
 }
 
@@ -154,11 +185,25 @@ impl Board {
 
     /// These manifests are in force from now on.
     pub fn manifests(&self, revision: Option<Revision>, apps: &[Loaded]) {
+        // Only the loop writes: nothing comes in between.
+        let known: BTreeMap<AppName, AppView> = {
+            let state = self.state();
+            state.gone.values().chain(&state.apps).map(|entry| (entry.name().clone(), entry.view.clone())).collect()
+        };
+        let view = |loaded: &Loaded| match known.get(&loaded.app.name) {
+            Some(view) => view.renewed(loaded),
+            None => AppView::new(Arc::new(loaded.clone())),
+        };
+        let views: Vec<AppView> = apps.iter().map(view).collect();
         self.write(|state| {
             (state.revision, state.refused) = (revision, None);
             let mut known: BTreeMap<AppName, Entry> = std::mem::take(&mut state.gone);
             known.extend(state.apps.drain(..).map(|entry| (entry.name().clone(), entry)));
-            state.apps = apps.iter().map(|loaded| Entry::renewed(known.remove(&loaded.app.name), loaded)).collect();
+            let entry = |view: AppView| match known.remove(&view.loaded.app.name) {
+                Some(entry) => Entry { view, ..entry },
+                None => Entry::new(view),
+            };
+            state.apps = views.into_iter().map(entry).collect();
             let (orphans, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
                 known.into_iter().partition(|(_, entry)| entry.view.orphaned);
             state.apps.extend(orphans.into_values());
@@ -187,13 +232,19 @@ impl Board {
         let app = &loaded.app.name;
         self.write(|state| {
             if state.entry(app).is_none() {
-                let entry = state.gone.remove(app).unwrap_or_else(|| Entry::new(Arc::clone(loaded)));
+                let entry = state.gone.remove(app).unwrap_or_else(|| Entry::new(AppView::new(Arc::clone(loaded))));
                 state.apps.push(entry);
             }
             if let Some(entry) = state.entry(app) {
                 (entry.view.orphaned, entry.view.leaving) = (true, leaving);
                 // What is done for it yet is said from here on.
                 entry.view.pending.clear();
+                if !leaving {
+                    // Nobody looks any more, and nobody knows for how long that will be so.
+                    let running = entry.view.running.take();
+                    entry.view = AppView { orphaned: true, running, ..AppView::new(Arc::clone(loaded)) };
+                    entry.converged = None;
+                }
             }
         });
     }
@@ -232,31 +283,55 @@ impl Board {
         });
     }
 
-    /// A pass has ended.
-    pub fn ended(&self, report: &PassReport, schedule: &ScheduleState) {
+    /// How its turns stand, after something has changed about them.
+    pub fn scheduled(&self, app: &AppName, schedule: ScheduleState) {
+        self.write(|state| {
+            if let Some(entry) = state.entry(app) {
+                entry.view.takes_turns(schedule);
+            }
+        });
+    }
+
+    /// A pass has ended. Tells whether what it did has put something right again: the manifest had not changed since the
+    /// host was brought to it.
+    pub fn ended(&self, report: &PassReport, schedule: &ScheduleState) -> bool {
         let (report, at) = (report.clone(), ended_at(report));
-        let (app, outcome) = (report.app.clone(), report.outcome);
-        let mut ended = None;
+        let (app, outcome, waited) = (report.app.clone(), report.outcome, has_waited(&report));
+        // Only the loop writes: nothing comes in between.
+        let known = self.state().entry(&app).cloned();
+        let Some(Entry { view: AppView { loaded: wanted, running, .. }, converged, .. }) = known else { return false };
+        let loaded = running.as_ref().map_or(&wanted, |running| &running.loaded);
+        let repair = match &converged {
+            Some(then) => Arc::ptr_eq(then, loaded),
+            // Before the agent began, that was written down.
+            None => has_settled(&loaded.app, &report),
+        };
+        let waiting = report.problems.first().filter(|_| waited).map(|problem| problem.message.clone());
+        let made = Arc::new(Made { loaded: Arc::clone(loaded), report, behind: false });
+        // A newer manifest may have come meanwhile.
+        let shown =
+            if Arc::ptr_eq(loaded, &wanted) { Some(Arc::clone(&made)) } else { made.under(&wanted).map(Arc::new) };
+        let mut before = None;
         self.write(|state| {
             let Some(entry) = state.entry(&app) else { return };
-            let running = entry.view.running.take();
-            let loaded = running.as_ref().map_or(&entry.view.loaded, |running| &running.loaded);
-            let made = Arc::new(Made { loaded: Arc::clone(loaded), report });
             if running.is_some_and(|running| running.turn.wakes.iter().any(is_request)) {
                 entry.requested = Some((entry.number, Arc::clone(&made)));
             }
-            let repair = entry.converged.as_ref().is_some_and(|then| Arc::ptr_eq(then, &made.loaded));
             if outcome == Outcome::Converged {
                 entry.view.last_success = Some(at);
                 entry.converged = Some(Arc::clone(&made.loaded));
             }
-            entry.view.schedule = Some(schedule.clone());
-            ended = Some((Arc::clone(&made), repair, entry.view.last.replace(made)));
+            (entry.view.running, entry.view.waiting) = (None, waiting);
+            entry.view.takes_turns(schedule.clone());
+            // One that has only waited has seen nothing: what was seen is still the last that was.
+            if !waited || entry.view.last.is_none() {
+                before = std::mem::replace(&mut entry.view.last, shown);
+            }
         });
         // The one before is freed here, outside of the lock.
-        if let Some((made, repair, _before)) = ended {
-            self.0.tally.ended(&made.report, repair);
-        }
+        drop(before);
+        self.0.tally.ended(&made.report, repair);
+        repair
     }
 
     /// A worker's process has ended, and no pass has looked since: what is shown of the last look is shown without it.
@@ -363,8 +438,8 @@ impl State {
 }
 
 impl Entry {
-    fn new(loaded: Arc<Loaded>) -> Self {
-        Self { view: AppView::new(loaded), number: 0, requested: None, converged: None }
+    fn new(view: AppView) -> Self {
+        Self { view, number: 0, requested: None, converged: None }
     }
 
     fn name(&self) -> &AppName {
@@ -374,20 +449,6 @@ impl Entry {
     /// Passes are made over it, or one is still to be.
     fn is_attended(&self) -> bool {
         !self.view.orphaned || self.view.running.is_some() || !self.view.pending.is_empty()
-    }
-
-    /// What was known of the App goes on under another manifest.
-    fn renewed(known: Option<Self>, loaded: &Loaded) -> Self {
-        match known {
-            Some(mut entry) => {
-                (entry.view.orphaned, entry.view.leaving) = (false, false);
-                if *entry.view.loaded != *loaded {
-                    entry.view.loaded = Arc::new(loaded.clone());
-                }
-                entry
-            }
-            None => Self::new(Arc::new(loaded.clone())),
-        }
     }
 }
 
@@ -400,10 +461,35 @@ impl AppView {
             pending: Vec::new(),
             running: None,
             last: None,
+            waiting: None,
             last_success: None,
             schedule: None,
         }
     }
+
+    /// What was known of the App goes on under another manifest.
+    fn renewed(&self, loaded: &Loaded) -> Self {
+        let mut view = Self { orphaned: false, leaving: false, ..self.clone() };
+        let is_another = *view.loaded != *loaded;
+        if is_another {
+            view.loaded = Arc::new(loaded.clone());
+        }
+        // While it left, no workers were wanted.
+        if is_another || self.leaving {
+            view.last = view.last.and_then(|made| made.under(&view.loaded)).map(Arc::new);
+        }
+        view
+    }
+
+    fn takes_turns(&mut self, schedule: ScheduleState) {
+        self.pending = schedule.pending.iter().take(PENDING).cloned().collect();
+        self.schedule = Some(schedule);
+    }
+}
+
+/// The host had been as the manifest says already, whatever agent saw to it.
+fn has_settled(app: &App, report: &PassReport) -> bool {
+    report.before.as_ref().is_some_and(|before| before.settled.as_ref() == Some(&app.fingerprint.wish))
 }
 
 fn is_request(wake: &Wake) -> bool {

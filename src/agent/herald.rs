@@ -11,7 +11,7 @@ use super::forge::{StatusPoster, Verdict};
 use super::notify::Teller;
 use super::source::{SourceProblem, SourceProblemKind};
 use crate::decide::schedule::ScheduleState;
-use crate::decide::telling::{CommitState, Told, ToldOfSource, Trouble, commit_state};
+use crate::decide::telling::{Besides, CommitState, Told, ToldOfSource, commit_state};
 use crate::documents::agent::Revision;
 use crate::model::app::App;
 use crate::model::names::{AppName, Root};
@@ -143,21 +143,35 @@ impl Herald {
 
     /// A pass has begun.
     pub(super) fn began(&mut self, app: &AppName) {
+        self.apps.entry(app.clone()).or_default().passing.clone_from(&self.revision);
+        if let Some(commit) = self.turns_to(app) {
+            self.post(&commit, Some(app), CommitState::Pending, "a pass is under way".to_owned());
+        }
+    }
+
+    /// A commit has come that says nothing new of an App, which is as it should be.
+    pub(super) fn stands(&mut self, app: &App) {
+        if let Some(commit) = self.turns_to(&app.name) {
+            let reason = format!("release {} is in force, and this commit leaves the App as it was", app.release.id);
+            self.post(&commit, Some(&app.name), CommitState::Success, reason);
+            self.apps.entry(app.name.clone()).or_default().judged = Some(commit);
+        }
+    }
+
+    /// The commit in force, where nothing was said of it and this App yet; then it is the one of which something is.
+    fn turns_to(&mut self, app: &AppName) -> Option<String> {
         let known = self.apps.entry(app.clone()).or_default();
-        known.passing.clone_from(&self.revision);
         if known.posted == self.revision {
-            return;
+            return None;
         }
         let before = std::mem::replace(&mut known.posted, self.revision.clone());
         let judged = std::mem::take(&mut known.judged);
         if let Some(commit) = before.filter(|commit| judged.as_ref() != Some(commit)) {
-            // Nor will a pass come back to that one.
+            // No pass will come back to that one.
             let reason = "a newer commit came before this one could be judged".to_owned();
             self.post(&commit, Some(app), CommitState::Superseded, reason);
         }
-        if let Some(commit) = &self.revision {
-            self.post(commit, Some(app), CommitState::Pending, "a pass is under way".to_owned());
-        }
+        self.revision.clone()
     }
 
     /// What people know of an App; none: nothing.
@@ -178,8 +192,8 @@ impl Herald {
         }
     }
 
-    /// A pass has ended. Tells whether people know something else of the App now.
-    pub(super) fn ended(&mut self, app: &App, report: &PassReport, state: &ScheduleState) -> bool {
+    /// A pass has ended. `repair`: nobody had asked for what it did. Tells whether people know something else of the App now.
+    pub(super) fn ended(&mut self, app: &App, report: &PassReport, state: &ScheduleState, repair: bool) -> bool {
         let known = self.apps.entry(app.name.clone()).or_default();
         let commit = known.passing.clone();
         let stalled = state.stalled.then(|| {
@@ -190,8 +204,8 @@ impl Herald {
         });
         let before = known.told.clone();
         let crash_loop = state.crash_loop();
-        let trouble = Trouble { stalled: stalled.as_deref(), crash_loop: crash_loop.as_deref() };
-        let tellings = known.told.of(app, report, trouble, commit.as_deref());
+        let besides = Besides { repair, stalled: stalled.as_deref(), crash_loop: crash_loop.as_deref() };
+        let tellings = known.told.of(app, report, besides, commit.as_deref());
         let changed = known.told != before;
         for telling in tellings {
             self.tell(telling);

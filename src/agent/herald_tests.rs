@@ -13,6 +13,8 @@ enum Deed {
     Well(&'static str),
     /// Those of that one cannot be.
     Refused(&'static str),
+    /// The commit in force says nothing new of the App, which is well.
+    Stands,
     /// A pass has begun.
     Began,
     /// It has ended.
@@ -40,10 +42,11 @@ fn tell(herald: &mut Herald, wish: &App, deed: Deed) {
             let revision = Some(revision(commit));
             herald.refused(&SourceProblem { kind, revision, message, help: None, mistakes: Vec::new() }, noon());
         }
+        Deed::Stands => herald.stands(wish),
         Deed::Began => herald.began(&wish.name),
         Deed::Ended(outcome) => {
             let state = Schedule::new(wish.sync.clone(), 1).state(noon());
-            herald.ended(wish, &report(wish, outcome, &[]), &state);
+            herald.ended(wish, &report(wish, outcome, &[]), &state, false);
         }
         Deed::Orphaned => herald.orphaned(&wish.name, true, noon()),
         Deed::Leaves => herald.orphaned(&wish.name, false, noon()),
@@ -65,9 +68,19 @@ fn told(deeds: &[Deed]) -> Vec<String> {
 
 #[test]
 fn each_commit_has_its_statuses_and_its_end() {
-    use Deed::{Began, Ended, Leaves, Left, Orphaned, Refused, Well};
+    use Deed::{Began, Ended, Leaves, Left, Orphaned, Refused, Stands, Well};
     use Outcome::{Converged, Failed, Interrupted, RolledBack, Unhealthy, Withheld};
-    let rows: [(&str, &[Deed], &[&str]); 16] = [
+    let rows: [(&str, &[Deed], &[&str]); 18] = [
+        (
+            "left as it was by the next one",
+            &[Well("c1"), Began, Ended(Converged), Well("c2"), Stands, Began, Ended(Converged), Began, Ended(Failed)],
+            &["c1 Pending", "c1 Success", "c2 Success", "c2 Success", "c2 Failure"],
+        ),
+        (
+            "left as it was by an earlier one",
+            &[Well("c1"), Began, Ended(Converged), Well("c2"), Stands, Well("c1"), Stands, Stands],
+            &["c1 Pending", "c1 Success", "c2 Success", "c1 Success"],
+        ),
         ("a pass", &[Well("c1"), Began, Ended(Converged)], &["c1 Pending", "c1 Success"]),
         (
             "a way back",

@@ -24,6 +24,7 @@ use crate::documents::agent::{ManifestProblem, Revision, Unreachable};
 use crate::model::agent::GitOptions;
 use crate::model::memory::Memory;
 use crate::model::names::AppName;
+use crate::model::report::Outcome;
 use crate::model::wake::Wake;
 use crate::ports::Host;
 
@@ -279,7 +280,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let commit = revision.as_ref().map(|revision| revision.commit.clone());
         let mut woken = Vec::new();
         let mut changed = first || !gone.is_empty() || self.manifests.refused.is_some();
-        changed |= self.manifests.revision != revision;
+        let moved_on = !first && self.manifests.revision != revision;
+        changed |= moved_on;
         let told = apps.clone();
         for loaded in apps {
             let name = loaded.app.name.clone();
@@ -339,10 +341,31 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 }
             }
         }
+        if moved_on {
+            let untouched: Vec<AppName> = named.into_iter().filter(|name| !woken.contains(name)).collect();
+            self.stand(&untouched);
+        }
         if first {
             self.recall(woken);
         }
         self.take_stock();
+    }
+
+    /// A commit has come that leaves these as they were. How it fares with them is said at once where that is known; the
+    /// others are looked at, however long it would be to their timers.
+    fn stand(&mut self, untouched: &[AppName]) {
+        for name in untouched {
+            let Some(seat) = self.seats.get(name) else { continue };
+            if !seat.passed && !seat.passes() {
+                // Its first pass is still to come.
+                continue;
+            }
+            if !seat.passes() && seat.standing() == Some(Outcome::Converged) {
+                self.ground.herald.stands(&seat.loaded.app);
+            } else {
+                self.wake(name, Wake::Timer);
+            }
+        }
     }
 
     /// Reads what is written down of these Apps, all of which are then woken together.

@@ -276,6 +276,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         if let Some(seat) = self.seats.get_mut(app) {
             self.ground.board.woken(app, &wake);
             seat.schedule.wake(wake, self.now);
+            self.ground.board.scheduled(app, seat.schedule.state(self.now));
         }
     }
 

@@ -103,6 +103,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         seat.stirred.settle();
         seat.edits.settle();
         self.ground.board.began(name, &turn, self.now);
+        self.ground.board.scheduled(name, seat.schedule.state(self.now));
         self.ground.herald.began(name);
         let request = request(words(&turn.wakes), &turn, interrupt);
         seat.answers = turn.wakes;
@@ -148,11 +149,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             return self.abandoned(&name);
         }
         let state = seat.ended(&report, self.now);
-        self.ground.board.ended(&report, &state);
+        let repair = self.ground.board.ended(&report, &state);
         let seen_off = seat.leaving && seat.seen_off == Some(turn) && report.outcome == Outcome::Converged;
         if seen_off {
             self.ground.herald.left(&name);
-        } else if self.ground.herald.ended(&seat.loaded.app, &report, &state) {
+        } else if self.ground.herald.ended(&seat.loaded.app, &report, &state, repair) {
             self.ground.roll.touch();
         }
         let (outcome, actions, took_ms) = (report.outcome, report.tried.len(), report.took.as_millis());
@@ -213,6 +214,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             seat.schedule.wake(errand.what.wake(), now);
             turn.wakes = seat.schedule.begin(now).wakes;
             self.ground.board.began(name, &turn, now);
+            self.ground.board.scheduled(name, seat.schedule.state(now));
             self.ground.herald.began(name);
         }
         let mut request = request(format!("{verb} by {by}"), &turn, interrupt);

@@ -19,7 +19,8 @@ use crate::agent::senses::{Member, News, Senses};
 use crate::agent::service::Service;
 use crate::agent::source::{Found, Source, SourceProblem, SourceProblemKind, Wakes};
 use crate::agent::{Agent, Ground};
-use crate::decide::testing::{app, builtin, group, id, record};
+use crate::decide::testing::{app, builtin, group, id, noon, record};
+use crate::documents::agent::Revision;
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::manifest::{self, Loaded};
@@ -47,6 +48,8 @@ pub struct Shelf {
     /// What it finds is never half-written.
     pub whole: bool,
     pub looks: Arc<AtomicU32>,
+    /// The commit that it is at, where it has any.
+    pub commit: Arc<Mutex<Option<&'static str>>>,
     /// How long a look takes, which shows what was there when it began.
     pub lasts: Arc<Mutex<Duration>>,
 }
@@ -54,7 +57,18 @@ pub struct Shelf {
 impl Shelf {
     pub fn with(apps: Vec<Loaded>) -> Self {
         let holds = Arc::new(Mutex::new(Ok(apps)));
-        Self { holds, before: None, whole: false, looks: Arc::default(), lasts: Arc::default() }
+        let (looks, commit, lasts) = (Arc::default(), Arc::default(), Arc::default());
+        Self { holds, before: None, whole: false, looks, commit, lasts }
+    }
+
+    fn revision(&self) -> Option<Revision> {
+        self.commit.lock().unwrap().map(|commit| Revision {
+            commit: commit.to_owned(),
+            subject: String::new(),
+            author: String::new(),
+            at: noon(),
+            signed_by: None,
+        })
     }
 }
 
@@ -66,8 +80,9 @@ impl Source for Shelf {
     async fn look(&mut self) -> Result<Found, SourceProblem> {
         self.looks.fetch_add(1, Ordering::SeqCst);
         let (held, lasts) = (self.holds.lock().unwrap().clone(), *self.lasts.lock().unwrap());
+        let revision = self.revision();
         tokio::time::sleep(lasts).await;
-        held.map(|apps| Found { revision: None, apps }).map_err(|(kind, message)| SourceProblem {
+        held.map(|apps| Found { revision, apps }).map_err(|(kind, message)| SourceProblem {
             kind,
             revision: None,
             message,

@@ -165,6 +165,7 @@ mod tests {
             pending: &[],
             running: Some(Running { since, wakes: &[] }),
             last: None,
+            waiting: None,
             last_success: None,
             schedule: None,
         };

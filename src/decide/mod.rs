@@ -21,6 +21,7 @@ pub mod leaving;
 pub mod making;
 pub mod operate;
 pub mod plan;
+pub mod renewed;
 mod retention;
 pub mod schedule;
 pub mod select;

@@ -9,6 +9,10 @@ use crate::model::wake::Wake;
 pub struct Standing<'a> {
     /// Why the pass is made that runs; none runs.
     pub running: Option<&'a [Wake]>,
+    /// The last pass has only waited: for whom.
+    pub waiting: Option<&'a str>,
+    /// The host was looked at for another manifest than the one that is in force now.
+    pub behind: bool,
     /// The App has disappeared from the manifests.
     pub orphaned: bool,
     /// … and its workers are being stopped.
@@ -29,9 +33,14 @@ pub fn add(status: &mut AppStatus, standing: &Standing<'_>) {
     let leaving = standing
         .leaving
         .then(|| "the App has disappeared from the manifests, and its workers are to be stopped".to_owned());
-    let reconciling: Vec<String> = running.into_iter().chain(leaving).collect();
+    let waiting = standing.waiting.map(str::to_owned);
+    let reconciling: Vec<String> = running.into_iter().chain(waiting).chain(leaving).collect();
     if !reconciling.is_empty() {
         set(status, ConditionType::Reconciling, Reason::Progressing, reconciling.join("; "));
+    }
+    if standing.behind {
+        let message = "the manifest has changed, and no pass has ended since";
+        object(status, ConditionType::Ready, Reason::Progressing, message);
     }
     if standing.orphaned && !standing.leaving {
         let message = "the App has disappeared from the manifests, and is left running";
@@ -65,6 +74,14 @@ fn speak_against_ready(status: &mut AppStatus, message: &str) {
             Condition { of, status: Truth::False, reason: Reason::CrashLoop, message: message.to_owned() }
         }
     };
+}
+
+/// A condition that would hold does not. What speaks against it already says more.
+fn object(status: &mut AppStatus, of: ConditionType, reason: Reason, message: &str) {
+    let holds = |one: &&mut Condition| one.of == of && one.status == Truth::True;
+    if let Some(condition) = status.conditions.iter_mut().find(holds) {
+        *condition = Condition { of, status: Truth::False, reason, message: message.to_owned() };
+    }
 }
 
 /// Makes a condition hold. What holds already keeps its reason, and gets the message added.
@@ -111,6 +128,18 @@ mod tests {
         assert!(
             running.contains("Reconciling=True Progressing: a pass is under way: timer, request by anna"),
             "{running}"
+        );
+        let waiting = Some("waiting for somebody else's pass: held by 7");
+        let told = conditions("r2", &Standing { running: Some(&wakes), waiting, ..Standing::default() });
+        assert!(told.contains("timer, request by anna; waiting for somebody else's pass: held by 7"), "{told}");
+        assert!(told.contains("Ready=True"), "{told}");
+        let behind = Standing { behind: true, ..Standing::default() };
+        let told = conditions("r2", &behind);
+        assert!(told.contains("Ready=False Progressing: the manifest has changed"), "{told}");
+        let told = conditions("r1", &behind);
+        assert!(
+            told.contains("Ready=False ReleaseNotCurrent: current is r1, not r2") && !told.contains("changed"),
+            "{told}"
         );
         let schedule = ScheduleState {
             running: false,

@@ -84,8 +84,17 @@ pub fn status_of(
 /// The status of an App on a host that could not be looked at: everything is unknown, for this reason.
 #[must_use]
 pub fn unobserved(app: &App, generation: String, why: &str) -> AppStatus {
-    let unknown =
-        |of| Condition { of, status: Truth::Unknown, reason: Reason::ObservationFailed, message: why.to_owned() };
+    unknown(app, generation, Reason::ObservationFailed, why)
+}
+
+/// The status of an App that has disappeared from the manifests: what was seen of it last says less and less.
+#[must_use]
+pub fn left_alone(app: &App, generation: String) -> AppStatus {
+    unknown(app, generation, Reason::Orphaned, "the App has disappeared from the manifests: nothing looks after it")
+}
+
+fn unknown(app: &App, generation: String, reason: Reason, why: &str) -> AppStatus {
+    let unknown = |of| Condition { of, status: Truth::Unknown, reason, message: why.to_owned() };
     let workers = app.workers.iter().map(|wanted| GroupStatus {
         name: wanted.name.clone(),
         manager: wanted.manager.kind().to_owned(),

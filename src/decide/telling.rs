@@ -28,7 +28,9 @@ pub const WINDOW: SignedDuration = SignedDuration::from_mins(5);
 
 /// What the agent knows of an App beyond one report.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Trouble<'a> {
+pub struct Besides<'a> {
+    /// The manifest had not changed since the host was brought to it: nobody has asked for what the pass did.
+    pub repair: bool,
     /// Why no further pass is made by itself.
     pub stalled: Option<&'a str>,
     /// Which workers die again and again.
@@ -53,8 +55,8 @@ pub struct Told {
 
 impl Told {
     /// What is new in a report. `revision` says which commit of the manifests is in force.
-    pub fn of(&mut self, app: &App, report: &PassReport, trouble: Trouble<'_>, revision: Option<&str>) -> Vec<Telling> {
-        let Trouble { stalled, crash_loop } = trouble;
+    pub fn of(&mut self, app: &App, report: &PassReport, besides: Besides<'_>, revision: Option<&str>) -> Vec<Telling> {
+        let Besides { stalled, crash_loop, .. } = besides;
         let at = report.began.checked_add(report.took).unwrap_or(report.began);
         let telling = |news: News, message: String| Telling {
             app: Some(app.name.clone()),
@@ -67,7 +69,7 @@ impl Told {
         let mut all = Vec::new();
         match report.outcome {
             Outcome::Converged => {
-                all.extend(self.well(report, crash_loop.is_some()).map(|(news, message)| telling(news, message)));
+                all.extend(self.well(report, besides).map(|(news, message)| telling(news, message)));
                 (self.good, self.wrong, self.withheld) = (Some(report.release.clone()), None, false);
                 // A pass that starts it again does not mend it.
                 self.crash_loop &= crash_loop.is_some();
@@ -97,7 +99,8 @@ impl Told {
         all
     }
 
-    fn well(&self, report: &PassReport, crash_loop: bool) -> Option<(News, String)> {
+    fn well(&self, report: &PassReport, besides: Besides<'_>) -> Option<(News, String)> {
+        let crash_loop = besides.crash_loop.is_some();
         let release = &report.release;
         let done = || report.tried.iter().filter(|tried| tried.problem.is_none());
         let switched = done().any(|tried| matches!(&tried.action, Action::SwitchCurrent { to } if to == release));
@@ -115,7 +118,8 @@ impl Told {
         let again = |action: &Action| crash_loop && matches!(action, Action::StartWorker { .. });
         let corrections: Vec<&Tried> =
             done().filter(|tried| is_correction(&tried.action) && !again(&tried.action)).collect();
-        if corrections.is_empty() {
+        // A worker that is down has mostly ended by itself, as queue workers do all day.
+        if !besides.repair || !corrections.iter().any(|tried| tried.action.is_counted()) {
             return None;
         }
         let mut message = match corrections.len() {

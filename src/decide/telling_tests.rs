@@ -104,6 +104,7 @@ fn what_is_new_is_told_once() {
         (
             "withheld",
             vec![
+                (report("r1", Converged, &[]), None),
                 (withheld("r1"), Some(News::DriftWithheld)),
                 (withheld("r1"), None),
                 (report("r1", Converged, &[restart(7)]), Some(News::DriftCorrected)),
@@ -112,9 +113,11 @@ fn what_is_new_is_told_once() {
         ),
     ];
     for (story, passes) in stories {
-        let mut told = Told::default();
+        let (mut told, mut converged) = (Told::default(), None);
         for (number, (report, expected)) in passes.iter().enumerate() {
-            let all = told.of(&the_app(report.release.as_str()), report, Trouble::default(), Some("abc"));
+            let besides = Besides { repair: converged.as_ref() == Some(&report.release), ..Besides::default() };
+            let all = told.of(&the_app(report.release.as_str()), report, besides, Some("abc"));
+            converged = Some(report.release.clone()).filter(|_| report.outcome == Converged).or(converged);
             let news: Vec<News> = all.iter().map(|telling| telling.news).collect();
             assert_eq!(news, expected.iter().copied().collect::<Vec<_>>(), "{story}, pass {number}");
             assert!(all.iter().all(|telling| !telling.message.is_empty()), "{story}");
@@ -126,23 +129,48 @@ fn what_is_new_is_told_once() {
 #[test]
 fn corrections_are_told_without_pids() {
     let mut told = Told::default();
-    let app = the_app("r1");
+    let (app, repair) = (the_app("r1"), Besides { repair: true, ..Besides::default() });
     let mut said = |pid| {
-        let all = told.of(&app, &report("r1", Outcome::Converged, &[restart(pid)]), Trouble::default(), None);
+        let all = told.of(&app, &report("r1", Outcome::Converged, &[restart(pid)]), repair, None);
         all.first().map(Telling::key).unwrap_or_default()
     };
     assert_eq!(said(7), said(8));
     let many: Vec<Action> = (0..13).map(restart).collect();
-    let all = Told::default().of(&app, &report("r1", Outcome::Converged, &many), Trouble::default(), None);
+    let all = Told::default().of(&app, &report("r1", Outcome::Converged, &many), repair, None);
     assert!(all[0].message.contains("13 actions") && all[0].message.ends_with("\n- and 3 more"), "{}", all[0].message);
+}
+
+/// What the manifest has asked for since is no drift, and a worker that ended by itself is nobody's doing.
+#[test]
+fn what_nobody_has_changed_is_not_told_as_corrected() {
+    let group = GroupName::new("default").unwrap();
+    let start = || Action::StartWorker { group: group.clone(), member: member(0) };
+    let rows = [
+        ("more workers are wanted", false, vec![start(), start()], None),
+        ("their command is another", false, vec![restart(7)], None),
+        ("one has ended", true, vec![start()], None),
+        ("one was restarted", true, vec![restart(7)], Some("drift was corrected by one action\n- restart web:web_00")),
+        ("and one more was started", true, vec![restart(7), start()], Some("drift was corrected by 2 actions")),
+    ];
+    for (name, repair, actions, expected) in rows {
+        let mut told = Told { good: Some(id("r1")), ..Told::default() };
+        let report = report("r1", Outcome::Converged, &actions);
+        let all = told.of(&the_app("r1"), &report, Besides { repair, ..Besides::default() }, None);
+        assert_eq!(
+            all.iter().map(|one| one.news).collect::<Vec<_>>(),
+            vec![News::DriftCorrected; expected.iter().len()],
+            "{name}"
+        );
+        assert!(expected.is_none_or(|words| all[0].message.starts_with(words)), "{name}: {all:?}");
+    }
 }
 
 #[test]
 fn a_stalled_app_is_told_when_it_becomes_so() {
     let mut told = Told::default();
     let mut news = |stalled| {
-        let trouble = Trouble { stalled, ..Trouble::default() };
-        let all = told.of(&the_app("r1"), &report("r1", Outcome::Converged, &[]), trouble, None);
+        let besides = Besides { stalled, ..Besides::default() };
+        let all = told.of(&the_app("r1"), &report("r1", Outcome::Converged, &[]), besides, None);
         all.iter().map(|telling| telling.news).collect::<Vec<_>>()
     };
     assert_eq!(news(Some("30 corrections within an hour")), [News::Stalled]);
@@ -249,7 +277,7 @@ fn workers_that_die_again_and_again_are_told_once_and_when_they_live() {
     let converged = |actions: &[Action]| report("r1", Outcome::Converged, actions);
     let (dies, lives) = (Some("worker web_00 dies again and again"), None);
     let rows = [
-        ("started anew", converged(&start), lives, vec![News::DriftCorrected]),
+        ("started anew", converged(&start), lives, vec![]),
         ("once too often", converged(&start), dies, vec![News::CrashLoop]),
         ("and again", converged(&start), dies, vec![]),
         ("somebody moves the link besides", converged(&[switch("r1")]), dies, vec![News::DriftCorrected]),
@@ -261,7 +289,8 @@ fn workers_that_die_again_and_again_are_told_once_and_when_they_live() {
     ];
     let mut told = Told { good: Some(id("r1")), ..Told::default() };
     for (name, report, crash_loop, expected) in rows {
-        let all = told.of(&the_app("r1"), &report, Trouble { crash_loop, ..Trouble::default() }, None);
+        let besides = Besides { repair: true, crash_loop, ..Besides::default() };
+        let all = told.of(&the_app("r1"), &report, besides, None);
         assert_eq!(all.iter().map(|telling| telling.news).collect::<Vec<_>>(), expected, "{name}");
         // As an agent reads it that begins in between, and as an older one has written it.
         let written = serde_json::to_value(&told).unwrap();

@@ -59,11 +59,13 @@ pub struct Overview<'a> {
     pub pending: &'a [Wake],
     /// The pass that runs; null: none does.
     pub running: Option<Running<'a>>,
-    /// The last pass; null: none has ended yet.
+    /// The last pass that has done more than wait; null: none has ended yet.
     pub last: Option<LastPass>,
+    /// For whom the last pass of all has only waited; null: it has done more.
+    pub waiting: Option<&'a str>,
     /// When a pass last ended well; null: none has yet.
     pub last_success: Option<Timestamp>,
-    /// Its turns; null before the first pass has ended.
+    /// Its turns; null before there was a reason for the first one.
     pub schedule: Option<&'a ScheduleState>,
 }
 

@@ -56,6 +56,14 @@ pub fn unobserved(one: &Loaded, why: &str) -> Result<AppStatus, serde_json::Erro
     Ok(decide::unobserved(&one.app, decide::generation(&one.document.spec)?, why))
 }
 
+/// The status of an App that has disappeared from the manifests, and is left running.
+///
+/// # Errors
+/// When the spec has no JSON form.
+pub fn left_alone(one: &Loaded) -> Result<AppStatus, serde_json::Error> {
+    Ok(decide::left_alone(&one.app, decide::generation(&one.document.spec)?))
+}
+
 /// The exit code of `status` for a pass that only looked; 0: all is well, 1: it could not be told, 2: something
 /// differs, 3: not healthy.
 #[must_use]

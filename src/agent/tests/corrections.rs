@@ -3,14 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
+use crate::agent::herald::Herald;
+use crate::agent::notify::Teller;
+use crate::agent::roll::Roll;
 use crate::agent::seat::Seat;
-use crate::agent::senses::News;
-use crate::agent::testing::{SECOND, Stage, loaded, play, play_on, seldom, shop, wanted};
+use crate::agent::senses;
+use crate::agent::testing::{SECOND, Shelf, Stage, loaded, play, play_from, play_on, seldom, shop, wanted};
 use crate::decide::schedule::Ended;
 use crate::decide::testing::{id, noon, record};
 use crate::model::names::AppName;
 use crate::model::observed::Link;
 use crate::model::report::Outcome;
+use crate::model::telling::{News, Telling};
 use crate::model::wake::Wake;
 use crate::sim::host::SimHost;
 use crate::sim::populate::settled;
@@ -101,13 +107,13 @@ async fn workers_that_end_by_themselves_are_started_again_however_often() {
 async fn a_link_that_is_made_anew_is_not_interfered_with() {
     play(wanted("r2"), async |stage| {
         stage.host.world().link = Link::Absent;
-        stage.tell(News::Layout(shop()));
+        stage.tell(senses::News::Layout(shop()));
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(stage.link(), Link::Absent, "whoever removed it is about to make it anew");
         stage.move_link("r1");
         stage.until("it is put right", |stage| stage.link() == Link::Release { id: id("r2") }).await;
         stage.host.world().link = Link::Absent;
-        stage.tell(News::Layout(shop()));
+        stage.tell(senses::News::Layout(shop()));
         stage.until("nobody made it", |stage| stage.link() == Link::Release { id: id("r2") }).await;
     })
     .await;
@@ -121,15 +127,44 @@ async fn a_pass_of_somebody_else_is_waited_for_and_is_no_failure() {
         stage.hold(Ok(vec![seldom("r1")]));
         tokio::time::sleep(Duration::from_mins(5)).await;
         let app = stage.app().unwrap();
-        let last = &app.last.unwrap().report;
-        assert_eq!((last.outcome, app.schedule.unwrap().failures), (Outcome::Interrupted, 0));
-        assert_eq!(last.problems[0].message, "waiting for somebody else's pass: held by another");
+        let (last, schedule) = (&app.last.unwrap().report, app.schedule.unwrap());
+        assert_eq!(app.waiting.as_deref(), Some("waiting for somebody else's pass: held by another"));
+        assert_eq!((app.running.is_some(), schedule.running, schedule.next, schedule.failures), (true, true, None, 0));
+        // What was seen stays, held against what is wanted now.
+        assert_eq!((last.outcome, last.release.as_str()), (Outcome::Converged, "r1"));
+        assert!(last.after.is_some() && !last.remaining.drift.is_empty(), "{last:?}");
         assert_eq!(stage.workers.lock().unwrap().len(), 2, "their deaths are still heard");
         stage.host.world().lock_holders -= 1;
         let so = |stage: &Stage| stage.link() == Link::Release { id: id("r1") } && stage.is_idle();
         stage.until("it goes on", so).await;
         assert_eq!((stage.outcome(), stage.link()), (Some(Outcome::Converged), Link::Release { id: id("r1") }));
+        assert_eq!(stage.app().unwrap().waiting, None);
         assert_eq!(stage.triggers().last().map(String::as_str), Some("manifest, timer"));
+    })
+    .await;
+}
+
+/// What the manifest asks for is no drift, and what the counter does not know nobody is told.
+#[tokio::test(start_paused = true)]
+async fn people_are_told_of_what_was_put_right_and_of_nothing_else() {
+    let (queue, mut tellings) = mpsc::channel::<Telling>(64);
+    let mut told = move || std::iter::from_fn(|| tellings.try_recv().ok()).map(|one| one.news).collect::<Vec<_>>();
+    let wish = seldom("r2");
+    let host = SimHost::new(settled(wish.clone(), vec![record("r1", 50), record("r2", 10)]));
+    let herald = Herald::new(Some(Teller::into(queue)), None);
+    play_from(&host, Shelf::with(vec![loaded(wish.clone())]), Roll::none(), herald, async |stage| {
+        stage.until("the first pass", |stage| stage.passes() == 1 && stage.is_idle()).await;
+        let mut more = wish.clone();
+        more.workers[0].count = 3;
+        stage.hold(Ok(vec![more]));
+        stage.until("one worker more", |stage| stage.running() == 3 && stage.is_idle()).await;
+        stage.kill();
+        stage.until("one worker anew", |stage| stage.running() == 3 && stage.passes() == 3 && stage.is_idle()).await;
+        assert_eq!(told(), []);
+        stage.move_link("r1");
+        let right = |stage: &Stage| stage.link() == Link::Release { id: id("r2") } && stage.is_idle();
+        stage.until("it is put right", right).await;
+        assert_eq!(told(), [News::DriftCorrected]);
     })
     .await;
 }

@@ -3,12 +3,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use crate::agent::board::AppView;
+use crate::agent::forge::StatusPoster;
 use crate::agent::herald::Herald;
 use crate::agent::roll::Roll;
 use crate::agent::senses::News;
 use crate::agent::source::SourceProblemKind;
-use crate::agent::testing::{SECOND, Shelf, Stage, contract, loaded, play, play_from, wanted};
+use crate::agent::testing::{SECOND, Shelf, Stage, contract, loaded, play, play_from, seldom, wanted};
 use crate::decide::testing::{id, record};
 use crate::model::health::HealthContract;
 use crate::model::observed::Link;
@@ -191,6 +194,45 @@ async fn a_pass_over_an_app_that_disappears_meanwhile_does_not_run_for_ever() {
             } else {
                 stage.until("its end", |stage| !runs(stage)).await;
             }
+        })
+        .await;
+    }
+}
+
+/// However long it is to its timer.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_leaves_an_app_as_it_was_is_judged_all_the_same() {
+    for well in [true, false] {
+        let (queue, mut posted) = mpsc::channel(64);
+        let mut wish = seldom("r2");
+        // Nobody may act on what somebody changes.
+        wish.sync.automatic = well;
+        let host = SimHost::new(settled(wish.clone(), vec![record("r1", 50), record("r2", 10)]));
+        let shelf = Shelf::with(vec![loaded(wish)]);
+        *shelf.commit.lock().unwrap() = Some("c1");
+        let herald = Herald::new(None, Some(StatusPoster::into(queue)));
+        let mut said = move || {
+            let all = std::iter::from_fn(|| posted.try_recv().ok()).filter(|one| one.app.is_some());
+            all.map(|one| format!("{} {:?}", one.commit, one.state)).collect::<Vec<_>>()
+        };
+        play_from(&host, shelf, Roll::none(), herald, async |stage| {
+            stage.until("the first pass", |stage| stage.passes() == 1 && stage.is_idle()).await;
+            assert_eq!(said(), ["c1 Pending", "c1 Success"]);
+            if !well {
+                stage.move_link("r1");
+                stage.until("it is seen", |stage| stage.is_idle() && stage.outcome() == Some(Outcome::Withheld)).await;
+            }
+            let passes = stage.passes();
+            *stage.shelf.commit.lock().unwrap() = Some("c2");
+            stage.tell(News::Manifests);
+            tokio::time::sleep(5 * SECOND).await;
+            let (expected, looks): (&[&str], u64) =
+                if well { (&["c2 Success"], 0) } else { (&["c2 Pending", "c2 Pending"], 1) };
+            assert_eq!(
+                (said(), stage.passes() - passes),
+                (expected.iter().map(ToString::to_string).collect(), looks),
+                "{well}"
+            );
         })
         .await;
     }

@@ -20,7 +20,7 @@ use crate::decide::history::{asked_to_end, history as passes};
 use crate::decide::standing::{self, Standing};
 use crate::decide::status::mark_draining;
 use crate::documents::agent::{Agent, LastPass, Overview, Running};
-use crate::documents::app::{self as apps_document, unobserved};
+use crate::documents::app::{self as apps_document, left_alone, unobserved};
 use crate::documents::history::{History, PASSES, Past};
 use crate::documents::{API_VERSION, List, pass};
 use crate::manifest::mask;
@@ -66,6 +66,13 @@ pub(super) async fn diff(
 ) -> Result<Response, Refusal> {
     let view = room.web.board.view();
     let one = find(&view, &name)?;
+    if is_left_alone(one) {
+        let refusal = Refusal::new(
+            StatusCode::CONFLICT,
+            format!("`{name}` has disappeared from the manifests: nothing looks after it"),
+        );
+        return Err(refusal.help("put it back into the manifests"));
+    }
     let Some(made) = &one.last else {
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("`{name}` was not looked at yet"));
         return Err(refusal.help("ask again in a moment").again(1));
@@ -143,6 +150,7 @@ fn overview<'a>(one: &'a AppView, of_a_commit: bool) -> Overview<'a> {
         pending: &one.pending,
         running: one.running.as_ref().map(|running| Running { since: running.since, wakes: &running.turn.wakes }),
         last,
+        waiting: one.waiting.as_deref(),
         last_success: one.last_success,
         schedule: one.schedule.as_ref(),
     }
@@ -177,14 +185,16 @@ async fn status(one: &AppView, view: &View, archive: &Archive) -> Result<AppStat
 /// The same without a look into the journal.
 pub(super) fn quick_status(one: &AppView, view: &View) -> Result<AppStatus, Refusal> {
     let status = match &one.last {
+        _ if is_left_alone(one) => left_alone(&one.loaded),
         Some(made) => apps_document::status(&made.loaded, &made.report),
-        None if one.orphaned => unobserved(&one.loaded, "the agent looks no more"),
         None => unobserved(&one.loaded, "the agent has not looked yet"),
     };
     let mut status = status
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot name the spec: {error}")))?;
     let standing = Standing {
         running: one.running.as_ref().map(|running| running.turn.wakes.as_slice()),
+        waiting: one.waiting.as_deref(),
+        behind: one.last.as_ref().is_some_and(|made| made.behind),
         orphaned: one.orphaned,
         leaving: one.leaving,
         refused: view.refused.as_ref().map(|problem| problem.message.as_str()),
@@ -192,6 +202,11 @@ pub(super) fn quick_status(one: &AppView, view: &View) -> Result<AppStatus, Refu
     };
     standing::add(&mut status, &standing);
     Ok(status)
+}
+
+/// It has disappeared from the manifests, and nothing looks after it; one that leaves is looked after to the end.
+fn is_left_alone(one: &AppView) -> bool {
+    one.orphaned && !one.leaving
 }
 
 /// A document as that peer may see it: a port is open to every user of the host, and manifests may not be.

@@ -4,6 +4,8 @@
 //! in full and knows neither units nor an end.
 
 use std::fmt::Write;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::ACCEPT;
@@ -12,9 +14,11 @@ use axum::response::Response;
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Room;
 use super::answer::{Refusal, answer};
@@ -31,17 +35,18 @@ pub(super) async fn metrics(State(room): State<Room>, headers: HeaderMap) -> Res
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let view = room.web.board.view();
     let queue = room.web.orders.max_capacity() - room.web.orders.capacity();
-    let open = encoded(room.web.board.tally(), &now(&view, queue)?)
+    let open = encoded(room.web.board.tally(), &now(&view, queue)?, &process(view.started))
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let wants_open = accept.contains("application/openmetrics-text");
     Ok(if wants_open { answer(OPEN, open) } else { answer(PLAIN, plain(&open)) })
 }
 
-/// Both as one text in `OpenMetrics`.
-fn encoded(tally: &Tally, now: &Registry) -> Result<String, std::fmt::Error> {
+/// All of them as one text in `OpenMetrics`.
+fn encoded(tally: &Tally, now: &Registry, process: &Registry) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     encode_registry(&mut text, tally.registry())?;
     encode_registry(&mut text, now)?;
+    encode_registry(&mut text, process)?;
     encode_eof(&mut text)?;
     Ok(text)
 }
@@ -119,6 +124,7 @@ struct Commit {
 }
 
 type Number<L> = Family<L, Gauge>;
+type Moment<L> = Family<L, Gauge<f64, AtomicU64>>;
 
 /// Gauges, made for one answer: an App that is gone leaves none behind.
 #[derive(Default)]
@@ -128,7 +134,8 @@ struct Gauges {
     workers: Number<Workers>,
     desired: Number<OfGroup>,
     strays: Number<OfApp>,
-    success: Family<OfApp, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    success: Moment<OfApp>,
+    next: Moment<OfApp>,
     suspended: Number<OfApp>,
     withheld: Number<OfApp>,
     orphaned: Number<OfApp>,
@@ -160,10 +167,7 @@ fn now(view: &View, queue: usize) -> Result<Registry, Refusal> {
     let queued: Gauge = Gauge::default();
     queued.set(number(queue));
     registry.register("orders_queued", "Orders that wait for the loop", queued);
-    let started: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default();
-    started.set(seconds(view.started));
-    registry.register("start_time_seconds", "When the agent began, in seconds since 1970", started);
-    process(&mut registry);
+    registry.register("start_time_seconds", "When the agent began, in seconds since 1970", moment(view.started));
     Ok(registry)
 }
 
@@ -209,6 +213,9 @@ impl Gauges {
         if let Some(schedule) = &one.schedule {
             self.failures.get_or_create(&of).set(i64::from(schedule.failures));
             self.corrections.get_or_create(&of).set(i64::from(schedule.corrections));
+            if let Some(at) = schedule.next {
+                self.next.get_or_create(&of).set(seconds(at));
+            }
         }
     }
 
@@ -230,6 +237,11 @@ impl Gauges {
             "last_success_timestamp_seconds",
             "When a pass last ended converged and healthy, in seconds since 1970; absent before the first",
             self.success,
+        );
+        registry.register(
+            "next_pass_timestamp_seconds",
+            "When the next pass begins, in seconds since 1970; absent while one runs",
+            self.next,
         );
         registry.register("suspended", "Nobody acts on the App", self.suspended);
         registry.register("withheld", "There is drift, and it is left on purpose", self.withheld);
@@ -258,8 +270,10 @@ fn sync(status: &AppStatus, one: &AppView) -> &'static str {
         Some(Truth::True) => "synced",
         // Not ready for its health alone is another matter.
         Some(Truth::False) => match &one.last {
-            Some(made) if made.report.remaining.is_empty() && status.quarantine.is_none() => "synced",
-            _ => "outOfSync",
+            Some(made) if !made.report.remaining.is_empty() || status.quarantine.is_some() => "outOfSync",
+            Some(made) if made.behind => "unknown",
+            Some(_) => "synced",
+            None => "outOfSync",
         },
     }
 }
@@ -288,16 +302,32 @@ fn seconds(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
 }
 
-/// What every exporter tells of its own process, under the names that dashboards know.
-fn process(registry: &mut Registry) {
+fn moment(at: Timestamp) -> Gauge<f64, AtomicU64> {
+    let gauge: Gauge<f64, AtomicU64> = Gauge::default();
+    gauge.set(seconds(at));
+    gauge
+}
+
+/// What every exporter tells of its own process, under the names that dashboards know: without a prefix of ours.
+fn process(started: Timestamp) -> Registry {
     let set = |value: Option<u64>| {
         let gauge: Gauge = Gauge::default();
         value.map(|value| gauge.set(i64::try_from(value).unwrap_or(i64::MAX)));
         gauge
     };
-    let registry = registry.sub_registry_with_prefix("process");
+    let mut registry = Registry::with_prefix("process");
     registry.register("resident_memory_bytes", "Memory of the agent's process", set(resident()));
     registry.register("open_fds", "Open descriptors of the agent's process", set(descriptors()));
+    registry.register("start_time_seconds", "When the agent's process began, in seconds since 1970", moment(started));
+    let spent: Counter<f64, AtomicU64> = Counter::default();
+    spent.inc_by(cpu().as_secs_f64());
+    registry.register("cpu_seconds", "Processor time that the agent's process has taken", spent);
+    registry
+}
+
+/// What all threads of this process have taken.
+fn cpu() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }
 
 fn resident() -> Option<u64> {

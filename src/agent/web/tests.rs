@@ -8,6 +8,7 @@ mod orders;
 mod oversized;
 mod past;
 mod refusals;
+mod rules;
 mod webhooks;
 
 /// What is of this moment only.

@@ -8,10 +8,12 @@ use axum::http::StatusCode;
 
 use super::picture;
 use crate::agent::web::Webhooks;
-use crate::agent::web::testing::{LOCAL, Stage, manifests, report, sick, turn};
+use crate::agent::web::testing::{LOCAL, MANIFESTS, Stage, idle, manifests, report, sick, turn, well};
+use crate::decide::schedule::ScheduleState;
 use crate::decide::testing::{noon, process};
 use crate::documents::agent::{ManifestProblem, Unreachable};
-use crate::model::report::Outcome;
+use crate::model::drift::Difference;
+use crate::model::report::{Outcome, PassReport, Problem};
 use crate::model::wake::Wake;
 
 #[tokio::test]
@@ -55,6 +57,8 @@ async fn what_the_agent_knows_besides_is_in_the_conditions() {
     stage.board.woken(&shop, &Wake::Link);
     stage.board.began(&shop, &turn(Wake::Link), noon());
     stage.board.woken(&shop, &Wake::Timer);
+    let pending = vec![Wake::Timer];
+    stage.board.scheduled(&shop, ScheduleState { running: true, next: None, backoff_until: None, pending, ..idle() });
     stage.board.refused(ManifestProblem {
         revision: None,
         message: "shop.yaml:3:5: unknown key `relase`".to_owned(),
@@ -73,21 +77,157 @@ async fn what_the_agent_knows_besides_is_in_the_conditions() {
     stage.board.orphaned(&orphan, false);
     let told = stage.get("/api/v1/apps/shop").await.body;
     assert!(told.contains("Orphaned") && !told.contains("ManifestsRefused"), "{told}");
+    // What was seen of it says less and less.
+    assert!(!told.contains("StaleWorkers"), "{told}");
+    assert_eq!(stage.get("/api/v1/apps/shop/diff").await.status, StatusCode::CONFLICT);
+    let metrics = stage.get("/metrics").await.body;
+    assert!(
+        metrics.contains("trueup_app_condition{app=\"shop\",condition=\"Ready\",status=\"unknown\"} 1"),
+        "{metrics}"
+    );
+    assert!(!metrics.contains("trueup_workers{app=\"shop\"") && !metrics.contains("trueup_last_success"), "{metrics}");
     stage.board.orphaned(&orphan, true);
     let told = stage.get("/api/v1/apps/shop").await.body;
     assert!(!told.contains("Orphaned") && told.contains("its workers are to be stopped"), "{told}");
-    // Back again, with all that was known.
+    // Back again, and to be looked at anew.
     stage.board.manifests(None, &manifests());
     let told = stage.get("/api/v1/apps/shop").await.body;
-    assert!(!told.contains("Orphaned") && told.contains("StaleWorkers"), "{told}");
+    assert!(!told.contains("Orphaned") && told.contains("has not looked yet"), "{told}");
     stage.board.left(&shop);
     assert_eq!(stage.get("/api/v1/apps/shop").await.status, StatusCode::NOT_FOUND);
     assert!(!stage.get("/metrics").await.body.contains("trueup_orphaned{app=\"shop\"}"));
     // One that only an earlier agent has known.
     stage.board.orphaned(&orphan, false);
     let told = stage.get("/api/v1/apps/shop").await.body;
-    assert!(told.contains("Orphaned") && told.contains("looks no more"), "{told}");
+    assert!(told.contains("Orphaned") && told.contains("nothing looks after it"), "{told}");
     assert!(stage.get("/metrics").await.body.contains("trueup_orphaned{app=\"shop\"} 1"));
+}
+
+/// Of the App `shop`: whether it is ready and why, whether it is in sync, and what `/diff` says.
+async fn standing(stage: &Stage) -> (String, String, String) {
+    let json = async |path: &str| -> serde_json::Value { serde_json::from_str(&stage.get(path).await.body).unwrap() };
+    let app = json("/api/v1/apps/shop").await;
+    let ready = &app["status"]["conditions"][0];
+    let ready = format!("{} {}", ready["status"].as_str().unwrap(), ready["reason"].as_str().unwrap());
+    let metrics = stage.get("/metrics").await.body;
+    let info = metrics.lines().find_map(|line| line.strip_prefix("trueup_app_info{app=\"shop\",")).unwrap();
+    let info = info.split(",health").next().unwrap().replace('"', "");
+    let diff = json("/api/v1/apps/shop/diff").await;
+    let word = |key: &str| diff[key].as_str().unwrap_or_default().to_owned();
+    (ready, info, format!("{} {}", word("release"), word("outcome")))
+}
+
+/// A pass may fetch, build, migrate and drain for long before anything is as the new manifest says.
+#[tokio::test]
+async fn a_manifest_that_is_still_to_come_about_is_never_told_as_there() {
+    let renewed = |old: &str, new: &str| {
+        let text = MANIFESTS.replacen(old, new, 1);
+        crate::manifest::load(&["-".into()], &mut text.as_bytes()).unwrap()
+    };
+    let there = ("True ReconciliationSucceeded", "desired=r2,revision=r2,sync=synced", "r2 converged");
+    let rows = [
+        ("nothing new", "count: 2", "count: 2", there),
+        ("another interval", "  workers:", "  sync: {interval: 7m}\n  workers:", there),
+        (
+            "another release",
+            "id: r2",
+            "id: r3",
+            ("False ReleaseNotCurrent", "desired=r3,revision=r2,sync=outOfSync", "r3 drift"),
+        ),
+        (
+            "one that is not there",
+            "id: r2",
+            "id: r7",
+            ("False ArtifactFailed", "desired=r7,revision=r2,sync=outOfSync", "r7 failed"),
+        ),
+        (
+            "another question",
+            "s3cret",
+            "other",
+            ("Unknown NotProbed", "desired=r2,revision=r2,sync=unknown", "r2 converged"),
+        ),
+        (
+            "fewer at a time",
+            "count: 2,",
+            "count: 2, rollout: {maxUnavailable: 1},",
+            ("False Progressing", "desired=r2,revision=r2,sync=unknown", "r2 converged"),
+        ),
+        (
+            "another root",
+            "/srv/app",
+            "/srv/else",
+            ("Unknown ObservationFailed", "desired=r2,revision=,sync=unknown", " "),
+        ),
+    ];
+    for (name, old, new, expected) in rows {
+        let stage = Stage::looked();
+        let (before, now) = (manifests(), renewed(old, new));
+        let shop = &before[0].app.name;
+        let told = async || standing(&stage).await;
+        let is = |told: (String, String, String)| {
+            assert_eq!((told.0.as_str(), told.1.as_str(), told.2.as_str()), expected, "{name}");
+        };
+        stage.pass(Wake::Link, &report(&before[0], well(), well(), Outcome::Converged));
+        assert_eq!(told().await.0, "True ReconciliationSucceeded", "{name}");
+        stage.board.manifests(None, &now);
+        is(told().await);
+        stage.board.began(shop, &turn(Wake::Manifest { revision: None }), noon());
+        is(told().await);
+        // A pass that had begun before says nothing new.
+        stage.board.abandoned(shop);
+        stage.board.manifests(None, &before);
+        stage.board.began(shop, &turn(Wake::Timer), noon());
+        stage.board.manifests(None, &now);
+        stage.board.ended(&report(&before[0], well(), well(), Outcome::Converged), &idle());
+        is(told().await);
+        // Its own does.
+        stage.pass(Wake::Manifest { revision: None }, &report(&now[0], well(), well(), Outcome::Converged));
+        assert_eq!(told().await.0.starts_with("True"), now[0].app.release.id == before[0].app.release.id, "{name}");
+    }
+}
+
+/// Somebody else's pass takes long.
+#[tokio::test]
+async fn a_pass_that_has_only_waited_takes_nothing_away() {
+    let stage = Stage::looked();
+    let loaded = &manifests()[0];
+    let shop = &loaded.app.name;
+    let message = "waiting for somebody else's pass: held by 7".to_owned();
+    let waited = PassReport {
+        before: None,
+        after: None,
+        remaining: Difference::default(),
+        problems: vec![Problem { message: message.clone(), help: None, lasting: false }],
+        ..report(loaded, sick(), sick(), Outcome::Interrupted)
+    };
+    let seen = standing(&stage).await;
+    stage.board.began(shop, &turn(Wake::Link), noon());
+    stage.board.ended(&waited, &ScheduleState { pending: vec![Wake::Link, Wake::Timer], ..idle() });
+    assert_eq!(standing(&stage).await, seen);
+    let told = stage.get("/api/v1/apps/shop").await.body;
+    assert!(
+        told.contains("StaleWorkers") && told.contains("\"message\": \"waiting for somebody else's pass: held by 7\""),
+        "{told}"
+    );
+    let metrics = stage.get("/metrics").await.body;
+    for line in
+        ["trueup_workers{app=\"shop\",group=\"default\",state=\"stale\"} 1", "trueup_wakes_pending{app=\"shop\"} 2"]
+    {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    let agent = async || -> serde_json::Value { serde_json::from_str(&stage.get("/api/v1/agent").await.body).unwrap() };
+    let one = &agent().await["apps"][0];
+    assert_eq!((&one["waiting"], &one["last"]["outcome"]), (&message.into(), &"failed".into()));
+    assert_eq!(one["pending"].as_array().map(Vec::len), Some(2));
+    stage.pass(Wake::Timer, &report(loaded, sick(), sick(), Outcome::Failed));
+    assert_eq!(agent().await["apps"][0]["waiting"], serde_json::Value::Null);
+    // Where nothing was seen yet, that is what there is to say.
+    let stage = Stage::set(Webhooks::default());
+    stage.board.manifests(None, &manifests());
+    stage.board.began(shop, &turn(Wake::Started), noon());
+    stage.board.ended(&waited, &idle());
+    let told = stage.get("/api/v1/apps/shop").await.body;
+    assert!(told.contains("ObservationFailed") && told.contains("waiting for somebody else's pass"), "{told}");
 }
 
 /// That a repository cannot be asked says nothing of any App.

@@ -47,7 +47,7 @@ fn sorted(text: &str) -> String {
     for (head, mut samples) in families {
         samples.sort_unstable();
         for line in head.iter().chain(&samples) {
-            let moment = ["trueup_start_time_seconds ", "trueup_process_"].iter().any(|name| line.starts_with(name));
+            let moment = ["trueup_start_time_seconds ", "process_"].iter().any(|name| line.starts_with(name));
             let line = if moment { line.split(' ').next().unwrap_or_default() } else { line };
             told.push_str(line);
             told.push('\n');
