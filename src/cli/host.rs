@@ -79,7 +79,9 @@ fn on<T>(
         if let Some(interrupt) = interrupt {
             listen_for_signals(interrupt, holder == AGENT).map_err(|error| cannot_begin(&error))?;
         }
-        let host = shape(LocalHost::new(holder).telling(waits_for_lock));
+        // What an agent waits for belongs into its log, in the form of that.
+        let waits = if holder == AGENT { logs_a_wait } else { says_a_wait };
+        let host = shape(LocalHost::new(holder).telling(waits));
         let host = match &manifests {
             Some(manifests) => host.of_manifests(manifests),
             None => host,
@@ -100,8 +102,12 @@ pub fn waiting<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     Ok(runtime.block_on(work))
 }
 
-fn waits_for_lock(why: &str) {
+fn says_a_wait(why: &str) {
     say(&format!("waiting: {}\n", safe(why)));
+}
+
+fn logs_a_wait(why: &str) {
+    tracing::info!(why, "a pass waits");
 }
 
 fn cannot_begin(error: &std::io::Error) -> Failure {
