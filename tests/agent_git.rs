@@ -268,6 +268,36 @@ async fn manifests_that_do_not_load_leave_the_last_good_ones() {
     assert_eq!(site.release().await, is(&two, "r2"));
 }
 
+/// git keeps no directory that is empty: the one that Apps were in goes with the last of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_manifest_may_go_and_a_path_that_never_was_is_a_mistake() {
+    let of = |found: &Found| (found.revision.as_ref().unwrap().commit.clone(), found.apps.len());
+    let mut site = Site::with(|_, options| options.path = RelativePath::new("hosts/web02").ok());
+    site.refused(SourceProblemKind::Wrong, "hosts/web02: cannot read it").await;
+    let right = RelativePath::new("hosts/web01").ok();
+    site.options.path.clone_from(&right);
+    site.restart();
+    site.look().await.unwrap();
+    site.git(&["rm", "--quiet", "hosts/web01/web.yaml"]);
+    let empty = site.commit(&[]);
+    assert!(!site.origin("hosts").exists());
+    assert_eq!(of(&site.look().await.unwrap()), (empty.clone(), 0));
+    site.restart();
+    assert_eq!(of(&site.source.resume().await.unwrap()), (empty.clone(), 0));
+    assert_eq!(of(&site.look().await.unwrap()), (empty, 0));
+    // A slip in the configuration does not look as if all Apps had gone.
+    site.options.path = RelativePath::new("hosts/web03").ok();
+    site.restart();
+    assert_eq!(site.source.resume().await, None);
+    site.refused(SourceProblemKind::Wrong, "hosts/web03: cannot read it").await;
+    site.options.path = right;
+    site.restart();
+    assert!(site.source.resume().await.is_some());
+    fs::create_dir_all(site.origin("hosts/web01")).unwrap();
+    let back = site.change("r2");
+    assert_eq!(site.release().await, is(&back, "r2"));
+}
+
 /// Whether two roots are one directory is seen on the host alone; the commit itself is right.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_this_host_cannot_follow_leaves_the_last_good_one() {

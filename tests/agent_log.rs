@@ -30,8 +30,8 @@ impl Drop for Agent {
     }
 }
 
-/// Starts an agent whose log leads to a file, which is the journal if `told`; returns what it says until it is at work.
-fn log(room: &Path, told: bool) -> String {
+/// Starts an agent whose log leads to a file, which is the journal if `told`; returns what it says until it says `last`.
+fn log(room: &Path, told: bool, words: &[&str], last: &str) -> String {
     fs::create_dir_all(room.join("m")).unwrap();
     let web = format!(
         "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: web}}\nspec: {{root: {0}/app, release: {{id: r1}}}}\n",
@@ -46,6 +46,7 @@ fn log(room: &Path, told: bool) -> String {
     let agent = Command::new(env!("CARGO_BIN_EXE_trueup"))
         .args(["agent".into(), "--config".into(), place("agent.yaml"), "--state-dir".into(), place("state")])
         .args(["--socket".into(), place("socket"), place("m")])
+        .args(words)
         .env("JOURNAL_STREAM", stream)
         .env_remove("TRUEUP_LOG")
         .stdin(Stdio::null())
@@ -56,8 +57,7 @@ fn log(room: &Path, told: bool) -> String {
     let began = Instant::now();
     loop {
         let said = fs::read_to_string(room.join("log")).unwrap();
-        // The release is nowhere to be had.
-        if said.contains("outcome=Failed") {
+        if said.lines().any(|line| line.contains(last)) {
             return said;
         }
         assert!(began.elapsed() < LONG, "{said}");
@@ -69,7 +69,8 @@ fn log(room: &Path, told: bool) -> String {
 fn the_journal_is_told_how_grave_each_line_is_and_a_file_is_not() {
     for told in [true, false] {
         let room = tempfile::tempdir().unwrap();
-        let said = log(room.path(), told);
+        // The release is nowhere to be had.
+        let said = log(room.path(), told, &[], "outcome=Failed");
         let line = |words: &str| said.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{said}"));
         let (begins, missing, pass) =
             (line("the agent begins"), line("somebody cannot be told"), line("outcome=Failed"));
@@ -82,5 +83,20 @@ fn the_journal_is_told_how_grave_each_line_is_and_a_file_is_not() {
             assert!(begins.contains(words), "{words}: {begins}");
         }
         assert!(missing.contains("notifications.chat.url") && missing.contains("/nope"), "{missing}");
+    }
+}
+
+/// Somebody else is at work on the App.
+#[test]
+fn what_a_pass_waits_for_is_in_the_log_in_its_form() {
+    let room = tempfile::tempdir().unwrap();
+    fs::create_dir_all(room.path().join("app/.trueup")).unwrap();
+    let lock = fs::File::create(room.path().join("app/.trueup/lock")).unwrap();
+    lock.try_lock().unwrap();
+    let said = log(room.path(), false, &["--log-format", "json"], "is locked");
+    // The last line may not be whole yet.
+    let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    for line in whole.lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
     }
 }

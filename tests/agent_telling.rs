@@ -45,7 +45,10 @@ impl Got {
 /// Answers with these statuses one after the other, then with the last of them.
 fn receiver(answers: &'static [&'static str]) -> (SocketAddr, Receiver<Got>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    (listener.local_addr().unwrap(), serve_all(listener, answers))
+}
+
+fn serve_all(listener: TcpListener, answers: &'static [&'static str]) -> Receiver<Got> {
     let (hand_over, received) = channel();
     std::thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
@@ -55,7 +58,7 @@ fn receiver(answers: &'static [&'static str]) -> (SocketAddr, Receiver<Got>) {
             }
         }
     });
-    (address, received)
+    received
 }
 
 fn serve(mut stream: std::net::TcpStream, answer: &str, hand_over: &Sender<Got>) -> Option<()> {
@@ -187,10 +190,6 @@ async fn one_who_does_not_answer_holds_up_nobody() {
 async fn what_nobody_took_before_the_end_is_told_by_the_next_agent() {
     let room = tempfile::tempdir().unwrap();
     let waits = || std::fs::read_to_string(room.path().join("outbox.json")).unwrap_or_default();
-    let hook = |name: &str, address: SocketAddr| {
-        let to = Recipient::Webhook { url: Address::Plain(format!("http://{address}")), secret: None };
-        notification(name, to, Severity::Info)
-    };
     // Bound and not listening: nobody else is given it meanwhile.
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -222,6 +221,69 @@ async fn what_nobody_took_before_the_end_is_told_by_the_next_agent() {
     assert_eq!(messages, ["one", "two"]);
     assert_eq!(nothing.try_iter().count(), 0);
     assert!(!waits().contains("away"), "{}", waits());
+}
+
+/// What is told by a webhook at an address.
+fn hook(name: &str, address: SocketAddr) -> Notification {
+    let to = Recipient::Webhook { url: Address::Plain(format!("http://{address}")), secret: None };
+    notification(name, to, Severity::Info)
+}
+
+fn messages(got: impl IntoIterator<Item = Got>) -> Vec<String> {
+    got.into_iter().map(|got| got.json()["message"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A switch fails, and each of them says so at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_hundreds_of_apps_fail_together() {
+    let room = tempfile::tempdir().unwrap();
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let outbox = Outbox::open(room.path());
+    let (teller, tasks) = start_with(vec![hook("busy", busy.local_addr().unwrap())], &outbox);
+    let all: Vec<String> = (0..1_000).map(|number| format!("why {number}")).collect();
+    for (number, why) in all.iter().enumerate() {
+        teller.tell(telling(&format!("app{number}"), News::Failed, why));
+    }
+    let began = std::time::Instant::now();
+    let waits = || -> Option<usize> {
+        let text = std::fs::read(room.path().join("outbox.json")).ok()?;
+        Some(serde_json::from_slice::<Value>(&text).unwrap()["waiting"]["busy"].as_array()?.len())
+    };
+    while waits() != Some(all.len()) {
+        assert!(began.elapsed() < LONG, "{:?}", waits());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let got = serve_all(busy, &["200 OK"]);
+    drop(teller);
+    tasks.finish(2 * LONG).await;
+    assert_eq!(messages(got.try_iter()), all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_are_told_of_after_a_reload_get_what_waited_at_their_new_address() {
+    let room = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(room.path());
+    let (wrong, in_vain) = receiver(&["503 Busy"]);
+    let (right, got) = receiver(&["200 OK"]);
+    let (teller, before) = start_with(vec![hook("chat", wrong), hook("gone", wrong)], &outbox);
+    for why in ["one", "two"] {
+        teller.tell(telling(why, News::Failed, why));
+    }
+    let tried = tokio::task::spawn_blocking(move || (in_vain.recv_timeout(LONG).unwrap(), in_vain)).await.unwrap();
+    before.relieve();
+    let (new, tasks) = start_with(vec![hook("chat", right)], &outbox);
+    // Until it is in force, the loop tells those who told before.
+    teller.tell(telling("three", News::Failed, "three"));
+    drop(teller);
+    before.finish(LONG).await;
+    let so_far = tried.1.try_iter().count();
+    new.tell(telling("four", News::Failed, "four"));
+    drop(new);
+    tasks.finish(LONG).await;
+    assert_eq!(messages(got.try_iter()), ["one", "two", "three", "four"]);
+    assert_eq!(tried.1.try_iter().count(), 0, "after {so_far} more tries nothing goes to the old address");
+    let left = std::fs::read_to_string(room.path().join("outbox.json")).unwrap();
+    assert!(!left.contains("gone"), "{left}");
 }
 
 fn verdict(app: Option<&str>, state: CommitState, reason: &str) -> Verdict {

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use support::git::git;
+use support::git::{Forge, git};
 use support::local::dead_port;
 use trueup::host::spawn::Shim;
 use trueup::model::app::App;
@@ -259,6 +259,30 @@ async fn what_cannot_be_brought_is_said_with_its_kind_and_leaves_nothing() {
         assert!(kind == Unreachable || error.help.is_some(), "{url}: {error:?}");
         assert!(!site.release().exists() && !marker.exists(), "{url}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_a_url_reaches_its_server_and_nobody_else() {
+    let mut site = Site::new();
+    let hash = site.git("origin", &["rev-parse", "HEAD"]);
+    let elsewhere = Forge::start(site.room.path(), "bot:0ther%pw", "");
+    let forge = Forge::start(site.room.path(), "bot:s3cret%pw", &format!("http://{}", elsewhere.address));
+    let url = |password: &str, path: &str| format!("http://bot:{password}@{}{path}", forge.address);
+    let right = url("s3cret%25pw", "/origin/.git");
+    assert_eq!(site.fetch_from(&right, named("main"), false).await, Ok(hash));
+    let asked = forge.asked();
+    assert!(asked.iter().any(|asked| asked.given == "bot:s3cret%pw"));
+    let read: Vec<&String> = asked.iter().flat_map(|asked| &asked.read).collect();
+    assert!(read.iter().any(|line| line.contains("remote-http")), "who asks is seen: {read:?}");
+    assert!(!read.iter().any(|line| line.contains("s3cret")), "{read:?}");
+
+    for url in [url("wr0ng", "/origin/.git"), url("s3cret%25pw", "/away/origin/.git")] {
+        let error = site.fetch_from(&url, named("main"), false).await.unwrap_err();
+        assert_eq!(error.kind, HostErrorKind::Denied, "{url}: {error:?}");
+        assert!(!error.message.contains("wr0ng") && !error.message.contains("s3cret"), "{error:?}");
+    }
+    let asked = elsewhere.asked();
+    assert!(!asked.is_empty() && asked.iter().all(|asked| asked.given.is_empty()), "a redirect takes nothing along");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -202,8 +202,8 @@ impl GitSource {
         Ok(Brought::Next(revision))
     }
 
-    /// Loads the manifests of a commit whose files are there. `had`: Apps of the branch are known, and the last one may have
-    /// been taken out of it.
+    /// Loads the manifests of a commit whose files are there. `had`: Apps of the branch were found at this path of it, and
+    /// the last one may have been taken out.
     async fn read(&self, revision: Revision, had: bool) -> Result<(Revision, Vec<Loaded>), SourceProblem> {
         match self.load(self.store.tree(&revision.commit), had).await.map_err(unreachable)? {
             Ok(apps) => Ok((revision, apps)),
@@ -245,7 +245,15 @@ impl GitSource {
             Err(_) if self.options.allowed_signers.is_some() => trust::revision(&git, &commit, None).await?,
             judged => judged?,
         };
-        self.read(revision, true).await.map(Some)
+        let (store, path) = (self.store.clone(), self.path());
+        // Another path is another set of Apps, and a mistake in it must not look as if all of them had gone.
+        let had = blocking(move || store.was_found_at(&path)).await.map_err(unreachable)?;
+        self.read(revision, had).await.map(Some)
+    }
+
+    /// Where in the repository its manifests are.
+    fn path(&self) -> PathBuf {
+        self.options.path.as_ref().map_or_else(PathBuf::new, |path| path.as_path().to_owned())
     }
 
     async fn signers(&self) -> Result<Signers, HostError> {
@@ -274,8 +282,10 @@ impl Source for GitSource {
 
     async fn keep(&mut self) -> Result<(), SourceProblem> {
         let Some((revision, apps)) = self.next.take() else { return Ok(()) };
-        let (store, commit) = (self.store.clone(), revision.commit.clone());
-        let chosen = blocking(move || store.choose(&commit)).await.and_then(|chosen| chosen);
+        let (store, commit, path) = (self.store.clone(), revision.commit.clone(), self.path());
+        // The path first: a link to a commit that has nothing there is followed by who knows that it had.
+        let chosen = blocking(move || store.found_at(&path).and_then(|()| store.choose(&commit))).await;
+        let chosen = chosen.and_then(|chosen| chosen);
         chosen.map_err(unreachable)?;
         self.keep_from_being_tidied(&revision.commit).await;
         self.in_force = Some((revision, apps));

@@ -1,9 +1,10 @@
 //! What the loop does, as far as somebody else should hear of it: notifications and commit statuses.
 //!
-//! In: each thing as it happens. Out: [`Telling`]s and [`Verdict`]s to whoever takes them; none where nobody does. What
-//! of it is news is decided in `decide::telling`. Nothing in here waits.
+//! In: each thing as it happens. Out: [`Telling`]s and [`Verdict`]s to whoever takes them; none where nobody does, who is
+//! not taken for one who knows it. What of it is news is decided in `decide::telling`; who is told from now on is told what
+//! is wrong already. Nothing in here waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -16,7 +17,7 @@ use crate::documents::agent::Revision;
 use crate::model::app::App;
 use crate::model::names::{AppName, Root};
 use crate::model::report::{Outcome, PassReport};
-use crate::model::telling::{News, Telling};
+use crate::model::telling::{News, Severity, Telling};
 
 /// Tells of what happens.
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Herald {
     apps: BTreeMap<AppName, Known>,
     /// The commit in force.
     revision: Option<String>,
+    /// Who has not heard yet how it is with the manifests.
+    new: BTreeSet<String>,
 }
 
 /// What was said of one App.
@@ -39,6 +42,8 @@ struct Known {
     posted: Option<String>,
     /// The last commit of which the last word was said: it is judged, or was given up.
     judged: Option<String>,
+    /// Who has not heard yet how it is with the App.
+    new: BTreeSet<String>,
 }
 
 impl Herald {
@@ -48,8 +53,15 @@ impl Herald {
         Self { teller, poster, ..Self::default() }
     }
 
-    /// Others are told from now on; what was said before counts as said.
+    /// Others are told from now on; what was said before counts as said to those who were told.
     pub(super) fn renew(&mut self, other: Self) {
+        let names =
+            |herald: &Self| -> BTreeSet<String> { herald.teller.iter().flat_map(Teller::names).cloned().collect() };
+        let (before, now) = (names(self), names(&other));
+        for new in self.apps.values_mut().map(|known| &mut known.new).chain([&mut self.new]) {
+            new.retain(|name| now.contains(name));
+            new.extend(now.difference(&before).cloned());
+        }
         (self.teller, self.poster) = (other.teller, other.poster);
     }
 
@@ -68,8 +80,12 @@ impl Herald {
     /// Manifests were looked at and are well.
     pub(super) fn well(&mut self, revision: Option<&Revision>, now: Timestamp) {
         let commit = revision.map(|revision| revision.commit.clone());
-        if let Some(telling) = self.source.well(commit.as_deref(), now) {
-            self.tell(telling);
+        self.new.clear();
+        // With nobody to be told, nobody knows.
+        if let Some(teller) = &self.teller
+            && let Some(telling) = self.source.well(commit.as_deref(), now)
+        {
+            teller.tell(telling);
         }
         // The poster may have given up on an earlier word, and knows what it has posted.
         if let Some(commit) = &commit {
@@ -91,8 +107,12 @@ impl Herald {
         }
         let message = problem.message.clone();
         let telling = Telling { app: None, news, message, release: None, revision: commit, at: now };
-        if let Some(telling) = self.source.wrong(telling) {
-            self.tell(telling);
+        let Some(teller) = &self.teller else { return };
+        if let Some(telling) = self.source.wrong(telling.clone()) {
+            self.new.clear();
+            teller.tell(telling);
+        } else if self.source.is_wrong() && !self.new.is_empty() {
+            teller.tell_only(&std::mem::take(&mut self.new), telling);
         }
     }
 
@@ -204,12 +224,19 @@ impl Herald {
         });
         let before = known.told.clone();
         let crash_loop = state.crash_loop();
-        let besides = Besides { repair, stalled: stalled.as_deref(), crash_loop: crash_loop.as_deref() };
-        let tellings = known.told.of(app, report, besides, commit.as_deref());
-        let changed = known.told != before;
-        for telling in tellings {
-            self.tell(telling);
+        let besides = || Besides { repair, stalled: stalled.as_deref(), crash_loop: crash_loop.as_deref() };
+        // With nobody to be told, nobody knows.
+        if let Some(teller) = &self.teller {
+            let tellings = known.told.of(app, report, besides(), commit.as_deref());
+            let new = std::mem::take(&mut known.new);
+            if !new.is_empty() {
+                let mut wrong = Told::default().of(app, report, besides(), commit.as_deref());
+                wrong.retain(|one| one.news.severity() == Severity::Error && !tellings.contains(one));
+                wrong.into_iter().for_each(|one| teller.tell_only(&new, one));
+            }
+            tellings.into_iter().for_each(|one| teller.tell(one));
         }
+        let changed = known.told != before;
         let Some(commit) = commit else { return changed };
         let known = self.apps.entry(app.name.clone()).or_default();
         let was_judged = known.judged.as_ref() == Some(&commit);

@@ -1,4 +1,4 @@
-//! Which statuses commits get, and that each of them has an end.
+//! Which statuses commits get, that each of them has an end, and who is told of what.
 
 use tokio::sync::mpsc;
 
@@ -167,6 +167,40 @@ fn each_commit_has_its_statuses_and_its_end() {
     for (name, deeds, expected) in rows {
         assert_eq!(told(deeds), expected, "{name}");
     }
+}
+
+/// Who is told from when on, and by whom what is wrong is heard.
+#[test]
+fn what_is_wrong_is_told_to_whoever_has_not_heard_of_it() {
+    let ((queue, mut all), (apart, mut some)) = (mpsc::channel(64), mpsc::channel(64));
+    let told_are = |names: &[&str]| Herald::new(Some(Teller::into_both(queue.clone(), apart.clone(), names)), None);
+    let (mut herald, wish) = (Herald::default(), app("r1", Vec::new()));
+    let mut heard = |herald: &mut Herald, outcome| {
+        tell(herald, &wish, Deed::Refused("c1"));
+        tell(herald, &wish, Deed::Ended(outcome));
+        let all = std::iter::from_fn(|| all.try_recv().ok()).map(|one: Telling| format!("all: {}", one.news));
+        let some = std::iter::from_fn(|| some.try_recv().ok())
+            .map(|(names, one): (BTreeSet<String>, Telling)| format!("{names:?}: {}", one.news));
+        all.chain(some).collect::<Vec<_>>()
+    };
+    let nothing: [&str; 0] = [];
+    assert_eq!(heard(&mut herald, Outcome::Unhealthy), nothing);
+    assert_eq!(herald.told(&wish.name), Some(&Told::default()), "nobody was told");
+    herald.renew(told_are(&["chat"]));
+    assert_eq!(heard(&mut herald, Outcome::Unhealthy), ["all: ManifestsInvalid", "all: Unhealthy"]);
+    assert_eq!(heard(&mut herald, Outcome::Unhealthy), nothing);
+    herald.renew(told_are(&["chat", "mail", "pager"]));
+    let new = ["ManifestsInvalid", "Unhealthy"].map(|news| format!("{{\"mail\", \"pager\"}}: {news}"));
+    assert_eq!(heard(&mut herald, Outcome::Unhealthy), new);
+    assert_eq!(heard(&mut herald, Outcome::Unhealthy), nothing);
+    // What is new is told to all of them, once.
+    herald.renew(told_are(&["pager", "other"]));
+    let new = ["all: RolledBack", "{\"other\"}: ManifestsInvalid"];
+    assert_eq!(heard(&mut herald, Outcome::RolledBack), new);
+    herald.renew(told_are(&["pager", "last"]));
+    tell(&mut herald, &wish, Deed::Well("c1"));
+    let new = ["all: SourceRecovered", "all: ManifestsInvalid", "all: Recovered"];
+    assert_eq!(heard(&mut herald, Outcome::Converged), new);
 }
 
 /// Whatever happens in which order: only what is in force now is open, and what was good is never given up.

@@ -1,10 +1,11 @@
 //! Tells people what happened: by webhooks, Slack's, and commands.
 //!
 //! In: [`Telling`]s, handed over without waiting. Out: each to everybody whom it concerns, in order, tried again for a
-//! day where they cannot be reached, over a restart as well: until then it is in the [`Outbox`]. One who does not answer
-//! holds up nobody else; what does not fit into a queue is dropped, and the log says so. Begin at [`Teller::start`].
+//! day where they cannot be reached, over a restart as well: until then it is in the [`Outbox`], which is the queue. One who
+//! does not answer holds up nobody else; what does not fit is dropped, and the log says so. Those who tell can be called
+//! off for others to go on where they were. Begin at [`Teller::start`].
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::outbox::Outbox;
@@ -29,11 +30,8 @@ use crate::model::app::CommandLine;
 use crate::model::telling::{Severity, Telling};
 use crate::model::wake::short_commit;
 
-/// So much may wait before it is sorted.
-const QUEUE: usize = 256;
-
-/// So much may wait for one recipient.
-const WAITING: usize = 64;
+/// So much may wait before it is sorted: as much as for one recipient, for many Apps may have something to say at once.
+const QUEUE: usize = super::outbox::WAITING;
 
 /// Then it is tried again so often, …
 const OFTEN: Duration = Duration::from_mins(1);
@@ -48,42 +46,79 @@ const CONTROLLER: &str = "trueup-agent";
 #[derive(Debug, Clone)]
 pub struct Teller {
     queue: mpsc::Sender<Telling>,
+    apart: mpsc::Sender<Apart>,
+    names: Arc<[String]>,
 }
+
+/// What only some are to be told, by their names: the others know it.
+type Apart = (BTreeSet<String>, Telling);
 
 /// The tasks behind a [`Teller`].
 #[derive(Debug)]
 pub struct TellingTasks {
     all: Vec<JoinHandle<()>>,
+    until: watch::Sender<Until>,
+}
+
+/// How long those go on who tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Until {
+    /// There may be more.
+    Further,
+    /// All is told that waits.
+    Empty,
+    /// The try in hand is over: others go on.
+    Relieved,
 }
 
 impl Teller {
-    /// Starts to tell, first what an earlier agent has left in the outbox. `host` is what this host is called.
+    /// Starts to tell, first what waits in the outbox, there from an earlier agent or from those before. `host` is what this
+    /// host is called.
     pub fn start(shim: &Shim, host: &str, notifications: Vec<Notification>, outbox: &Outbox) -> (Self, TellingTasks) {
+        let names: Arc<[String]> = notifications.iter().map(|notification| notification.name.clone()).collect();
+        outbox.is_for(&notifications.iter().map(|notification| notification.name.as_str()).collect::<Vec<_>>());
+        let (until, _) = watch::channel(Until::Further);
         let mut tasks = Vec::new();
-        let mut channels = Vec::new();
-        for notification in notifications {
-            let (queue, waiting) = mpsc::channel(WAITING);
-            let (name, outbox) = (notification.name.clone(), outbox.clone());
-            let before = outbox.take_up(&name);
-            let sender = Sender { shim: shim.clone(), host: host.to_owned(), name, outbox };
-            tasks.push(tokio::spawn(sender.run(notification.to.clone(), before, waiting)));
-            channels.push(Channel { notification, queue });
+        for Notification { name, to, .. } in &notifications {
+            let (shim, host, name, outbox) = (shim.clone(), host.to_owned(), name.clone(), outbox.clone());
+            let sender = Sender { shim, host, name, outbox, until: until.subscribe() };
+            tasks.push(tokio::spawn(sender.run(to.clone())));
         }
         let (queue, taken) = mpsc::channel(QUEUE);
-        tasks.push(tokio::spawn(sort(taken, channels, outbox.clone())));
-        (Self { queue }, TellingTasks { all: tasks })
+        let (apart, taken_apart) = mpsc::channel(QUEUE);
+        let sorter = Sorter { notifications, outbox: outbox.clone(), until: until.clone() };
+        tasks.push(tokio::spawn(sorter.run(taken, taken_apart)));
+        (Self { queue, apart, names }, TellingTasks { all: tasks, until })
     }
 
     /// Hands everything over to a test.
     #[cfg(test)]
     pub(super) fn into(queue: mpsc::Sender<Telling>) -> Self {
-        Self { queue }
+        Self::into_both(queue, mpsc::channel(1).0, &[])
+    }
+
+    /// The same, with what only some of these are told.
+    #[cfg(test)]
+    pub(super) fn into_both(queue: mpsc::Sender<Telling>, apart: mpsc::Sender<Apart>, names: &[&str]) -> Self {
+        Self { queue, apart, names: names.iter().map(|name| (*name).to_owned()).collect() }
+    }
+
+    /// Who is told.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.names.iter()
     }
 
     /// Hands something over to be told. Never waits.
     pub fn tell(&self, telling: Telling) {
         if let Err(error) = self.queue.try_send(telling) {
             tracing::warn!(%error, "something is not told to anybody");
+        }
+    }
+
+    /// The same for some of them only, as often as it comes.
+    pub(super) fn tell_only(&self, names: &BTreeSet<String>, telling: Telling) {
+        if let Err(error) = self.apart.try_send((names.clone(), telling)) {
+            tracing::warn!(%error, "something is not told to those who are new");
         }
     }
 }
@@ -93,6 +128,11 @@ impl TellingTasks {
     #[must_use]
     pub fn are_finished(&self) -> bool {
         self.all.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Others tell from now on: each try in hand ends, and what is not told then is left to them.
+    pub fn relieve(&self) {
+        self.until.send_replace(Until::Relieved);
     }
 
     /// Waits until all is told that was handed over, once the last [`Teller`] is gone, but no longer than `limit`.
@@ -110,56 +150,71 @@ impl TellingTasks {
     }
 }
 
-struct Channel {
-    notification: Notification,
-    queue: mpsc::Sender<Arc<Telling>>,
+/// Whether somebody wants to be told this.
+fn concerns(notification: &Notification, telling: &Telling) -> bool {
+    let Notification { severity, apps, .. } = notification;
+    let of_them = telling.app.as_ref().is_none_or(|app| apps.is_empty() || apps.contains(app));
+    telling.news.severity() >= *severity && of_them
 }
 
-impl Channel {
-    fn concerns(&self, telling: &Telling) -> bool {
-        let Notification { severity, apps, .. } = &self.notification;
-        let of_them = telling.app.as_ref().is_none_or(|app| apps.is_empty() || apps.contains(app));
-        telling.news.severity() >= *severity && of_them
-    }
+/// Hands each telling to everybody whom it concerns, and none too often.
+struct Sorter {
+    notifications: Vec<Notification>,
+    outbox: Outbox,
+    until: watch::Sender<Until>,
 }
 
-/// Hands each telling to everybody whom it concerns, and none too often. At the end nothing is kept back: whoever comes
-/// next takes it for told.
-async fn sort(mut taken: mpsc::Receiver<Telling>, channels: Vec<Channel>, outbox: Outbox) {
-    let mut repeats = Repeats::default();
-    loop {
-        let now = Timestamp::now();
-        let pause = repeats.next().map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-        let ready = tokio::select! {
-            telling = taken.recv() => match telling {
-                Some(telling) => repeats.admit(telling, Timestamp::now()).into_iter().collect(),
-                None => return hand_over(repeats.drain(), &channels, &outbox).await,
-            },
-            () = until(pause) => repeats.due(Timestamp::now()),
-        };
-        hand_over(ready, &channels, &outbox).await;
-    }
-}
-
-async fn hand_over(ready: Vec<Telling>, channels: &[Channel], outbox: &Outbox) {
-    let mut places = Vec::new();
-    for telling in ready.into_iter().map(Arc::new) {
-        for channel in channels.iter().filter(|channel| channel.concerns(&telling)) {
-            let notification = channel.notification.name.as_str();
-            let Ok(place) = channel.queue.try_reserve() else {
-                tracing::warn!(notification, news = %telling.news, "too much waits: this is not told");
-                continue;
+impl Sorter {
+    /// At the end nothing is kept back: whoever comes next takes it for told.
+    async fn run(self, mut taken: mpsc::Receiver<Telling>, mut apart: mpsc::Receiver<Apart>) {
+        // What waits for somebody who is gone is not told any more.
+        self.outbox.save().await;
+        let mut repeats = Repeats::default();
+        loop {
+            let now = Timestamp::now();
+            let pause = repeats.next().map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+            // What has come together is written down together.
+            let mut together = Vec::new();
+            let (ready, over) = tokio::select! {
+                count = taken.recv_many(&mut together, QUEUE) => {
+                    let now = Timestamp::now();
+                    let mut ready: Vec<Telling> =
+                        together.into_iter().filter_map(|telling| repeats.admit(telling, now)).collect();
+                    if count == 0 {
+                        ready.extend(repeats.drain());
+                    }
+                    (ready, count == 0)
+                }
+                () = until(pause) => (repeats.due(Timestamp::now()), false),
+                Some(one) = apart.recv() => {
+                    self.hand_over_apart(one);
+                    (Vec::new(), false)
+                }
             };
-            outbox.add(notification, &telling);
-            places.push((place, Arc::clone(&telling)));
+            while let Ok(one) = apart.try_recv() {
+                self.hand_over_apart(one);
+            }
+            ready.into_iter().for_each(|telling| self.hand_over(telling, |_| true));
+            self.outbox.save().await;
+            if over {
+                break;
+            }
         }
+        let go_on = |until: &mut Until| std::mem::replace(until, (*until).max(Until::Empty)) == Until::Further;
+        self.until.send_if_modified(go_on);
     }
-    if places.is_empty() {
-        return;
+
+    fn hand_over_apart(&self, (names, telling): Apart) {
+        self.hand_over(telling, |name| names.contains(name));
     }
-    outbox.save().await;
-    for (place, telling) in places {
-        place.send(telling);
+
+    fn hand_over(&self, telling: Telling, is_told: impl Fn(&String) -> bool) {
+        let telling = Arc::new(telling);
+        for notification in &self.notifications {
+            if concerns(notification, &telling) && is_told(&notification.name) {
+                self.outbox.add(&notification.name, &telling);
+            }
+        }
     }
 }
 
@@ -176,62 +231,89 @@ struct Sender {
     host: String,
     name: String,
     outbox: Outbox,
+    until: watch::Receiver<Until>,
 }
 
 impl Sender {
-    async fn run(self, to: Recipient, before: Vec<Arc<Telling>>, mut taken: mpsc::Receiver<Arc<Telling>>) {
-        let mut waiting = VecDeque::from(before);
+    async fn run(mut self, to: Recipient) {
+        let (outbox, name) = (self.outbox.clone(), self.name.clone());
+        // Who told before may have a try in hand.
+        let turn = tokio::select! {
+            () = self.relieved() => return,
+            turn = outbox.turn(&name) => turn,
+        };
+        let Some((_turn, news)) = turn else { return };
         loop {
-            let next = match waiting.pop_front() {
-                Some(next) => Some(next),
-                None => taken.recv().await,
-            };
-            let Some(telling) = next else { return };
-            let mut tries = tries();
-            while let Err(why) = self.send(&to, &telling).await {
-                let (why, pause) = match why {
-                    NotSent::Yet { why, after } if !is_old(&telling, Timestamp::now()) => {
-                        (why, tries.next().map(|(pause, so_far)| (pause.max(after), so_far)))
+            // Before it is looked for: what comes afterwards has been added by then.
+            let until = *self.until.borrow_and_update();
+            match self.outbox.next(&self.name, 0).filter(|_| until != Until::Relieved) {
+                Some(telling) => {
+                    if self.tell(&to, &telling).await {
+                        self.is_over(&telling).await;
                     }
-                    NotSent::Yet { why, .. } | NotSent::Ever(why) => (why, None),
-                };
-                let Some((pause, so_far)) = pause else {
-                    tracing::warn!(notification = self.name, news = %telling.news, why, "not told");
-                    break;
-                };
-                tracing::debug!(notification = self.name, why, ?pause, "not told yet");
-                if so_far == RETRIES {
-                    tracing::warn!(notification = self.name, news = %telling.news, why, "not told yet; it is tried again");
                 }
-                if so_far >= RETRIES && self.takes_others(&to, &mut waiting, &mut taken).await {
-                    // Now or never.
-                    if let Err(NotSent::Yet { why, .. } | NotSent::Ever(why)) = self.send(&to, &telling).await {
-                        tracing::warn!(notification = self.name, news = %telling.news, why, "not told");
-                    }
-                    break;
-                }
-                tokio::time::sleep(pause).await;
+                None if until == Until::Further => tokio::select! {
+                    () = news.notified() => {}
+                    changed = self.until.changed() => if changed.is_err() {
+                        return;
+                    },
+                },
+                None => return,
             }
-            self.is_over(&telling).await;
+        }
+    }
+
+    /// Tries to tell it until that makes no sense any more; false if others are to do it.
+    async fn tell(&mut self, to: &Recipient, telling: &Arc<Telling>) -> bool {
+        let mut tries = tries();
+        while let Err(why) = self.send(to, telling).await {
+            // Perhaps that is why somebody else is told instead.
+            if *self.until.borrow() == Until::Relieved {
+                return false;
+            }
+            let (why, pause) = match why {
+                NotSent::Yet { why, after } if !is_old(telling, Timestamp::now()) => {
+                    (why, tries.next().map(|(pause, so_far)| (pause.max(after), so_far)))
+                }
+                NotSent::Yet { why, .. } | NotSent::Ever(why) => (why, None),
+            };
+            let Some((pause, so_far)) = pause else {
+                tracing::warn!(notification = self.name, news = %telling.news, why, "not told");
+                break;
+            };
+            tracing::debug!(notification = self.name, why, ?pause, "not told yet");
+            if so_far == RETRIES {
+                tracing::warn!(notification = self.name, news = %telling.news, why, "not told yet; it is tried again");
+            }
+            if so_far >= RETRIES && self.takes_others(to).await {
+                // Now or never.
+                if let Err(NotSent::Yet { why, .. } | NotSent::Ever(why)) = self.send(to, telling).await {
+                    tracing::warn!(notification = self.name, news = %telling.news, why, "not told");
+                }
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.relieved() => return false,
+            }
+        }
+        true
+    }
+
+    /// Waits until others are to tell.
+    async fn relieved(&mut self) {
+        if self.until.wait_for(|until| *until == Until::Relieved).await.is_err() {
+            std::future::pending().await
         }
     }
 
     /// Whether what comes next is taken at once: then what comes first may be refused for what it is.
-    async fn takes_others(
-        &self,
-        to: &Recipient,
-        waiting: &mut VecDeque<Arc<Telling>>,
-        taken: &mut mpsc::Receiver<Arc<Telling>>,
-    ) -> bool {
-        if waiting.is_empty() {
-            waiting.extend(taken.try_recv().ok());
-        }
-        let Some(next) = waiting.front() else { return false };
-        if self.send(to, next).await.is_err() {
+    async fn takes_others(&self, to: &Recipient) -> bool {
+        let Some(next) = self.outbox.next(&self.name, 1) else { return false };
+        if self.send(to, &next).await.is_err() {
             return false;
         }
-        self.is_over(next).await;
-        waiting.pop_front();
+        self.is_over(&next).await;
         true
     }
 

@@ -36,11 +36,10 @@ fn a_signature_is_that_of_rfc_4231() {
 
 #[test]
 fn only_what_concerns_somebody_is_told_to_them() {
-    let channel = |severity, apps: &[&str]| {
+    let notification = |severity, apps: &[&str]| {
         let apps = apps.iter().map(|app| AppName::new(*app).unwrap()).collect();
         let to = Recipient::Slack { url: Address::Plain(String::new()) };
-        let notification = Notification { name: "chat".to_owned(), to, severity, apps };
-        Channel { notification, queue: mpsc::channel(1).0 }
+        Notification { name: "chat".to_owned(), to, severity, apps }
     };
     let rows = [
         (Severity::Info, &[][..], Some("shop"), News::Deployed, true),
@@ -52,7 +51,7 @@ fn only_what_concerns_somebody_is_told_to_them() {
     ];
     for (severity, apps, app, news, expected) in rows {
         assert_eq!(
-            channel(severity, apps).concerns(&telling(app, news)),
+            concerns(&notification(severity, apps), &telling(app, news)),
             expected,
             "{severity} {apps:?} {app:?} {news}"
         );

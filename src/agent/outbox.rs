@@ -1,14 +1,18 @@
 //! News that somebody has not taken yet, in the agent's own directory: it is told, whatever becomes of the agent.
 //!
-//! `STATE/outbox.json` has, for each recipient, what was handed over and is not told, in order. It is written before the
-//! first try and once something is told or given up. Whoever is told twice was told by an agent that ended in between.
+//! `STATE/outbox.json` has, for each recipient, what was handed over and is not told, in order. It is written once
+//! something is handed over, told or given up. Whoever is told twice was told by an agent that ended in between. Those who
+//! tell take it from here, one for each recipient at a time: who follows them, in this agent or the next one, begins with
+//! what they have not told.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, OwnedMutexGuard};
 use tracing::warn;
 
 use super::state::{check_version, replace};
@@ -17,6 +21,9 @@ use crate::model::telling::Telling;
 const NAME: &str = "outbox.json";
 /// Of the format.
 const VERSION: u32 = 1;
+
+/// So much may wait for one recipient: what some hundred Apps have to say when all of them fail, several times over.
+pub(super) const WAITING: usize = 4_096;
 
 /// What is not told yet, by the names of the recipients.
 type Waiting = BTreeMap<String, Vec<Arc<Telling>>>;
@@ -29,11 +36,25 @@ pub struct Outbox(Arc<Inner>);
 struct Inner {
     /// None: nothing is written down.
     directory: Option<PathBuf>,
-    /// What an earlier agent has not told, until it is taken up.
+    /// What an earlier agent has not told, until it is known who is told now.
     before: Mutex<Waiting>,
-    waiting: Mutex<Waiting>,
-    /// Held while the file is written: what was written last is what is there.
-    writing: tokio::sync::Mutex<()>,
+    recipients: Mutex<BTreeMap<String, Waits>>,
+    /// How often that has changed.
+    changes: AtomicU64,
+    /// Held while the file is written: what was written last is what is there. After how many changes that was.
+    writing: tokio::sync::Mutex<u64>,
+}
+
+/// What waits for one recipient.
+#[derive(Debug, Default)]
+struct Waits {
+    all: Vec<Arc<Telling>>,
+    /// So much was not taken in since it last had room.
+    dropped: usize,
+    /// There is something new.
+    news: Arc<Notify>,
+    /// Held by the one who tells.
+    telling: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,43 +86,110 @@ impl Outbox {
         Self(Arc::new(Inner { directory: Some(state.to_owned()), before: Mutex::new(before), ..Inner::default() }))
     }
 
-    /// What an earlier agent has not told this recipient; once.
-    pub(super) fn take_up(&self, name: &str) -> Vec<Arc<Telling>> {
-        let before = lock(&self.0.before).remove(name).unwrap_or_default();
-        lock(&self.0.waiting).entry(name.to_owned()).or_default().extend(before.iter().cloned());
-        before
+    /// These are told from now on, first what waits for their names; what waits for others is told to nobody.
+    /// [`Outbox::save`] must follow.
+    pub(super) fn is_for(&self, names: &[&str]) {
+        let mut recipients = lock(&self.0.recipients);
+        for (name, before) in std::mem::take(&mut *lock(&self.0.before)) {
+            recipients.entry(name).or_default().all.extend(before);
+        }
+        for name in names {
+            recipients.entry((*name).to_owned()).or_default();
+        }
+        let mut lost = false;
+        recipients.retain(|name, waits| {
+            let stays = names.contains(&name.as_str());
+            if !stays && !waits.all.is_empty() {
+                let count = waits.all.len();
+                warn!(notification = name, count, "nobody is called so any more: what waited is not told");
+                lost = true;
+            }
+            stays
+        });
+        drop(recipients);
+        if lost {
+            self.changed();
+        }
     }
 
-    /// A recipient is to be told this. [`Outbox::save`] must follow.
-    pub(super) fn add(&self, name: &str, telling: &Arc<Telling>) {
-        lock(&self.0.waiting).entry(name.to_owned()).or_default().push(Arc::clone(telling));
+    /// A recipient is to be told this; false where that is nobody any more, or too much waits. [`Outbox::save`] must
+    /// follow.
+    pub(super) fn add(&self, name: &str, telling: &Arc<Telling>) -> bool {
+        let mut recipients = lock(&self.0.recipients);
+        let Some(waits) = recipients.get_mut(name) else {
+            warn!(notification = name, news = %telling.news, "nobody is called so any more: this is not told");
+            return false;
+        };
+        if waits.all.len() >= WAITING {
+            if waits.dropped == 0 {
+                warn!(notification = name, news = %telling.news, "too much waits: this is not told, nor what follows");
+            }
+            waits.dropped += 1;
+            return false;
+        }
+        if waits.dropped > 0 {
+            let count = std::mem::take(&mut waits.dropped);
+            warn!(notification = name, count, "too much waited: so much was not told");
+        }
+        waits.all.push(Arc::clone(telling));
+        waits.news.notify_one();
+        drop(recipients);
+        self.changed();
+        true
+    }
+
+    /// What a recipient is to be told at this place in the order.
+    pub(super) fn next(&self, name: &str, place: usize) -> Option<Arc<Telling>> {
+        lock(&self.0.recipients).get(name).and_then(|waits| waits.all.get(place).cloned())
     }
 
     /// A recipient was told this, or never will be. [`Outbox::save`] must follow.
     pub(super) fn remove(&self, name: &str, telling: &Arc<Telling>) {
-        if let Some(waiting) = lock(&self.0.waiting).get_mut(name) {
-            waiting.retain(|one| !Arc::ptr_eq(one, telling));
+        if let Some(waits) = lock(&self.0.recipients).get_mut(name) {
+            waits.all.retain(|one| !Arc::ptr_eq(one, telling));
         }
+        self.changed();
     }
 
-    /// Writes down what waits.
+    /// Waits until a recipient is told by nobody else; none where it is nobody any more.
+    pub(super) async fn turn(&self, name: &str) -> Option<(OwnedMutexGuard<()>, Arc<Notify>)> {
+        let (telling, news) = {
+            let recipients = lock(&self.0.recipients);
+            let waits = recipients.get(name)?;
+            (Arc::clone(&waits.telling), Arc::clone(&waits.news))
+        };
+        Some((telling.lock_owned().await, news))
+    }
+
+    fn changed(&self) {
+        self.0.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Writes down what waits; once for all who wish it at the same time.
     pub(super) async fn save(&self) {
         let Some(directory) = self.0.directory.clone() else { return };
-        let _alone = self.0.writing.lock().await;
+        let wanted = self.0.changes.load(Ordering::SeqCst);
+        let mut written_after = self.0.writing.lock().await;
+        if *written_after >= wanted {
+            return;
+        }
+        let changes = self.0.changes.load(Ordering::SeqCst);
         let copied = |all: &Vec<Arc<Telling>>| all.iter().map(|one| Telling::clone(one)).collect::<Vec<Telling>>();
-        let waiting = lock(&self.0.waiting)
+        let waiting = lock(&self.0.recipients)
             .iter()
-            .filter(|(_, all)| !all.is_empty())
-            .map(|(name, all)| (name.clone(), copied(all)))
+            .filter(|(_, waits)| !waits.all.is_empty())
+            .map(|(name, waits)| (name.clone(), copied(&waits.all)))
             .collect();
         let written = Written { version: VERSION, waiting };
         let wrote = tokio::task::spawn_blocking(move || {
             let text = serde_json::to_vec(&written).map_err(io::Error::other)?;
             replace(&directory, NAME, &text)
         });
-        let wrote = wrote.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        if let Err(error) = wrote {
-            warn!(%error, "what is still to be told is not written down: it is told as long as the agent runs");
+        match wrote.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => *written_after = changes,
+            Err(error) => {
+                warn!(%error, "what is still to be told is not written down: it is told as long as the agent runs");
+            }
         }
     }
 }
@@ -138,31 +226,47 @@ mod tests {
         })
     }
 
+    /// All that waits for a recipient.
+    fn waiting(outbox: &Outbox, name: &str) -> Vec<Arc<Telling>> {
+        (0..).map_while(|place| outbox.next(name, place)).collect()
+    }
+
+    fn open(room: &Path, names: &[&str]) -> Outbox {
+        let outbox = Outbox::open(room);
+        outbox.is_for(names);
+        outbox
+    }
+
     #[tokio::test]
     async fn what_is_not_told_is_known_again_and_what_makes_no_sense_is_nothing() {
         let room = tempfile::tempdir().unwrap();
         let file = room.path().join(NAME);
-        let outbox = Outbox::open(room.path());
-        assert!(outbox.take_up("chat").is_empty());
+        let both = ["chat", "pager"];
+        let outbox = open(room.path(), &both);
+        assert!(waiting(&outbox, "chat").is_empty());
         let [one, two, three] = ["one", "two", "three"].map(telling);
         for (name, one) in [("chat", &one), ("chat", &two), ("pager", &two), ("chat", &three)] {
-            outbox.add(name, one);
+            assert!(outbox.add(name, one));
         }
+        assert!(!outbox.add("nobody", &one));
         outbox.remove("chat", &two);
         outbox.save().await;
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        // Taken up and not told: it still waits.
+        // Known and not told: it still waits.
         for _ in 0..2 {
-            let outbox = Outbox::open(room.path());
-            assert_eq!(outbox.take_up("chat"), [one.clone(), three.clone()]);
-            assert!(outbox.take_up("chat").is_empty(), "once");
-            assert_eq!(outbox.take_up("pager"), std::slice::from_ref(&two));
+            let outbox = open(room.path(), &both);
+            assert_eq!(waiting(&outbox, "chat"), [one.clone(), three.clone()]);
+            assert_eq!(waiting(&outbox, "pager"), std::slice::from_ref(&two));
+            // Others are told, and the same again.
+            outbox.is_for(&["pager", "chat", "new"]);
+            assert_eq!(waiting(&outbox, "chat"), [one.clone(), three.clone()]);
             outbox.save().await;
         }
-        let outbox = Outbox::open(room.path());
-        for one in outbox.take_up("chat") {
+        let outbox = open(room.path(), &both);
+        for one in waiting(&outbox, "chat") {
             outbox.remove("chat", &one);
         }
+        outbox.is_for(&["chat"]);
         outbox.save().await;
         assert_eq!(
             std::fs::read_to_string(&file).unwrap(),
@@ -171,7 +275,44 @@ mod tests {
         );
         for text in ["", "{", r#"{"version":7,"waiting":{}}"#] {
             std::fs::write(&file, text).unwrap();
-            assert!(Outbox::open(room.path()).take_up("chat").is_empty(), "{text}");
+            assert!(waiting(&open(room.path(), &both), "chat").is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_to_nobody_is_in_the_log_with_its_number() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&heard);
+        let log = tracing_subscriber::fmt().with_writer(move || Heard(Arc::clone(&writer))).with_ansi(false).finish();
+        tracing::subscriber::with_default(log, || {
+            let room = tempfile::tempdir().unwrap();
+            let outbox = open(room.path(), &["chat"]);
+            let all: Vec<_> = (0..WAITING).map(|_| telling("one")).collect();
+            assert!(all.iter().all(|one| outbox.add("chat", one)));
+            for _ in 0..3 {
+                assert!(!outbox.add("chat", &telling("more")));
+            }
+            outbox.remove("chat", &all[0]);
+            assert!(outbox.add("chat", &telling("last")));
+            outbox.is_for(&["other"]);
+        });
+        let heard = String::from_utf8(lock(&heard).clone()).unwrap();
+        for words in ["too much waited: so much was not told notification=\"chat\" count=3", "count=4096"] {
+            assert!(heard.contains(words), "{words}: {heard}");
+        }
+        assert_eq!(heard.lines().count(), 3, "{heard}");
+    }
+
+    struct Heard(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Heard {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
         }
     }
 }

@@ -24,26 +24,27 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// What goes on behind a [`Herald`].
 #[derive(Debug)]
 pub struct Behind {
-    tellers: Option<TellingTasks>,
+    tellers: TellingTasks,
     poster: Option<JoinHandle<()>>,
 }
 
-/// Starts those who tell others what the loop does, first of all what the outbox has. Must be called within a runtime.
-pub fn herald(config: &AgentConfig, outbox: &Outbox) -> (Herald, Behind) {
+/// Starts those who tell others what the loop does, first of all what the outbox has, and relieves those `before` them who
+/// told it. Must be called within a runtime.
+pub fn herald(config: &AgentConfig, outbox: &Outbox, before: &[Behind]) -> (Herald, Behind) {
     let host = config.name.clone().unwrap_or_else(hostname);
-    let told = (!config.notifications.is_empty())
-        .then(|| Teller::start(&Shim::own(), &host, config.notifications.clone(), outbox))
-        .unzip();
+    before.iter().for_each(|before| before.tellers.relieve());
+    // With nobody to be told, too, it is said and written down what was to be told to somebody.
+    let (teller, tasks) = Teller::start(&Shim::own(), &host, config.notifications.clone(), outbox);
+    let told = (!config.notifications.is_empty()).then_some(teller);
     let posted = config.commit_status.clone().map(|status| StatusPoster::start(status, &host)).unzip();
-    (Herald::new(told.0, posted.0), Behind { tellers: told.1, poster: posted.1 })
+    (Herald::new(told, posted.0), Behind { tellers: tasks, poster: posted.1 })
 }
 
 impl Behind {
     /// Nothing is left to be told.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.poster.as_ref().is_none_or(JoinHandle::is_finished)
-            && self.tellers.as_ref().is_none_or(TellingTasks::are_finished)
+        self.poster.as_ref().is_none_or(JoinHandle::is_finished) && self.tellers.are_finished()
     }
 
     /// Waits a moment for the last words, once the herald is gone.
@@ -55,12 +56,7 @@ impl Behind {
                 tracing::warn!("not every commit status was posted before the end");
             }
         };
-        let tellers = async {
-            if let Some(tasks) = self.tellers {
-                tasks.finish(LAST_WORDS).await;
-            }
-        };
-        tokio::join!(poster, tellers);
+        tokio::join!(poster, self.tellers.finish(LAST_WORDS));
     }
 }
 

@@ -126,7 +126,7 @@ async fn follow(
         warn!(problem, "somebody cannot be told as the agent's own configuration says; the agent goes on");
         board.configured(Configuration { problem: Some(problem), needs_restart: Vec::new() });
     }
-    let (herald, behind) = setup::herald(&told.config, &told.outbox);
+    let (herald, behind) = setup::herald(&told.config, &told.outbox, &[]);
     let Told { config, place, names, roll, outbox, .. } = told;
     let ground = Ground {
         host,

@@ -82,9 +82,13 @@ fn on<T>(
         if let Some(interrupt) = interrupt {
             listen_for_signals(interrupt, holder == AGENT).map_err(|error| cannot_begin("a pass", &error))?;
         }
-        let host = shape(LocalHost::new(holder).telling(waits_for_lock));
-        // Nobody tells an agent how long to wait.
-        let host = if holder == AGENT { host } else { host.advising(WAIT_LONGER) };
+        let host = LocalHost::new(holder);
+        let host = shape(if holder == AGENT {
+            // What an agent waits for belongs into its log, in the form of that; and nobody tells it how long to wait.
+            host.telling(logs_a_wait)
+        } else {
+            host.telling(says_a_wait).advising(WAIT_LONGER)
+        });
         let host = match &manifests {
             Some(manifests) => host.of_manifests(manifests),
             None => host,
@@ -105,8 +109,12 @@ pub fn waiting<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     Ok(runtime.block_on(work))
 }
 
-fn waits_for_lock(why: &str) {
+fn says_a_wait(why: &str) {
     say(&format!("waiting: {}\n", safe(why)));
+}
+
+fn logs_a_wait(why: &str) {
+    tracing::info!(why, "a pass waits");
 }
 
 /// This cannot begin, for want of what the kernel gives.

@@ -260,6 +260,12 @@ impl ToldOfSource {
         Some(telling)
     }
 
+    /// Whether people were told that something is wrong with it.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        self.wrong.is_some()
+    }
+
     /// It is well: whether that is new.
     pub fn well(&mut self, revision: Option<&str>, at: Timestamp) -> Option<Telling> {
         self.away = 0;

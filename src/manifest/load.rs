@@ -106,7 +106,8 @@ pub fn load_unapproved(paths: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Lo
 
 /// Loads the manifests of a commit, which was written into `tree`: those at `inside`, or at its top. They are called
 /// by their paths in the repository, cannot be meant relative to where they happen to lie, and no link leads out of
-/// the tree. Where it `may_be_empty`, a directory without manifests is none that is wrong.
+/// the tree. Where it `may_be_empty`, a directory without manifests is none that is wrong; nor is one that is not there
+/// any more, for git keeps none that is empty.
 ///
 /// # Errors
 /// As [`load`].
@@ -119,6 +120,10 @@ pub fn load_commit(tree: &Path, inside: Option<&Path>, may_be_empty: bool) -> Re
         }
     };
     let path = inside.map_or_else(|| top.clone(), |inside| top.join(inside));
+    let is_gone = || path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    if may_be_empty && is_gone() {
+        return Ok(Vec::new());
+    }
     let mut loader = Loader { top: Some(top), may_be_empty, ..Loader::default() };
     loader.path(&path, &mut io::empty());
     loader.done()

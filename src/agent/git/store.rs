@@ -1,7 +1,7 @@
 //! What is kept of a branch: `STATE/git/NAME`, where the name stands for URL and branch.
 //!
 //! `mirror` is a bare repository, `trees/COMMIT` the files of a commit, and the link `current` leads to the one in
-//! force. Another URL or branch begins anew: its history has nothing to do with this one.
+//! force; the link `path` says where in it manifests were found. Another URL or branch begins anew: its history has nothing to do with this one.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -22,6 +22,7 @@ const MIRROR: &str = "mirror";
 const TREES: &str = "trees";
 const CURRENT: &str = "current";
 const LOCK: &str = "lock";
+const PATH: &str = "path";
 /// What is being written, beside what it will take the place of.
 const FRESH: &str = ".fresh";
 const OLD: &str = ".old";
@@ -118,6 +119,16 @@ impl Store {
         is_hash(name).then(|| name.to_owned())
     }
 
+    /// Remembers where in the repository manifests were found.
+    pub(super) fn found_at(&self, path: &Path) -> Result<(), HostError> {
+        if self.was_found_at(path) { Ok(()) } else { self.swap(PATH, &Path::new(".").join(path)) }
+    }
+
+    /// Whether manifests were last found at this place in the repository.
+    pub(super) fn was_found_at(&self, path: &Path) -> bool {
+        fs::read_link(self.own().join(PATH)).is_ok_and(|found| found == Path::new(".").join(path))
+    }
+
     /// An empty directory for the files of a commit.
     pub(super) fn fresh_tree(&self, commit: &str) -> Result<PathBuf, HostError> {
         let fresh = self.tree(&format!("{FRESH}-{commit}"));
@@ -144,12 +155,16 @@ impl Store {
 
     /// Makes a commit the one in force: readers see it or the one before.
     pub(super) fn choose(&self, commit: &str) -> Result<(), HostError> {
-        let (link, fresh) = (self.own().join(CURRENT), self.own().join(format!("{CURRENT}{FRESH}")));
-        let chosen = match fs::remove_file(&fresh) {
+        self.swap(CURRENT, &Path::new(TREES).join(commit))
+    }
+
+    fn swap(&self, name: &str, target: &Path) -> Result<(), HostError> {
+        let (link, fresh) = (self.own().join(name), self.own().join(format!("{name}{FRESH}")));
+        let swapped = match fs::remove_file(&fresh) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => symlink(Path::new(TREES).join(commit), &fresh).and_then(|()| fs::rename(&fresh, &link)),
+            _ => symlink(target, &fresh).and_then(|()| fs::rename(&fresh, &link)),
         };
-        chosen.map_err(|error| cannot("swap", &link, &error))
+        swapped.map_err(|error| cannot("swap", &link, &error))
     }
 }
 

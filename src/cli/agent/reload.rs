@@ -104,14 +104,14 @@ impl Reloader<'_> {
         Renewal { herald, git, standing: Configuration { problem: None, needs_restart } }
     }
 
-    /// Those who tell others, where that has changed. Who told before says first what was handed over.
+    /// Those who tell others, where that has changed. They go on where those are who told before.
     fn herald(&mut self, config: &AgentConfig) -> Option<Herald> {
         let told =
             |config: &AgentConfig| (config.name.clone(), config.notifications.clone(), config.commit_status.clone());
         if told(config) == told(&self.config) {
             return None;
         }
-        let (herald, behind) = setup::herald(config, &self.outbox);
+        let (herald, behind) = setup::herald(config, &self.outbox, &self.behind);
         self.behind.retain(|earlier| !earlier.is_over());
         self.behind.push(behind);
         Some(herald)

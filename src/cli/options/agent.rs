@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
 use clap::{Args, ValueHint};
 
 use super::{at_least_one, place};
@@ -54,7 +55,7 @@ pub struct Agent {
         env = "TRUEUP_STATE_DIR",
         hide_env_values = true,
         default_value = STATE,
-        value_parser = place(STATE),
+        value_parser = place(STATE).map(full),
         value_hint = ValueHint::DirPath
     )]
     pub state_dir: PathBuf,
@@ -88,6 +89,11 @@ pub struct Git {
 
 const FROM_GIT: &str = "Manifests from git";
 
+/// From anywhere: git works in directories of its own. Where nobody can say what it is relative to, as it stands.
+fn full(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
 fn inside(text: &str) -> Result<RelativePath, String> {
     RelativePath::new(text).map_err(|error| format!("it is {error}; write a path relative to the repository's top"))
 }
@@ -116,3 +122,27 @@ Exit codes:
   1   it could not begin: a configuration that cannot be used, another agent, or no socket to be had
   64  wrong usage
   130 it was asked twice, and left at once";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        agent: Agent,
+    }
+
+    #[test]
+    fn the_state_is_at_one_place_wherever_git_works() {
+        let here = std::env::current_dir().unwrap();
+        let rows =
+            [("state", here.join("state")), ("./state", here.join("state")), ("/s", "/s".into()), ("", STATE.into())];
+        for (written, expected) in rows {
+            let words = Words::parse_from(["agent", "--state-dir", written]);
+            assert_eq!(words.agent.state_dir, expected, "{written}");
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! Runs the command line `git` as a user of the machine, so that its keys, credential helpers and known hosts count.
 //!
-//! It asks nobody, runs no hooks, and ends within a limit. In: a bare repository, the mirror. [`words`] reads what
-//! git says.
+//! It asks nobody, runs no hooks, and ends within a limit; a password that a URL has in it is on no command line. In: a bare
+//! repository, the mirror. [`words`] reads what git says.
 
 pub mod leftovers;
+mod login;
 pub mod words;
 
 use std::collections::BTreeMap;
@@ -92,7 +93,7 @@ impl Git<'_> {
         output: Wanted,
     ) -> Result<Ended, HostError> {
         let lock = self.lock.as_ref().map(OwnedFd::try_clone).transpose();
-        let mut all = self.environment(remote);
+        let mut all = self.environment(remote)?;
         all.extend(environment.iter().map(|(name, path)| ((*name).to_owned(), path.to_string_lossy().into_owned())));
         // The mode of files must not depend on who runs us.
         let mut command: Vec<String> =
@@ -216,7 +217,7 @@ impl Git<'_> {
         Ok(())
     }
 
-    fn environment(&self, remote: Option<Remote<'_>>) -> BTreeMap<String, String> {
+    fn environment(&self, remote: Option<Remote<'_>>) -> Result<BTreeMap<String, String>, HostError> {
         let mut environment: BTreeMap<String, String> =
             HANDED_ON.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
         if rustix::process::geteuid().as_raw() == self.user.uid
@@ -229,7 +230,6 @@ impl Git<'_> {
         set("GIT_TERMINAL_PROMPT", "0");
         // Never looked for in the directories above, even where there is none yet.
         set("GIT_DIR", &self.mirror.to_string_lossy());
-        // Not among the arguments, which everybody can read and where it could be taken for an option.
         let mut configuration = vec![
             ("core.hooksPath", "/dev/null"),
             ("core.fsmonitor", "false"),
@@ -241,11 +241,17 @@ impl Git<'_> {
             ("http.lowSpeedTime", "60"),
         ];
         configuration.extend(self.configuration.iter().map(|(key, value)| (*key, value.as_str())));
-        if let Some(remote) = remote {
-            configuration.push(("remote.source.url", remote.url));
-            if !remote.trusted {
-                set("GIT_PROTOCOL_FROM_USER", "0");
+        let login = remote.map(|remote| login::of(remote.url)).transpose()?;
+        if let Some(login) = &login {
+            // Not among our arguments, where it could be taken for an option.
+            configuration.push(("remote.source.url", &login.url));
+            configuration.extend(login.configuration.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+            for (name, value) in &login.environment {
+                set(name, value);
             }
+        }
+        if remote.is_some_and(|remote| !remote.trusted) {
+            set("GIT_PROTOCOL_FROM_USER", "0");
         }
         set("GIT_CONFIG_COUNT", &configuration.len().to_string());
         for (number, (key, value)) in configuration.into_iter().enumerate() {
@@ -255,7 +261,7 @@ impl Git<'_> {
         if !self.own_ssh && !environment.contains_key("GIT_SSH") {
             environment.entry("GIT_SSH_COMMAND".to_owned()).or_insert_with(|| SSH.to_owned());
         }
-        environment
+        Ok(environment)
     }
 }
 
