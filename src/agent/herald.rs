@@ -232,9 +232,13 @@ impl Herald {
             if !new.is_empty() {
                 let mut wrong = Told::default().of(app, report, besides(), commit.as_deref());
                 wrong.retain(|one| one.news.severity() == Severity::Error && !tellings.contains(one));
-                wrong.into_iter().for_each(|one| teller.tell_only(&new, one));
+                for one in wrong {
+                    teller.tell_only(&new, one);
+                }
             }
-            tellings.into_iter().for_each(|one| teller.tell(one));
+            for one in tellings {
+                teller.tell(one);
+            }
         }
         let changed = known.told != before;
         let Some(commit) = commit else { return changed };

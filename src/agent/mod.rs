@@ -375,7 +375,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.acting -= 1;
                 self.operated(&app, turn, errand, result);
             }
-            Done::Parted(turn, parting) => self.parted(turn, parting),
+            Done::Parted(turn, parting) => self.parted(turn, &parting),
             Done::Written(result) => self.written(&result),
         }
     }

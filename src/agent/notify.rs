@@ -194,7 +194,9 @@ impl Sorter {
             while let Ok(one) = apart.try_recv() {
                 self.hand_over_apart(one);
             }
-            ready.into_iter().for_each(|telling| self.hand_over(telling, |_| true));
+            for telling in ready {
+                self.hand_over(telling, |_| true);
+            }
             self.outbox.save().await;
             if over {
                 break;
@@ -303,7 +305,7 @@ impl Sender {
     /// Waits until others are to tell.
     async fn relieved(&mut self) {
         if self.until.wait_for(|until| *until == Until::Relieved).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

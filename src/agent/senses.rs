@@ -251,9 +251,10 @@ mod tests {
     async fn what_could_not_be_watched_is_watched_as_soon_as_it_can_be() {
         static USED_UP: AtomicBool = AtomicBool::new(true);
         fn arms(watch: &mut Watch, topic: Topic, what: &[What]) -> Result<(), HostError> {
-            match USED_UP.load(Ordering::SeqCst) {
-                true => Err(HostError::new(HostErrorKind::Other, "the kernel allows no more watches")),
-                false => watch.arm(topic, what),
+            if USED_UP.load(Ordering::SeqCst) {
+                Err(HostError::new(HostErrorKind::Other, "the kernel allows no more watches"))
+            } else {
+                watch.arm(topic, what)
             }
         }
         let room = tempfile::tempdir().unwrap();

@@ -32,7 +32,9 @@ pub struct Behind {
 /// told it. Must be called within a runtime.
 pub fn herald(config: &AgentConfig, outbox: &Outbox, before: &[Behind]) -> (Herald, Behind) {
     let host = config.name.clone().unwrap_or_else(hostname);
-    before.iter().for_each(|before| before.tellers.relieve());
+    for one in before {
+        one.tellers.relieve();
+    }
     // With nobody to be told, too, it is said and written down what was to be told to somebody.
     let (teller, tasks) = Teller::start(&Shim::own(), &host, config.notifications.clone(), outbox);
     let told = (!config.notifications.is_empty()).then_some(teller);

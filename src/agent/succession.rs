@@ -184,7 +184,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// The App without its workers, and without the groups that others have by now.
     pub(super) fn alone(&self, app: &App) -> App {
         let staying = self.seats.values().filter(|seat| !seat.leaving);
-        without_groups_of(app, staying.map(|seat| &seat.loaded.app))
+        without_groups_of(app, &staying.map(|seat| &seat.loaded.app))
     }
 
     /// Begins the farewells that are due.
@@ -229,7 +229,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     }
 
     /// Takes in what came of a farewell.
-    pub(super) fn parted(&mut self, turn: u64, parting: Parting) {
+    pub(super) fn parted(&mut self, turn: u64, parting: &Parting) {
         let now = self.now;
         self.acting -= 1;
         let Some(at) = self.farewells.iter().position(|farewell| farewell.turn == Some(turn)) else {
@@ -238,7 +238,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let Some(farewell) = self.farewells.get_mut(at) else { return };
         farewell.turn = None;
         let (name, root) = (&farewell.loaded.app.name, &farewell.loaded.app.root);
-        let outcome = match &parting {
+        let outcome = match parting {
             Parting::Nothing => {
                 warn!(app = %name, %root, "nothing says which release is at its former root: what runs there is left running");
                 None
@@ -262,13 +262,12 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 Some(Outcome::Failed)
             }
         };
-        match outcome {
-            Some(outcome) => farewell.schedule.end(&Ended { outcome, corrections: 0, drift: true }, now),
-            None => {
-                self.farewells.remove(at);
-                self.ground.roll.touch();
-                self.take_stock();
-            }
+        if let Some(outcome) = outcome {
+            farewell.schedule.end(&Ended { outcome, corrections: 0, drift: true }, now);
+        } else {
+            self.farewells.remove(at);
+            self.ground.roll.touch();
+            self.take_stock();
         }
     }
 

@@ -36,7 +36,7 @@ pub fn only_stops(difference: &mut Difference) {
 /// The App without the groups that one of the others has, too, under the manager that both share: what runs there is that
 /// one's by now. Workers of trueup itself belong to their App and root, and to no other.
 #[must_use]
-pub fn without_groups_of<'a>(app: &App, others: impl Iterator<Item = &'a App> + Clone) -> App {
+pub fn without_groups_of<'a>(app: &App, others: &(impl Iterator<Item = &'a App> + Clone)) -> App {
     let is_shared = |group: &&WorkerGroup| {
         others.clone().flat_map(|other| &other.workers).any(|other| are_the_same(&group.manager, &other.manager))
     };
@@ -117,7 +117,7 @@ mod tests {
         for (name, own, others, shared) in rows {
             let leaving = app("r1", vec![group("own", 1, own), group("second", 1, builtin())]);
             let other = app("r1", vec![group("another", 2, others)]);
-            let left = without_groups_of(&leaving, [&other].into_iter());
+            let left = without_groups_of(&leaving, &[&other].into_iter());
             assert_eq!(left.workers.len(), if shared { 1 } else { 2 }, "{name}");
         }
     }

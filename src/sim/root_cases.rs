@@ -52,7 +52,7 @@ async fn a_suspended_app_is_left_alone_also_where_nobody_can_read_that_it_is() {
     // Whoever changes a part of what is remembered must know the rest.
     let (wish, request) = (wish(), request(Mode::Apply));
     let back = TakeBack { to: None, reason: "by hand".to_owned() };
-    assert!(rollback(&host, &wish, &back, &request, &Silent).await.is_err());
+    assert!(Box::pin(rollback(&host, &wish, &back, &request, &Silent)).await.is_err());
     assert!(suspend(&host, &wish, Some("again"), "anna", Duration::ZERO).await.is_err());
     assert!(resume(&host, &wish, Duration::ZERO).await.is_err());
     {
