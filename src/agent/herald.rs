@@ -111,7 +111,7 @@ impl Herald {
         if let Some(telling) = self.source.wrong(telling.clone()) {
             self.new.clear();
             teller.tell(telling);
-        } else if self.source.is_wrong() && !self.new.is_empty() {
+        } else if self.source.is_told(&telling.key()) && !self.new.is_empty() {
             teller.tell_only(&std::mem::take(&mut self.new), telling);
         }
     }
@@ -228,7 +228,9 @@ impl Herald {
         // With nobody to be told, nobody knows.
         if let Some(teller) = &self.teller {
             let tellings = known.told.of(app, report, besides(), commit.as_deref());
-            let new = std::mem::take(&mut known.new);
+            // One that has not come to its end tells nothing of how things are.
+            let is_telling = report.outcome != Outcome::Interrupted;
+            let new = if is_telling { std::mem::take(&mut known.new) } else { BTreeSet::new() };
             if !new.is_empty() {
                 let mut wrong = Told::default().of(app, report, besides(), commit.as_deref());
                 wrong.retain(|one| one.news.severity() == Severity::Error && !tellings.contains(one));

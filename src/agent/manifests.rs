@@ -5,6 +5,7 @@
 //! cannot be asked says nothing about manifests: that is another matter, and told as such.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,6 +15,7 @@ use tracing::{info, warn};
 use super::asking::{Askers, Asking};
 use super::doubt::{BadNews, Doubt};
 use super::quiet::Quiet;
+use super::roll::Standing;
 use super::seat::Seat;
 use super::senses::Senses;
 use super::source::{Found, Source, SourceProblem, SourceProblemKind};
@@ -317,16 +319,27 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 None => self.disappeared(name),
             }
         }
+        let mut went = BTreeSet::new();
         for known in before {
-            let name = &known.loaded.app.name;
+            let name = known.loaded.app.name.clone();
             match heirs.of(&known.loaded.app.root) {
-                Some(heir) if heir == name => {
+                Some(heir) if *heir == name => {
                     if let Some(told) = known.told {
-                        self.ground.herald.recall(name, told);
+                        self.ground.herald.recall(&name, told);
                     }
                 }
-                Some(heir) => self.succeeded(name, heir),
-                None if named.contains(name) => self.has_moved_out(known),
+                // It has another root, and this one somebody else.
+                Some(_) if named.contains(&name) => {
+                    if let Some(told) = known.told.filter(|_| known.standing == Standing::InForce) {
+                        self.ground.herald.recall(&name, told);
+                    }
+                }
+                Some(heir) => self.succeeded(&name, heir),
+                None if named.contains(&name) => self.has_moved_out(known),
+                // Its own root is written down before those that it has left.
+                None if !went.insert(name) && known.standing == Standing::Leaving => {
+                    self.see_off_from_root(Arc::new(known.loaded));
+                }
                 None => self.go_on_with(known),
             }
         }
@@ -360,7 +373,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 // Its first pass is still to come.
                 continue;
             }
-            if !seat.passes() && seat.standing() == Some(Outcome::Converged) {
+            // What waits may be about a commit in between, that it was never brought to.
+            let waits = !seat.schedule.state(self.now).pending.is_empty();
+            if !seat.passes() && !waits && seat.standing() == Some(Outcome::Converged) {
                 self.ground.herald.stands(&seat.loaded.app);
             } else {
                 self.wake(name, Wake::Timer);

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::outbox::Outbox;
 use super::post::{NotSent, RETRIES, pauses, post, read};
-use crate::decide::telling::Repeats;
+use crate::decide::telling::{Repeats, WINDOW};
 use crate::host::command::{Job, Wanted, describe, execute, quote};
 use crate::host::hex::hexadecimal;
 use crate::host::spawn::Shim;
@@ -172,7 +172,9 @@ impl Sorter {
         let mut repeats = Repeats::default();
         loop {
             let now = Timestamp::now();
-            let pause = repeats.next().map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+            // No longer than anything is kept back: a clock that is set back meanwhile would make it longer.
+            let left = |at: Timestamp| Duration::try_from(at.duration_since(now).min(WINDOW)).unwrap_or_default();
+            let pause = repeats.next().map(left);
             // What has come together is written down together.
             let mut together = Vec::new();
             let (ready, over) = tokio::select! {

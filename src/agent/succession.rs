@@ -131,6 +131,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let from = Arc::clone(&seat.loaded);
         let new_root = to.app.root.clone();
         let mut new = Seat::new(to, self.ground.seed);
+        // Whoever has asked for a pass is answered by the next one.
+        let waits = seat.schedule.state(self.now).pending.into_iter().chain(seat.answers.iter().cloned());
+        for asked in waits.filter(|wake| matches!(wake, Wake::Request { .. })) {
+            new.schedule.wake(asked, self.now);
+        }
         for errand in new.succeed(seat) {
             let message = format!("the App `{name}` has just got the root `{new_root}`");
             let error = HostError::new(HostErrorKind::Other, message).with_help("ask again");
@@ -175,7 +180,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         }
     }
 
-    fn see_off_from_root(&mut self, loaded: Arc<Loaded>) {
+    /// Stops what runs at a root that an App has left.
+    pub(super) fn see_off_from_root(&mut self, loaded: Arc<Loaded>) {
         let mut schedule = Schedule::new(loaded.app.sync.clone(), self.ground.seed);
         schedule.wake(Wake::Manifest { revision: None }, self.now);
         self.farewells.push(Farewell { loaded, schedule, turn: None });

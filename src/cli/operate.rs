@@ -18,6 +18,7 @@ use super::options::fleet::Hosts;
 use super::options::operate::{Agent, One, Resume, Retry, Rollback, Suspend};
 use super::options::{Format, Global};
 use super::output::Output;
+use super::own_name;
 use super::person::person;
 use super::render::{operate as text, report};
 use crate::documents::pass::passes;
@@ -168,6 +169,8 @@ fn found(which: &One) -> Result<Whose, Failure> {
     let written = named(&which.app, &which.paths)?;
     Ok(match as_here(&written)? {
         Some(own) => Whose::Ours(Box::new(own.app)),
+        // Whoever says which host this is means this host alone.
+        None if own_name::is_said() => return Err(not_here(&written)),
         None => Whose::Theirs(Box::new(written)),
     })
 }

@@ -317,14 +317,9 @@ pub struct AgentSocket {
 /// What this host is called.
 #[derive(Debug, Args)]
 pub struct Called {
-    /// Which host of `spec.hosts` this one is; else the one that /etc/trueup/agent.yaml names, else the one of its hostname
-    #[arg(
-        long = "as",
-        value_name = "NAME",
-        env = "TRUEUP_HOST",
-        hide_env_values = true,
-        value_parser = fleet::name_or_none
-    )]
+    /// Which host of `spec.hosts` this one is; else the one that `TRUEUP_HOST` names, or /etc/trueup/agent.yaml, or the one of
+    /// its hostname
+    #[arg(long = "as", value_name = "NAME", value_parser = fleet::name_or_none)]
     pub called: Option<String>,
 }
 

@@ -260,10 +260,10 @@ impl ToldOfSource {
         Some(telling)
     }
 
-    /// Whether people were told that something is wrong with it.
+    /// Whether just that was told last of what is wrong with it: a [`Telling::key`].
     #[must_use]
-    pub fn is_wrong(&self) -> bool {
-        self.wrong.is_some()
+    pub fn is_told(&self, key: &str) -> bool {
+        self.wrong.as_deref() == Some(key)
     }
 
     /// It is well: whether that is new.
@@ -297,6 +297,12 @@ struct Lately {
     held: Option<Telling>,
 }
 
+/// Whether something was told within the last [`WINDOW`]; what is still to come was told before the clock was set back.
+fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    let age = now.duration_since(at);
+    !age.is_negative() && age < WINDOW
+}
+
 impl Repeats {
     /// Something is to be told: whether it may be now.
     pub fn admit(&mut self, telling: Telling, now: Timestamp) -> Option<Telling> {
@@ -316,7 +322,7 @@ impl Repeats {
     /// What was told long ago keeps nothing back: names of Apps come and go.
     fn forget(&mut self, now: Timestamp) {
         self.apps.retain(|_, lately| {
-            lately.told.retain(|_, at| now.duration_since(*at) < WINDOW);
+            lately.told.retain(|_, at| is_recent(*at, now));
             !lately.told.is_empty() || lately.held.is_some()
         });
     }
@@ -326,7 +332,7 @@ impl Repeats {
         let due = |lately: &mut Lately| {
             let held = lately.held.take()?;
             let key = held.key();
-            if lately.told.get(&key).is_some_and(|at| now.duration_since(*at) < WINDOW) {
+            if lately.told.get(&key).is_some_and(|at| is_recent(*at, now)) {
                 lately.held = Some(held);
                 return None;
             }

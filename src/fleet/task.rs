@@ -254,6 +254,12 @@ async fn hold<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, holding:
         let health = match work.ask(target, false, Operation::Health, &task.phase()).await {
             Ok(Answer { health: Some(health), .. }) => *health,
             Ok(_) => return Done::silent(Fact::Held(false), no_answer()),
+            // What hinders a look for a moment is no worse than an answer that is missed.
+            Err(Silence::Refused(_)) if missed + 1 < patience.attempts && !unwanted => {
+                missed += 1;
+                work.watch().says(Some(&target.host.name), &unwell(missed, patience, None));
+                continue;
+            }
             Err(silence) => return Done::silent(Fact::Held(false), silence),
         };
         // The health of another release proves nothing for this one.

@@ -120,13 +120,26 @@ pub fn load_commit(tree: &Path, inside: Option<&Path>, may_be_empty: bool) -> Re
         }
     };
     let path = inside.map_or_else(|| top.clone(), |inside| top.join(inside));
-    let is_gone = || path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    if may_be_empty && is_gone() {
+    if may_be_empty && inside.is_some_and(|inside| is_gone(&top, inside)) {
         return Ok(Vec::new());
     }
     let mut loader = Loader { top: Some(top), may_be_empty, ..Loader::default() };
     loader.path(&path, &mut io::empty());
     loader.done()
+}
+
+/// Whether there is nothing at that place of a tree, nor any link on the way to it: one that leads nowhere is a mistake.
+fn is_gone(top: &Path, inside: &Path) -> bool {
+    let mut place = top.to_owned();
+    for part in inside {
+        place.push(part);
+        match place.symlink_metadata() {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return false,
+            Err(error) => return error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+    false
 }
 
 /// Loads a document that was loaded before and stood there, as JSON: it means what it meant, whatever has become of its

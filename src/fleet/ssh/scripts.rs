@@ -246,13 +246,14 @@ mod tests {
     /// What stands in the PATH is run only where it would be understood: another build of the same version may not be.
     #[test]
     fn a_program_that_speaks_another_wire_is_passed_over() {
-        use std::os::unix::fs::PermissionsExt;
         let room = tempfile::tempdir().unwrap();
         let place = |path: &str| room.path().join(path);
         let write = |path: &str, text: &str| {
             std::fs::create_dir_all(place(path).parent().unwrap()).unwrap();
-            std::fs::write(place(path), text).unwrap();
-            std::fs::set_permissions(place(path), std::fs::Permissions::from_mode(0o755)).unwrap();
+            // By another process: a child that another test starts right now would inherit the file open for writing.
+            let mut sh = std::process::Command::new("sh");
+            sh.args(["-c", "printf %s \"$2\" >\"$1\"; chmod 755 \"$1\"", "sh"]).arg(place(path)).arg(text);
+            assert!(sh.status().unwrap().success());
         };
         let cached = "#!/bin/sh\necho cached $*\n";
         let sha256 = hexadecimal(&Sha256::digest(cached));

@@ -48,7 +48,7 @@ pub(super) fn of(url: &str) -> Result<Login, HostError> {
         })
     };
     let setting = |name: &str| format!("credential.{protocol}://{server}.{name}");
-    let (configuration, environment) = match who.split_once(':') {
+    let (mut configuration, environment) = match who.split_once(':') {
         Some((user, password)) => (
             // None that others have set up is asked: it might know somebody else.
             vec![(setting("helper"), String::new()), (setting("helper"), HELPER.to_owned())],
@@ -58,7 +58,10 @@ pub(super) fn of(url: &str) -> Result<Login, HostError> {
         None if !who.is_empty() => (vec![(setting("username"), decode(who)?)], Vec::new()),
         None => (Vec::new(), Vec::new()),
     };
-    Ok(Login { url: format!("{scheme}://{server}{path}"), configuration, environment })
+    let url = format!("{scheme}://{server}{path}");
+    // What others have set up for URLs without a name in them was never meant for this one: the longest match counts.
+    configuration.push((format!("url.{url}.insteadOf"), url.clone()));
+    Ok(Login { url, configuration, environment })
 }
 
 /// What a part of a URL means; none: nothing.
@@ -98,12 +101,13 @@ mod tests {
         ];
         for (url, shown, server, environment) in rows {
             let helper = format!("credential.{server}.helper");
-            let configuration = vec![(helper.clone(), String::new()), (helper, HELPER.to_owned())];
+            let itself = (format!("url.{shown}.insteadOf"), shown.to_owned());
+            let configuration = vec![(helper.clone(), String::new()), (helper, HELPER.to_owned()), itself];
             assert_eq!(of(url), Ok(Login { url: shown.to_owned(), configuration, environment }), "{url}");
         }
         let named = of("https://alice@host/a").unwrap();
         assert_eq!((named.url.as_str(), named.environment), ("https://host/a", Vec::new()));
-        assert_eq!(named.configuration, [("credential.https://host.username".to_owned(), "alice".to_owned())]);
+        assert_eq!(named.configuration[0], ("credential.https://host.username".to_owned(), "alice".to_owned()));
         let plain = ["/srv/a", "git@host:a", "ssh://git@host/a", "https://host/a@b", "file:///a:b@c", "git://h/a"];
         for url in plain {
             let login = of(url).unwrap();
