@@ -409,3 +409,22 @@ async fn a_root_that_is_left_is_not_forgotten_over_a_restart() {
     })
     .await;
 }
+
+/// While no agent runs, an App gets another root, and another App the one that it had.
+#[tokio::test(start_paused = true)]
+async fn an_app_whose_old_root_is_another_ones_by_now_keeps_its_place() {
+    let site = Site::new("prune: true");
+    site.agent(true, looked_after).await;
+    let moved = wish("web", &site.room.path().join("elsewhere"), "r2", "");
+    let heir = wish("anew", site.room.path(), "r2", WORKERS);
+    site.host.world().app = heir.app.clone();
+    site.agent_with(Shelf::with(vec![moved.clone(), heir]), site.roll(), async |stage| {
+        let has_passed = |name: &str| stage.board.app(name).is_some_and(|app| app.last.is_some());
+        stage.until("a pass over each", |_| has_passed("web") && has_passed("anew")).await;
+        let web = stage.board.app("web").unwrap();
+        assert!(web.loaded.app.root == moved.app.root && !web.leaving && !web.orphaned);
+        assert_eq!(stage.running(), 2);
+    })
+    .await;
+    assert!(!site.told().iter().any(|news| matches!(news, News::Removed | News::Orphaned)), "{:?}", site.told());
+}
