@@ -82,6 +82,25 @@ impl<'host> Manifest<'host> {
         self.reconcile_with(&[])
     }
 
+    /// Makes passes as root until one fails over a worker that does not stay up; that one, and how often it was tried
+    /// again in it. On a busy machine it may take the worker longer to fail than it takes to believe in it: the next pass
+    /// finds it.
+    #[track_caller]
+    pub fn reconcile_until_failed(&self) -> (Pass, usize) {
+        let mut pass = self.reconcile();
+        self.host.wait_until("a pass that fails", Duration::from_mins(1), || {
+            let is_over = pass.outcome() != "converged";
+            if !is_over {
+                pass = self.reconcile();
+            }
+            is_over
+        });
+        let pass = pass.failed();
+        let again = pass.output.stderr.matches("; again in").count();
+        assert!(again >= 1, "{}", pass.output);
+        (pass, again)
+    }
+
     /// Makes a pass as root with further arguments.
     #[track_caller]
     pub fn reconcile_with(&self, arguments: &[&str]) -> Pass {
