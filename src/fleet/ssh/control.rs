@@ -7,11 +7,11 @@
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, symlink};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
@@ -121,8 +121,16 @@ fn has_prefix(path: &Path, prefix: &str) -> bool {
 
 /// Nobody listens there, or not any more. One that is too busy is not dead, nor one for which we have no file left.
 pub fn is_dead(socket: &Path) -> bool {
-    let found = UnixStream::connect(socket).map_err(|error| error.kind());
+    let found = knock(socket).map_err(|error| error.kind());
     matches!(found, Err(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound))
+}
+
+/// Connects to a socket and lets go of it. Never waits: where as many wait already as may, as for a process that was
+/// stopped, this fails instead of waiting for it to go on.
+fn knock(socket: &Path) -> io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let end = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok(rustix::net::connect(&end, &SocketAddrUnix::new(socket)?)?)
 }
 
 /// A folder that nobody else may enter.
@@ -143,8 +151,8 @@ impl Place {
     /// The socket of a connection that was left open; none when nobody listens there.
     pub fn kept(&self) -> Option<PathBuf> {
         let socket = self.folder.join(fs::read_link(&self.link).ok()?);
-        match UnixStream::connect(&socket).map_err(|error| error.kind()) {
-            Ok(_) => return Some(socket),
+        match knock(&socket).map_err(|error| error.kind()) {
+            Ok(()) => return Some(socket),
             // One whose process was killed.
             Err(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
                 let _ = fs::remove_file(&socket);
@@ -259,6 +267,26 @@ mod tests {
         }
         let fresh = place.fresh();
         assert!(!fresh.exists() && left(number + 99).exists(), "{fresh:?}");
+    }
+
+    /// As many wait as may, and nobody takes them in, as where ssh was stopped.
+    #[test]
+    fn a_socket_whose_process_was_stopped_holds_nobody_up() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = ControlFolder::at(room.path().join("control")).unwrap();
+        let place = folder.place(&SshTarget::new("web1").unwrap(), &Options::default());
+        let socket = place.fresh();
+        let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&socket).unwrap()).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        place.keep(&socket).unwrap();
+        let waits = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        let (said, heard) = std::sync::mpsc::channel();
+        let of_it = socket.clone();
+        std::thread::spawn(move || said.send((place.kept(), is_dead(&of_it))));
+        let found = heard.recv_timeout(Duration::from_secs(30));
+        assert_eq!((found, socket.exists()), (Ok((None, false)), true));
+        drop((waits, listener));
     }
 
     #[test]
