@@ -11,6 +11,7 @@ mod store;
 mod trust;
 
 use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -100,7 +101,7 @@ impl GitSource {
         Remote { url: &self.options.url, trusted: true }
     }
 
-    async fn git(&self, lock: Option<std::os::fd::OwnedFd>) -> Result<Git<'_>, HostError> {
+    async fn git(&self, lock: Option<OwnedFd>) -> Result<Git<'_>, HostError> {
         let user = blocking(User::who_runs).await??;
         let configuration = trust::configuration(self.options.allowed_signers.as_deref());
         let mirror = self.store.mirror();
@@ -116,6 +117,29 @@ impl GitSource {
         };
         git.heed_own_ssh().await?;
         Ok(git)
+    }
+
+    /// Asks what is kept, or changes it, on a thread that may block: a slow disk holds up nobody else.
+    async fn stored<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> T + Send + 'static) -> Result<T, HostError> {
+        let store = self.store.clone();
+        blocking(move || work(&store)).await
+    }
+
+    /// The same for work on the mirror and the trees, which holds git's lock until it is done, even where nobody waits for
+    /// it any more.
+    async fn at_work<T: Send + 'static>(
+        &self,
+        git: &Git<'_>,
+        work: impl FnOnce(&Store) -> Result<T, HostError> + Send + 'static,
+    ) -> Result<T, HostError> {
+        let lock = git.lock.as_ref().map(OwnedFd::try_clone).transpose();
+        let lock = lock.map_err(|error| HostError::io("cannot hold on to the lock", &error))?;
+        self.stored(move |store| {
+            let done = work(store);
+            drop(lock);
+            done
+        })
+        .await?
     }
 
     async fn find(&mut self) -> Result<Found, SourceProblem> {
@@ -152,10 +176,9 @@ impl GitSource {
     /// that is damaged is made anew.
     async fn bring(&self, signers: &Signers) -> Result<Brought, SourceProblem> {
         self.check().map_err(unreachable)?;
-        let store = self.store.clone();
-        let lock = blocking(move || store.prepare()).await.and_then(|made| made).map_err(unreachable)?;
+        let lock = self.stored(Store::prepare).await.and_then(|made| made).map_err(unreachable)?;
         let git = self.git(Some(lock)).await.map_err(unreachable)?;
-        let mut fresh = self.store.is_fresh();
+        let mut fresh = self.stored(Store::is_fresh).await.map_err(unreachable)?;
         loop {
             let error = match self.bring_with(&git, fresh, signers).await {
                 Err(Trouble::Host(error)) if error.kind == HostErrorKind::Other && !fresh => error,
@@ -165,7 +188,7 @@ impl GitSource {
                 return Err(unreachable(error));
             }
             tracing::warn!(mirror = %git.mirror.display(), %error, "the mirror is damaged and is fetched anew");
-            self.store.renew_mirror().map_err(unreachable)?;
+            self.at_work(&git, Store::renew_mirror).await.map_err(unreachable)?;
             fresh = true;
         }
     }
@@ -195,10 +218,10 @@ impl GitSource {
             HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}"))
         })?;
         let revision = self.judge(git, &commit).await?;
-        let tree = self.store.fresh_tree(&commit)?;
+        let of = commit.clone();
+        let tree = self.at_work(git, move |store| store.fresh_tree(&of)).await?;
         git.check_out(&commit, &tree).await?;
-        let store = self.store.clone();
-        blocking(move || store.keep_tree(&commit)).await??;
+        self.at_work(git, move |store| store.keep_tree(&commit)).await?;
         Ok(Brought::Next(revision))
     }
 
@@ -239,15 +262,15 @@ impl GitSource {
 
     /// What was in force, which it was not without trust. Whether it would be trusted now is up to the next look.
     async fn remember(&self) -> Result<Option<(Revision, Vec<Loaded>)>, SourceProblem> {
-        let Some(commit) = self.store.chosen() else { return Ok(None) };
+        let Some(commit) = self.stored(Store::chosen).await.map_err(unreachable)? else { return Ok(None) };
         let git = self.git(None).await.map_err(unreachable)?;
         let revision = match trust::revision(&git, &commit, self.options.allowed_signers.as_deref()).await {
             Err(_) if self.options.allowed_signers.is_some() => trust::revision(&git, &commit, None).await?,
             judged => judged?,
         };
-        let (store, path) = (self.store.clone(), self.path());
+        let path = self.path();
         // Another path is another set of Apps, and a mistake in it must not look as if all of them had gone.
-        let had = blocking(move || store.was_found_at(&path)).await.map_err(unreachable)?;
+        let had = self.stored(move |store| store.was_found_at(&path)).await.map_err(unreachable)?;
         self.read(revision, had).await.map(Some)
     }
 
@@ -282,9 +305,9 @@ impl Source for GitSource {
 
     async fn keep(&mut self) -> Result<(), SourceProblem> {
         let Some((revision, apps)) = self.next.take() else { return Ok(()) };
-        let (store, commit, path) = (self.store.clone(), revision.commit.clone(), self.path());
+        let (commit, path) = (revision.commit.clone(), self.path());
         // The path first: a link to a commit that has nothing there is followed by who knows that it had.
-        let chosen = blocking(move || store.found_at(&path).and_then(|()| store.choose(&commit))).await;
+        let chosen = self.stored(move |store| store.found_at(&path).and_then(|()| store.choose(&commit))).await;
         let chosen = chosen.and_then(|chosen| chosen);
         chosen.map_err(unreachable)?;
         self.keep_from_being_tidied(&revision.commit).await;

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use super::outbox::Outbox;
 use super::post::{NotSent, RETRIES, pauses, post, read};
 use crate::decide::telling::{Repeats, WINDOW};
+use crate::host::blocking;
 use crate::host::command::{Job, Wanted, describe, execute, quote};
 use crate::host::hex::hexadecimal;
 use crate::host::spawn::Shim;
@@ -354,10 +355,12 @@ impl Sender {
     async fn command(&self, command: &CommandLine, timeout: Duration, telling: &Telling) -> Result<(), NotSent> {
         let said = event(&self.host, telling).to_string();
         let cannot = |what: &str, why: &dyn std::fmt::Display| NotSent::yet(format!("cannot {what}: {why}"));
-        let file = tempfile::NamedTempFile::new().and_then(|mut file| file.write_all(said.as_bytes()).map(|()| file));
+        let prepared = blocking(move || {
+            let file = tempfile::NamedTempFile::new();
+            (file.and_then(|mut file| file.write_all(said.as_bytes()).map(|()| file)), User::who_runs())
+        });
+        let (file, user) = prepared.await.map_err(|error| NotSent::yet(error.message))?;
         let file = file.map_err(|error| cannot("write the event down", &error))?;
-        let user = tokio::task::spawn_blocking(User::who_runs).await;
-        let user = user.map_err(|error| cannot("look up the user", &error))?;
         let mut line = ["/bin/sh", "-c", "exec <\"$1\" && shift && exec \"$@\"", "sh"].map(str::to_owned).to_vec();
         line.push(file.path().to_string_lossy().into_owned());
         line.extend(command.argv());

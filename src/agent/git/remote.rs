@@ -1,5 +1,6 @@
 //! What the remote is asked, and how much of its history is fetched.
 
+use super::store::Store;
 use super::trust::{self, Follows, Trouble, rewritten};
 use super::{FETCHED, GitSource, NAMED_IN};
 use crate::documents::agent::Revision;
@@ -42,7 +43,8 @@ impl GitSource {
     /// Sees whether a commit may come into force.
     pub(super) async fn judge(&self, git: &Git<'_>, commit: &str) -> Result<Revision, Trouble> {
         let revision = trust::revision(git, commit, self.options.allowed_signers.as_deref()).await?;
-        let in_force = self.store.chosen().filter(|in_force| in_force != commit && !self.options.allow_force);
+        let in_force = self.stored(Store::chosen).await?;
+        let in_force = in_force.filter(|in_force| in_force != commit && !self.options.allow_force);
         let Some(before) = in_force else { return Ok(revision) };
         let mut deeper = DEPTHS.iter();
         loop {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::agent::source::{SourceProblem, SourceProblemKind};
 use crate::documents::agent::Revision;
+use crate::host::blocking;
 use crate::host::command::Wanted;
 use crate::host::git::Git;
 use crate::host::hex::hexadecimal;
@@ -178,7 +179,8 @@ pub(super) async fn follows(git: &Git<'_>, before: &str, commit: &str) -> Result
 
 /// Whether all the history of a commit is in the mirror.
 async fn is_whole(git: &Git<'_>, commit: &str) -> Result<bool, HostError> {
-    let shallow = match std::fs::read_to_string(git.mirror.join("shallow")) {
+    let file = git.mirror.join("shallow");
+    let shallow = match blocking(move || std::fs::read_to_string(file)).await? {
         Ok(shallow) => shallow,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(HostError::io(format!("cannot read `{}`", git.mirror.display()), &error)),
