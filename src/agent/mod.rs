@@ -350,12 +350,10 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     }
 
     fn nobody(&self, app: &AppName) -> HostError {
-        let message = if self.stopping {
-            "the agent is about to end".to_owned()
-        } else {
-            format!("the agent knows no App `{app}`")
-        };
-        HostError::new(HostErrorKind::Other, message)
+        if self.stopping {
+            return HostError::new(HostErrorKind::Interrupted, "the agent is about to end");
+        }
+        HostError::new(HostErrorKind::NotApplicable, format!("the agent knows no App `{app}`"))
     }
 
     fn done(&mut self, done: Done<S>) {

@@ -138,7 +138,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         }
         for errand in new.succeed(seat) {
             let message = format!("the App `{name}` has just got the root `{new_root}`");
-            let error = HostError::new(HostErrorKind::Other, message).with_help("ask again");
+            let error = HostError::new(HostErrorKind::NotApplicable, message).with_help("ask again");
             let _ = errand.reply.send(Err(error));
         }
         self.seats.insert(name, new);

@@ -54,7 +54,7 @@ pub async fn rollback<H: Host>(
     acts(host, app).await?;
     let (layout, records) = (host.layout(app).await?, host.records(&app.root).await?);
     let record = take_back(app, &layout, &records, how.to.as_ref(), &how.reason, at).map_err(|problem| HostError {
-        kind: HostErrorKind::Other,
+        kind: HostErrorKind::NotApplicable,
         message: problem.message,
         help: problem.help,
     })?;
@@ -148,7 +148,7 @@ async fn acts<H: Host>(host: &H, app: &App) -> Result<(), HostError> {
         }
         None => return Ok(()),
     };
-    Err(HostError::new(HostErrorKind::Other, format!("`{}` is suspended: {why}", app.name)).with_help(help))
+    Err(HostError::new(HostErrorKind::NotApplicable, format!("`{}` is suspended: {why}", app.name)).with_help(help))
 }
 
 async fn note<H: Host>(host: &H, app: &App, at: Timestamp, event: JournalEvent) {

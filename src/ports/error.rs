@@ -38,6 +38,8 @@ pub enum HostErrorKind {
     Locked,
     /// An end was asked for in the middle of it.
     Interrupted,
+    /// What was asked for does not fit what is: nothing to go back to, say.
+    NotApplicable,
     /// Anything else.
     Other,
 }

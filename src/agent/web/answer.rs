@@ -15,6 +15,9 @@ pub const EXIT_CODE: &str = "trueup-exit-code";
 /// Why what was done was done by older manifests than the newest, in UTF-8; absent where it was not.
 pub const NOTE: &str = "trueup-note";
 
+/// Seconds after which what cannot be had now is worth another try.
+const LATER: u32 = 5;
+
 /// Most characters of a note.
 const NOTED: usize = 500;
 
@@ -76,7 +79,7 @@ pub(super) struct Refusal {
     status: StatusCode,
     message: String,
     help: Option<String>,
-    /// Seconds after which the same may be asked for again.
+    /// Seconds after which the same may be asked for again; where none are given and it may, [`LATER`].
     again: Option<u32>,
 }
 
@@ -107,9 +110,10 @@ impl Refusal {
 impl From<HostError> for Refusal {
     fn from(error: HostError) -> Self {
         let status = match error.kind {
-            HostErrorKind::TimedOut | HostErrorKind::Locked => StatusCode::SERVICE_UNAVAILABLE,
-            // What was asked for does not fit what is: nothing to go back to, say.
-            HostErrorKind::Other => StatusCode::CONFLICT,
+            HostErrorKind::TimedOut | HostErrorKind::Locked | HostErrorKind::Interrupted => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            HostErrorKind::NotApplicable => StatusCode::CONFLICT,
             HostErrorKind::Unreachable
             | HostErrorKind::Denied
             | HostErrorKind::Misconfigured
@@ -117,7 +121,7 @@ impl From<HostError> for Refusal {
             | HostErrorKind::Hindered
             | HostErrorKind::WorkerFailed
             | HostErrorKind::ReleaseFailed
-            | HostErrorKind::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,
+            | HostErrorKind::Other => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, message: error.message, help: error.help, again: None }
     }
@@ -129,8 +133,8 @@ impl IntoResponse for Refusal {
         let told = Refused::new(status.as_u16(), message, help.as_deref());
         let mut response = json(&told).unwrap_or_else(|_| status.into_response());
         *response.status_mut() = *status;
-        if let Some(seconds) = again {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*seconds));
+        if let Some(seconds) = again.or((*status == StatusCode::SERVICE_UNAVAILABLE).then_some(LATER)) {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -139,6 +143,30 @@ impl IntoResponse for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The codes of `docs/api.md`.
+    #[test]
+    fn what_went_wrong_on_the_host_decides_about_the_code_and_what_passes_says_when() {
+        let rows = [
+            (HostErrorKind::NotApplicable, 409, false),
+            (HostErrorKind::TimedOut, 503, true),
+            (HostErrorKind::Locked, 503, true),
+            (HostErrorKind::Interrupted, 503, true),
+            (HostErrorKind::Other, 500, false),
+            (HostErrorKind::Storage, 500, false),
+            (HostErrorKind::Denied, 500, false),
+        ];
+        for (kind, code, again) in rows {
+            let response = Refusal::from(HostError::new(kind, "no")).into_response();
+            let found = (response.status().as_u16(), response.headers().contains_key(RETRY_AFTER));
+            assert_eq!(found, (code, again), "{kind:?}");
+        }
+        let eio = HostError::io("cannot read `x`", &rustix::io::Errno::IO.into());
+        assert_eq!(Refusal::from(eio).into_response().status(), 500);
+        let busy = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many wait").again(1).into_response();
+        assert_eq!(busy.headers().get(RETRY_AFTER), Some(&HeaderValue::from(1)));
+        assert_eq!(Refusal::stopping().into_response().headers().get(RETRY_AFTER), Some(&HeaderValue::from(LATER)));
+    }
 
     #[test]
     fn the_form_is_the_first_that_is_asked_for() {

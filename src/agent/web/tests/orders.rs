@@ -25,7 +25,8 @@ async fn what_a_person_asks_for_is_ordered_in_their_name_and_its_end_is_told() {
     let loaded = manifests();
     let rolled_back = || report(&loaded[0], well(), well(), Outcome::RolledBack);
     let person = "anna as root".to_owned();
-    let refused = || HostError::new(HostErrorKind::Other, "there is no release to go back to").with_help("commit one");
+    let refused =
+        || HostError::new(HostErrorKind::NotApplicable, "there is no release to go back to").with_help("commit one");
     let rows: Vec<Row<'_>> = vec![
         (
             "rollback",
