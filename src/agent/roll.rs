@@ -10,7 +10,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,7 +27,7 @@ use crate::ports::HostError;
 const NAME: &str = "apps.json";
 /// Of the format.
 const VERSION: u32 = 1;
-/// How long a root that does not answer is waited for.
+/// How long roots that do not answer are waited for, all together.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How an App stands with the manifests.
@@ -249,7 +249,18 @@ fn read(text: &[u8], from: &str) -> Result<Vec<Known>, String> {
     let written: Written = serde_json::from_slice(text).map_err(|error| format!("it makes no sense: {error}"))?;
     check_version(written.version, VERSION)?;
     let here = written.from == from;
-    Ok(written.apps.into_iter().filter_map(|listed| known(&listed, here)).collect())
+    let mut known: Vec<Known> = written.apps.into_iter().filter_map(|listed| known(&listed, here)).collect();
+    let orphaned = known.iter().filter(|one| one.standing == Standing::Orphaned);
+    let gone = gone(orphaned.map(|one| one.loaded.app.root.path().to_owned()).collect(), PATIENCE, is_gone);
+    known.retain(|one| {
+        let stays = one.standing != Standing::Orphaned || !gone.contains(one.loaded.app.root.path());
+        if !stays {
+            let app = &one.loaded.app.name;
+            info!(%app, "it is no longer in the manifests, and its root is gone: it is forgotten");
+        }
+        stays
+    });
+    Ok(known)
 }
 
 fn known(listed: &Listed<'_, Value>, here: bool) -> Option<Known> {
@@ -261,23 +272,33 @@ fn known(listed: &Listed<'_, Value>, here: bool) -> Option<Known> {
             return None;
         }
     };
-    if listed.standing == Standing::Orphaned && is_gone(loaded.app.root.path()) {
-        info!(app = &*listed.name, "it is no longer in the manifests, and its root is gone: it is forgotten");
-        return None;
-    }
     Some(Known { loaded, standing: listed.standing, here, told: listed.told.clone() })
 }
 
-/// Whether nothing is left of a root. A dead mount keeps nobody waiting.
-fn is_gone(root: &Path) -> bool {
+/// Of which roots nothing is left, as far as that can be told in time: dead mounts hold up nobody, however many there are,
+/// nor what is said of other roots.
+fn gone(roots: BTreeSet<PathBuf>, patience: Duration, look: fn(&Path) -> bool) -> BTreeSet<PathBuf> {
     let (tell, told) = mpsc::channel();
-    let root = root.to_owned();
-    let looker = std::thread::Builder::new().spawn(move || {
-        let absent = matches!(fs::symlink_metadata(root), Err(error) if error.kind() == ErrorKind::NotFound);
-        // Nobody may wait for it any more.
-        let _ = tell.send(absent);
-    });
-    looker.is_ok() && told.recv_timeout(PATIENCE).unwrap_or(false)
+    for root in roots {
+        let tell = tell.clone();
+        let looker = std::thread::Builder::new().spawn(move || {
+            let absent = look(&root);
+            // Nobody may wait for it any more.
+            let _ = tell.send(absent.then_some(root));
+        });
+        // Where there are no more threads, the others are not looked at.
+        if looker.is_err() {
+            break;
+        }
+    }
+    drop(tell);
+    let began = Instant::now();
+    let answers = std::iter::from_fn(|| told.recv_timeout(patience.saturating_sub(began.elapsed())).ok());
+    answers.flatten().collect()
+}
+
+fn is_gone(root: &Path) -> bool {
+    matches!(fs::symlink_metadata(root), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
 #[cfg(test)]
@@ -301,6 +322,26 @@ mod tests {
     fn rows(known: &[Known]) -> Vec<(String, Standing, bool, Option<Told>)> {
         let row = |one: &Known| (one.loaded.app.name.to_string(), one.standing, one.here, one.told.clone());
         known.iter().map(row).collect()
+    }
+
+    #[test]
+    fn dead_mounts_are_waited_for_together_and_hide_nothing_of_other_roots() {
+        let mounts: BTreeSet<PathBuf> = (0..4).map(|number| PathBuf::from(format!("/dead/{number}"))).collect();
+        let left = PathBuf::from("/srv/left");
+        let roots = || mounts.iter().cloned().chain([PathBuf::from("/srv/gone"), left.clone()]).collect();
+        let look = |root: &Path| {
+            while root.starts_with("/dead") {
+                std::thread::park();
+            }
+            root.ends_with("gone")
+        };
+        let patience = Duration::from_secs(2);
+        let began = Instant::now();
+        assert_eq!(gone(roots(), patience, look), BTreeSet::from([PathBuf::from("/srv/gone")]));
+        assert!(began.elapsed() < patience * 2, "one after the other");
+        let began = Instant::now();
+        assert_eq!(gone(BTreeSet::from([left]), Duration::from_mins(10), look), BTreeSet::new());
+        assert!(began.elapsed() < Duration::from_mins(1), "all have answered");
     }
 
     #[tokio::test]
