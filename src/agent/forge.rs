@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::post::{NotSent, pauses, post, read};
+use super::post::{NotSent, Poster, pauses, read};
 use crate::decide::telling::CommitState;
 use crate::model::agent::{CommitStatus, Forge};
 use crate::model::app::SecretSource;
@@ -112,7 +112,7 @@ impl StatusPoster {
 async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<Verdict>) {
     let mut posted: BTreeMap<String, Known> = BTreeMap::new();
     let mut waiting: BTreeMap<Key, Verdict> = BTreeMap::new();
-    let mut tries = pauses();
+    let (mut tries, poster) = (pauses(), Poster::default());
     loop {
         let Some((key, verdict)) = waiting.pop_first() else {
             let Some(verdict) = taken.recv().await else { return };
@@ -135,7 +135,7 @@ async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<Verdi
         let token = read(&status.token, TOKEN).await;
         let token_was = token.as_deref().map(digest).unwrap_or_default();
         let sent = match token {
-            Ok(token) => send(&status, &context, &verdict, token).await,
+            Ok(token) => send(&poster, &status, &context, &verdict, token).await,
             Err(error) => Err(error),
         };
         match sent {
@@ -204,7 +204,13 @@ fn context(host: &str, app: Option<&AppName>) -> String {
     app.map_or_else(|| format!("trueup/{host}"), |app| format!("trueup/{host}/{app}"))
 }
 
-async fn send(status: &CommitStatus, context: &str, verdict: &Verdict, token: String) -> Result<(), NotSent> {
+async fn send(
+    poster: &Poster,
+    status: &CommitStatus,
+    context: &str,
+    verdict: &Verdict,
+    token: String,
+) -> Result<(), NotSent> {
     let description = cut(&verdict.reason);
     let (api, commit) = (&status.api, &verdict.commit);
     match status.forge {
@@ -217,7 +223,7 @@ async fn send(status: &CommitStatus, context: &str, verdict: &Verdict, token: St
             };
             let url = format!("{api}/projects/{}/statuses/{commit}", status.project.replace('/', "%2F"));
             let body = json!({"state": state, "name": context, "description": description});
-            match post(&url, &[("private-token", token)], body.to_string().into_bytes()).await {
+            match poster.post(&url, &[("private-token", token)], body.to_string().into_bytes()).await {
                 // It is in that state already, so GitLab says.
                 Err(NotSent::Ever(why)) if why.contains("Cannot transition status") => Ok(()),
                 ended => ended,
@@ -237,7 +243,7 @@ async fn send(status: &CommitStatus, context: &str, verdict: &Verdict, token: St
                 ("accept", "application/vnd.github+json".to_owned()),
                 ("x-github-api-version", "2022-11-28".to_owned()),
             ];
-            post(&url, &headers, body.to_string().into_bytes()).await
+            poster.post(&url, &headers, body.to_string().into_bytes()).await
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::outbox::Outbox;
-use super::post::{NotSent, RETRIES, pauses, post, read};
+use super::post::{NotSent, Poster, RETRIES, pauses, read};
 use crate::decide::telling::{Repeats, WINDOW};
 use crate::host::blocking;
 use crate::host::command::{Job, Wanted, describe, execute, quote};
@@ -82,7 +82,7 @@ impl Teller {
         let mut tasks = Vec::new();
         for Notification { name, to, .. } in &notifications {
             let (shim, host, name, outbox) = (shim.clone(), host.to_owned(), name.clone(), outbox.clone());
-            let sender = Sender { shim, host, name, outbox, until: until.subscribe() };
+            let sender = Sender { shim, host, name, outbox, until: until.subscribe(), poster: Poster::default() };
             tasks.push(tokio::spawn(sender.run(to.clone())));
         }
         let (queue, taken) = mpsc::channel(QUEUE);
@@ -243,6 +243,7 @@ impl Sender {
     async fn run(mut self, to: Recipient) {
         let (outbox, name) = (self.outbox.clone(), self.name.clone());
         // Who told before may have a try in hand.
+    poster: Poster,
         let turn = tokio::select! {
             () = self.relieved() => return,
             turn = outbox.turn(&name) => turn,
@@ -336,10 +337,11 @@ impl Sender {
                 if let Some(secret) = secret {
                     headers.push(("x-signature", signature(&read(secret, "the secret").await?, &body)?));
                 }
-                post(&self.address(url).await?, &headers, body).await
+                self.poster.post(&self.address(url).await?, &headers, body).await
             }
             Recipient::Slack { url } => {
-                post(&self.address(url).await?, &[], slack(&self.host, telling).to_string().into_bytes()).await
+                let body = slack(&self.host, telling).to_string().into_bytes();
+                self.poster.post(&self.address(url).await?, &[], body).await
             }
             Recipient::Command { command, timeout } => self.command(command, *timeout, telling).await,
         }

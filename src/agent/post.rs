@@ -1,6 +1,7 @@
 //! One POST to somebody who is told something, with what it may take: a secret, and further tries.
 
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use backoff::{BackoffBuilder, ExponentialBuilder};
 use reqwest::header::HeaderMap;
@@ -14,6 +15,9 @@ use crate::model::release::public;
 
 /// How long one POST may take.
 const LIMIT: Duration = Duration::from_secs(15);
+
+/// A client is made anew after so long: the trust of the system may have changed.
+const RENEWED: Duration = Duration::from_hours(1);
 
 /// So much of an answer is quoted.
 const QUOTED: usize = 300;
@@ -63,43 +67,87 @@ pub(super) async fn read(source: &SecretSource, what: &'static str) -> Result<St
     read.map_err(|error| NotSent::yet(error.message))
 }
 
-/// Posts JSON. Only HTTPS leaves this host, and no redirect is followed: it could lead elsewhere.
-pub(super) async fn post(url: &str, headers: &[(&'static str, String)], body: Vec<u8>) -> Result<(), NotSent> {
-    let shown = public(url);
-    if !is_safe_url(url) {
-        return Err(NotSent::Ever(format!("`{shown}` is not posted to: it is neither `https` nor within this host")));
+/// Posts, by a client that is kept: making one reads all that the system trusts. After a post that did not reach anybody
+/// the next one is by a new client, which trusts what the system trusts then.
+#[derive(Debug, Default)]
+pub(super) struct Poster {
+    kept: Mutex<Option<Kept>>,
+}
+
+/// A client, whether it stays within this host, and when it was made.
+#[derive(Debug)]
+struct Kept {
+    client: Client,
+    within: bool,
+    made: Instant,
+}
+
+impl Poster {
+    /// Posts JSON. Only HTTPS leaves this host, and no redirect is followed: it could lead elsewhere.
+    pub(super) async fn post(
+        &self,
+        url: &str,
+        headers: &[(&'static str, String)],
+        body: Vec<u8>,
+    ) -> Result<(), NotSent> {
+        let shown = public(url);
+        if !is_safe_url(url) {
+            return Err(NotSent::Ever(format!(
+                "`{shown}` is not posted to: it is neither `https` nor within this host"
+            )));
+        }
+        let parsed = Url::parse(url).map_err(|error| NotSent::Ever(format!("`{shown}` is not a URL: {error}")))?;
+        let client = self.client(parsed.scheme() == "http").await?;
+        let mut request = client.post(parsed).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        // A URL may hold secrets, and its path, too.
+        let failed = |error: reqwest::Error| {
+            self.forget();
+            NotSent::yet(format!("cannot post to `{}`: {}", host(&shown), causes(&error.without_url()).join(": ")))
+        };
+        let mut response = request.body(body).send().await.map_err(failed)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let put_off = put_off(response.headers(), SystemTime::now());
+        let mut said = Vec::new();
+        while let Ok(Some(chunk)) = response.chunk().await
+            && said.len() < QUOTED
+        {
+            said.extend_from_slice(&chunk);
+        }
+        let said: String = String::from_utf8_lossy(&said).chars().filter(|c| !c.is_control()).take(QUOTED).collect();
+        let why = format!("`{}` answered {status}{}{said}", host(&shown), if said.is_empty() { "" } else { ": " });
+        // GitHub refuses so what comes too often.
+        let too_often = put_off.is_some() || said.to_ascii_lowercase().contains("rate limit");
+        let after = put_off.unwrap_or_default();
+        Err(match status.as_u16() {
+            408 | 425 | 429 | 500.. => NotSent::Yet { why, after },
+            403 if too_often => NotSent::Yet { why, after },
+            _ => NotSent::Ever(why),
+        })
     }
-    let parsed = Url::parse(url).map_err(|error| NotSent::Ever(format!("`{shown}` is not a URL: {error}")))?;
-    let mut request = client(parsed.scheme() == "http")?.post(parsed).header("content-type", "application/json");
-    for (name, value) in headers {
-        request = request.header(*name, value);
+
+    async fn client(&self, within: bool) -> Result<Client, NotSent> {
+        let fits = |kept: &&Kept| kept.within == within && kept.made.elapsed() < RENEWED;
+        if let Some(client) = self.kept().as_ref().filter(fits).map(|kept| kept.client.clone()) {
+            return Ok(client);
+        }
+        let client = blocking(move || client(within)).await.map_err(|error| NotSent::yet(error.message))??;
+        *self.kept() = Some(Kept { client: client.clone(), within, made: Instant::now() });
+        Ok(client)
     }
-    // A URL may hold secrets, and its path, too.
-    let failed = |error: reqwest::Error| {
-        NotSent::yet(format!("cannot post to `{}`: {}", host(&shown), causes(&error.without_url()).join(": ")))
-    };
-    let mut response = request.body(body).send().await.map_err(failed)?;
-    let status = response.status();
-    if status.is_success() {
-        return Ok(());
+
+    fn forget(&self) {
+        *self.kept() = None;
     }
-    let put_off = put_off(response.headers(), SystemTime::now());
-    let mut said = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await
-        && said.len() < QUOTED
-    {
-        said.extend_from_slice(&chunk);
+
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let said: String = String::from_utf8_lossy(&said).chars().filter(|c| !c.is_control()).take(QUOTED).collect();
-    let why = format!("`{}` answered {status}{}{said}", host(&shown), if said.is_empty() { "" } else { ": " });
-    // GitHub refuses so what comes too often.
-    let too_often = put_off.is_some() || said.to_ascii_lowercase().contains("rate limit");
-    let after = put_off.unwrap_or_default();
-    Err(match status.as_u16() {
-        408 | 425 | 429 | 500.. => NotSent::Yet { why, after },
-        403 if too_often => NotSent::Yet { why, after },
-        _ => NotSent::Ever(why),
-    })
 }
 
 /// How long somebody wants to be left alone, with a second more against clocks that differ; none: they do not say so.
@@ -123,13 +171,15 @@ fn host(shown: &str) -> String {
     }
 }
 
-/// A client of its own for each POST: they are few, and the trust of the system may have changed since the last one.
+/// Blocks: what the system trusts is read. No connection is kept: POSTs are few, and one that was closed meanwhile would
+/// fail.
 fn client(within: bool) -> Result<Client, NotSent> {
     install_provider();
     let mut builder = Client::builder()
         .user_agent(concat!("trueup/", env!("CARGO_PKG_VERSION")))
         .timeout(LIMIT)
         .referer(false)
+        .pool_max_idle_per_host(0)
         .redirect(reqwest::redirect::Policy::none());
     if within {
         // Needs no certificates, which a system may lack, and no proxy.

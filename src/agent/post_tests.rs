@@ -8,7 +8,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use super::*;
 
 /// Posts to somebody who gives that answer: a status line, headers, an empty line, a body.
-async fn answered(answer: String) -> Result<(), NotSent> {
+async fn answered(poster: &Poster, answer: String) -> Result<(), NotSent> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/x", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
@@ -27,7 +27,7 @@ async fn answered(answer: String) -> Result<(), NotSent> {
         lines.read_exact(&mut vec![0; length]).unwrap();
         stream.write_all(answer.as_bytes()).unwrap();
     });
-    let ended = post(&url, &[], b"{}".to_vec()).await;
+    let ended = poster.post(&url, &[], b"{}".to_vec()).await;
     server.join().unwrap();
     ended
 }
@@ -56,11 +56,12 @@ async fn whoever_is_asked_too_often_is_asked_again_and_whoever_forbids_it_is_not
         ("422 Unprocessable Entity", "x-ratelimit-remaining: 4999", r#"{"message": "Validation Failed"}"#, None),
         ("302 Found", "location: https://example.org/", "", None),
     ];
+    let poster = Poster::default();
     for (status, headers, body, again) in rows {
         let length = body.len();
         let answer =
             format!("HTTP/1.1 {status}\r\n{headers}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
-        let told = match answered(answer).await.unwrap_err() {
+        let told = match answered(&poster, answer).await.unwrap_err() {
             NotSent::Yet { why, after } => (why, Some(after.as_secs())),
             NotSent::Ever(why) => (why, None),
         };
@@ -68,9 +69,32 @@ async fn whoever_is_asked_too_often_is_asked_again_and_whoever_forbids_it_is_not
         assert!(told.0.contains(status), "{}", told.0);
     }
     assert_eq!(
-        answered("HTTP/1.1 201 Created\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned()).await,
+        answered(&poster, "HTTP/1.1 201 Created\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned()).await,
         Ok(())
     );
+}
+
+#[tokio::test]
+async fn a_client_is_kept_until_a_post_reaches_nobody_or_it_is_old() {
+    let poster = Poster::default();
+    let made = || poster.kept().as_ref().map(|kept| kept.made);
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let answer = || "HTTP/1.1 500 no\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned();
+    answered(&poster, answer()).await.unwrap_err();
+    let first = made();
+    answered(&poster, answer()).await.unwrap_err();
+    assert!(first.is_some() && made() == first, "who answers is reached");
+    poster.post(&format!("http://{gone}/x"), &[], Vec::new()).await.unwrap_err();
+    assert_eq!(made(), None);
+    answered(&poster, answer()).await.unwrap_err();
+    let second = made();
+    if let (Some(kept), Some(long_ago)) = (poster.kept().as_mut(), Instant::now().checked_sub(RENEWED)) {
+        kept.made = long_ago;
+    }
+    answered(&poster, answer()).await.unwrap_err();
+    assert!(made() > second, "what the system trusts may have changed");
+    poster.client(false).await.map(drop).unwrap();
+    assert!(poster.kept().as_ref().is_some_and(|kept| !kept.within));
 }
 
 /// Headers, and for how many seconds they ask to be left alone.
