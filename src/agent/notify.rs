@@ -40,6 +40,9 @@ const OFTEN: Duration = Duration::from_mins(1);
 /// … until it is so old that nobody would act on it.
 const OLD: SignedDuration = SignedDuration::from_hours(24);
 
+/// How long writing down what was told may take where the time to tell is over.
+const AT_THE_END: Duration = Duration::from_secs(1);
+
 /// Who says so, in events.
 const CONTROLLER: &str = "trueup-agent";
 
@@ -59,6 +62,7 @@ type Apart = (BTreeSet<String>, Telling);
 pub struct TellingTasks {
     all: Vec<JoinHandle<()>>,
     until: watch::Sender<Until>,
+    outbox: Outbox,
 }
 
 /// How long those go on who tell.
@@ -89,7 +93,7 @@ impl Teller {
         let (apart, taken_apart) = mpsc::channel(QUEUE);
         let sorter = Sorter { notifications, outbox: outbox.clone(), until: until.clone() };
         tasks.push(tokio::spawn(sorter.run(taken, taken_apart)));
-        (Self { queue, apart, names }, TellingTasks { all: tasks, until })
+        (Self { queue, apart, names }, TellingTasks { all: tasks, until, outbox: outbox.clone() })
     }
 
     /// Hands everything over to a test.
@@ -147,6 +151,8 @@ impl TellingTasks {
         if ended.await.is_err() {
             tracing::warn!("not everything was told to everybody before the end: the rest is told by the next agent");
             aborts.iter().for_each(tokio::task::AbortHandle::abort);
+            // What was told of it is not told again, unless the disk takes too long as well.
+            let _ = tokio::time::timeout(AT_THE_END, self.outbox.save()).await;
         }
     }
 }
@@ -237,13 +243,13 @@ struct Sender {
     name: String,
     outbox: Outbox,
     until: watch::Receiver<Until>,
+    poster: Poster,
 }
 
 impl Sender {
     async fn run(mut self, to: Recipient) {
         let (outbox, name) = (self.outbox.clone(), self.name.clone());
         // Who told before may have a try in hand.
-    poster: Poster,
         let turn = tokio::select! {
             () = self.relieved() => return,
             turn = outbox.turn(&name) => turn,
@@ -264,9 +270,11 @@ impl Sender {
                         return;
                     },
                 },
-                None => return,
+                None => break,
             }
         }
+        // Who goes on with the rest, in this agent or the next one, begins after what was told.
+        self.outbox.save().await;
     }
 
     /// Tries to tell it until that makes no sense any more; false if others are to do it.
@@ -325,8 +333,7 @@ impl Sender {
 
     /// It was told, or never will be.
     async fn is_over(&self, telling: &Arc<Telling>) {
-        self.outbox.remove(&self.name, telling);
-        self.outbox.save().await;
+        self.outbox.is_over(&self.name, telling).await;
     }
 
     async fn send(&self, to: &Recipient, telling: &Telling) -> Result<(), NotSent> {

@@ -69,3 +69,35 @@ fn an_outage_is_waited_out_for_a_day() {
     let after = |hours| telling.at + SignedDuration::from_hours(hours);
     assert_eq!([0, 23, 25].map(|hours| is_old(&telling, after(hours))), [false, false, true]);
 }
+
+/// The second try hangs, and the agent ends.
+#[tokio::test]
+async fn what_was_told_before_the_end_is_not_told_by_the_next_agent() {
+    let room = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Address::Plain(format!("http://{}/", listener.local_addr().unwrap()));
+    let chat = Notification {
+        name: "chat".to_owned(),
+        to: Recipient::Slack { url },
+        severity: Severity::Info,
+        apps: Vec::new(),
+    };
+    let outbox = Outbox::open(room.path());
+    let (teller, tasks) = Teller::start(&Shim::own(), "web01", vec![chat], &outbox);
+    for app in ["one", "two", "three"] {
+        teller.tell(telling(Some(app), News::Unhealthy));
+    }
+    let mut first = listener.accept().await.unwrap().0;
+    tokio::io::AsyncWriteExt::write_all(&mut first, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    let hangs = listener.accept().await.unwrap();
+    drop(teller);
+    tasks.finish(Duration::ZERO).await;
+    let next = Outbox::open(room.path());
+    next.is_for(&["chat"]);
+    let app = |place| next.next("chat", place).and_then(|telling| telling.app.clone());
+    assert_eq!(
+        [0, 1, 2].map(app).map(|app| app.map(|app| app.to_string())),
+        [Some("two".to_owned()), Some("three".to_owned()), None]
+    );
+    drop(hangs);
+}

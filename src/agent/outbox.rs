@@ -1,15 +1,16 @@
 //! News that somebody has not taken yet, in the agent's own directory: it is told, whatever becomes of the agent.
 //!
 //! `STATE/outbox.json` has, for each recipient, what was handed over and is not told, in order. It is written once
-//! something is handed over, told or given up. Whoever is told twice was told by an agent that ended in between. Those who
-//! tell take it from here, one for each recipient at a time: who follows them, in this agent or the next one, begins with
-//! what they have not told.
+//! something is handed over, and once nothing is left; while much is told one after the other, each second. Whoever is told
+//! twice was told by an agent that was killed in between. Those who tell take it from here, one for each recipient at a
+//! time: who follows them, in this agent or the next one, begins with what they have not told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OwnedMutexGuard};
@@ -25,8 +26,11 @@ const VERSION: u32 = 1;
 /// So much may wait for one recipient: what some hundred Apps have to say when all of them fail, several times over.
 pub(super) const WAITING: usize = 4_096;
 
+/// While there is more to tell, what was told is written down so often: each time the whole file is.
+const OFTEN: Duration = Duration::from_secs(1);
+
 /// What is not told yet, by the names of the recipients.
-type Waiting = BTreeMap<String, Vec<Arc<Telling>>>;
+type Waiting = BTreeMap<String, VecDeque<Arc<Telling>>>;
 
 /// News that somebody has not taken yet. A clone is the same outbox.
 #[derive(Debug, Clone, Default)]
@@ -43,12 +47,14 @@ struct Inner {
     changes: AtomicU64,
     /// Held while the file is written: what was written last is what is there. After how many changes that was.
     writing: tokio::sync::Mutex<u64>,
+    /// It will be written within [`OFTEN`].
+    due: AtomicBool,
 }
 
 /// What waits for one recipient.
 #[derive(Debug, Default)]
 struct Waits {
-    all: Vec<Arc<Telling>>,
+    all: VecDeque<Arc<Telling>>,
     /// So much was not taken in since it last had room.
     dropped: usize,
     /// There is something new.
@@ -57,7 +63,13 @@ struct Waits {
     telling: Arc<tokio::sync::Mutex<()>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
+struct ToWrite<'a> {
+    version: u32,
+    waiting: BTreeMap<&'a str, Vec<&'a Telling>>,
+}
+
+#[derive(Deserialize)]
 struct Written {
     version: u32,
     waiting: BTreeMap<String, Vec<Telling>>,
@@ -131,7 +143,7 @@ impl Outbox {
             let count = std::mem::take(&mut waits.dropped);
             warn!(notification = name, count, "too much waited: so much was not told");
         }
-        waits.all.push(Arc::clone(telling));
+        waits.all.push_back(Arc::clone(telling));
         waits.news.notify_one();
         drop(recipients);
         self.changed();
@@ -143,12 +155,32 @@ impl Outbox {
         lock(&self.0.recipients).get(name).and_then(|waits| waits.all.get(place).cloned())
     }
 
-    /// A recipient was told this, or never will be. [`Outbox::save`] must follow.
-    pub(super) fn remove(&self, name: &str, telling: &Arc<Telling>) {
-        if let Some(waits) = lock(&self.0.recipients).get_mut(name) {
-            waits.all.retain(|one| !Arc::ptr_eq(one, telling));
+    /// A recipient was told this, or never will be. It is written down within a second, and at once where nothing more
+    /// waits; at the end of all, [`Outbox::save`] must follow.
+    pub(super) async fn is_over(&self, name: &str, telling: &Arc<Telling>) {
+        if self.remove(name, telling) {
+            self.save().await;
+        } else if self.0.directory.is_some() && !self.0.due.swap(true, Ordering::SeqCst) {
+            let outbox = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(OFTEN).await;
+                outbox.0.due.store(false, Ordering::SeqCst);
+                outbox.save().await;
+            });
         }
+    }
+
+    /// Whether nothing is left for the recipient.
+    fn remove(&self, name: &str, telling: &Arc<Telling>) -> bool {
+        let nothing_left = lock(&self.0.recipients).get_mut(name).is_none_or(|waits| {
+            // The first one, nearly always.
+            if let Some(at) = waits.all.iter().position(|one| Arc::ptr_eq(one, telling)) {
+                waits.all.remove(at);
+            }
+            waits.all.is_empty()
+        });
         self.changed();
+        nothing_left
     }
 
     /// Waits until a recipient is told by nobody else; none where it is nobody any more.
@@ -174,15 +206,15 @@ impl Outbox {
             return;
         }
         let changes = self.0.changes.load(Ordering::SeqCst);
-        let copied = |all: &Vec<Arc<Telling>>| all.iter().map(|one| Telling::clone(one)).collect::<Vec<Telling>>();
-        let waiting = lock(&self.0.recipients)
+        let all: Waiting = lock(&self.0.recipients)
             .iter()
             .filter(|(_, waits)| !waits.all.is_empty())
-            .map(|(name, waits)| (name.clone(), copied(&waits.all)))
+            .map(|(name, waits)| (name.clone(), waits.all.clone()))
             .collect();
-        let written = Written { version: VERSION, waiting };
         let wrote = tokio::task::spawn_blocking(move || {
-            let text = serde_json::to_vec(&written).map_err(io::Error::other)?;
+            let waiting =
+                all.iter().map(|(name, all)| (name.as_str(), all.iter().map(|one| &**one).collect())).collect();
+            let text = serde_json::to_vec(&ToWrite { version: VERSION, waiting }).map_err(io::Error::other)?;
             replace(&directory, NAME, &text)
         });
         match wrote.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
@@ -249,7 +281,7 @@ mod tests {
             assert!(outbox.add(name, one));
         }
         assert!(!outbox.add("nobody", &one));
-        outbox.remove("chat", &two);
+        outbox.is_over("chat", &two).await;
         outbox.save().await;
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         // Known and not told: it still waits.
@@ -264,7 +296,7 @@ mod tests {
         }
         let outbox = open(room.path(), &both);
         for one in waiting(&outbox, "chat") {
-            outbox.remove("chat", &one);
+            outbox.is_over("chat", &one).await;
         }
         outbox.is_for(&["chat"]);
         outbox.save().await;
@@ -277,6 +309,31 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             assert!(waiting(&open(room.path(), &both), "chat").is_empty(), "{text}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_one_after_the_other_is_written_down_each_second_and_at_the_end() {
+        let room = tempfile::tempdir().unwrap();
+        let outbox = open(room.path(), &["chat"]);
+        let all: Vec<_> = (0..100).map(|number| telling(&number.to_string())).collect();
+        assert!(all.iter().all(|one| outbox.add("chat", one)));
+        outbox.save().await;
+        let left = || waiting(&open(room.path(), &["chat"]), "chat").len();
+        for one in &all[..50] {
+            outbox.is_over("chat", one).await;
+        }
+        assert_eq!(left(), 100, "not each by itself");
+        let began = tokio::time::Instant::now();
+        while left() > 50 {
+            assert!(began.elapsed() < Duration::from_mins(1));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(began.elapsed() + Duration::from_millis(100) >= OFTEN);
+        for (number, one) in all[50..].iter().rev().enumerate() {
+            assert_eq!(waiting(&outbox, "chat").len(), 50 - number, "in any order");
+            outbox.is_over("chat", one).await;
+        }
+        assert_eq!(left(), 0, "at once");
     }
 
     #[test]
