@@ -4,7 +4,7 @@
 //! after a quiet moment, and bad news (manifests that do not load, an App that is gone) is doubted first. A source that
 //! cannot be asked says nothing about manifests: that is another matter, and told as such.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +15,16 @@ use tracing::{info, warn};
 use super::asking::{Askers, Asking};
 use super::doubt::{BadNews, Doubt};
 use super::quiet::Quiet;
-use super::roll::Standing;
+use super::roll::{Known, Standing};
 use super::seat::Seat;
 use super::senses::Senses;
 use super::source::{Found, Source, SourceProblem, SourceProblemKind};
-use super::succession::{Aliases, Heirs, aliases};
+use super::succession::{Aliases, aliases};
 use super::{Agent, Done};
 use crate::decide::schedule::later;
+use crate::decide::succession::{Fate, Former, Heirs, Seated, fates, formers};
 use crate::documents::agent::{ManifestProblem, Revision, Unreachable};
+use crate::manifest::Loaded;
 use crate::model::agent::GitOptions;
 use crate::model::memory::Memory;
 use crate::model::names::AppName;
@@ -271,79 +273,113 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         self.ground.herald.well(revision.as_ref(), self.now);
         let first = !self.manifests.are_known();
         let before = self.ground.roll.take_up();
-        let heirs = Heirs::new(&apps, aliases);
-        let named: BTreeSet<AppName> = apps.iter().map(|one| one.app.name.clone()).collect();
-        let gone: Vec<AppName> = self
-            .seats
-            .iter()
-            .filter(|(name, seat)| !seat.leaving && !named.contains(*name))
-            .map(|(name, _)| name.clone())
-            .collect();
-        let commit = revision.as_ref().map(|revision| revision.commit.clone());
-        let mut woken = Vec::new();
-        let mut changed = first || !gone.is_empty() || self.manifests.refused.is_some();
+        let heirs = Heirs::new(apps.iter().map(|one| (&one.app.name, &one.app.root)), aliases);
+        let seated =
+            self.seats.iter().map(|(name, seat)| Seated { name, root: &seat.loaded.app.root, leaving: seat.leaving });
+        let fates = fates(&seated.collect::<Vec<_>>(), &heirs);
+        let gone = fates.values().any(|fate| matches!(fate, Fate::Succeeded { .. } | Fate::Disappears));
         let moved_on = !first && self.manifests.revision != revision;
-        changed |= moved_on;
         let told = apps.clone();
+        let woken = self.seat(apps, &fates, &heirs, &before);
+        if first || gone || moved_on || self.manifests.refused.is_some() || !woken.is_empty() {
+            self.come_into_force(revision.clone(), &told, &heirs, woken.len());
+        }
+        self.give_way(&heirs);
+        for (name, fate) in &fates {
+            match fate {
+                Fate::Comes | Fate::Stays | Fate::Moves => {}
+                Fate::Succeeded { heir } => self.succeeded(name, heir),
+                Fate::Disappears => self.disappeared(name),
+            }
+        }
+        self.settle(before, &heirs);
+        self.wake_changed(&woken, first, revision.as_ref(), forges);
+        if moved_on {
+            let untouched: Vec<AppName> = heirs.named().iter().filter(|name| !woken.contains(name)).cloned().collect();
+            self.stand(&untouched);
+        }
+        if first {
+            self.recall(woken);
+        }
+        self.take_stock();
+    }
+
+    /// Gives each App its place; which of them are other than they were.
+    fn seat(
+        &mut self,
+        apps: Vec<Loaded>,
+        fates: &BTreeMap<AppName, Fate>,
+        heirs: &Heirs,
+        before: &[Known],
+    ) -> Vec<AppName> {
+        let mut changed = Vec::new();
         for loaded in apps {
             let name = loaded.app.name.clone();
-            let renewed = match self.seats.get_mut(&name) {
-                Some(seat) if heirs.of(&seat.loaded.app.root) == Some(&name) => seat.renew(loaded),
-                Some(_) => {
-                    self.move_out(loaded, &heirs);
+            let renewed = match (self.seats.get_mut(&name), fates.get(&name)) {
+                (Some(seat), Some(Fate::Stays)) => seat.renew(loaded),
+                (Some(_), _) => {
+                    self.move_out(loaded, heirs);
                     true
                 }
-                None => {
+                (None, _) => {
                     let mut seat = Seat::new(loaded, self.ground.seed);
-                    seat.came = Self::came(&before, &heirs, &name);
+                    seat.came = Self::came(before, heirs, &name);
                     self.seats.insert(name.clone(), seat);
                     true
                 }
             };
             if renewed {
-                woken.push(name);
+                changed.push(name);
             }
         }
-        if changed || !woken.is_empty() {
-            self.manifests.refused = None;
-            self.manifests.stage = Stage::InForce;
-            self.manifests.revision.clone_from(&revision);
-            self.ground.board.manifests(revision, &told);
-            self.ground.roll.named(&named);
-            info!(apps = told.len(), changed = woken.len(), revision = commit, "manifests are in force");
-        }
-        self.give_way(&heirs);
-        for name in &gone {
-            match self.seats.get(name).and_then(|seat| heirs.of(&seat.loaded.app.root)) {
-                Some(heir) => self.succeeded(name, heir),
-                None => self.disappeared(name),
-            }
-        }
-        let mut went = BTreeSet::new();
-        for known in before {
+        changed
+    }
+
+    /// Says that these manifests are in force.
+    fn come_into_force(&mut self, revision: Option<Revision>, apps: &[Loaded], heirs: &Heirs, changed: usize) {
+        let commit = revision.as_ref().map(|revision| revision.commit.clone());
+        self.manifests.refused = None;
+        self.manifests.stage = Stage::InForce;
+        self.manifests.revision.clone_from(&revision);
+        self.ground.board.manifests(revision, apps);
+        self.ground.roll.named(heirs.named());
+        info!(apps = apps.len(), changed, revision = commit, "manifests are in force");
+    }
+
+    /// Goes on with what an earlier agent has known.
+    fn settle(&mut self, before: Vec<Known>, heirs: &Heirs) {
+        let formers = formers(before.iter().map(|known| (&known.loaded.app.name, &known.loaded.app.root)), heirs);
+        for (known, former) in before.into_iter().zip(formers) {
             let name = known.loaded.app.name.clone();
-            match heirs.of(&known.loaded.app.root) {
-                Some(heir) if *heir == name => {
+            let in_force = known.standing == Standing::InForce;
+            match former {
+                Former::HandedOn if !in_force => {}
+                Former::Kept | Former::HandedOn => {
                     if let Some(told) = known.told {
                         self.ground.herald.recall(&name, told);
                     }
                 }
-                // It has another root, and this one somebody else.
-                Some(_) if named.contains(&name) => {
-                    if let Some(told) = known.told.filter(|_| known.standing == Standing::InForce) {
-                        self.ground.herald.recall(&name, told);
-                    }
-                }
-                Some(heir) => self.succeeded(&name, heir),
-                None if named.contains(&name) => self.has_moved_out(known),
-                // Its own root is written down before those that it has left.
-                None if !went.insert(name) && known.standing == Standing::Leaving => {
+                Former::Left => self.has_moved_out(known),
+                Former::Succeeded { heir } => self.succeeded(&name, &heir),
+                Former::LeftBefore if known.standing == Standing::Leaving => {
                     self.see_off_from_root(Arc::new(known.loaded));
                 }
-                None => self.go_on_with(known),
+                Former::Orphaned | Former::LeftBefore => self.go_on_with(known),
             }
         }
-        for name in &woken {
+    }
+
+    /// Has those that are other than they were watched, and makes passes over them; over the `first` ones later, once it is
+    /// read what is written down of them.
+    fn wake_changed(
+        &mut self,
+        changed: &[AppName],
+        first: bool,
+        revision: Option<&Revision>,
+        forges: &BTreeSet<String>,
+    ) {
+        let commit = revision.map(|revision| revision.commit.clone());
+        for name in changed {
             if let Some(seat) = self.seats.get(name) {
                 self.senses.app(&seat.loaded.app);
             }
@@ -354,14 +390,6 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 }
             }
         }
-        if moved_on {
-            let untouched: Vec<AppName> = named.into_iter().filter(|name| !woken.contains(name)).collect();
-            self.stand(&untouched);
-        }
-        if first {
-            self.recall(woken);
-        }
-        self.take_stock();
     }
 
     /// A commit has come that leaves these as they were. How it fares with them is said at once where that is known; the

@@ -18,6 +18,7 @@ use super::source::{Found, Source};
 use super::{Agent, Done};
 use crate::decide::leaving::{without_groups_of, without_workers};
 use crate::decide::schedule::{Ended, Schedule};
+use crate::decide::succession::Heirs;
 use crate::engine::batch::reconcile_each;
 use crate::engine::pass::Request;
 use crate::manifest::{Loaded, same_roots};
@@ -36,29 +37,6 @@ pub(super) async fn aliases(former: Vec<PathBuf>, found: &Found) -> Aliases {
     let named = found.apps.iter().map(|one| one.app.root.path().to_owned()).collect::<Vec<_>>();
     // Lost, each root has but the name that it has.
     tokio::task::spawn_blocking(move || same_roots(&former, &named)).await.unwrap_or_default()
-}
-
-/// Who has which root by the newest manifests.
-pub(super) struct Heirs {
-    roots: BTreeMap<PathBuf, AppName>,
-}
-
-impl Heirs {
-    pub(super) fn new(apps: &[Loaded], aliases: &Aliases) -> Self {
-        let mut roots: BTreeMap<PathBuf, AppName> =
-            apps.iter().map(|one| (one.app.root.path().to_owned(), one.app.name.clone())).collect();
-        for (former, named) in aliases {
-            if let Some(name) = roots.get(named).cloned() {
-                roots.entry(former.clone()).or_insert(name);
-            }
-        }
-        Self { roots }
-    }
-
-    /// Whose that root is; none: nobody's.
-    pub(super) fn of(&self, root: &Root) -> Option<&AppName> {
-        self.roots.get(root.path())
-    }
 }
 
 /// A root that its App has left for another one, and whose workers are yet to be stopped.
@@ -86,15 +64,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         all.map(|loaded| loaded.app.root.path().to_owned()).collect()
     }
 
-    /// Apps that leave, were left running, or were to be seen off from a root, where the root has somebody new.
+    /// Apps that were left running, or were to be seen off from a root, where the root has somebody new.
     pub(super) fn give_way(&mut self, heirs: &Heirs) {
         let heir = |loaded: &Loaded| heirs.of(&loaded.app.root).filter(|heir| **heir != loaded.app.name).cloned();
-        let seats = self.seats.iter().filter(|(_, seat)| seat.leaving);
-        let leaving: Vec<(AppName, AppName)> =
-            seats.filter_map(|(name, seat)| Some((name.clone(), heir(&seat.loaded)?))).collect();
-        for (name, heir) in leaving {
-            self.succeeded(&name, &heir);
-        }
         for name in self.ground.roll.give_way(|loaded| heir(loaded).is_some()) {
             self.ground.board.left(&name);
         }

@@ -28,6 +28,7 @@ pub mod select;
 mod services;
 pub mod standing;
 pub mod status;
+pub mod succession;
 pub mod telling;
 pub mod windows;
 pub mod withhold;
