@@ -119,7 +119,7 @@ pub struct Made {
     /// The manifest that what it has seen is held against: the one that it was made for, or what came into force since.
     pub loaded: Arc<Loaded>,
     /// What it found and did. Of `after` and `remaining`, what has died since is left out.
-    pub report: PassReport,
+    pub report: Arc<PassReport>,
     /// It was made for another manifest, by which the host should have been another.
     pub behind: bool,
 }
@@ -129,8 +129,8 @@ impl Made {
         let (loaded, app) = (Arc::clone(&self.loaded), &self.loaded.app);
         let after = died::without(app, self.report.after.as_ref()?, dead)?;
         let remaining = diff(app, &after);
-        let report = PassReport { after: Some(after), remaining, ..self.report.clone() };
-        Some(Self { loaded, report, behind: self.behind })
+        let report = PassReport { after: Some(after), remaining, ..PassReport::clone(&self.report) };
+        Some(Self { loaded, report: Arc::new(report), behind: self.behind })
     }
 
     /// What it has seen, held against the manifest that is in force now: one that is still to come about is not there yet,
@@ -140,7 +140,7 @@ impl Made {
         if app.root != was.root {
             return None;
         }
-        let mut report = PassReport { release: app.release.id.clone(), ..self.report.clone() };
+        let mut report = PassReport { release: app.release.id.clone(), ..PassReport::clone(&self.report) };
         if let Some(after) = &self.report.after {
             let after = renewed::under(app, was, after);
             report.remaining = diff(app, &after);
@@ -151,7 +151,7 @@ impl Made {
             report.after = Some(after);
         }
         let behind = self.behind || app.fingerprint.wish != was.fingerprint.wish;
-        Some(Self { loaded: Arc::clone(loaded), report, behind })
+        Some(Self { loaded: Arc::clone(loaded), report: Arc::new(report), behind })
     }
 }
 
@@ -294,9 +294,8 @@ impl Board {
 
     /// A pass has ended. Tells whether what it did has put something right again: the manifest had not changed since the
     /// host was brought to it.
-    pub fn ended(&self, report: &PassReport, schedule: &ScheduleState) -> bool {
-        let (report, at) = (report.clone(), ended_at(report));
-        let (app, outcome, waited) = (report.app.clone(), report.outcome, has_waited(&report));
+    pub fn ended(&self, report: &Arc<PassReport>, schedule: &ScheduleState) -> bool {
+        let (app, at, outcome, waited) = (report.app.clone(), ended_at(report), report.outcome, has_waited(report));
         // Only the loop writes: nothing comes in between.
         let known = self.state().entry(&app).cloned();
         let Some(Entry { view: AppView { loaded: wanted, running, .. }, converged, .. }) = known else { return false };
@@ -304,10 +303,10 @@ impl Board {
         let repair = match &converged {
             Some(then) => Arc::ptr_eq(then, loaded),
             // Before the agent began, that was written down.
-            None => has_settled(&loaded.app, &report),
+            None => has_settled(&loaded.app, report),
         };
         let waiting = report.problems.first().filter(|_| waited).map(|problem| problem.message.clone());
-        let made = Arc::new(Made { loaded: Arc::clone(loaded), report, behind: false });
+        let made = Arc::new(Made { loaded: Arc::clone(loaded), report: Arc::clone(report), behind: false });
         // A newer manifest may have come meanwhile.
         let shown =
             if Arc::ptr_eq(loaded, &wanted) { Some(Arc::clone(&made)) } else { made.under(&wanted).map(Arc::new) };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::edits::Found;
-use super::seat::Seat;
+use super::seat::{Seat, seen_by};
 use super::senses::Senses;
 use super::source::Source;
 use super::{Agent, Done};
@@ -36,7 +36,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn read(&mut self, name: &AppName, turn: u64, found: &[Found]) {
         let now = self.now;
         let Some(seat) = self.free(name, turn) else { return };
-        let seen = seat.seen.as_ref().map(|seen| &*seen.config);
+        let seen = seen_by(seat.last.as_ref()).map(|seen| &*seen.config);
         if let Some(wake) = seat.edits.notice(found, seen, now) {
             self.wake(name, wake);
         }
@@ -79,10 +79,16 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn ask(&mut self, name: &AppName) {
         let Some(seat) = self.seats.get_mut(name) else { return };
         seat.ask_at = None;
-        let Some(seen) = seat.seen.clone() else { return seat.ask_again(self.now) };
+        let last = seat.last.clone();
+        if seat.seen().is_none() {
+            return seat.ask_again(self.now);
+        }
         let (host, app, name) = (self.ground.host, Arc::clone(&seat.loaded), name.clone());
         self.work.push(Box::pin(async move {
-            let verdict = health_now(host, &app.app, &seen).await;
+            let verdict = match seen_by(last.as_ref()) {
+                Some(seen) => health_now(host, &app.app, seen).await,
+                None => None,
+            };
             Done::Asked(name, verdict)
         }));
     }

@@ -138,7 +138,7 @@ pub struct Agent<'a, H, S, W> {
 /// A pass has ended, in this turn of its App.
 struct Reported {
     turn: u64,
-    report: Box<PassReport>,
+    report: Arc<PassReport>,
 }
 
 /// A piece of work has ended.

@@ -1,5 +1,7 @@
 //! What is asked of the loop from outside.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::renewal::Renewal;
@@ -124,7 +126,7 @@ impl Operation {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operated {
     /// A pass was made.
-    Passed(Box<PassReport>),
+    Passed(Arc<PassReport>),
     /// There was nothing to try again.
     NotKeptOut,
     /// The App is left alone, or is no longer.

@@ -129,7 +129,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             reconcile_each(host, &apps, Some(&*slots), listener, |report| {
                 let turn = begun.iter().find(|one| one.app.name == report.app).map_or(0, |one| one.turn);
                 // The other end is the loop's own.
-                let _ = reports.send(Reported { turn, report: Box::new(report) });
+                let _ = reports.send(Reported { turn, report: Arc::new(report) });
             })
             .await;
             Done::Passed
@@ -229,11 +229,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                     let reason = operate::reason_to_take_back(reason.as_deref(), by);
                     let how = TakeBack { to: to.clone(), reason };
                     let made = operate::rollback(host, app, &how, &request, listener).await;
-                    made.map(|report| Operated::Passed(Box::new(report)))
+                    made.map(|report| Operated::Passed(Arc::new(report)))
                 }
                 Operation::Retry { .. } => {
                     let made = operate::retry(host, app, &request, listener).await;
-                    made.map(|made| made.map_or(Operated::NotKeptOut, |report| Operated::Passed(Box::new(report))))
+                    made.map(|made| made.map_or(Operated::NotKeptOut, |report| Operated::Passed(Arc::new(report))))
                 }
                 Operation::Suspend { reason, by } => {
                     let changed = operate::suspend(host, app, reason.as_deref(), by, request.wait).await;
@@ -254,7 +254,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             warn!(app = %name, by, %error, "{verb} came to nothing");
         }
         if let Ok(Operated::Passed(report)) = &result {
-            self.reported(Reported { turn, report: report.clone() });
+            self.reported(Reported { turn, report: Arc::clone(report) });
         } else {
             let ours = self.in_vain(name, turn, &errand.what);
             self.abandoned(name);

@@ -17,9 +17,9 @@ use crate::decide::schedule::{Ended, Schedule, ScheduleState, later};
 use crate::engine::interrupt::Interrupt;
 use crate::manifest::Loaded;
 use crate::model::app::App;
-use crate::model::names::ReleaseId;
+use crate::model::names::{GroupName, MemberName, ReleaseId};
 use crate::model::observed::{Layout, Link, Observed};
-use crate::model::process::Inode;
+use crate::model::process::{Inode, ProcessId};
 use crate::model::report::{Outcome, PassReport};
 use crate::model::wake::Wake;
 use crate::ports::HostError;
@@ -52,8 +52,8 @@ pub(super) struct Seat {
     pub(super) leaving: bool,
     /// The turn in which they are stopped. A pass that began before it disappeared has left them running.
     pub(super) seen_off: Option<u64>,
-    /// What was last seen; none when the last pass saw nothing.
-    pub(super) seen: Option<Arc<Observed>>,
+    /// The last pass that has looked at its root.
+    pub(super) last: Option<Arc<PassReport>>,
     /// Its root as it was last seen, by whatever pass.
     pub(super) layout: Option<Layout>,
     /// Changes at its root that nobody has looked at.
@@ -112,7 +112,7 @@ impl Seat {
             came: Came::Now,
             leaving: false,
             seen_off: None,
-            seen: None,
+            last: None,
             layout: None,
             stirred: Quiet::new(CALM, CALM_AT_MOST),
             gap: Gap::new(GAP),
@@ -134,7 +134,7 @@ impl Seat {
             self.leaving = false;
         }
         if loaded.app.root != self.loaded.app.root {
-            (self.seen, self.layout) = (None, None);
+            (self.last, self.layout) = (None, None);
         }
         if *self.loaded != loaded {
             self.loaded = Arc::new(loaded);
@@ -222,7 +222,7 @@ impl Seat {
     }
 
     /// Takes in what a pass has left behind.
-    pub(super) fn ended(&mut self, report: &PassReport, now: Timestamp) -> ScheduleState {
+    pub(super) fn ended(&mut self, report: &Arc<PassReport>, now: Timestamp) -> ScheduleState {
         let counted = report.tried.iter().filter(|tried| tried.action.is_counted()).count();
         let corrections = u32::try_from(counted).unwrap_or(u32::MAX);
         let drift = !report.difference.drift.is_empty();
@@ -239,10 +239,10 @@ impl Seat {
             }
             self.schedule.wake(Wake::Timer, now);
         } else {
-            self.seen = report.after.clone().map(Arc::new);
+            self.last = Some(Arc::clone(report));
             self.outcome = Some(report.outcome);
         }
-        if let Some(seen) = &self.seen {
+        if let Some(seen) = self.seen() {
             self.layout = Some(seen.layout.clone());
         } else if self.leaving {
             // Its root may be gone by now.
@@ -255,28 +255,39 @@ impl Seat {
         state
     }
 
-    /// The workers that live, as far as they were seen.
-    pub(super) fn members(&self) -> Vec<Member> {
-        let groups = self.seen.iter().flat_map(|seen| &seen.groups);
+    /// What was last seen; none when the last pass saw nothing.
+    pub(super) fn seen(&self) -> Option<&Observed> {
+        seen_by(self.last.as_ref())
+    }
+
+    /// The workers that live, as far as they were seen: the group and the member of each, and its process.
+    fn living(&self) -> impl Iterator<Item = (&GroupName, &MemberName, ProcessId)> {
+        let groups = self.seen().into_iter().flat_map(|seen| &seen.groups);
         let members = groups.filter_map(|group| Some((&group.group, group.members.as_ref().ok()?)));
-        let living = members.flat_map(|(group, members)| {
-            members.iter().filter_map(|worker| {
-                let process = worker.process?;
-                Some(Member { group: group.clone(), member: worker.member.clone(), process })
-            })
-        });
-        living.collect()
+        members.flat_map(|(group, members)| {
+            members.iter().filter_map(move |worker| Some((group, &worker.member, worker.process?)))
+        })
+    }
+
+    /// The same, to be told of their deaths.
+    pub(super) fn members(&self) -> Vec<Member> {
+        let member = |(group, member, process): (&GroupName, &MemberName, _)| Member {
+            group: group.clone(),
+            member: member.clone(),
+            process,
+        };
+        self.living().map(member).collect()
     }
 
     /// Whether a death is news: of a worker that was last seen alive. A pass looks for itself.
     pub(super) fn mourns(&self, dead: &Member) -> bool {
-        !self.passes() && self.members().contains(dead)
+        !self.passes() && self.living().any(|living| living == (&dead.group, &dead.member, dead.process))
     }
 
     /// What a look at the root, between two passes, gives reason for. Our own last pass gives none: what it left behind
     /// is what was seen last.
     pub(super) fn notice(&mut self, layout: Result<&Layout, &HostError>, now: Timestamp) -> Option<Wake> {
-        let Some(seen) = self.seen.as_ref().map(|seen| &seen.layout) else { return Some(Wake::Link) };
+        let Some(seen) = seen_by(self.last.as_ref()).map(|seen| &seen.layout) else { return Some(Wake::Link) };
         let Ok(layout) = layout else { return Some(Wake::Link) };
         let moved = (&layout.link, layout.link_changed) != (&seen.link, seen.link_changed);
         if moved && layout.link == Link::Absent && self.gap.opens(now) {
@@ -304,8 +315,13 @@ impl Seat {
     }
 
     fn health(&self) -> Option<bool> {
-        Some(self.seen.as_ref()?.health_in_force()?.healthy)
+        Some(self.seen()?.health_in_force()?.healthy)
     }
+}
+
+/// What a pass has seen in the end; none: nothing.
+pub(super) fn seen_by(last: Option<&Arc<PassReport>>) -> Option<&Observed> {
+    last?.after.as_ref()
 }
 
 /// Whether a pass has only waited for somebody else's.

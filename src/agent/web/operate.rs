@@ -200,7 +200,7 @@ async fn request(
         Refusal::new(StatusCode::GONE, "an App has disappeared from the manifests before its pass was made")
     })?;
     let reports: Vec<(&App, &PassReport)> =
-        made.iter().map(|made: &Arc<Made>| (&made.loaded.app, &made.report)).collect();
+        made.iter().map(|made: &Arc<Made>| (&made.loaded.app, &*made.report)).collect();
     // What was done is not known to be what the newest manifests ask for.
     let not_the_newest = problem.is_some().then_some(1);
     let code = worst(reports.iter().map(|(_, report)| report.exit_code(false)).chain(not_the_newest));

@@ -199,9 +199,10 @@ impl Stage {
     }
 
     pub fn pass(&self, wake: Wake, report: &PassReport) {
+        let report = Arc::new(report.clone());
         self.board.woken(&report.app, &wake);
         self.board.began(&report.app, &turn(wake), noon());
-        self.board.ended(report, &idle());
+        self.board.ended(&report, &idle());
     }
 
     /// The next order, which is to be a request for passes.

@@ -178,7 +178,7 @@ async fn a_manifest_that_is_still_to_come_about_is_never_told_as_there() {
         stage.board.manifests(None, &before);
         stage.board.began(shop, &turn(Wake::Timer), noon());
         stage.board.manifests(None, &now);
-        stage.board.ended(&report(&before[0], well(), well(), Outcome::Converged), &idle());
+        stage.board.ended(&report(&before[0], well(), well(), Outcome::Converged).into(), &idle());
         is(told().await);
         // Its own does.
         stage.pass(Wake::Manifest { revision: None }, &report(&now[0], well(), well(), Outcome::Converged));
@@ -202,7 +202,7 @@ async fn a_pass_that_has_only_waited_takes_nothing_away() {
     };
     let seen = standing(&stage).await;
     stage.board.began(shop, &turn(Wake::Link), noon());
-    stage.board.ended(&waited, &ScheduleState { pending: vec![Wake::Link, Wake::Timer], ..idle() });
+    stage.board.ended(&waited.clone().into(), &ScheduleState { pending: vec![Wake::Link, Wake::Timer], ..idle() });
     assert_eq!(standing(&stage).await, seen);
     let told = stage.get("/api/v1/apps/shop").await.body;
     assert!(
@@ -225,7 +225,7 @@ async fn a_pass_that_has_only_waited_takes_nothing_away() {
     let stage = Stage::set(Webhooks::default());
     stage.board.manifests(None, &manifests());
     stage.board.began(shop, &turn(Wake::Started), noon());
-    stage.board.ended(&waited, &idle());
+    stage.board.ended(&waited.clone().into(), &idle());
     let told = stage.get("/api/v1/apps/shop").await.body;
     assert!(told.contains("ObservationFailed") && told.contains("waiting for somebody else's pass"), "{told}");
 }

@@ -28,7 +28,7 @@ fn troubled() -> Stage {
         time_zone: jiff::tz::TimeZone::UTC,
     };
     let schedule = ScheduleState { pending: vec![Wake::Link], withheld: Some(withheld), stalled: true, ..idle() };
-    stage.board.ended(&report(&loaded[0], well(), sick(), Outcome::Withheld), &schedule);
+    stage.board.ended(&report(&loaded[0], well(), sick(), Outcome::Withheld).into(), &schedule);
     stage.board.woken(shop, &Wake::Link);
     let (since, newer) = (noon(), Revision { subject: "shop: r3".to_owned(), signed_by: None, ..revision() });
     let help = Some("correct it".to_owned());
@@ -59,7 +59,7 @@ async fn what_is_absent_and_what_is_null_stays_so() {
     let schedule = ScheduleState { next: None, backoff_until: None, ..idle() };
     let shop = &manifests()[0];
     stage.board.began(&shop.app.name, &turn(Wake::Timer), noon());
-    stage.board.ended(&report(shop, sick(), sick(), Outcome::Failed), &schedule);
+    stage.board.ended(&report(shop, sick(), sick(), Outcome::Failed).into(), &schedule);
     let told: serde_json::Value = serde_json::from_str(&stage.get("/api/v1/agent").await.body).unwrap();
     let keys = |of: &serde_json::Value| of.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let (shop, blog) = (&told["apps"][0], &told["apps"][1]);

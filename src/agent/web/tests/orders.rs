@@ -32,7 +32,7 @@ async fn what_a_person_asks_for_is_ordered_in_their_name_and_its_end_is_told() {
             "rollback",
             r#"{"to": "r1", "reason": "slow"}"#,
             Operation::Rollback { to: Some(id("r1")), reason: Some("slow".to_owned()), by: person.clone() },
-            Ok(Operated::Passed(Box::new(rolled_back()))),
+            Ok(Operated::Passed(rolled_back().into())),
             200,
             Some("0"),
             "shop RolledBack Some(80)\n",
@@ -50,7 +50,7 @@ async fn what_a_person_asks_for_is_ordered_in_their_name_and_its_end_is_told() {
             "retry",
             "{}",
             Operation::Retry { ignore_windows: false, by: person.clone() },
-            Ok(Operated::Passed(Box::new(rolled_back()))),
+            Ok(Operated::Passed(rolled_back().into())),
             200,
             Some("3"),
             "shop RolledBack Some(80)\n",
@@ -122,7 +122,7 @@ async fn whoever_asks_for_a_pass_gets_the_report_of_one_that_began_afterwards() 
     let asked = stage.asked().await;
     assert_eq!((&asked.apps, &asked.wake), (&Some(vec![shop.clone()]), &request("root")));
     stage.grant(asked, None);
-    stage.board.ended(&report(&loaded[0], sick(), sick(), Outcome::Failed), &idle());
+    stage.board.ended(&report(&loaded[0], sick(), sick(), Outcome::Failed).into(), &idle());
     // Nor is one that nobody asked for.
     stage.pass(Wake::Timer, &report(&loaded[0], sick(), sick(), Outcome::Failed));
     stage.pass(request("root"), &report(&loaded[0], sick(), well(), Outcome::Converged));
@@ -146,8 +146,8 @@ async fn several_apps_are_asked_for_at_once_and_the_worst_counts() {
         stage.board.began(app, &turn(wake.clone()), noon());
     }
     let blog = seen("1", Vec::new());
-    stage.board.ended(&report(&loaded[1], blog.clone(), blog, Outcome::Unhealthy), &idle());
-    stage.board.ended(&report(&loaded[0], well(), well(), Outcome::Converged), &idle());
+    stage.board.ended(&report(&loaded[1], blog.clone(), blog, Outcome::Unhealthy).into(), &idle());
+    stage.board.ended(&report(&loaded[0], well(), well(), Outcome::Converged).into(), &idle());
     let reply = asking.await.unwrap();
     assert_eq!((reply.status, &reply.headers[EXIT_CODE]), (StatusCode::OK, &"3".parse().unwrap()));
     let told: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
