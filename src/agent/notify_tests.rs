@@ -90,7 +90,6 @@ async fn what_was_told_before_the_end_is_not_told_by_the_next_agent() {
     let mut first = listener.accept().await.unwrap().0;
     tokio::io::AsyncWriteExt::write_all(&mut first, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     let hangs = listener.accept().await.unwrap();
-    drop(teller);
     tasks.finish(Duration::ZERO).await;
     let next = Outbox::open(room.path());
     next.is_for(&["chat"]);
@@ -99,5 +98,5 @@ async fn what_was_told_before_the_end_is_not_told_by_the_next_agent() {
         [0, 1, 2].map(app).map(|app| app.map(|app| app.to_string())),
         [Some("two".to_owned()), Some("three".to_owned()), None]
     );
-    drop(hangs);
+    drop((hangs, teller));
 }
