@@ -190,6 +190,11 @@ impl Processes for SimHost {
         }))
     }
 
+    async fn is_elsewhere(&self, _pid: Pid, _directory: &Path) -> bool {
+        // This world has no containers.
+        false
+    }
+
     async fn witnesses(&self, apps: &[&App]) -> Vec<Result<Vec<Witness>, HostError>> {
         let asked = self.before(Call::Witnesses).await;
         let world = self.world();
