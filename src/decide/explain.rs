@@ -254,7 +254,7 @@ mod tests {
         let git = |revision| Source::Git { url: "https://git.example/app.git".to_owned(), revision, submodules: false };
         let commit = |commit: &str| git(Revision::Commit(commit.to_owned()));
         let sha256 = |sha256: &str| Source::Archive {
-            location: Location::Path("/tmp/r9.tar".into()),
+            location: Location::Path("/tmp/r2.tar".into()),
             sha256: Some(sha256.to_owned()),
             strip_components: 0,
             limit: 1,
@@ -265,20 +265,20 @@ mod tests {
             ("another", commit("2ad9556"), Making::Built, Some("`spec.release.source.commit` is 2ad9556 now")),
             ("it will be made of that", commit("2ad9556"), Making::Fetched, None),
             ("another file", sha256("2ad9556"), Making::Built, Some("`spec.release.source.sha256` is 2ad9556 now")),
-            ("a copy", Source::Dir { path: "/tmp/r9".into() }, Making::Built, None),
+            ("a copy", Source::Dir { path: "/tmp/r2".into() }, Making::Built, None),
         ];
         for (name, source, made, expected) in rows {
-            let mut app = app("r9", Vec::new());
+            let mut app = app("r2", Vec::new());
             app.release.source = Some(source);
-            let mut observed = seen("r9", Vec::new());
+            let mut observed = seen("r2", Vec::new());
             let record = ReleaseRecord {
                 made,
                 origin: Some("bc569d70123".to_owned()),
-                ..ReleaseRecord::adopted(id("r9"), observed.at)
+                ..ReleaseRecord::adopted(id("r2"), observed.at)
             };
             observed.records = vec![record];
             let warned = made_of_another(&app, &observed).map(|problem| problem.message);
-            let expected = expected.map(|what| format!("`r9` was made of bc569d70123, and {what}"));
+            let expected = expected.map(|what| format!("`r2` was made of bc569d70123, and {what}"));
             assert_eq!(warned, expected, "{name}");
         }
     }

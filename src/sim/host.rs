@@ -1,5 +1,6 @@
 //! Shows a [`World`] through the ports, with the blind spots and bad habits of a real host.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
