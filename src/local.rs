@@ -8,7 +8,7 @@ pub mod runtime;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -258,6 +258,11 @@ impl Processes for LocalHost {
     async fn facts(&self, pid: Pid) -> Look {
         let looked = blocking(move || proc::look(pid)).await;
         looked.unwrap_or_else(|error| Look::Unreadable(error.into_unreadable()))
+    }
+
+    async fn is_elsewhere(&self, pid: Pid, directory: &Path) -> bool {
+        let directory = directory.to_owned();
+        blocking(move || proc::is_elsewhere(pid, &directory)).await.unwrap_or(false)
     }
 
     async fn witnesses(&self, apps: &[&App]) -> Vec<Result<Vec<Witness>, HostError>> {

@@ -8,6 +8,7 @@ mod error;
 pub mod notes;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -96,6 +97,10 @@ pub trait Processes: Send + Sync {
 
     /// Everything that can be read of one process now.
     fn facts(&self, pid: Pid) -> impl Future<Output = Look> + Send;
+
+    /// Whether a process has mounts of its own, and another directory, or none, where `directory` is here: a container
+    /// may have the same paths. No, when that cannot be told.
+    fn is_elsewhere(&self, pid: Pid, directory: &Path) -> impl Future<Output = bool> + Send;
 
     /// What somebody who may see every process says of those that name a release of these Apps' roots, whoever
     /// owns them; in the order of the Apps. To be asked where a process shows us less: it costs a process of its own.

@@ -3,11 +3,13 @@
 //! In: a [`Blocker`] or a [`Stalled`]. Out: a [`Problem`]: what happened, where, what to do.
 
 use crate::decide::aim::quarantine;
+use crate::decide::making;
 use crate::model::app::{App, Manager};
 use crate::model::drift::{Blocker, Stalled};
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Aim, Evidence, Link, Observed, Runs, Stray};
 use crate::model::record::{Judge, ReleaseRecord};
+use crate::model::release::{Revision, Source};
 use crate::model::report::Problem;
 
 fn problem(message: String, help: Option<String>) -> Problem {
@@ -24,9 +26,36 @@ fn listed<T: std::fmt::Display>(names: &[T]) -> String {
     }
 }
 
-/// Strays that stay and run another release than the desired one: nothing of ours, and mostly a mistake.
+/// What hinders nothing, and is mostly a mistake: strays that stay, and a release that is not what the manifest says.
 #[must_use]
-pub fn strays(app: &App, observed: &Observed) -> Vec<Problem> {
+pub fn warnings(app: &App, observed: &Observed) -> Vec<Problem> {
+    let mut warnings = strays(app, observed);
+    warnings.extend(made_of_another(app, observed));
+    warnings
+}
+
+/// The release stands, but was made of another commit or archive than its source names: somebody changed that and kept
+/// the id. It is not made again, since it is in force or proven.
+#[must_use]
+pub fn made_of_another(app: &App, observed: &Observed) -> Option<Problem> {
+    let id = &app.release.id;
+    let (key, named) = match app.release.source.as_ref()? {
+        Source::Git { revision: Revision::Commit(commit), .. } => ("commit", commit),
+        Source::Archive { sha256: Some(sha256), .. } => ("sha256", sha256),
+        Source::Git { .. } | Source::Archive { .. } | Source::Dir { .. } => return None,
+    };
+    let origin = observed.record(id)?.origin.as_ref()?;
+    let is_it = origin.starts_with(named.as_str()) || !making::is_whole(app, observed);
+    (!is_it).then(|| {
+        problem(
+            format!("`{id}` was made of {origin}, and `spec.release.source.{key}` is {named} now"),
+            Some(format!("give what is new an id of its own in `spec.release.id`; `{id}` is not made again")),
+        )
+    })
+}
+
+/// Strays that stay and run another release than the desired one: nothing of ours, and mostly a mistake.
+fn strays(app: &App, observed: &Observed) -> Vec<Problem> {
     let stays = |stray: &&Stray| !stray.is_stopped(app.strays);
     let runs_another = |stray: &&Stray| !matches!(&stray.evidence.runs, Runs::Release { id } if *id == app.release.id);
     let told = observed.strays.iter().filter(stays).filter(runs_another).map(|stray| {
@@ -213,9 +242,45 @@ mod tests {
     use crate::decide::testing::{app, evidence, group, id, kept_out, member, process, seen, supervisord};
     use crate::model::names::{GroupName, RelativePath};
     use crate::model::observed::Unreadable;
+    use crate::model::record::Making;
+    use crate::model::release::Location;
 
     fn text(problem: &Problem) -> String {
         format!("{}\n{}", problem.message, problem.help.as_deref().unwrap_or("-"))
+    }
+
+    #[test]
+    fn a_release_of_another_commit_than_the_manifest_names_is_warned_of() {
+        let git = |revision| Source::Git { url: "https://git.example/app.git".to_owned(), revision, submodules: false };
+        let commit = |commit: &str| git(Revision::Commit(commit.to_owned()));
+        let sha256 = |sha256: &str| Source::Archive {
+            location: Location::Path("/tmp/r2.tar".into()),
+            sha256: Some(sha256.to_owned()),
+            strip_components: 0,
+            limit: 1,
+        };
+        let rows = [
+            ("that very one", commit("bc569d7"), Making::Built, None),
+            ("its branch moves on", git(Revision::Ref("main".to_owned())), Making::Built, None),
+            ("another", commit("2ad9556"), Making::Built, Some("`spec.release.source.commit` is 2ad9556 now")),
+            ("it will be made of that", commit("2ad9556"), Making::Fetched, None),
+            ("another file", sha256("2ad9556"), Making::Built, Some("`spec.release.source.sha256` is 2ad9556 now")),
+            ("a copy", Source::Dir { path: "/tmp/r2".into() }, Making::Built, None),
+        ];
+        for (name, source, made, expected) in rows {
+            let mut app = app("r2", Vec::new());
+            app.release.source = Some(source);
+            let mut observed = seen("r2", Vec::new());
+            let record = ReleaseRecord {
+                made,
+                origin: Some("bc569d70123".to_owned()),
+                ..ReleaseRecord::adopted(id("r2"), observed.at)
+            };
+            observed.records = vec![record];
+            let warned = made_of_another(&app, &observed).map(|problem| problem.message);
+            let expected = expected.map(|what| format!("`r2` was made of bc569d70123, and {what}"));
+            assert_eq!(warned, expected, "{name}");
+        }
     }
 
     #[test]

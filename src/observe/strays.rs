@@ -81,6 +81,9 @@ impl<H: Host> Search<'_, H> {
             Look::Seen(_) | Look::Gone | Look::Hidden => return None,
         };
         let mut evidence = names_release(&app.root, layout, &facts).or_else(|| told.cloned()).or(candidate)?;
+        if self.is_of_another_root(&facts).await {
+            return None;
+        }
         let orphan_of = if let Some(former) = former_worker(app, layout, &facts) {
             evidence.seen = format!("started by trueup as {} of {}, {}", former.member, former.app, evidence.seen);
             Some(former.group)
@@ -92,6 +95,14 @@ impl<H: Host> Search<'_, H> {
             left
         };
         Some((evidence, orphan_of))
+    }
+
+    /// Whether what it calls the root is another directory, as in a container. Where it works counts, whatever it calls it.
+    async fn is_of_another_root(&self, facts: &ProcessFacts) -> bool {
+        let Self { host, layout, .. } = *self;
+        let works_in = facts.summary.cwd.known().and_then(|cwd| cwd.inode);
+        let works_here = works_in.is_some_and(|inode| layout.releases.iter().any(|release| release.inode == inode));
+        !works_here && host.is_elsewhere(facts.summary.id.pid, &layout.releases_path).await
     }
 
     /// The App's own user and those of its workers.

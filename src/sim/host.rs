@@ -1,5 +1,6 @@
 //! Shows a [`World`] through the ports, with the blind spots and bad habits of a real host.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -188,6 +189,11 @@ impl Processes for SimHost {
             mapped_files: Known::Known(Vec::new()),
             environment: Known::Known(environment.unwrap_or_default()),
         }))
+    }
+
+    async fn is_elsewhere(&self, _pid: Pid, _directory: &Path) -> bool {
+        // This world has no containers.
+        false
     }
 
     async fn witnesses(&self, apps: &[&App]) -> Vec<Result<Vec<Witness>, HostError>> {

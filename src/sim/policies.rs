@@ -10,7 +10,7 @@ use super::host::SimHost;
 use super::populate::{settled, world};
 use super::schedules::{hopeless, pass};
 use super::world::World;
-use crate::decide::explain::strays;
+use crate::decide::explain::warnings;
 use crate::decide::status::status_of;
 use crate::decide::testing::{app, builtin, group, id, noon, record};
 use crate::documents::app::exit_code;
@@ -222,7 +222,7 @@ fn workers_of_a_group_that_cannot_be_observed_are_no_strays() {
         let seen = report.after.as_ref().or(report.before.as_ref()).unwrap();
         assert_eq!((seen.strays.len(), seen.untold), (0, 2), "{seen:#?}");
         assert!(!report.plan.steps.iter().any(|step| matches!(step.action, Action::StopStray { .. })));
-        let said = strays(&host.world().app, seen);
+        let said = warnings(&host.world().app, seen);
         assert_eq!(said.len(), 1);
         assert!(said[0].message.starts_with("2 processes of `/srv/app` belong to no group"), "{}", said[0].message);
         host.world().away.clear();

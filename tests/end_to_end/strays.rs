@@ -58,6 +58,23 @@ fn what_somebody_may_have_in_hand_is_left_and_said() {
 }
 
 #[test]
+fn what_a_container_runs_at_the_same_path_is_no_stray() {
+    let host = require_host!("contained", []);
+    let site = Site::new(&host, "/srv/app").owner("deploy").release("r1").release("r2").current("r2");
+    let at_work = "cd /srv/app/releases/r1 && exec setpriv --reuid deploy --regid deploy --init-groups sleep 300";
+    let own_srv = format!("mount -t tmpfs none /srv && mkdir -p /srv/app/releases/r1 && {at_work}");
+    let mut contained = host.spawn(&["unshare", "--mount", "sh", "-c", &own_srv]);
+    // Mounts of its own, as a sandboxed service has, but the same releases.
+    let mut sandboxed = host.spawn(&["unshare", "--mount", "sh", "-c", at_work]);
+    host.wait_until("both", Duration::from_secs(10), || host.sh("pgrep -xc sleep").stdout.trim() == "2");
+
+    let manifest = Manifest::new(&host, "app", &site, "r2").with("strays: stop");
+    manifest.reconcile().converged_by(&[&format!("stop stray {}", sandboxed.pid())]);
+    sandboxed.wait(Duration::from_secs(10));
+    assert!(contained.is_running());
+}
+
+#[test]
 fn orphans_of_a_killed_supervisord_are_stopped_beside_their_successors() {
     let host = require_host!("orphans", [Unit::Supervisor]);
     let site = Site::new(&host, "/srv/app").owner("deploy").release("r1").release("r2").current("r1");

@@ -115,7 +115,8 @@ fn problems(app: &App, observed: &Observed, difference: &Difference) -> String {
     let stalled = difference.stalled.iter().map(|one| explain::stalled(app, one));
     let mut items: Vec<String> =
         blockers.chain(stalled).map(|problem| item(&problem.message, problem.help.as_deref())).collect();
-    items.extend(explain::strays(app, observed).iter().map(|stray| item(&stray.message, stray.help.as_deref())));
+    items
+        .extend(explain::warnings(app, observed).iter().map(|warning| item(&warning.message, warning.help.as_deref())));
     let verdict = observed.health_in_force().filter(|_| !observed.is_blank());
     let sick = verdict.and_then(crate::model::health::HealthVerdict::complaint);
     items.extend(sick.map(|why| {

@@ -36,11 +36,11 @@ pub fn preview(
     let wish = app;
     let aimed = aimed(wish, &observed.aim);
     let app = &*aimed;
-    let strays: String =
-        explain::strays(app, observed).iter().map(|stray| Complaint::from(stray).render_as_warning()).collect();
+    let warnings: String =
+        explain::warnings(app, observed).iter().map(|warning| Complaint::from(warning).render_as_warning()).collect();
     if difference.is_empty() {
         text.push_str(&kept_out(wish, observed));
-        text.push_str(&strays);
+        text.push_str(&warnings);
         if let Some(complaint) = health::complaint(app, observed, None) {
             text.push_str(&complaint.untold(&text).render_as_warning());
         }
@@ -63,7 +63,7 @@ pub fn preview(
     part(&steps(app, plan, width));
     let mut rest = kept_out(wish, observed);
     rest.push_str(&trouble(app, difference));
-    rest.push_str(&strays);
+    rest.push_str(&warnings);
     if let Some(complaint) = health::complaint(app, observed, None) {
         rest.push_str(&complaint.untold(&rest).render_as_warning());
     }

@@ -163,8 +163,8 @@ fn problems(app: &App, report: &PassReport, said: &str) -> String {
         text.push_str(&Complaint::from(problem).render());
     }
     text.push_str(&trouble(app, &report.remaining));
-    for stray in report.after.iter().flat_map(|after| explain::strays(app, after)) {
-        text.push_str(&Complaint::from(&stray).render_as_warning());
+    for warning in report.after.iter().flat_map(|after| explain::warnings(app, after)) {
+        text.push_str(&Complaint::from(&warning).render_as_warning());
     }
     let sick = report.after.as_ref().and_then(|after| health::complaint(app, after, Some(report.health_attempts)));
     if let Some(complaint) = sick.map(|complaint| complaint.untold(said).untold(&text)) {

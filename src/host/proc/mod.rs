@@ -4,6 +4,7 @@
 //! put a thread around it. A process is read through one handle on its directory, which the kernel never
 //! turns over to a later process of the same number: two processes are never mixed.
 
+mod elsewhere;
 mod parse;
 mod trouble;
 
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rustix::buffer::spare_capacity;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, makedev, openat, readlinkat, statx};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Statx, StatxFlags, makedev, openat, readlinkat, statx};
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -23,6 +24,7 @@ use crate::model::process::{
     Inode, Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable, StartTicks,
 };
 use crate::ports::HostError;
+pub use elsewhere::is_elsewhere;
 use parse::Stat;
 pub(crate) use trouble::unreadable;
 
@@ -364,7 +366,7 @@ fn place_of_kind(
     if !wanted(FileType::from_raw_mode(found.stx_mode.into())) {
         return Ok(None);
     }
-    let inode = Inode { device: makedev(found.stx_dev_major, found.stx_dev_minor), number: found.stx_ino };
+    let inode = inode(&found);
     let name = readlinkat(home, link, std::mem::take(text))?.into_bytes();
     let deleted = match name.strip_suffix(DELETED) {
         None => false,
@@ -383,7 +385,11 @@ const DELETED: &[u8] = b" (deleted)";
 
 fn inode_of(path: &Path) -> Option<Inode> {
     let found = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
-    Some(Inode { device: makedev(found.stx_dev_major, found.stx_dev_minor), number: found.stx_ino })
+    Some(inode(&found))
+}
+
+fn inode(found: &Statx) -> Inode {
+    Inode { device: makedev(found.stx_dev_major, found.stx_dev_minor), number: found.stx_ino }
 }
 
 /// Mapped files, each once.
