@@ -11,8 +11,8 @@ use crate::documents::wire::bounds::{DOCUMENT, LINE};
 use crate::documents::wire::{Line, What};
 use crate::model::action::Step;
 use crate::model::drift::Blocker;
-use crate::model::names::GroupName;
 use crate::model::health::HealthVerdict;
+use crate::model::names::GroupName;
 use crate::model::observed::Unreadable;
 use crate::model::report::Tried;
 
