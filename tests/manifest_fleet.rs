@@ -113,6 +113,11 @@ fn every_mistake_is_told_at_its_place() {
         (hosts("{name: a b}"), &["7: `spec.hosts[0].name` is not allowed to contain ` `"]),
         (hosts("{name: a, ssh: x}, {name: a, ssh: y}"), &["7: a host named `a` is there already"]),
         (hosts("{name: a, ssh: x}, {name: b, ssh: 'X:22'}"), &["7: a host at `X:22` is there already"]),
+        (
+            hosts("{name: a, ssh: deploy@web1}, {name: b, ssh: root@web1}"),
+            &["7: `root@web1` and `deploy@web1` are one host"],
+        ),
+        (hosts("{name: web1}, {name: b, ssh: root@web1}"), &["7: `root@web1` and `web1` are one host"]),
         (hosts("{name: a}, {name: b, ssh: a}"), &["7: a host at `a` is there already"]),
         (hosts("{name: a, ssh: ''}"), &["7: `spec.hosts[0].ssh` is empty"]),
         (
@@ -324,6 +329,8 @@ fn a_host_by_two_names_is_one() {
         ("{name: a, ssh: x}", "{name: b, ssh: y}", false),
         ("{name: a, ssh: x}", "{name: x, ssh: y}", false),
         ("{name: a, ssh: 'x:2201'}", "{name: b, ssh: 'x:2202'}", false),
+        ("{name: a, ssh: deploy@x}", "{name: b, ssh: root@x}", true),
+        ("{name: a, ssh: deploy@web1@x}", "{name: b, ssh: deploy@web2@x}", false),
     ];
     for (a, b, is_one) in rows {
         let app = |name: &str, hosts: &str| {

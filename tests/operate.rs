@@ -390,8 +390,8 @@ fn what_is_for_other_hosts_is_refused_with_what_does_it_there() {
     let place = bare();
     place.wish("r1", "  hosts: [{name: nowhere-1, ssh: 'deploy@web1:2222'}, {name: nowhere-2}]\n");
     let own = trueup::fleet::ssh::program::Program::read(std::path::Path::new(env!("CARGO_BIN_EXE_trueup"))).unwrap();
-    let copy = format!("${{XDG_CACHE_HOME:-$HOME/.cache}}/trueup/bin/{}", own.sha256);
-    let program = format!("\"$(command -v trueup || echo \"{copy}\")\"");
+    let cache = "c=$XDG_CACHE_HOME; case $c in (/*) ;; (*) c=$HOME/.cache;; esac; c=$c/trueup/bin";
+    let program = format!("\"$(command -v trueup || {{ {cache}; echo \"$c/{}\"; }})\"", own.sha256);
     for verb in ["suspend", "releases", "history"] {
         let said = place.refused(&[verb, "shop"]);
         assert!(said.contains("none of these Apps is for this host: `shop`"), "{said}");

@@ -3,6 +3,7 @@
 use super::load::NAMED_FIRST;
 use super::render::problem::Complaint;
 use crate::fleet::ssh::program::Program;
+use crate::fleet::ssh::scripts::CACHE;
 use crate::manifest::Loaded;
 use crate::model::names::HostName;
 use crate::model::ssh::SshTarget;
@@ -11,7 +12,7 @@ use crate::model::ssh::SshTarget;
 fn program(sha256: Option<&str>) -> String {
     match sha256 {
         Some(sha256) => {
-            format!(r#""$(command -v trueup || echo "${{XDG_CACHE_HOME:-$HOME/.cache}}/trueup/bin/{sha256}")""#)
+            format!(r#""$(command -v trueup || {{ {CACHE}; echo "$c/{sha256}"; }})""#)
         }
         None => "trueup".to_owned(),
     }
@@ -105,8 +106,6 @@ mod tests {
     use super::*;
 
     const SHA256: &str = "0123";
-    /// As it is told of a program with that digest.
-    const PROGRAM: &str = r#""$(command -v trueup || echo "${XDG_CACHE_HOME:-$HOME/.cache}/trueup/bin/0123")""#;
 
     fn help(verb: &str, host: Option<&str>, manifest: Option<&str>) -> String {
         let host = host.map(|text| (HostName::new("web1").unwrap(), SshTarget::new(text).unwrap()));
@@ -138,11 +137,30 @@ mod tests {
         ];
         for (verb, host, manifest, expected) in rows {
             let told = help(verb, Some(host), manifest);
-            assert!(told.ends_with(&expected.replace("PROGRAM", PROGRAM)), "{told}");
+            assert!(told.ends_with(&expected.replace("PROGRAM", &program(Some(SHA256)))), "{told}");
             assert!(told.starts_with("this host is called `laptop.example.org` or `laptop`, which none"), "{told}");
             assert!(told.contains("`trueup status`"), "{told}");
         }
         assert!(help("doctor", None, None).ends_with("which none of their `hosts` is"));
+    }
+
+    /// The host's own shell says it: where the copy is that SSH has brought there.
+    #[test]
+    fn the_program_is_looked_for_where_it_is_kept() {
+        let room = tempfile::tempdir().unwrap();
+        let rows = [
+            (None, "/home/deploy/.cache/trueup/bin/0123"),
+            (Some(""), "/home/deploy/.cache/trueup/bin/0123"),
+            (Some("relative"), "/home/deploy/.cache/trueup/bin/0123"),
+            (Some("/var/two words"), "/var/two words/trueup/bin/0123"),
+        ];
+        for (cache, expected) in rows {
+            let mut sh = std::process::Command::new("/bin/sh");
+            sh.args(["-c", &format!("printf %s {}", program(Some(SHA256)))]).current_dir(&room);
+            sh.env_clear().env("HOME", "/home/deploy").env("PATH", room.path());
+            cache.map(|cache| sh.env("XDG_CACHE_HOME", cache));
+            assert_eq!(String::from_utf8(sh.output().unwrap().stdout).unwrap(), expected, "{cache:?}");
+        }
     }
 
     #[test]
@@ -157,7 +175,7 @@ mod tests {
         let told = one.said("suspend", Some(SHA256)).help.unwrap();
         let expected = "with `ops/shop.yaml` and `ops/hosts.list` copied to where they lie to each other as here: \
                         `ssh web1 'PROGRAM suspend --as web1 shop MANIFEST'`";
-        assert!(told.ends_with(&expected.replace("PROGRAM", PROGRAM)) && !told.contains('<'), "{told}");
+        assert!(told.ends_with(&expected.replace("PROGRAM", &program(Some(SHA256)))) && !told.contains('<'), "{told}");
     }
 
     #[test]

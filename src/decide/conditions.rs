@@ -237,6 +237,9 @@ fn settling(difference: &Difference) -> Option<String> {
 fn health(app: &App, observed: &Observed) -> Condition {
     let (status, reason, message) = match (&app.health, observed.health_in_force()) {
         (None, _) => (Truth::Unknown, Reason::NoHealthContract, "the App has no health contract".to_owned()),
+        (Some(_), None) if observed.is_blank() => {
+            (Truth::Unknown, Reason::ReleaseNotCurrent, "no release is in force yet".to_owned())
+        }
         (Some(_), None) => (Truth::Unknown, Reason::NotProbed, "the application was not asked".to_owned()),
         (Some(_), Some(verdict)) => match verdict.complaint() {
             None => {

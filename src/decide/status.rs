@@ -234,7 +234,7 @@ mod tests {
     use crate::model::health::{HealthContract, HealthVerdict, Probe};
     use crate::model::memory::Helpless;
     use crate::model::names::GroupName;
-    use crate::model::observed::{Aim, Runs, Unreadable};
+    use crate::model::observed::{Aim, Link, Runs, Unreadable};
 
     fn contract() -> HealthContract {
         HealthContract {
@@ -289,6 +289,8 @@ mod tests {
         (pending.health, pending.well) = (Some(HealthVerdict::unanswered("release.id = \"r2\"")), Some(well()));
         let mut ill = pending.clone();
         ill.well = Some(HealthVerdict::unanswered("connection refused"));
+        let mut blank = sick.clone();
+        (blank.layout.link, blank.records) = (Link::Absent, Vec::new());
         let rest = "Reconciling=False Idle, Stalled=False NothingStalled";
         let drift = "Reconciling=False DriftDetected, Stalled=False NothingStalled";
         let rows = [
@@ -318,6 +320,13 @@ mod tests {
                 ill,
                 format!(
                     "Ready=False ReleaseNotCurrent, Healthy=False HealthCheckFailed, WorkersCurrent=False StaleWorkers, {drift}"
+                ),
+            ),
+            (
+                "nothing was ever in force",
+                blank,
+                format!(
+                    "Ready=False ReleaseNotCurrent, Healthy=Unknown ReleaseNotCurrent, WorkersCurrent=True Succeeded, {drift}"
                 ),
             ),
             (

@@ -11,6 +11,7 @@ use crate::documents::wire::bounds::{DOCUMENT, LINE};
 use crate::documents::wire::{Line, What};
 use crate::model::action::Step;
 use crate::model::drift::Blocker;
+use crate::model::health::HealthVerdict;
 use crate::model::names::GroupName;
 use crate::model::observed::Unreadable;
 use crate::model::report::Tried;
@@ -107,4 +108,22 @@ fn what_could_not_be_looked_at_is_told_from_what_differs() {
     }
     let unseen = summary(&one, &PassReport { after: None, ..made }).unwrap();
     assert!(!unseen.observed);
+}
+
+/// It waits for its first release: that nobody answers there yet is no illness.
+#[test]
+fn a_host_where_nothing_was_ever_in_force_is_not_called_unhealthy() {
+    let (one, made) = large();
+    for is_blank in [false, true] {
+        let mut observed = made.before.clone().unwrap();
+        observed.health = Some(HealthVerdict::unanswered("connection refused"));
+        if is_blank {
+            (observed.layout.link, observed.records) = (Link::Absent, Vec::new());
+        }
+        let made = PassReport { before: Some(observed.clone()), after: Some(observed), ..made.clone() };
+        let told = summary(&one, &made).unwrap();
+        let sick = (Some(false), Some("connection refused".to_owned()));
+        assert_eq!((told.healthy, told.complaint), if is_blank { (None, None) } else { sick });
+        assert_eq!(app::exit_code(&made), if is_blank { 2 } else { 3 });
+    }
 }

@@ -40,7 +40,10 @@ pub enum Silence {
     /// It could not do it; nothing has changed, or only what a killed pass left.
     Refused(Failed),
     /// The one who made the pass there was killed. Nothing is in hand any more.
-    Killed,
+    Killed {
+        /// It had told of something that it did: it did not wait for its turn any more.
+        acted: bool,
+    },
 }
 
 impl Asker {
@@ -89,6 +92,7 @@ pub async fn ask(
     let mut answer = Answer::default();
     let mut failed = None;
     let mut ended = None;
+    let mut acted = false;
     let mut last = 0;
     let mut heard = |heard: Heard| {
         let line = match heard {
@@ -107,6 +111,7 @@ pub async fn ask(
             }
             What::Waiting(why) => watch.says(Some(&host.name), &format!("waiting: {why}")),
             What::Event(event) => {
+                acted = true;
                 if let Event::Begun { action, .. } = &event {
                     watch.phase(&host.name, &at.with_step(action));
                 }
@@ -124,7 +129,7 @@ pub async fn ask(
     let reached = reach.ask(host, request, &mut heard).await;
     reached.map_err(Silence::Unreached)?;
     match (ended, failed) {
-        (Some(Ended::Killed), _) => Err(Silence::Killed),
+        (Some(Ended::Killed), _) => Err(Silence::Killed { acted }),
         (_, Some((why, true))) if request.operation.changes() => Err(Silence::Unreached(forgotten(why))),
         (_, Some((why, _))) => Err(Silence::Refused(why)),
         (Some(Ended::Done), None) => Ok(answer),

@@ -155,6 +155,11 @@ impl Course {
             Fact::Held(held) => state.held = Some(held),
             Fact::TakenBack(back) => state.taken_back = Some(back),
         }
+        let leads = *task == Task::Apply { migrate: true };
+        let is_out = matches!(done.fact, Fact::Applied(None | Some(Applied::NotBegun | Applied::Refused)));
+        if leads && is_out && self.migrations.run_on.take_if(|host| *host == state.name).is_some() {
+            watch.says(Some(&state.name), "the migrations were not run there: nothing was begun");
+        }
         let actions = done.report.as_ref().map_or(0, |report| report.summary.actions);
         if matches!(task.doing(), Doing::Apply | Doing::TakeBack) {
             report.took += took;

@@ -59,7 +59,7 @@ pub fn verdict(answer: &Result<Answer, Silence>) -> Verdict {
     match answer {
         Err(Silence::Unreached(_)) => Verdict::Unreachable,
         // It was not to be changed.
-        Err(Silence::Refused(_) | Silence::Killed) => Verdict::Untold,
+        Err(Silence::Refused(_) | Silence::Killed { .. }) => Verdict::Untold,
         Ok(Answer { report: Some(report), .. }) if !report.summary.observed => Verdict::Untold,
         Ok(Answer { report: Some(report), .. }) => match would_end(report, false) {
             Outcome::Converged => Verdict::Settled,

@@ -50,7 +50,7 @@ pub struct HostReport {
 /// What became of the migrations of a release, which one host runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Migrations {
-    /// Who was to run them; how that went is told of its pass.
+    /// Who runs them, as something was begun there; how that went is told of its pass.
     pub run_on: Option<HostName>,
     /// Whose records say that they were run before, or who has the release in force, so that nobody has run them now.
     pub recorded_by: Vec<HostName>,
@@ -196,7 +196,7 @@ impl From<Silence> for Trouble {
                 Self { message: unreached.message, causes, help: unreached.help }
             }
             Silence::Refused(failed) => failed.into(),
-            Silence::Killed => Self {
+            Silence::Killed { .. } => Self {
                 message: "the pass there was killed".to_owned(),
                 causes: Vec::new(),
                 help: Some("the next one goes on from what it left".to_owned()),

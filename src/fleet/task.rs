@@ -130,7 +130,7 @@ async fn observe<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task:
         Err(silence) => {
             let found = match &silence {
                 Silence::Unreached(_) => Found::Unreachable,
-                Silence::Refused(_) | Silence::Killed => Found::Refused,
+                Silence::Refused(_) | Silence::Killed { .. } => Found::Refused,
             };
             Done::silent(Fact::Found(Some(found)), silence)
         }
@@ -176,7 +176,7 @@ fn applied(Made { answer, killed }: Made, release: &ReleaseId) -> Done {
         }
         Err(silence) => {
             let applied = match &silence {
-                Silence::Unreached(Unreached { in_hand: true, .. }) | Silence::Killed => Applied::Lost,
+                Silence::Unreached(Unreached { in_hand: true, .. }) | Silence::Killed { .. } => Applied::Lost,
                 Silence::Unreached(_) | Silence::Refused(_) if killed => Applied::Lost,
                 Silence::Unreached(_) => Applied::NotBegun,
                 Silence::Refused(_) => Applied::Refused,
@@ -214,13 +214,15 @@ async fn pass<R: Reach>(
     let mut anew = 0;
     loop {
         let answer = work.ask(target, migrate, operation.clone(), &task.phase()).await.and_then(reported);
-        if !matches!(answer, Err(Silence::Killed)) || anew == ANEW {
-            return Made { answer, killed: anew > 0 };
-        }
+        let acted = match answer {
+            Err(Silence::Killed { acted }) if anew < ANEW => acted,
+            answer => return Made { answer, killed: anew > 0 },
+        };
         work.watch().says(Some(&target.host.name), "the pass there was killed; another one goes on from what it left");
         if let Operation::Apply { retry, .. } = &mut operation {
-            // It was let in again already. What has failed meanwhile is kept out: a person has wished for one more try.
-            *retry = false;
+            // Where it acted, the release was let in again. What has failed meanwhile is kept out: a person has wished for one
+            // more try. Where it waited for the lock, nobody has had that try.
+            *retry &= !acted;
         }
         anew += 1;
     }

@@ -95,10 +95,10 @@ impl Observed {
     }
 
     /// How the application is: by the release that is in force, for a rule that names `release.id` says nothing of one
-    /// that is still to come. Where none is in force, by what is aimed at.
+    /// that is still to come. Where none is in force, by what is aimed at; none where [none ever was](Self::is_blank).
     #[must_use]
     pub fn health_in_force(&self) -> Option<&HealthVerdict> {
-        self.well.as_ref().or(self.health.as_ref())
+        self.well.as_ref().or(self.health.as_ref()).filter(|_| !self.is_blank())
     }
 
     /// What is known of a release.

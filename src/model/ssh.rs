@@ -117,12 +117,20 @@ impl SshTarget {
         self.port
     }
 
-    /// Whether both lead to the same account of the same host, as far as their texts tell.
+    /// Whether both lead to the same host, as far as their texts tell: whoever they are there, unless one of them is to a
+    /// gateway, which knows by the user where to go on to.
     #[must_use]
     pub fn is_same_place(&self, other: &Self) -> bool {
         let port = |target: &Self| target.port.unwrap_or(PORT);
-        self.user == other.user && self.host.eq_ignore_ascii_case(&other.host) && port(self) == port(other)
+        let is_account = |target: &Self| target.user().is_none_or(is_account);
+        let same_user = self.user == other.user || (is_account(self) && is_account(other));
+        same_user && self.host.eq_ignore_ascii_case(&other.host) && port(self) == port(other)
     }
+}
+
+/// Whether a user is nothing else than that: gateways take more, such as `deploy@web1`, `deploy:web1` or `deploy+web1`.
+fn is_account(user: &str) -> bool {
+    user.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
 /// What stands behind an opening bracket: an address, and the port behind it.
@@ -238,7 +246,13 @@ mod tests {
         let rows = [
             ("web1", "web1", true),
             ("web1", "WEB1:22", true),
-            ("a@web1", "b@web1", false),
+            ("a@web1", "b@web1", true),
+            ("web1", "deploy@WEB1", true),
+            ("web1", "deploy@web1:2222", false),
+            ("a@web1@gateway", "a@web1@gateway", true),
+            ("a@web1@gateway", "a@web2@gateway", false),
+            ("a:web1@gateway", "a:web2@gateway", false),
+            ("a+web1@gateway", "a@gateway", false),
             ("web1:22", "web1:23", false),
             ("web1", "web2", false),
         ];

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub use self::habit::Habit;
-use self::lines::{killed, line, locked, unreached};
+use self::lines::{killed, killed_waiting, line, locked, unreached};
 pub use self::member::{Release, SimMember};
 use self::member::{report, summary};
 pub use self::rules::Limits;
@@ -114,6 +114,10 @@ impl SimFleet {
             }
             if habit == Habit::KilledLocked && again {
                 locked(heard, report(host, Outcome::Failed, 0, &state.members[host]));
+                return Ok(());
+            }
+            if habit == Habit::KilledWaiting && !back && !again {
+                killed_waiting(heard);
                 return Ok(());
             }
             let begun = state.begin(host, request);

@@ -350,6 +350,7 @@ fn whoever_joins_a_wave_is_announced() {
     let told: Vec<String> = listening.0.lock().unwrap().clone();
     let expected = [
         "wave 1: h0, migrating",
+        "Some(HostName(\"h0\")): Note(\"the migrations were not run there: nothing was begun\")",
         "h0: cannot reach `h0`",
         "wave 1: h1, migrating",
         "wave 1: h2",
@@ -359,6 +360,26 @@ fn whoever_joins_a_wave_is_announced() {
         "Some(Complete) with 15",
     ];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn only_who_has_begun_is_said_to_run_the_migrations() {
+    use Habit::{Failing, Plain, Refusing, Vanishing};
+    let strict = Terms { migrates: true, ..terms() };
+    let mild = Terms { max_failures: 1, ..strict.clone() };
+    let rows = [
+        (&strict, [Plain, Plain], Some("h0")),
+        (&strict, [Failing, Plain], Some("h0")),
+        (&strict, [Vanishing, Plain], None),
+        (&strict, [Refusing, Plain], None),
+        (&mild, [Vanishing, Plain], Some("h1")),
+        (&mild, [Vanishing, Refusing], None),
+    ];
+    for (terms, habits, expected) in rows {
+        let rolled = play(terms, &habits, &Unwatched);
+        let run_on = rolled.migrations.run_on.as_ref().map(HostName::as_str);
+        assert_eq!(run_on, expected, "{habits:?}, {} may fail: {rolled:?}", terms.max_failures);
+    }
 }
 
 #[test]

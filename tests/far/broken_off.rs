@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use trueup::documents::wire::{BEAT, Beat, Ended, Fault, Request, What};
+use trueup::documents::wire::{BEAT, Beat, Ended, Fault, Operation, Request, What};
 use trueup::host::proc;
 use trueup::model::report::Outcome;
 
@@ -117,6 +117,26 @@ fn a_run_whose_lines_were_lost_with_its_host_is_not_made_again() {
     assert_eq!(rig.passes(), 1, "nothing is begun");
     // Whoever has heard nothing of it wants it made.
     assert_eq!(report(&rig.ask(&rig.apply("apply-0000001"))).outcome, Outcome::Converged);
+}
+
+/// By that a control side knows whether a release was let in again.
+#[test]
+fn a_runner_that_is_killed_as_it_waits_has_told_of_no_deed() {
+    let mut rig = Rig::new();
+    rig.gate();
+    let mut front = rig.start(&rig.apply("apply-0000001"));
+    let mut made = front.until_gate();
+    let again = Operation::Apply { wait: Duration::from_mins(1), ignore_windows: false, retry: true };
+    let mut waiting = rig.start(&rig.request("retry-0000001", again));
+    let mut lines = waiting.until(|what| matches!(what, What::Waiting(_)));
+    signal(runner(&lines).pid, Signal::KILL);
+    lines.extend(waiting.rest());
+    assert_eq!(lines.last().unwrap().what, What::End(Ended::Killed));
+    assert!(!lines.iter().any(|line| matches!(line.what, What::Event(_))), "{lines:#?}");
+    rig.open();
+    made.extend(front.rest());
+    assert!(made.iter().any(|line| matches!(line.what, What::Event(_))), "one that acts tells: {made:#?}");
+    assert_eq!((report(&made).outcome, rig.passes()), (Outcome::Converged, 1));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::shop::{MANIFEST, ROOT, WORKER, furnish, is_whole, reconcile, switches, want};
+use crate::shop::{MANIFEST, ROOT, SOON, WORKER, furnish, is_whole, reconcile, reconciling, switches, want};
 use crate::support::network::Network;
 use crate::support::passes::Listing;
 
@@ -11,6 +11,10 @@ fn the_canary_goes_first_then_the_others_and_a_second_run_does_nothing() {
     let Some(network) = Network::bare(3) else { return };
     furnish(&network, &["r1", "r2"]);
     want(&network, "r1", "batch: 100%, healthyFor: 1s");
+    // They wait for their first release, and that is all that is said of them.
+    let blank = network.control.run(&["trueup", "status", MANIFEST]);
+    assert_eq!(blank.code, 2, "{blank}");
+    assert!(blank.stdout.contains("3 with drift") && !blank.stdout.contains("healthy"), "{blank}");
     let first = reconcile(&network, &[]);
     assert_eq!(first.code, 0, "{first}");
     want(&network, "r2", "batch: 100%, healthyFor: 1s");
@@ -55,6 +59,27 @@ fn the_canary_goes_first_then_the_others_and_a_second_run_does_nothing() {
     assert_eq!(status.stdout.matches("as it should be").count(), 3, "{status}");
     let differs = network.control.run(&["trueup", "diff", MANIFEST, "--hosts", "web1,web3"]);
     assert_eq!((differs.code, differs.stdout.contains("2 hosts: web1, web3")), (0, true), "{differs}");
+}
+
+#[test]
+fn one_health_answer_that_is_missed_stops_no_rollout() {
+    let Some(network) = Network::bare(2) else { return };
+    furnish(&network, &["r1"]);
+    let canary = network.host(0);
+    // Once, as often as the file is put there.
+    let release = format!("{ROOT}/releases/r1");
+    canary.write(&format!("{release}/healthy"), "#!/bin/sh\n! mv miss missed 2>/dev/null\n");
+    want(&network, "r1", "batch: 100%, healthyFor: 5s");
+    let mut rolling = reconciling(&network, &[]);
+    network.control.wait_until("the canary to have to stay healthy", SOON, || {
+        rolling.stderr().contains("wave 1: 1 host has to stay healthy for 5s")
+    });
+    canary.write(&format!("{release}/miss"), "");
+    let done = rolling.wait(SOON);
+    assert_eq!(done.code, 0, "{done}");
+    assert!(done.stderr.contains("web1  not healthy (1 of 2): "), "{done}");
+    assert!(canary.exists(&format!("{release}/missed")), "it was asked, and did not answer well: {done}");
+    network.hosts().iter().for_each(|host| is_whole(host, "r1"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::model::release::public;
 /// `attempts`: how often it was asked, where that matters.
 #[must_use]
 pub fn complaint(app: &App, observed: &Observed, attempts: Option<u32>) -> Option<Complaint> {
-    let sick = |verdict: &&HealthVerdict| !verdict.healthy && !observed.is_blank();
+    let sick = |verdict: &&HealthVerdict| !verdict.healthy;
     let verdict = observed.health_in_force().filter(sick)?;
     let after = match attempts.map(|attempts| usize::try_from(attempts).unwrap_or(usize::MAX)) {
         None | Some(0 | 1) => String::new(),

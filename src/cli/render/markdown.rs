@@ -117,8 +117,7 @@ fn problems(app: &App, observed: &Observed, difference: &Difference) -> String {
         blockers.chain(stalled).map(|problem| item(&problem.message, problem.help.as_deref())).collect();
     items
         .extend(explain::warnings(app, observed).iter().map(|warning| item(&warning.message, warning.help.as_deref())));
-    let verdict = observed.health_in_force().filter(|_| !observed.is_blank());
-    let sick = verdict.and_then(crate::model::health::HealthVerdict::complaint);
+    let sick = observed.health_in_force().and_then(crate::model::health::HealthVerdict::complaint);
     items.extend(sick.map(|why| {
         let why = if known.contains(&why) { ", for the same reason".to_owned() } else { format!(": {why}") };
         item(&format!("not healthy{why}"), None)

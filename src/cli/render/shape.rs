@@ -122,6 +122,7 @@ pub fn both(app: &App, observed: &Observed) -> Result<(String, String), String> 
 
 fn seen<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
     let health = app.health.as_ref().map(|_| match observed.health_in_force() {
+        None if observed.is_blank() => "nothing is in force yet".to_owned(),
         None => "not asked".to_owned(),
         Some(verdict) => verdict.complaint().map_or_else(healthy, |why| format!("unhealthy: {}", safe(&why))),
     });

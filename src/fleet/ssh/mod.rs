@@ -19,7 +19,7 @@ pub mod elf;
 pub mod options;
 pub mod program;
 pub mod resolved;
-mod scripts;
+pub mod scripts;
 pub mod trouble;
 
 use std::collections::HashMap;

@@ -11,8 +11,9 @@ const NEEDED: &str = "trueup-needed 1";
 /// What ends it.
 const NEEDED_END: &str = "trueup-needed-end";
 
-/// Where programs are kept between two visits. Paths that do not begin at the root are no caches, says XDG.
-const CACHE: &str = "c=$XDG_CACHE_HOME; case $c in /*) ;; *) c=$HOME/.cache;; esac; c=$c/trueup/bin";
+/// Where programs are kept between two visits. Paths that do not begin at the root are no caches, says XDG. What it opens it
+/// closes, so that it may stand in a `$(…)`.
+pub const CACHE: &str = "c=$XDG_CACHE_HOME; case $c in (/*) ;; (*) c=$HOME/.cache;; esac; c=$c/trueup/bin";
 
 /// How many programs stay in a cache beside that of this version: the one before.
 const OTHERS: usize = 1;

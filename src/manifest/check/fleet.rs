@@ -156,8 +156,9 @@ impl Checker<'_> {
             };
             if let Some(ssh) = &ssh {
                 let at = at.key(if host.ssh.is_some() { "ssh" } else { "name" });
-                let first = places.iter().find(|(earlier, _)| earlier.is_same_place(ssh)).map(|(_, span)| span.clone());
-                self.is_first(&at, first, &format!("a host at `{ssh}`"), "no host is changed twice");
+                if let Some((earlier, first)) = places.iter().find(|(earlier, _)| earlier.is_same_place(ssh)) {
+                    self.is_twice(&at, ssh, earlier, first);
+                }
                 places.push((ssh.clone(), at.span));
             }
             let labels = self.labels(host, &at.key("labels"));
@@ -165,6 +166,20 @@ impl Checker<'_> {
             let made = FleetHost { name: name?, ssh: ssh?, labels: texts(&host.labels), vars: texts(&host.vars) };
             (labels && vars).then_some(made)
         })
+    }
+
+    /// A host that is there already, maybe as another user's.
+    fn is_twice(&mut self, at: &Place<'_>, ssh: &SshTarget, earlier: &SshTarget, first: &Span) {
+        let rule = "no host is changed twice";
+        if ssh.user() == earlier.user() {
+            return self.is_first(at, Some(first.clone()), &format!("a host at `{ssh}`"), rule);
+        }
+        let line = line_of(self.source, first.start);
+        let help = format!(
+            "the first stands in line {line}; {rule}, so keep the user that changes it; where they are hosts behind one \
+             gateway, give each an alias in ssh's own configuration"
+        );
+        self.find(at.span.clone(), format!("`{ssh}` and `{earlier}` are one host"), help);
     }
 
     fn is_first(&mut self, at: &Place<'_>, first: Option<Span>, what: &str, rule: &str) {

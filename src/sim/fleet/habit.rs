@@ -41,6 +41,8 @@ pub enum Habit {
     KilledRefused,
     /// The same, and a step of the killed pass still holds the lock.
     KilledLocked,
+    /// The new release is kept out there already, and the maker of its first pass is killed while it waits for the lock.
+    KilledWaiting,
     /// The maker of its first pass is killed when all is done, and nobody has heard of it.
     KilledWhole,
     /// The maker of the first pass that takes it back is killed behind its switch.
@@ -69,7 +71,7 @@ pub enum Habit {
 
 impl Habit {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Plain,
         Self::Settled,
         Self::Unreachable,
@@ -88,6 +90,7 @@ impl Habit {
         Self::KilledAway,
         Self::KilledRefused,
         Self::KilledLocked,
+        Self::KilledWaiting,
         Self::KilledWhole,
         Self::KilledBack,
         Self::Refusing,
@@ -104,7 +107,7 @@ impl Habit {
     /// The maker of its first pass is killed.
     pub fn is_killed(self) -> bool {
         let anew = matches!(self, Self::Killed | Self::KilledAgain | Self::KilledWhole);
-        anew || matches!(self, Self::KilledAway | Self::KilledRefused | Self::KilledLocked)
+        anew || matches!(self, Self::KilledAway | Self::KilledRefused | Self::KilledLocked | Self::KilledWaiting)
     }
 
     /// What the maker of a pass leaves where it is killed: of one to take the host back, or of the first one of its sort.

@@ -14,6 +14,13 @@ pub fn killed(heard: &mut (dyn FnMut(Heard) + Send)) {
     heard(line(FIRST + 2, What::End(Ended::Killed)));
 }
 
+/// The same of one that had not begun to act.
+pub fn killed_waiting(heard: &mut (dyn FnMut(Heard) + Send)) {
+    heard(line(0, What::Hello(Hello::own(false))));
+    heard(line(FIRST, What::Waiting("`/srv/shop` is locked".to_owned())));
+    killed(heard);
+}
+
 /// What a pass says that has waited for the lock, and could not look at the host.
 pub fn locked(heard: &mut (dyn FnMut(Heard) + Send), mut report: Report) {
     (report.summary.observed, report.summary.current) = (false, None);

@@ -61,7 +61,7 @@ impl SimMember {
             } else {
                 Release::Old
             },
-            kept_out: matches!(habit, Habit::KeptOut | Habit::KeptOutDrifted),
+            kept_out: matches!(habit, Habit::KeptOut | Habit::KeptOutDrifted | Habit::KilledWaiting),
             running: None,
             takes: Duration::from_millis(200 + random.below(20_000))
                 * match habit {

@@ -47,7 +47,8 @@ impl State {
         match &request.operation {
             Operation::Apply { retry, .. } => {
                 // Let in once, it is not let in again: what has failed meanwhile stays out.
-                if *retry != (self.limits.retry && member.applied.is_empty()) {
+                let lets_in = member.applied.is_empty() || member.habit == Habit::KilledWaiting;
+                if *retry != (self.limits.retry && lets_in) {
                     wrong.push("changed with another wish than the person's");
                 }
                 if member.kept_out && !retry {
