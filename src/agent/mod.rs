@@ -14,6 +14,7 @@ pub mod alone;
 mod asking;
 mod before;
 pub mod board;
+mod body;
 pub mod deaths;
 mod doubt;
 mod edits;
