@@ -46,6 +46,7 @@ mod tally;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod view;
 pub mod watch;
 pub mod web;
 

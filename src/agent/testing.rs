@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::agent::board::{AppView, Board};
+use crate::agent::board::Board;
 use crate::agent::herald::Herald;
 use crate::agent::orders::{Asked, Operated, Operation, Order, Woken};
 use crate::agent::roll::Roll;
 use crate::agent::senses::{Member, News, Senses};
 use crate::agent::service::Service;
 use crate::agent::source::{Found, Source, SourceProblem, SourceProblemKind, Wakes};
+use crate::agent::view::AppView;
 use crate::agent::{Agent, Ground};
 use crate::decide::testing::{app, builtin, group, id, noon, record};
 use crate::documents::agent::Revision;
