@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::body::{event, signature, slack};
 use super::outbox::Outbox;
 use super::post::{NotSent, RETRIES, pauses, post, read};
-use crate::decide::telling::{Repeats, WINDOW};
+use crate::decide::repeats::{Repeats, WINDOW};
 use crate::host::command::{Job, Wanted, describe, execute, quote};
 use crate::host::spawn::Shim;
 use crate::host::users::User;

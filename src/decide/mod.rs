@@ -22,6 +22,7 @@ pub mod making;
 pub mod operate;
 pub mod plan;
 pub mod renewed;
+pub mod repeats;
 mod retention;
 pub mod schedule;
 pub mod select;
