@@ -21,6 +21,7 @@ pub mod leaving;
 pub mod making;
 pub mod operate;
 pub mod plan;
+mod reason;
 pub mod renewed;
 pub mod repeats;
 mod retention;
