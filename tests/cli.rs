@@ -54,28 +54,30 @@ fn in_place(place: &Path, arguments: &[&str]) -> Output {
     trueup(arguments).current_dir(place).output().expect("runs")
 }
 
+/// What people can ask for.
+const VERBS: [&str; 17] = [
+    "reconcile",
+    "agent",
+    "diff",
+    "status",
+    "rollback",
+    "retry",
+    "suspend",
+    "resume",
+    "history",
+    "releases",
+    "evidence",
+    "sudoers",
+    "doctor",
+    "validate",
+    "schema",
+    "completions",
+    "man",
+];
+
 #[test]
 fn help_reads_well() {
-    for verb in [
-        "",
-        "reconcile",
-        "agent",
-        "diff",
-        "status",
-        "rollback",
-        "retry",
-        "suspend",
-        "resume",
-        "history",
-        "releases",
-        "evidence",
-        "sudoers",
-        "doctor",
-        "validate",
-        "schema",
-        "completions",
-        "man",
-    ] {
+    for verb in std::iter::once("").chain(VERBS) {
         let arguments: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
         let output = run(&arguments);
         assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""), "{verb}");
@@ -257,25 +259,7 @@ fn there_are_completions_for_every_shell_and_a_page_for_every_verb() {
         assert!(script.contains("detailed-exitcode"), "{shell}");
     }
     let manual = out(&run(&["man"]));
-    let verbs = [
-        "reconcile",
-        "diff",
-        "status",
-        "rollback",
-        "retry",
-        "suspend",
-        "resume",
-        "history",
-        "releases",
-        "evidence",
-        "sudoers",
-        "doctor",
-        "validate",
-        "schema",
-        "completions",
-        "man",
-    ];
-    for title in std::iter::once("trueup".to_owned()).chain(verbs.map(|verb| format!("trueup-{verb}"))) {
+    for title in std::iter::once("trueup".to_owned()).chain(VERBS.map(|verb| format!("trueup-{verb}"))) {
         assert!(manual.contains(&format!(".TH {title} 1")), "{title}");
     }
     let pages = tempfile::tempdir().expect("makes a directory");

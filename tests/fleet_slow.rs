@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::asking::{Asked, app, ask, ask_aloud, options, request};
+use support::asking::{Asked, ask, ask_aloud, held, lay_out, options, request};
 use support::cable::Cable;
 use support::network::{Network, slim_program};
-use trueup::documents::wire::{Ended, Operation, Request};
+use trueup::documents::wire::{Ended, Operation};
 use trueup::fleet::reach::Way;
 use trueup::fleet::ssh::options::Options;
 
@@ -102,13 +102,8 @@ fn a_rollout_to_hosts_far_away_waits_for_few_answers() {
 fn a_host_that_answers_late_is_not_taken_for_dead() {
     let Some(network) = Network::bare(1) else { return };
     let (host, options) = (network.host(0), options(&network));
-    host.sh("mkdir -p /srv/app/releases /srv/from; echo one >/srv/from/index.php; chown -R deploy: /srv/app").ok();
-    let step = "touch /tmp/begun; until [ -e /tmp/go ]; do sleep 0.1; done";
-    let spec = format!(
-        "\"release\": {{\"id\": \"r1\", \"source\": {{\"dir\": {{\"path\": \"/srv/from\"}}}}, \"build\": [\"{step}\"]}}"
-    );
-    let operation = Operation::Apply { wait: Duration::from_secs(5), ignore_windows: false, retry: false };
-    let request = Request { manifest: app(&spec), ..request(operation) };
+    lay_out(host);
+    let request = held("r1");
     network.cable(0, Cable::long(FAR));
     let heard = Arc::new(Mutex::new(Asked::default()));
     thread::scope(|scope| {

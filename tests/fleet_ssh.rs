@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use support::Unit;
-use support::asking::{Asked, Run, app, ask, ask_aloud, masters, options, request};
+use support::asking::{Asked, Run, ask, ask_aloud, held, lay_out, masters, options, request};
 use support::cable::Cable;
 use support::network::{Network, address};
-use trueup::documents::wire::{Ended, Operation, Request};
+use trueup::documents::wire::{Ended, Operation};
 use trueup::fleet::reach::{Broken, Way};
 use trueup::fleet::ssh::options::Options;
 
@@ -442,13 +442,8 @@ fn a_jump_host_that_fails_is_told_from_the_host_behind_it() {
 fn a_pass_goes_on_while_its_link_is_cut_and_is_found_again() {
     let Some(network) = Network::booted(1, &[Unit::Supervisor]) else { return };
     let (host, options) = (network.host(0), options(&network));
-    host.sh("mkdir -p /srv/app/releases /srv/from; echo one >/srv/from/index.php; chown -R deploy: /srv/app").ok();
-    let step = "touch /tmp/begun; until [ -e /tmp/go ]; do sleep 0.1; done";
-    let spec = format!(
-        "\"release\": {{\"id\": \"r1\", \"source\": {{\"dir\": {{\"path\": \"/srv/from\"}}}}, \"build\": [\"{step}\"]}}"
-    );
-    let operation = Operation::Apply { wait: Duration::from_secs(5), ignore_windows: false, retry: false };
-    let request = Request { manifest: app(&spec), ..request(operation) };
+    lay_out(host);
+    let request = held("r1");
     let heard = Arc::new(Mutex::new(Asked::default()));
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| ask_aloud(&network, &options, "web1", &request, &heard));

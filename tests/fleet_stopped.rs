@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use support::Unit;
-use support::asking::{self, Asked, app, ask_aloud};
+use support::asking::{self, Asked, ask_aloud};
 use support::network::Network;
-use trueup::documents::wire::{BEAT, Ended, Operation, Request, RunId};
+use trueup::documents::wire::{BEAT, Ended, Request, RunId};
 use trueup::fleet::reach::{Broken, Unreached, Way};
 use trueup::fleet::ssh::options::Options;
 
@@ -18,12 +18,7 @@ const SOON: Duration = Duration::from_mins(1);
 
 /// A pass whose only step lasts until `/tmp/go`.
 fn request(id: &str, release: &str) -> Request {
-    let step = "touch /tmp/begun; until [ -e /tmp/go ]; do sleep 0.1; done";
-    let manifest = app(&format!(
-        r#""release": {{"id": "{release}", "source": {{"dir": {{"path": "/srv/from"}}}}, "build": ["{step}"]}}"#
-    ));
-    let operation = Operation::Apply { wait: Duration::from_secs(5), ignore_windows: false, retry: false };
-    Request { id: RunId::new(id).unwrap(), manifest, ..asking::request(operation) }
+    Request { id: RunId::new(id).unwrap(), ..asking::held(release) }
 }
 
 fn ask(network: &Network, patience: Duration, request: &Request, heard: &Arc<Mutex<Asked>>) -> Result<(), Unreached> {
@@ -35,7 +30,7 @@ fn ask(network: &Network, patience: Duration, request: &Request, heard: &Arc<Mut
 fn who_does_not_stir_is_asked_anew_and_not_waited_for_for_ever() {
     let Some(network) = Network::booted(1, &[Unit::Supervisor]) else { return };
     let host = network.host(0);
-    host.sh("mkdir -p /srv/app/releases /srv/from; echo one >/srv/from/index.php; chown -R deploy: /srv/app").ok();
+    asking::lay_out(host);
     let front = |signal: &str| host.sh(&format!("pkill -{signal} -f 'trueup far$'")).ok().to_owned();
     let runner = |signal: &str| host.sh(&format!("pkill -{signal} -f 'trueup far --run$'")).ok().to_owned();
     let lost = |way: &Way, words: &str| matches!(way, Way::Lost { why, .. } if why.contains(words));

@@ -14,6 +14,7 @@ pub mod alone;
 mod asking;
 mod before;
 pub mod board;
+mod body;
 pub mod deaths;
 mod doubt;
 mod edits;
@@ -45,6 +46,7 @@ mod tally;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod view;
 pub mod watch;
 pub mod web;
 

@@ -11,25 +11,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use sha2::Sha256;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::body::{event, signature, slack};
 use super::outbox::Outbox;
 use super::post::{NotSent, Poster, RETRIES, pauses, read};
-use crate::decide::telling::{Repeats, WINDOW};
+use crate::decide::repeats::{Repeats, WINDOW};
 use crate::host::blocking;
 use crate::host::command::{Job, Wanted, describe, execute, quote};
-use crate::host::hex::hexadecimal;
 use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::model::agent::{Address, Notification, Recipient};
 use crate::model::app::CommandLine;
-use crate::model::telling::{Severity, Telling};
-use crate::model::wake::short_commit;
+use crate::model::telling::Telling;
 
 /// So much may wait before it is sorted: as much as for one recipient, for many Apps may have something to say at once.
 const QUEUE: usize = super::outbox::WAITING;
@@ -42,9 +38,6 @@ const OLD: SignedDuration = SignedDuration::from_hours(24);
 
 /// How long writing down what was told may take where the time to tell is over.
 const AT_THE_END: Duration = Duration::from_secs(1);
-
-/// Who says so, in events.
-const CONTROLLER: &str = "trueup-agent";
 
 /// Takes what is to be told.
 #[derive(Debug, Clone)]
@@ -398,61 +391,6 @@ fn tries() -> impl Iterator<Item = (Duration, usize)> + Send {
 /// Nobody would act on it any more.
 fn is_old(telling: &Telling, now: Timestamp) -> bool {
     now.duration_since(telling.at) > OLD
-}
-
-fn signature(secret: &str, body: &[u8]) -> Result<String, NotSent> {
-    let keyed = Hmac::<Sha256>::new_from_slice(secret.as_bytes());
-    let mut mac = keyed.map_err(|error| NotSent::Ever(format!("the secret cannot sign: {error}")))?;
-    mac.update(body);
-    Ok(format!("sha256={}", hexadecimal(&mac.finalize().into_bytes())))
-}
-
-/// The event, with the fields of Flux's `eventv1.Event`.
-fn event(host: &str, telling: &Telling) -> Value {
-    let (kind, name) = telling.app.as_ref().map_or(("Agent", host), |app| ("App", app.as_str()));
-    let mut metadata = serde_json::Map::from_iter([("host".to_owned(), Value::from(host))]);
-    if let Some(release) = &telling.release {
-        metadata.insert("release".to_owned(), release.as_str().into());
-    }
-    if let Some(revision) = &telling.revision {
-        metadata.insert("revision".to_owned(), format!("{}{revision}", prefix(revision)).into());
-    }
-    let at = Timestamp::from_second(telling.at.as_second()).unwrap_or(telling.at);
-    json!({
-        "involvedObject": {"apiVersion": "trueup/v1", "kind": kind, "namespace": host, "name": name},
-        "severity": telling.news.severity(),
-        "timestamp": at.to_string(),
-        "message": telling.message,
-        "reason": telling.news.to_string(),
-        "metadata": metadata,
-        "reportingController": CONTROLLER,
-        "reportingInstance": host,
-    })
-}
-
-/// The kind of a commit's hash, as Flux writes revisions.
-fn prefix(revision: &str) -> &'static str {
-    if revision.len() == 64 { "sha256:" } else { "sha1:" }
-}
-
-/// The body that Slack's incoming webhooks take, as Flux fills it.
-fn slack(host: &str, telling: &Telling) -> Value {
-    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let colour = if telling.news.severity() == Severity::Error { "danger" } else { "good" };
-    let what = telling.app.as_ref().map_or_else(|| host.to_owned(), |app| format!("{host}/{app}"));
-    let field = |title: &str, value: &str| json!({"title": title, "value": escape(value), "short": true});
-    let release = telling.release.as_ref().map(|release| field("release", release.as_str()));
-    let revision = telling.revision.as_ref().map(|revision| field("revision", short_commit(revision)));
-    json!({
-        "username": "trueup",
-        "text": escape(&format!("{}: {what}", telling.news)),
-        "attachments": [{
-            "color": colour,
-            "fallback": escape(&format!("{what}: {}", telling.message)),
-            "text": escape(&telling.message),
-            "fields": release.into_iter().chain(revision).collect::<Vec<_>>(),
-        }],
-    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //!
 //! A test plays a scene with [`play`]: the loop goes on beside it until it ends.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,21 +10,22 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::agent::board::{AppView, Board};
+use crate::agent::board::Board;
 use crate::agent::herald::Herald;
 use crate::agent::orders::{Asked, Operated, Operation, Order, Woken};
 use crate::agent::roll::Roll;
 use crate::agent::senses::{Member, News, Senses};
 use crate::agent::service::Service;
 use crate::agent::source::{Found, Source, SourceProblem, SourceProblemKind, Wakes};
+use crate::agent::view::AppView;
 use crate::agent::{Agent, Ground};
+pub use crate::decide::testing::contract;
 use crate::decide::testing::{app, builtin, group, id, noon, record};
 use crate::documents::agent::Revision;
 use crate::engine::events::Silent;
 use crate::engine::interrupt::Interrupt;
 use crate::manifest::{self, Loaded};
 use crate::model::app::App;
-use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::journal::JournalEvent;
 use crate::model::names::AppName;
 use crate::model::observed::Link;
@@ -161,23 +161,6 @@ pub fn seldom(release: &str) -> App {
 
 pub fn shop() -> AppName {
     AppName::new("web").unwrap()
-}
-
-/// Asked once, and not between two passes.
-pub fn contract() -> HealthContract {
-    HealthContract {
-        probe: Probe::Http {
-            url: "http://localhost/".to_owned(),
-            headers: BTreeMap::new(),
-            connect_to: None,
-            ca_file: None,
-        },
-        timeout: SECOND,
-        attempts: 1,
-        interval: SECOND,
-        expect: vec![Rule("status == 200".to_owned())],
-        watch: None,
-    }
 }
 
 /// From 14:00 to 15:00; every scene begins at noon.

@@ -98,7 +98,7 @@ async fn follow(
     listener: &dyn Listener,
     stop: &Interrupt,
 ) -> Result<(), Failure> {
-    let mut doors = vec![Door::Socket(Socket::bind(&options.socket, told.operators.group)?)];
+    let mut doors = vec![Door::Socket(Socket::bind(&options.socket.path, told.operators.group)?)];
     if let Some(address) = options.listen.or(told.config.listen) {
         let reach = if options.listen_anywhere { Reach::Anywhere } else { Reach::Loopback };
         doors.push(Door::Port(Port::bind(address, reach)?));
@@ -107,7 +107,7 @@ async fn follow(
         version = env!("CARGO_PKG_VERSION"),
         host = told.names.join(" "),
         manifests = %told.place.line().trim_end(),
-        socket = %options.socket.display(),
+        socket = %options.socket.path.display(),
         port = options.listen.or(told.config.listen).map(tracing::field::display),
         "the agent begins"
     );

@@ -6,7 +6,8 @@ use clap::CommandFactory;
 
 use super::Failure;
 use super::load::load;
-use super::options::{Cli, Format, Kind, Paths};
+use super::options::authoring::Kind;
+use super::options::{Cli, Format, Paths};
 use super::output::Output;
 use super::render::problem::Complaint;
 use super::render::style::{GOOD, STRONG, paint};

@@ -5,16 +5,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
 
 use self::agent::Agent;
+use self::authoring::Kind;
+pub use self::global::{Colour, Format, Global, LogFormat};
+use self::inspect::{Diff, Doctor};
 use self::operate::{Evidence, History, Releases, Resume, Retry, Rollback, Sudoers, Suspend};
+use self::reconcile::Reconcile;
 use crate::agent::web::PLACE;
 use crate::manifest::duration;
 
 pub mod agent;
+pub mod authoring;
 pub mod fleet;
+mod global;
+pub mod inspect;
 pub mod operate;
+pub mod reconcile;
 
 /// Reconciles web applications on plain Linux hosts with their manifests
 #[derive(Debug, Parser)]
@@ -40,99 +48,20 @@ Examples:
 
 Each verb's own help names its exit codes. Wrong usage exits with 64.";
 
-/// What holds for every verb.
-#[derive(Debug, Args)]
-pub struct Global {
-    /// Form of the result: text, json, yaml; markdown for `diff` and `reconcile --dry-run`
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t = Format::Text,
-        value_name = "FORMAT",
-        hide_possible_values = true,
-        hide_default_value = true,
-        help_heading = OUTPUT
-    )]
-    pub format: Format,
-    /// When to use colour: auto, always, never; auto respects `NO_COLOR` and `CLICOLOR`
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t = Colour::Auto,
-        value_name = "WHEN",
-        hide_possible_values = true,
-        hide_default_value = true,
-        help_heading = OUTPUT
-    )]
-    pub color: Colour,
-    /// Log on the standard error: -v what is done, -vv what is seen, -vvv everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = OUTPUT)]
-    pub verbose: u8,
-    /// Form of the log: text, json; `TRUEUP_LOG` filters it, such as `trueup=debug`
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t = LogFormat::Text,
-        value_name = "FORMAT",
-        hide_possible_values = true,
-        hide_default_value = true,
-        help_heading = OUTPUT
-    )]
-    pub log_format: LogFormat,
-}
-
-const OUTPUT: &str = "Output";
-
-/// Form of a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-    /// For programs and people.
-    Yaml,
-    /// For a comment on a merge request.
-    Markdown,
-}
-
-/// When to use colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
-    /// On a terminal.
-    Auto,
-    /// In any case.
-    Always,
-    /// Not at all.
-    Never,
-}
-
-/// Form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One line each, for people.
-    Text,
-    /// One JSON object each, for programs.
-    Json,
-}
-
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Bring this host, or an App's hosts, to what the manifests say
-    #[command(after_help = RECONCILE_HELP)]
+    #[command(after_help = reconcile::RECONCILE_HELP)]
     Reconcile(Reconcile),
     /// Stay, and reconcile whenever something changes
     #[command(after_help = agent::HELP)]
     Agent(Agent),
     /// Show what differs, how that is known, and what would be done about it
-    #[command(after_help = DIFF_HELP)]
+    #[command(after_help = inspect::DIFF_HELP)]
     Diff(Diff),
     /// Show what is: releases, workers, health, and what stands in the way
-    #[command(after_help = STATUS_HELP)]
+    #[command(after_help = inspect::STATUS_HELP)]
     Status(fleet::Look),
     /// Take a release back by hand, and keep it out
     #[command(after_help = operate::ROLLBACK_HELP)]
@@ -159,13 +88,13 @@ pub enum Verb {
     #[command(after_help = operate::SUDOERS_HELP)]
     Sudoers(Sudoers),
     /// Look for the known traps on this host, and say what puts each right
-    #[command(after_help = DOCTOR_HELP)]
+    #[command(after_help = inspect::DOCTOR_HELP)]
     Doctor(Doctor),
     /// Check manifests without looking at the host
-    #[command(after_help = VALIDATE_HELP)]
+    #[command(after_help = authoring::VALIDATE_HELP)]
     Validate(Paths),
     /// Print the JSON schema of manifests, for editors and other checkers
-    #[command(after_help = SCHEMA_HELP)]
+    #[command(after_help = authoring::SCHEMA_HELP)]
     Schema {
         /// Of which kind of document: app, agent
         #[arg(
@@ -179,100 +108,19 @@ pub enum Verb {
         kind: Kind,
     },
     /// Print a completion script for a shell
-    #[command(after_help = COMPLETIONS_HELP)]
+    #[command(after_help = authoring::COMPLETIONS_HELP)]
     Completions {
         /// The shell
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
     /// Print the manual as roff, or write one page for each verb
-    #[command(after_help = MAN_HELP)]
+    #[command(after_help = authoring::MAN_HELP)]
     Man {
         /// Write the pages into this directory instead, one file each
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         out: Option<PathBuf>,
     },
-}
-
-/// A kind of document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// A manifest.
-    App,
-    /// The agent's own configuration.
-    Agent,
-}
-
-/// `reconcile`.
-#[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
-pub struct Reconcile {
-    /// Which Apps
-    #[command(flatten)]
-    pub selection: Selection,
-    /// Change nothing: show what would be done and why
-    #[arg(long)]
-    pub dry_run: bool,
-    /// With --dry-run: exit with 2 when something would be done
-    #[arg(long, requires = "dry_run")]
-    pub detailed_exitcode: bool,
-    /// With --dry-run, for manifests that nobody has approved: run nothing of them, and connect to no address in them
-    #[arg(long, requires = "dry_run", conflicts_with_all = ["hosts", "limit"])]
-    pub no_probe: bool,
-    /// How long to wait for another pass over the same root to end; 0s: not at all
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
-    pub wait: Duration,
-    /// Act now, whatever the Apps' windows (`sync.windows`) say
-    #[arg(long)]
-    pub ignore_windows: bool,
-    /// Which hosts
-    #[command(flatten)]
-    pub hosts: fleet::Hosts,
-    /// Who does it
-    #[command(flatten)]
-    pub by: ByAgent,
-}
-
-/// `doctor`.
-#[derive(Debug, Args)]
-pub struct Doctor {
-    /// Which Apps
-    #[command(flatten)]
-    pub selection: Selection,
-    /// Which host this is
-    #[command(flatten)]
-    pub called: Called,
-    /// By what
-    #[command(flatten)]
-    pub in_force: InForce,
-}
-
-/// `diff`.
-#[derive(Debug, Args)]
-pub struct Diff {
-    /// Which Apps and hosts
-    #[command(flatten)]
-    pub look: fleet::Look,
-    /// For manifests that nobody has approved: run nothing of them, and connect to no address in them
-    #[arg(long, conflicts_with_all = ["hosts", "limit"])]
-    pub no_probe: bool,
-}
-
-/// Passes by the agent.
-#[derive(Debug, Args)]
-pub struct ByAgent {
-    /// Ask the running agent for passes, wait for their end and print what came of them
-    #[arg(
-        long,
-        conflicts_with_all = ["dry_run", "paths", "wait", "hosts", "limit", "forks", "accept_new", "connect_timeout"]
-    )]
-    pub request: bool,
-    /// With --request: do not wait
-    #[arg(long, requires = "request")]
-    pub no_wait: bool,
-    /// Where to ask
-    #[command(flatten)]
-    pub socket: AgentSocket,
 }
 
 /// Which manifests, and which Apps of them.
@@ -303,6 +151,7 @@ pub struct InForce {
 pub struct AgentSocket {
     /// Where the agent listens
     #[arg(
+        id = "socket",
         long = "socket",
         value_name = "PATH",
         env = "TRUEUP_SOCKET",
@@ -384,130 +233,3 @@ fn place(usual: &'static str) -> impl TypedValueParser<Value = PathBuf> {
 fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "write a whole number, 1 at least".to_owned())
 }
-
-const RECONCILE_HELP: &str = "\
-A pass looks at the host, names what differs, closes it, looks again, and asks for health. A settled host is left \
-alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken back \
-where it fails. With --app, what is wrong in files that have nothing to do with that App is only told. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
-
-An App with `spec.hosts` is for those hosts, over SSH: all are looked at before any is changed; then they change in waves, \
-as `spec.rollout` says, each wave proven before the next. Ctrl-C begins no more hosts and lets those at work finish; a \
-second one leaves them to it.
-
-Examples:
-  trueup reconcile                              all Apps
-  trueup reconcile --app shop --wait 2m         one App, waiting for a pass that is under way
-  trueup reconcile --dry-run --format markdown  a comment for a merge request
-  trueup reconcile --request --app shop         by the agent, at once
-  trueup reconcile shop.yaml --limit zone=eu    an App with hosts, on those with this label
-
-Exit codes; of several Apps and hosts the worst wins, in the order 1, 3, 4, 2:
-  0   converged; with --dry-run also: there is drift
-  1   an error, or drift is left; a host out of reach
-  2   there is drift (only --dry-run --detailed-exitcode)
-  3   not healthy, rolled back, taken back, or in quarantine
-  4   there is drift, but the App is suspended or outside its windows
-  64  wrong usage
-  130 ended at once, by a second Ctrl-C";
-
-const DIFF_HELP: &str = "\
-Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
-
-A look asks the application for its health, by what the manifest says: an address, with headers from files, or a command. \
-Whoever writes the manifest decides what that is. So let no branch be shown on a host before it is merged but with \
---no-probe: health is not asked; of supervisord, only the host's own socket, without a password; hosts in a file are \
-not read; an App with `spec.hosts` is refused. All else is shown as ever.
-
-Examples:
-  trueup diff                    all Apps
-  trueup diff --format markdown  a comment for a merge request
-  trueup diff - < shop.yaml      a manifest from elsewhere
-  trueup diff - --no-probe       one that nobody has approved, such as a merge request's
-  trueup diff --hosts web1,web2  an App with `spec.hosts`, on two of them
-
-Exit codes:
-  0   nothing differs
-  1   something differs, or the release is in quarantine
-  2   an error: a manifest is wrong, or the host could not be looked at
-  64  wrong usage";
-
-const STATUS_HELP: &str = "\
-JSON and YAML are the manifests themselves with `status:` filled in: the conditions Ready, Healthy, \
-WorkersCurrent, Reconciling and Stalled, and every worker with the release that it runs. What cannot be read is \
-Unknown, never well. Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
-
-Examples:
-  trueup status
-  trueup status --app shop --format yaml
-  trueup status --limit zone=eu   an App with `spec.hosts`, on those with this label
-  trueup status --format json | jq '.items[].status.conditions[] | select(.type == \"Ready\")'
-
-Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
-  0   as it should be, and healthy where there is a health contract
-  1   an error: a manifest is wrong, or the host could not be looked at
-  2   something differs, or cannot be told
-  3   not healthy, or in quarantine
-  64  wrong usage";
-
-const DOCTOR_HELP: &str = "\
-Nothing is changed. The configuration of supervisord, systemd, nginx and php-fpm is read as far as this user may read \
-it: what could not be told is said, with what would let it be told. Each trap comes with its place, why it matters, \
-and lines to paste; -v also lists what is fine. Where an agent answers and no PATH is given, what it has in force counts, \
-and a note says so.
-
-Examples:
-  trueup doctor
-  sudo -u deploy trueup doctor manifests/shop.yaml  what this user lacks
-  trueup doctor --format json | jq '(.host, .items[].findings)[] | select(.severity == \"error\")'
-
-Exit codes:
-  0   nothing, or notes only
-  1   an error: a manifest is wrong, or the host could not be looked at
-  2   warnings, or something could not be told
-  3   something is wrong that a deployment will fail by
-  64  wrong usage";
-
-const VALIDATE_HELP: &str = "\
-Every mistake of every file is reported, each with file, line, column and a remedy.
-
-Examples:
-  trueup validate
-  trueup validate manifests/shop.yaml --format json
-
-Exit codes:
-  0   all manifests are right
-  1   at least one is not
-  64  wrong usage";
-
-const SCHEMA_HELP: &str = "\
-Editors use it when it is named in the first line of a manifest:
-  # yaml-language-server: $schema=app.v1.json
-
-Examples:
-  trueup schema > app.v1.json
-  trueup schema --kind agent > agent.v1.json  of the agent's own configuration
-
-Exit codes:
-  0   printed
-  1   an error: it cannot be written
-  64  wrong usage";
-
-const COMPLETIONS_HELP: &str = "\
-Examples:
-  trueup completions bash > /etc/bash_completion.d/trueup
-  trueup completions zsh > \"${fpath[1]}/_trueup\"
-
-Exit codes:
-  0   printed
-  1   an error: it cannot be written
-  64  wrong usage";
-
-const MAN_HELP: &str = "\
-Examples:
-  trueup man | man -l -
-  trueup man --out /usr/local/share/man/man1
-
-Exit codes:
-  0   printed, or written
-  1   an error: it cannot be written
-  64  wrong usage";

@@ -42,13 +42,13 @@ fn members(wanted: &WorkerGroup, observed: &Observed) -> Option<Result<Vec<Worke
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::decide::diff::diff;
     use crate::decide::status::status;
-    use crate::decide::testing::{app, builtin, group, kept_out, record, running, seen, supervisord, systemd};
-    use crate::model::health::{HealthContract, HealthVerdict, Probe};
+    use crate::decide::testing::{
+        app, builtin, contract, group, kept_out, record, running, seen, supervisord, systemd,
+    };
+    use crate::model::health::HealthVerdict;
     use crate::model::observed::Aim;
     use crate::model::status::ConditionType;
 
@@ -93,14 +93,7 @@ mod tests {
         let before = Observed { health: Some(verdict.clone()), well: Some(verdict), ..seen("r2", vec![]) };
         let was = app("r2", vec![]);
         let mut asked = was.clone();
-        asked.health = Some(HealthContract {
-            probe: Probe::File { path: "/srv/app/health".into(), max_age: None },
-            timeout: Duration::from_secs(1),
-            attempts: 1,
-            interval: Duration::from_secs(1),
-            expect: Vec::new(),
-            watch: None,
-        });
+        asked.health = Some(contract());
         for (now, expected) in
             [(was.clone(), (true, true)), (app("r3", vec![]), (false, true)), (asked, (false, false))]
         {

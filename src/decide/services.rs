@@ -119,8 +119,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::decide::testing::{app, id, noon, record, seconds_before, seen};
-    use crate::model::health::{HealthContract, HealthVerdict, Probe};
+    use crate::decide::testing::{app, contract, id, noon, record, seconds_before, seen};
+    use crate::model::health::HealthVerdict;
     use crate::model::names::GroupName;
     use crate::model::observed::Unreadable;
     use crate::model::record::ReleaseRecord;
@@ -137,14 +137,7 @@ mod tests {
             timeout: Duration::from_secs(30),
             restart_on: Vec::new(),
         }];
-        wanted.health = Some(HealthContract {
-            probe: Probe::File { path: "/srv/app/health".into(), max_age: None },
-            timeout: Duration::from_secs(1),
-            attempts: 1,
-            interval: Duration::from_secs(1),
-            watch: None,
-            expect: Vec::new(),
-        });
+        wanted.health = Some(contract());
         let mut observed = seen("r2", vec![]);
         let old = Some(seconds_before(noon(), 3600));
         let state = ServiceState {

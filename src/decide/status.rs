@@ -228,24 +228,13 @@ mod tests {
     use crate::decide::diff::diff;
     use crate::decide::testing::supervisord;
     use crate::decide::testing::{
-        app, evidence, group, id, in_state, kept_out, member, process, record, running, seen,
+        app, contract, evidence, group, id, in_state, kept_out, member, process, record, running, seen,
     };
     use crate::model::app::App;
-    use crate::model::health::{HealthContract, HealthVerdict, Probe};
+    use crate::model::health::HealthVerdict;
     use crate::model::memory::Helpless;
     use crate::model::names::GroupName;
     use crate::model::observed::{Aim, Link, Runs, Unreadable};
-
-    fn contract() -> HealthContract {
-        HealthContract {
-            probe: Probe::File { path: "/srv/app/health".into(), max_age: None },
-            timeout: std::time::Duration::from_secs(1),
-            attempts: 1,
-            interval: std::time::Duration::from_secs(1),
-            watch: None,
-            expect: Vec::new(),
-        }
-    }
 
     fn well() -> HealthVerdict {
         HealthVerdict { healthy: true, rules: Vec::new(), failure: None, latency_ms: Some(5) }

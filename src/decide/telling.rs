@@ -1,18 +1,16 @@
 //! What of a pass is news to people who are not looking, and how a commit fares.
 //!
 //! In: what they were told before ([`Told`]) and one report. Out: what they should be told now, and often nothing.
-//! What goes on as before is not told again; [`Repeats`] keeps what goes to and fro from filling a chat.
+//! What goes on as before is not told again; [`Repeats`](super::repeats::Repeats) keeps what goes to and fro from filling a chat.
 
-use std::collections::BTreeMap;
-
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::explain;
 use super::status::status;
 use crate::model::action::Action;
 use crate::model::app::App;
-use crate::model::names::{AppName, ReleaseId};
+use crate::model::names::ReleaseId;
 use crate::model::report::{Outcome, PassReport, Tried};
 use crate::model::status::ConditionType;
 use crate::model::telling::{News, Telling};
@@ -22,9 +20,6 @@ const LISTED: usize = 10;
 
 /// So often in a row a source must be away before people are told: most such gaps are short.
 const AWAY: u32 = 3;
-
-/// The same is not told again sooner.
-pub const WINDOW: SignedDuration = SignedDuration::from_mins(5);
 
 /// What the agent knows of an App beyond one report.
 #[derive(Debug, Clone, Copy, Default)]
@@ -277,94 +272,6 @@ impl ToldOfSource {
             revision: revision.map(str::to_owned),
             at,
         })
-    }
-}
-
-/// Keeps the same from being told over and over: what was told within [`WINDOW`] waits for its end, and is told then
-/// if it still is what there is to tell.
-#[derive(Debug, Default)]
-pub struct Repeats {
-    apps: BTreeMap<Option<AppName>, Lately>,
-}
-
-#[derive(Debug, Default)]
-struct Lately {
-    /// When each key was told.
-    told: BTreeMap<String, Timestamp>,
-    /// The key that was told last of all.
-    last: Option<String>,
-    /// What waits.
-    held: Option<Telling>,
-}
-
-/// Whether something was told within the last [`WINDOW`]; what is still to come was told before the clock was set back.
-fn is_recent(at: Timestamp, now: Timestamp) -> bool {
-    let age = now.duration_since(at);
-    !age.is_negative() && age < WINDOW
-}
-
-impl Repeats {
-    /// Something is to be told: whether it may be now.
-    pub fn admit(&mut self, telling: Telling, now: Timestamp) -> Option<Telling> {
-        self.forget(now);
-        let lately = self.apps.entry(telling.app.clone()).or_default();
-        let key = telling.key();
-        if lately.told.contains_key(&key) {
-            if !telling.news.is_aside() {
-                // Told last, it is what people think anyway.
-                lately.held = (lately.last.as_ref() != Some(&key)).then_some(telling);
-            }
-            return None;
-        }
-        Some(lately.tell(telling, key, now))
-    }
-
-    /// What was told long ago keeps nothing back: names of Apps come and go.
-    fn forget(&mut self, now: Timestamp) {
-        self.apps.retain(|_, lately| {
-            lately.told.retain(|_, at| is_recent(*at, now));
-            !lately.told.is_empty() || lately.held.is_some()
-        });
-    }
-
-    /// What has waited long enough.
-    pub fn due(&mut self, now: Timestamp) -> Vec<Telling> {
-        let due = |lately: &mut Lately| {
-            let held = lately.held.take()?;
-            let key = held.key();
-            if lately.told.get(&key).is_some_and(|at| is_recent(*at, now)) {
-                lately.held = Some(held);
-                return None;
-            }
-            Some(lately.tell(held, key, now))
-        };
-        self.apps.values_mut().filter_map(due).collect()
-    }
-
-    /// What waits, whether long enough or not: nobody will tell it later.
-    pub fn drain(&mut self) -> Vec<Telling> {
-        self.apps.values_mut().filter_map(|lately| lately.held.take()).collect()
-    }
-
-    /// When something will have waited long enough; none: nothing waits.
-    pub fn next(&self) -> Option<Timestamp> {
-        let ends = |lately: &Lately| {
-            let key = lately.held.as_ref()?.key();
-            lately.told.get(&key).and_then(|at| at.checked_add(WINDOW).ok())
-        };
-        self.apps.values().filter_map(ends).min()
-    }
-}
-
-impl Lately {
-    fn tell(&mut self, telling: Telling, key: String, now: Timestamp) -> Telling {
-        self.told.insert(key.clone(), now);
-        // What is told by the way says nothing of how the App is: what waits is still to be told.
-        if !telling.news.is_aside() {
-            self.last = Some(key);
-            self.held = None;
-        }
-        telling
     }
 }
 

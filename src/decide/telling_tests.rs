@@ -225,52 +225,6 @@ fn a_source_that_is_away_for_a_moment_alarms_nobody() {
 }
 
 #[test]
-fn what_goes_to_and_fro_is_told_at_the_end_of_the_window_if_it_still_is_so() {
-    let minutes = |minutes: i64| noon().checked_add(SignedDuration::from_mins(minutes)).unwrap();
-    let (sick, well) = (|| source(News::Unhealthy, "sick"), || source(News::Recovered, "well"));
-    let mut repeats = Repeats::default();
-    assert!(repeats.admit(sick(), minutes(0)).is_some());
-    assert!(repeats.admit(sick(), minutes(1)).is_none(), "told already");
-    assert_eq!(repeats.next(), None, "and that is what people think");
-    assert!(repeats.admit(well(), minutes(1)).is_some());
-    assert!(repeats.admit(sick(), minutes(2)).is_none());
-    assert!(repeats.admit(well(), minutes(3)).is_none(), "people think so anyway");
-    assert_eq!(repeats.due(minutes(60)), []);
-    // The last word counts.
-    let mut repeats = Repeats::default();
-    repeats.admit(sick(), minutes(0));
-    repeats.admit(well(), minutes(1));
-    assert!(repeats.admit(sick(), minutes(2)).is_none());
-    assert_eq!(repeats.next(), Some(minutes(5)));
-    assert_eq!(repeats.due(minutes(4)), []);
-    assert_eq!(repeats.due(minutes(5)), [sick()]);
-    assert_eq!((repeats.due(minutes(60)), repeats.next()), (vec![], None));
-    assert!(repeats.admit(sick(), minutes(60)).is_some(), "long after, it is news");
-    // What else is told does not speak against it, and at the end nothing is kept back.
-    let mut repeats = Repeats::default();
-    repeats.admit(sick(), minutes(0));
-    repeats.admit(well(), minutes(1));
-    assert!(repeats.admit(sick(), minutes(2)).is_none());
-    let aside = || Telling { news: News::DriftWithheld, ..sick() };
-    assert!(repeats.admit(aside(), minutes(3)).is_some());
-    assert!(repeats.admit(aside(), minutes(4)).is_none(), "told already");
-    assert_eq!(repeats.drain(), [sick()]);
-    assert_eq!((repeats.drain(), repeats.next()), (vec![], None));
-}
-
-#[test]
-fn names_that_come_and_go_are_not_remembered_for_ever() {
-    let mut repeats = Repeats::default();
-    for number in 0..1000_i64 {
-        let app = Some(AppName::new(format!("app-{number}")).unwrap());
-        let (message, at) = ("it is gone".to_owned(), noon() + SignedDuration::from_mins(number));
-        let telling = Telling { app, news: News::Orphaned, message, release: None, revision: None, at };
-        assert!(repeats.admit(telling, at).is_some());
-    }
-    assert!(repeats.apps.len() <= 5, "of the last five minutes: {}", repeats.apps.len());
-}
-
-#[test]
 fn workers_that_die_again_and_again_are_told_once_and_when_they_live() {
     let group = GroupName::new("default").unwrap();
     let start = [Action::StartWorker { group, member: member(0) }];

@@ -12,6 +12,7 @@ use crate::model::app::{
     App, Builtin, CommandLine, Fingerprint, Manager, Supervisord, Systemd, TemplateUnit, WorkerGroup,
 };
 use crate::model::drift::Difference;
+use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::memory::{AppliedConfig, DueHook, Renewed};
 use crate::model::names::{AppName, GroupName, MemberName, ReleaseId, Root};
 use crate::model::observed::{
@@ -272,6 +273,23 @@ pub fn kept_out(name: &str, minutes: i64, key: &str) -> ReleaseRecord {
         back_to: None,
     };
     ReleaseRecord { proven: None, quarantine: Some(quarantine), ..record(name, minutes) }
+}
+
+/// Asked once, and not between two passes: a page that has to be there.
+pub fn contract() -> HealthContract {
+    HealthContract {
+        probe: Probe::Http {
+            url: "http://localhost/".to_owned(),
+            headers: BTreeMap::new(),
+            connect_to: None,
+            ca_file: None,
+        },
+        timeout: Duration::from_secs(1),
+        attempts: 1,
+        interval: Duration::from_secs(1),
+        expect: vec![Rule("status == 200".to_owned())],
+        watch: None,
+    }
 }
 
 /// What came of a pass of a second that did all of this.

@@ -6,7 +6,7 @@ use super::*;
 use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::plan::plan_for;
-use crate::decide::testing::{noon, running, seen};
+use crate::decide::testing::{self, noon, running, seen};
 use crate::documents::wire::bounds::{DOCUMENT, LINE};
 use crate::documents::wire::{Line, What};
 use crate::model::action::Step;
@@ -51,15 +51,9 @@ spec:
         notes: Vec::new(),
     };
     let report = PassReport {
-        withheld: None,
-        app: one.app.name.clone(),
-        root: one.app.root.clone(),
-        release: one.app.release.id.clone(),
         pass: "20260501T120000.000-77".to_owned(),
-        began: noon(),
         took: Duration::from_mins(3),
         mode: Mode::DryRun,
-        outcome: Outcome::Failed,
         tried: plan.steps.iter().enumerate().map(tried).collect(),
         plan,
         before: Some(before),
@@ -68,6 +62,7 @@ spec:
         after: Some(after),
         health_attempts: 5,
         problems: (0..50).map(problem).collect(),
+        ..testing::report(&one.app, Outcome::Failed, &[])
     };
     (one, report)
 }

@@ -1,18 +1,18 @@
 //! Real servers on the loopback, plain, over TLS and behind unix sockets.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::host::testtls::TestTls;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -273,80 +273,19 @@ async fn apps_behind_one_server_share_a_client_whatever_they_are_called() {
     assert_eq!(clients.made.lock().unwrap().len(), 2);
 }
 
-/// A certificate authority and a certificate of it for `yujix.example`.
-struct Certificates {
-    directory: tempfile::TempDir,
-}
-
-impl Certificates {
-    /// None where there is no `openssl`.
-    fn new() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let script = r#"
-            openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj "/CN=test CA" \
-                -addext basicConstraints=critical,CA:TRUE -keyout ca.key -out ca.pem
-            openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=yujix.example" \
-                -keyout key.pem -out request.pem
-            printf 'subjectAltName=DNS:yujix.example\nbasicConstraints=CA:FALSE\n' >extensions
-            openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 \
-                -extfile extensions -out cert.pem"#;
-        let made = Command::new("sh").args(["-euc", script]).current_dir(directory.path()).output().unwrap();
-        if made.status.code() == Some(127) {
-            assert!(std::env::var_os("TRUEUP_TESTS_REQUIRE_HOST").is_none(), "openssl is not installed");
-            println!("skipped: openssl is not installed");
-            return None;
-        }
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        Some(Self { directory })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Answers with the name that the client asked for in its greeting.
-    fn serve(&self) -> SocketAddr {
-        let certificate = CertificateDer::from_pem_file(self.path("cert.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(self.path("key.pem")).unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        let config = Arc::new(config);
-        let listener = StdListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let _ = serve_one(stream.unwrap(), config.clone());
-            }
-        });
-        address
-    }
-}
-
-fn serve_one(stream: std::net::TcpStream, config: Arc<rustls::ServerConfig>) -> io::Result<()> {
-    use std::io::{Read, Write};
-    let connection = rustls::ServerConnection::new(config).map_err(io::Error::other)?;
-    let mut tls = rustls::StreamOwned::new(connection, stream);
-    let mut request = Vec::new();
-    let mut byte = [0];
-    while !request.ends_with(b"\r\n\r\n") {
-        tls.read_exact(&mut byte)?;
-        request.extend_from_slice(&byte);
-    }
-    let name = tls.conn.server_name().unwrap_or("nothing").to_owned();
-    tls.write_all(reply("200 OK", "connection: close\r\n", &name).as_bytes())?;
-    tls.conn.send_close_notify();
-    tls.flush()
+/// Answers with the name that the client asked for in its greeting.
+fn greeted(tls: &TestTls) -> SocketAddr {
+    tls.serve(|connection, _| {
+        let name = connection.conn.server_name().unwrap_or("nothing").to_owned();
+        connection.write_all(reply("200 OK", "connection: close\r\n", &name).as_bytes())
+    })
 }
 
 #[tokio::test]
 async fn https_checks_the_certificate_against_the_name_in_the_url() {
-    let Some(certificates) = Certificates::new() else { return };
-    let address = certificates.serve();
-    let trusting = Ask { ca_file: Some(certificates.path("ca.pem")), ..Ask::at(address) };
+    let Some(certificates) = TestTls::new("yujix.example") else { return };
+    let address = greeted(&certificates);
+    let trusting = Ask { ca_file: Some(certificates.authority()), ..Ask::at(address) };
     for url in ["https://yujix.example/", "https://yujix.example:8443/"] {
         assert_eq!(trusting.get(url).await.unwrap().body, json!("yujix.example"), "{url}");
     }
@@ -367,7 +306,7 @@ async fn https_checks_the_certificate_against_the_name_in_the_url() {
         stream.write_all(reply("400 Bad Request", "", "").as_bytes()).unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
     });
-    let plain = Ask { ca_file: Some(certificates.path("ca.pem")), ..Ask::at(address) };
+    let plain = Ask { ca_file: Some(certificates.authority()), ..Ask::at(address) };
     let failure = plain.get("https://yujix.example/").await.unwrap_err();
     assert!(failure.message.starts_with(&format!("TLS with {address} failed: ")), "{failure}");
 }
@@ -393,11 +332,11 @@ async fn probes_in_a_process_without_certificates() {
     let server = Server::start(reply("200 OK", "", "OK")).await;
     assert_eq!(Ask::default().get(&server.url("/")).await.unwrap().body, json!("OK"));
 
-    let Some(certificates) = Certificates::new() else { return };
-    let address = certificates.serve();
+    let Some(certificates) = TestTls::new("yujix.example") else { return };
+    let address = greeted(&certificates);
     let failure = Ask::at(address).get("https://yujix.example/").await.unwrap_err();
     assert!(failure.message.contains("no CA certificates"), "{failure}");
-    let trusting = Ask { ca_file: Some(certificates.path("ca.pem")), ..Ask::at(address) };
+    let trusting = Ask { ca_file: Some(certificates.authority()), ..Ask::at(address) };
     assert_eq!(trusting.get("https://yujix.example/").await.unwrap().body, json!("yujix.example"));
 }
 

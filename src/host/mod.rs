@@ -27,6 +27,8 @@ pub mod spawn;
 pub mod steps;
 #[cfg(test)]
 pub(crate) mod testchild;
+#[cfg(test)]
+pub(crate) mod testtls;
 mod transcript;
 pub mod users;
 pub mod way;

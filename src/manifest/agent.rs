@@ -6,10 +6,11 @@ use std::path::Path;
 
 use super::check::check_agent;
 use super::conform::conform;
-use super::load::{Unreadable, directory, foreign, text};
+use super::load::{directory, foreign};
 use super::report::{LoadErrors, Mistake};
 use super::schema::AGENT;
 use super::shape::AgentDocument;
+use super::text::{Unreadable, text};
 use super::yaml::{FINDINGS, Finding, parse};
 use crate::model::agent::AgentConfig;
 

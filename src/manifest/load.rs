@@ -1,27 +1,22 @@
 //! Files and directories in, checked Apps or all mistakes out.
 
+mod document;
 mod hosts;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
-use super::check::{Base, Checked, Claim, check};
-use super::conform::conform;
-use super::node::{Node, Place};
+use self::document::Made;
+pub(super) use self::document::foreign;
+use super::check::{Base, Checked, Claim};
 use super::report::{LoadErrors, Mistake, Text};
-use super::schema::SCHEMA;
-use super::shape::{Document, Hosts};
+use super::shape::Document;
+use super::text::{Unreadable, named, plain, text};
 use super::yaml::{FINDINGS, Finding, parse};
 use crate::model::app::App;
 use crate::model::fleet::{Fleet, FleetHost};
-
-/// Most bytes of one file.
-const FILE_LIMIT: u64 = 1024 * 1024;
 
 /// How the standard input is called in messages.
 const STDIN: &str = "<stdin>";
@@ -373,135 +368,9 @@ impl Loader {
     }
 }
 
-/// What came of one document.
-struct Made {
-    document: Document,
-    checked: Checked,
-    /// Where it begins in the text.
-    start: usize,
-    hosts_file: Option<PathBuf>,
-}
-
-impl Loader {
-    /// Makes what can be made of one document.
-    fn document(
-        &mut self,
-        mut tree: Node,
-        text: &str,
-        path: Option<&Path>,
-        base: Base<'_>,
-        findings: &mut Vec<Finding>,
-    ) -> Option<Made> {
-        let start = tree.span.start;
-        if let Some(finding) = foreign(&tree, "App") {
-            findings.push(finding);
-            return None;
-        }
-        let before = findings.len();
-        let value = conform(&mut tree, &SCHEMA, findings)?;
-        let document: Document = match serde_json::from_value(value) {
-            Ok(document) => document,
-            Err(error) => {
-                findings.push(Finding::new(tree.span, format!("this is no manifest: {error}")));
-                return None;
-            }
-        };
-        let sound = findings.len() == before;
-        let mut hosts_file = None;
-        let mut listed = None;
-        if let Some(Hosts::File(written)) = document.spec.as_ref().and_then(|spec| spec.hosts.as_ref()) {
-            match self.place_of_hosts(written, path).and_then(|file| self.hosts(&file).map(|hosts| (file, hosts))) {
-                Ok((file, hosts)) => (hosts_file, listed) = (Some(file), hosts),
-                Err((message, help)) => {
-                    let at = Place::root(&tree).key("spec").key("hosts").key("file");
-                    findings.push(Finding::new(at.span, format!("`{}` {message}", at.path)).help(help));
-                }
-            }
-        }
-        let sound = sound && (hosts_file.is_none() || listed.is_some());
-        let mut checked = check(&document, &tree, text, base, listed.as_deref(), findings);
-        checked.app = checked.app.filter(|_| sound);
-        Some(Made { document, checked, start, hosts_file })
-    }
-}
-
-/// Another kind of document: what else is in it is not ours to judge.
-pub(super) fn foreign(tree: &Node, kind: &'static str) -> Option<Finding> {
-    let is = |key: &str, ours: &str| match &tree.get(key)?.value.tree {
-        super::node::Tree::Scalar { text, .. } if text != ours => Some(text.clone()),
-        _ => None,
-    };
-    let (key, found, ours) = is("apiVersion", "trueup/v1")
-        .map(|found| ("apiVersion", found, "trueup/v1"))
-        .or_else(|| is("kind", kind).map(|found| ("kind", found, kind)))?;
-    let entry = tree.get(key)?;
-    let span = if entry.value.span.is_empty() { entry.key_span.clone() } else { entry.value.span.clone() };
-    let message = format!("`{key}` must be `{ours}`, not `{}`", super::node::cut(&found));
-    Some(Finding::new(span, message).help(match (key, found.as_str()) {
-        ("kind", "Agent") => "the agent's own configuration is /etc/trueup/agent.yaml, not among the manifests",
-        ("kind", "App") => "Apps are written into manifests, not into the agent's own configuration",
-        _ => "keep documents of other programs in other files",
-    }))
-}
-
-/// Why there is no text to be looked at.
-pub(super) enum Unreadable {
-    File(io::Error),
-    Content(Box<Mistake>),
-}
-
-/// Reads a whole file that is called `name` in messages.
-pub(super) fn text(name: &str, from: &mut dyn Read) -> Result<Text, Unreadable> {
-    let content = |mistake| Err(Unreadable::Content(Box::new(mistake)));
-    let mut bytes = Vec::new();
-    from.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(Unreadable::File)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        let message = format!("it is larger than {} KiB", FILE_LIMIT / 1024);
-        return content(Mistake::unreadable(name, message, "is this the right file? Manifests are small"));
-    }
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => Text::new(name, text),
-        Err(error) => return content(not_utf8(name, &error)),
-    };
-    if let Some(at) = text.text().find('\0') {
-        let finding = Finding::new(at..at, "a NUL byte: this is no text file").help("is this the right file?");
-        return content(text.mistake(finding));
-    }
-    Ok(text)
-}
-
-/// Opens what somebody has named: `<(…)` of a shell is a pipe.
-fn named(path: &Path) -> io::Result<File> {
-    File::open(path)
-}
-
-/// Opens what was found in a directory. A pipe there, which nobody may ever write into, is waited for by nobody.
-fn plain(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    let file = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    Ok(file)
-}
-
 /// The directory that a file was found in: a link to a file elsewhere is there too.
 pub(super) fn directory(path: &Path) -> io::Result<PathBuf> {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).canonicalize()
-}
-
-fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Mistake {
-    let at = error.utf8_error().valid_up_to();
-    let bytes = error.as_bytes();
-    let before = bytes.get(..at).unwrap_or_default();
-    let line = before.split(|byte| *byte == b'\n').count();
-    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-    let message = if utf16 { "the text is UTF-16, not UTF-8" } else { "the text is not UTF-8" };
-    let mut mistake = Mistake::unreadable(name, message, "save it as UTF-8");
-    mistake.line = Some(line);
-    mistake.column =
-        before.rsplit(|byte| *byte == b'\n').next().map(|last| String::from_utf8_lossy(last).chars().count() + 1);
-    mistake
 }
 
 #[cfg(test)]

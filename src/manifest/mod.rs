@@ -24,6 +24,7 @@ mod secrets;
 pub mod shape;
 pub mod size;
 mod snippet;
+mod text;
 mod yaml;
 
 pub use agent::load_agent;

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::Arc;
 
 use reqwest::Certificate;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 use crate::decide::testing;
+use crate::host::testtls::{Connection, TestTls};
 use crate::host::users::User;
 use crate::model::names::Root;
 
@@ -20,7 +17,8 @@ use crate::model::names::Root;
 type Answers = BTreeMap<&'static str, (&'static str, String, Vec<u8>)>;
 
 struct Site {
-    room: tempfile::TempDir,
+    _room: tempfile::TempDir,
+    tls: TestTls,
     address: SocketAddr,
     place: Place,
 }
@@ -28,44 +26,14 @@ struct Site {
 impl Site {
     /// None where there is no `openssl`.
     fn new(answers: Answers) -> Option<Self> {
+        let tls = TestTls::new("files.example")?;
+        let address = tls.serve(move |connection, head| answer(connection, head, &answers));
         let room = tempfile::tempdir().unwrap();
-        let script = r#"
-            openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj "/CN=test CA" \
-                -addext basicConstraints=critical,CA:TRUE -keyout ca.key -out ca.pem
-            openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=files.example" \
-                -keyout key.pem -out request.pem
-            printf 'subjectAltName=DNS:files.example\nbasicConstraints=CA:FALSE\n' >extensions
-            openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 \
-                -extfile extensions -out cert.pem"#;
-        let made = Command::new("sh").args(["-euc", script]).current_dir(room.path()).output().unwrap();
-        if made.status.code() == Some(127) {
-            assert!(std::env::var_os("TRUEUP_TESTS_REQUIRE_HOST").is_none(), "openssl is not installed");
-            println!("skipped: openssl is not installed");
-            return None;
-        }
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let certificate = CertificateDer::from_pem_file(room.path().join("cert.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(room.path().join("key.pem")).unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        let (config, answers) = (Arc::new(config), Arc::new(answers));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                // A client that goes away early is none of our business.
-                let _ = serve(stream.unwrap(), config.clone(), &answers);
-            }
-        });
         let mut app = testing::app("r1", Vec::new());
         app.root = Root::new(room.path().join("app")).unwrap();
         std::fs::create_dir(app.root.path()).unwrap();
         let place = Place::open(&app, &User::who_runs().unwrap()).unwrap();
-        Some(Self { room, address, place })
+        Some(Self { _room: room, tls, address, place })
     }
 
     /// A client that finds the server by its name.
@@ -75,7 +43,7 @@ impl Site {
     }
 
     async fn fetch(&self, path: &str, limit: u64) -> Result<Vec<u8>, HostError> {
-        let pem = std::fs::read(self.room.path().join("ca.pem")).unwrap();
+        let pem = std::fs::read(self.tls.authority()).unwrap();
         let builder = self.builder().tls_certs_only(Certificate::from_pem_bundle(&pem).unwrap());
         self.fetch_with(builder, &format!("https://me:secret@files.example{path}?token=secret"), limit).await
     }
@@ -95,22 +63,11 @@ impl Site {
     }
 }
 
-fn serve(stream: std::net::TcpStream, config: Arc<rustls::ServerConfig>, answers: &Answers) -> std::io::Result<()> {
-    let connection = rustls::ServerConnection::new(config).map_err(std::io::Error::other)?;
-    let mut tls = rustls::StreamOwned::new(connection, stream);
-    let mut request = Vec::new();
-    let mut byte = [0];
-    while !request.ends_with(b"\r\n\r\n") {
-        tls.read_exact(&mut byte)?;
-        request.extend_from_slice(&byte);
-    }
-    let request = String::from_utf8_lossy(&request).into_owned();
+fn answer(to: &mut Connection, request: &str, answers: &Answers) -> std::io::Result<()> {
     let path = request.split([' ', '?']).nth(1).unwrap_or_default();
     let (status, headers, body) = answers.get(path).cloned().unwrap_or(("404 Not Found", String::new(), Vec::new()));
-    write!(tls, "HTTP/1.1 {status}\r\n{headers}connection: close\r\n\r\n")?;
-    tls.write_all(&body)?;
-    tls.conn.send_close_notify();
-    tls.flush()
+    write!(to, "HTTP/1.1 {status}\r\n{headers}connection: close\r\n\r\n")?;
+    to.write_all(&body)
 }
 
 fn answers() -> Answers {
@@ -181,7 +138,7 @@ async fn only_a_trusted_server_that_is_there_is_asked() {
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let dead = taken.local_addr().unwrap();
-    let pem = std::fs::read(site.room.path().join("ca.pem")).unwrap();
+    let pem = std::fs::read(site.tls.authority()).unwrap();
     let trusting = || site.builder().tls_certs_only(Certificate::from_pem_bundle(&pem).unwrap());
     let rows = [
         (

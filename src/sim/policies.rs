@@ -12,12 +12,12 @@ use super::schedules::{hopeless, pass};
 use super::world::World;
 use crate::decide::explain::warnings;
 use crate::decide::status::status_of;
-use crate::decide::testing::{app, builtin, group, id, noon, record};
+use crate::decide::testing::{app, builtin, contract, group, id, noon, record};
 use crate::documents::app::exit_code;
 use crate::engine::probing::health_now;
 use crate::model::action::Action;
 use crate::model::app::StrayPolicy;
-use crate::model::health::{HealthContract, Probe, Rule};
+use crate::model::health::{HealthContract, Rule};
 use crate::model::names::{GroupName, UserName};
 use crate::model::observed::Link;
 use crate::model::release::Stage;
@@ -127,17 +127,9 @@ fn a_window_that_closes_over_the_preparations_keeps_the_switch_back() {
 /// What the application is asked: that it is well, and that it is the release which is meant.
 fn names_its_release(release: &str) -> HealthContract {
     HealthContract {
-        probe: Probe::Http {
-            url: "http://localhost/".to_owned(),
-            headers: std::collections::BTreeMap::new(),
-            connect_to: None,
-            ca_file: None,
-        },
-        timeout: Duration::from_secs(1),
         attempts: 2,
-        interval: Duration::from_secs(1),
-        watch: None,
         expect: vec![Rule("status == 200".to_owned()), Rule(format!("release.id == \"{release}\""))],
+        ..contract()
     }
 }
 

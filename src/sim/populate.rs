@@ -8,10 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::faults::{Call, Faults};
 use super::random::Random;
 use super::world::{Flaw, Member, Shows, World};
-use crate::decide::testing::{app, builtin, group, id, noon, supervisord};
+use crate::decide::testing::{app, builtin, contract, group, id, noon, supervisord};
 use crate::model::amount::Amount;
 use crate::model::app::{App, CommandLine, Manager, RestartOn, StrayPolicy, Systemd, TemplateUnit};
-use crate::model::health::{HealthContract, Probe, Rule};
+use crate::model::health::HealthContract;
 use crate::model::memory::Memory;
 use crate::model::names::{GroupName, MemberName, RelativePath, ReleaseId};
 use crate::model::observed::{Link, MemberState};
@@ -52,19 +52,7 @@ pub fn world(seed: u64) -> World {
     }
     let mut wanted = app("r2", groups);
     if random.percent(25) {
-        wanted.health = Some(HealthContract {
-            probe: Probe::Http {
-                url: "http://localhost/".to_owned(),
-                headers: std::collections::BTreeMap::new(),
-                connect_to: None,
-                ca_file: None,
-            },
-            timeout: Duration::from_secs(1),
-            attempts: 2,
-            interval: Duration::from_secs(3),
-            watch: None,
-            expect: vec![Rule("status == 200".to_owned())],
-        });
+        wanted.health = Some(HealthContract { attempts: 2, interval: Duration::from_secs(3), ..contract() });
     }
     let now = noon();
     let link = match random.below(6) {

@@ -11,6 +11,7 @@ use trueup::fleet::ssh::control::ControlFolder;
 use trueup::fleet::ssh::options::Options;
 use trueup::model::fleet::{FleetHost, HostName, SshTarget};
 
+use super::Host;
 use super::network::{Network, slim_program};
 
 /// What came of asking a host.
@@ -82,6 +83,22 @@ pub fn request(operation: Operation) -> Request {
         operation,
         manifest: app("\"release\": {\"id\": \"r1\"}"),
     }
+}
+
+/// A pass over an App of that release whose only step, a build, lasts until `/tmp/go`; it has begun when `/tmp/begun` is
+/// there. See [`lay_out`].
+pub fn held(release: &str) -> Request {
+    let step = "touch /tmp/begun; until [ -e /tmp/go ]; do sleep 0.1; done";
+    let manifest = app(&format!(
+        r#""release": {{"id": "{release}", "source": {{"dir": {{"path": "/srv/from"}}}}, "build": ["{step}"]}}"#
+    ));
+    let operation = Operation::Apply { wait: Duration::from_secs(5), ignore_windows: false, retry: false };
+    Request { manifest, ..request(operation) }
+}
+
+/// What [`held`] needs on a host: an empty root, and what its release is made of.
+pub fn lay_out(host: &Host) {
+    host.sh("mkdir -p /srv/app/releases /srv/from; echo one >/srv/from/index.php; chown -R deploy: /srv/app").ok();
 }
 
 fn uuid() -> String {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::agent::board::AppView;
 use crate::agent::forge::StatusPoster;
 use crate::agent::herald::Herald;
 use crate::agent::roll::Roll;
 use crate::agent::senses::News;
 use crate::agent::source::SourceProblemKind;
 use crate::agent::testing::{SECOND, Shelf, Stage, contract, loaded, play, play_from, seldom, wanted};
+use crate::agent::view::AppView;
 use crate::decide::testing::{id, record};
 use crate::model::health::HealthContract;
 use crate::model::observed::Link;

@@ -15,7 +15,7 @@ use super::Room;
 use super::answer::{Form, Refusal, document};
 use super::past::Archive;
 use super::peer::Peer;
-use crate::agent::board::{AppView, View};
+use crate::agent::view::{AppView, View};
 use crate::decide::history::{asked_to_end, history as passes};
 use crate::decide::standing::{self, Standing};
 use crate::decide::status::mark_draining;

@@ -23,8 +23,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::Room;
 use super::answer::{Refusal, answer};
 use super::api::quick_status;
-use crate::agent::board::{AppView, View};
 use crate::agent::tally::Tally;
+use crate::agent::view::{AppView, View};
 use crate::model::status::{AppStatus, ConditionType, Reason, Truth};
 
 const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -20,7 +20,7 @@ use crate::decide::aim::aimed;
 use crate::decide::diff::diff;
 use crate::decide::plan::plan_for;
 use crate::decide::schedule::{May, ScheduleState, Turn};
-use crate::decide::testing::{id, member, noon, process, running, seconds_before, seen};
+use crate::decide::testing::{self, id, member, noon, process, running, seconds_before, seen};
 use crate::documents::agent::Revision;
 use crate::manifest::Loaded;
 use crate::model::action::Action;
@@ -28,7 +28,7 @@ use crate::model::health::{HealthVerdict, Rule, RuleVerdict};
 use crate::model::journal::{JournalEntry, JournalEvent};
 use crate::model::names::{AppName, GroupName};
 use crate::model::observed::Observed;
-use crate::model::report::{Mode, Outcome, PassReport, Tried};
+use crate::model::report::{Outcome, PassReport, Tried};
 use crate::model::sync::Counting;
 use crate::model::wake::Wake;
 
@@ -136,23 +136,15 @@ pub fn report(loaded: &Loaded, before: Observed, after: Observed, outcome: Outco
         notes: Vec::new(),
     };
     PassReport {
-        withheld: None,
-        app: app.name.clone(),
-        root: app.root.clone(),
-        release: app.release.id.clone(),
         pass: "20260501T120000.000-77".to_owned(),
-        began: noon(),
         took: Duration::from_millis(2345),
-        mode: Mode::Apply,
-        outcome,
         plan: plan_for(&aimed(app, &before.aim), &difference),
         before: Some(before),
         difference,
         tried: if outcome == Outcome::Converged { vec![tried] } else { Vec::new() },
         remaining: diff(app, &after),
         after: Some(after),
-        health_attempts: 1,
-        problems: Vec::new(),
+        ..testing::report(app, outcome, &[])
     }
 }
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser;
 use clap::{Args, ValueHint};
 
-use super::{at_least_one, place};
-use crate::agent::web::PLACE;
+use super::{AgentSocket, at_least_one, place};
 use crate::model::names::RelativePath;
 
 /// Where the agent keeps what it needs to know after a restart.
@@ -28,17 +27,9 @@ pub struct Agent {
     /// Manifests from a git repository
     #[command(flatten)]
     pub git: Git,
-    /// Where people and programs of this host reach the agent
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "TRUEUP_SOCKET",
-        hide_env_values = true,
-        default_value = PLACE,
-        value_parser = place(PLACE),
-        value_hint = ValueHint::FilePath
-    )]
-    pub socket: PathBuf,
+    /// Where people and programs of this host reach it
+    #[command(flatten)]
+    pub socket: AgentSocket,
     /// Members of this group may change things through the socket, as root may
     #[arg(long, value_name = "GROUP")]
     pub operator_group: Option<String>,

@@ -10,14 +10,14 @@ use crate::cli::render::testing::{
 use crate::cli::render::{markdown, preview, report, status as text};
 use crate::decide::diff::diff;
 use crate::decide::plan::plan_for;
-use crate::decide::testing::{id, in_state, member, noon, process, seen};
+use crate::decide::testing::{self, id, in_state, member, noon, process, seen};
 use crate::decide::withhold::{Permit, withheld};
 use crate::decide::{explain, status as decide};
 use crate::documents::pass;
 use crate::model::action::Action;
 use crate::model::names::GroupName;
 use crate::model::observed::{Link, MemberState};
-use crate::model::report::{Mode, Outcome, PassReport, Problem, Tried};
+use crate::model::report::{Outcome, PassReport, Problem, Tried};
 use crate::model::sync::Withheld;
 
 fn previewed(scene: &Scene, width: Option<usize>) -> String {
@@ -139,14 +139,8 @@ fn a_status_tells_programs_why_drift_is_left() {
 fn passed(before: &Scene, after: &Scene, outcome: Outcome, tried: Vec<Tried>) -> PassReport {
     let difference = diff(&before.app, &before.observed);
     PassReport {
-        app: before.app.name.clone(),
-        root: before.app.root.clone(),
-        release: before.app.release.id.clone(),
         pass: "20260501T120000.000-77".to_owned(),
-        began: noon(),
         took: Duration::from_millis(2345),
-        mode: Mode::Apply,
-        outcome,
         withheld: withheld(&before.app, &before.observed, &difference, Permit::default()),
         before: Some(before.observed.clone()),
         plan: plan_for(&before.app, &difference),
@@ -154,8 +148,7 @@ fn passed(before: &Scene, after: &Scene, outcome: Outcome, tried: Vec<Tried>) ->
         tried,
         after: Some(after.observed.clone()),
         remaining: diff(&after.app, &after.observed),
-        health_attempts: 1,
-        problems: Vec::new(),
+        ..testing::report(&before.app, outcome, &[])
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, statx};
 use rustix::io::Errno;
 
-use super::inode_of;
+use super::place::{inode, inode_of};
 use crate::model::process::{Inode, Pid};
 
 /// Whether a process has mounts of its own, and among them another directory, or none, where `directory` is here.
@@ -37,5 +37,5 @@ fn as_seen_by(pid: Pid, path: &Path) -> Result<Inode, Errno> {
     };
     let found = openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
     let found = statx(&found, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::INO)?;
-    Ok(super::inode(&found))
+    Ok(inode(&found))
 }

@@ -1,8 +1,11 @@
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::*;
 use crate::host::testchild::{IDLE, TestChild};
+use crate::model::process::{Inode, Place};
 
 fn script(directory: &Path, text: &str) -> TestChild {
     TestChild::python(directory, text).0

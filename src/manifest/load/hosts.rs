@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Loader, Unreadable, text};
+use super::Loader;
 use crate::manifest::check::check_hosts;
 use crate::manifest::conform::conform;
 use crate::manifest::report::{Mistake, Text};
 use crate::manifest::schema::HOSTS;
 use crate::manifest::shape::HostList;
+use crate::manifest::text::{Unreadable, text};
 use crate::manifest::yaml::{FINDINGS, Finding, parse};
 use crate::model::fleet::FleetHost;
 

@@ -1,0 +1,87 @@
+//! The words of what looks and changes nothing.
+
+use clap::Args;
+
+use super::{Called, InForce, Selection, fleet};
+
+/// `diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Which Apps and hosts
+    #[command(flatten)]
+    pub look: fleet::Look,
+    /// For manifests that nobody has approved: run nothing of them, and connect to no address in them
+    #[arg(long, conflicts_with_all = ["hosts", "limit"])]
+    pub no_probe: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Which Apps
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Which host this is
+    #[command(flatten)]
+    pub called: Called,
+    /// By what
+    #[command(flatten)]
+    pub in_force: InForce,
+}
+
+pub(super) const DIFF_HELP: &str = "\
+Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
+
+A look asks the application for its health, by what the manifest says: an address, with headers from files, or a command. \
+Whoever writes the manifest decides what that is. So let no branch be shown on a host before it is merged but with \
+--no-probe: health is not asked; of supervisord, only the host's own socket, without a password; hosts in a file are \
+not read; an App with `spec.hosts` is refused. All else is shown as ever.
+
+Examples:
+  trueup diff                    all Apps
+  trueup diff --format markdown  a comment for a merge request
+  trueup diff - < shop.yaml      a manifest from elsewhere
+  trueup diff - --no-probe       one that nobody has approved, such as a merge request's
+  trueup diff --hosts web1,web2  an App with `spec.hosts`, on two of them
+
+Exit codes:
+  0   nothing differs
+  1   something differs, or the release is in quarantine
+  2   an error: a manifest is wrong, or the host could not be looked at
+  64  wrong usage";
+
+pub(super) const STATUS_HELP: &str = "\
+JSON and YAML are the manifests themselves with `status:` filled in: the conditions Ready, Healthy, \
+WorkersCurrent, Reconciling and Stalled, and every worker with the release that it runs. What cannot be read is \
+Unknown, never well. Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
+
+Examples:
+  trueup status
+  trueup status --app shop --format yaml
+  trueup status --limit zone=eu   an App with `spec.hosts`, on those with this label
+  trueup status --format json | jq '.items[].status.conditions[] | select(.type == \"Ready\")'
+
+Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
+  0   as it should be, and healthy where there is a health contract
+  1   an error: a manifest is wrong, or the host could not be looked at
+  2   something differs, or cannot be told
+  3   not healthy, or in quarantine
+  64  wrong usage";
+
+pub(super) const DOCTOR_HELP: &str = "\
+Nothing is changed. The configuration of supervisord, systemd, nginx and php-fpm is read as far as this user may read \
+it: what could not be told is said, with what would let it be told. Each trap comes with its place, why it matters, \
+and lines to paste; -v also lists what is fine. Where an agent answers and no PATH is given, what it has in force counts, \
+and a note says so.
+
+Examples:
+  trueup doctor
+  sudo -u deploy trueup doctor manifests/shop.yaml  what this user lacks
+  trueup doctor --format json | jq '(.host, .items[].findings)[] | select(.severity == \"error\")'
+
+Exit codes:
+  0   nothing, or notes only
+  1   an error: a manifest is wrong, or the host could not be looked at
+  2   warnings, or something could not be told
+  3   something is wrong that a deployment will fail by
+  64  wrong usage";

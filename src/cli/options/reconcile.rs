@@ -1,0 +1,79 @@
+//! The words of `reconcile`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{AgentSocket, Selection, fleet, length};
+
+/// `reconcile`.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub struct Reconcile {
+    /// Which Apps
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Change nothing: show what would be done and why
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --dry-run: exit with 2 when something would be done
+    #[arg(long, requires = "dry_run")]
+    pub detailed_exitcode: bool,
+    /// With --dry-run, for manifests that nobody has approved: run nothing of them, and connect to no address in them
+    #[arg(long, requires = "dry_run", conflicts_with_all = ["hosts", "limit"])]
+    pub no_probe: bool,
+    /// How long to wait for another pass over the same root to end; 0s: not at all
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
+    pub wait: Duration,
+    /// Act now, whatever the Apps' windows (`sync.windows`) say
+    #[arg(long)]
+    pub ignore_windows: bool,
+    /// Which hosts
+    #[command(flatten)]
+    pub hosts: fleet::Hosts,
+    /// Who does it
+    #[command(flatten)]
+    pub by: ByAgent,
+}
+
+/// Passes by the agent.
+#[derive(Debug, Args)]
+pub struct ByAgent {
+    /// Ask the running agent for passes, wait for their end and print what came of them
+    #[arg(
+        long,
+        conflicts_with_all = ["dry_run", "paths", "wait", "hosts", "limit", "forks", "accept_new", "connect_timeout"]
+    )]
+    pub request: bool,
+    /// With --request: do not wait
+    #[arg(long, requires = "request")]
+    pub no_wait: bool,
+    /// Where to ask
+    #[command(flatten)]
+    pub socket: AgentSocket,
+}
+
+pub(super) const RECONCILE_HELP: &str = "\
+A pass looks at the host, names what differs, closes it, looks again, and asks for health. A settled host is left \
+alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken back \
+where it fails. With --app, what is wrong in files that have nothing to do with that App is only told. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
+
+An App with `spec.hosts` is for those hosts, over SSH: all are looked at before any is changed; then they change in waves, \
+as `spec.rollout` says, each wave proven before the next. Ctrl-C begins no more hosts and lets those at work finish; a \
+second one leaves them to it.
+
+Examples:
+  trueup reconcile                              all Apps
+  trueup reconcile --app shop --wait 2m         one App, waiting for a pass that is under way
+  trueup reconcile --dry-run --format markdown  a comment for a merge request
+  trueup reconcile --request --app shop         by the agent, at once
+  trueup reconcile shop.yaml --limit zone=eu    an App with hosts, on those with this label
+
+Exit codes; of several Apps and hosts the worst wins, in the order 1, 3, 4, 2:
+  0   converged; with --dry-run also: there is drift
+  1   an error, or drift is left; a host out of reach
+  2   there is drift (only --dry-run --detailed-exitcode)
+  3   not healthy, rolled back, taken back, or in quarantine
+  4   there is drift, but the App is suspended or outside its windows
+  64  wrong usage
+  130 ended at once, by a second Ctrl-C";
