@@ -29,7 +29,7 @@ pub struct Cli {
 }
 
 const ABOUT: &str = "\
-A manifest says which release, how many workers and what healthy means. Trueup looks at the host, names what \
+A manifest says which release, how many workers and what healthy means; trueup looks at the host, names what \
 differs, and takes the fewest steps that close the gap: it moves the `current` link, and replaces only those \
 workers that still run another release.
 
@@ -125,19 +125,19 @@ pub enum Verb {
     /// Bring this host, or an App's hosts, to what the manifests say
     #[command(after_help = RECONCILE_HELP)]
     Reconcile(Reconcile),
-    /// Stay, and reconcile whenever something changes
+    /// Keep running, and reconcile whenever something changes
     #[command(after_help = agent::HELP)]
     Agent(Agent),
     /// Show what differs, how that is known, and what would be done about it
     #[command(after_help = DIFF_HELP)]
     Diff(Diff),
-    /// Show what is: releases, workers, health, and what stands in the way
+    /// Show the present state: releases, workers, health, and what stands in the way
     #[command(after_help = STATUS_HELP)]
     Status(fleet::Look),
-    /// Take a release back by hand, and keep it out
+    /// Roll back to an earlier release, and keep this one out
     #[command(after_help = operate::ROLLBACK_HELP)]
     Rollback(Rollback),
-    /// Try a release again that is in quarantine
+    /// Try a quarantined release again
     #[command(after_help = operate::RETRY_HELP)]
     Retry(Retry),
     /// Leave an App alone on this host
@@ -149,7 +149,7 @@ pub enum Verb {
     /// Show what passes did, when and why
     #[command(after_help = operate::HISTORY_HELP)]
     History(History),
-    /// List the releases of an App: what is known of each, and who uses it
+    /// List the releases of an App: what is known about each, and what uses it
     #[command(after_help = operate::RELEASES_HELP)]
     Releases(Releases),
     /// Print which release every process of these Apps runs, for users who may not see it themselves
@@ -158,7 +158,7 @@ pub enum Verb {
     /// Print the narrowest sudo rules that these manifests need
     #[command(after_help = operate::SUDOERS_HELP)]
     Sudoers(Sudoers),
-    /// Look for the known traps on this host, and say what puts each right
+    /// Look for known traps on this host, and say how to fix each
     #[command(after_help = DOCTOR_HELP)]
     Doctor(Doctor),
     /// Check manifests without looking at the host
@@ -167,7 +167,7 @@ pub enum Verb {
     /// Print the JSON schema of manifests, for editors and other checkers
     #[command(after_help = SCHEMA_HELP)]
     Schema {
-        /// Of which kind of document: app, agent
+        /// Kind of document: app, agent
         #[arg(
             long,
             value_enum,
@@ -216,7 +216,7 @@ pub struct Reconcile {
     /// With --dry-run: exit with 2 when something would be done
     #[arg(long, requires = "dry_run")]
     pub detailed_exitcode: bool,
-    /// With --dry-run, for manifests that nobody has approved: run nothing of them, and connect to no address in them
+    /// With --dry-run, for manifests that nobody has approved: run nothing in them, and connect to no address in them
     #[arg(long, requires = "dry_run", conflicts_with_all = ["hosts", "limit"])]
     pub no_probe: bool,
     /// How long to wait for another pass over the same root to end; 0s: not at all
@@ -253,7 +253,7 @@ pub struct Diff {
     /// Which Apps and hosts
     #[command(flatten)]
     pub look: fleet::Look,
-    /// For manifests that nobody has approved: run nothing of them, and connect to no address in them
+    /// For manifests that nobody has approved: run nothing in them, and connect to no address in them
     #[arg(long, conflicts_with_all = ["hosts", "limit"])]
     pub no_probe: bool,
 }
@@ -261,7 +261,7 @@ pub struct Diff {
 /// Passes by the agent.
 #[derive(Debug, Args)]
 pub struct ByAgent {
-    /// Ask the running agent for passes, wait for their end and print what came of them
+    /// Have the running agent make passes, wait for them to end and print the results
     #[arg(
         long,
         conflicts_with_all = ["dry_run", "paths", "wait", "hosts", "limit", "forks", "accept_new", "connect_timeout"]
@@ -292,8 +292,7 @@ pub struct InForce {
     /// Where to ask what is in force
     #[command(flatten)]
     pub socket: AgentSocket,
-    /// Without a PATH, what a running agent has in force counts; this goes by manifests/ or /etc/trueup/manifests/ all the
-    /// same
+    /// Without a PATH, use manifests/ or /etc/trueup/manifests/ even if an agent is running
     #[arg(long)]
     pub no_agent: bool,
 }
@@ -317,9 +316,14 @@ pub struct AgentSocket {
 /// What this host is called.
 #[derive(Debug, Args)]
 pub struct Called {
-    /// Which host of `spec.hosts` this one is; else the one that `TRUEUP_HOST` names, or /etc/trueup/agent.yaml, or the one of
-    /// its hostname
-    #[arg(long = "as", value_name = "NAME", value_parser = fleet::name_or_none)]
+    /// Which host of `spec.hosts` this one is
+    #[arg(
+        long = "as",
+        value_name = "NAME",
+        value_parser = fleet::name_or_none,
+        help = "Which host of `spec.hosts` this one is [default: the one that TRUEUP_HOST or /etc/trueup/agent.yaml \
+                names, else the one of its hostname]"
+    )]
     pub called: Option<String>,
 }
 
@@ -354,9 +358,13 @@ impl Verb {
 /// Which manifests.
 #[derive(Debug, Args)]
 pub struct Paths {
-    /// Manifest files, directories (every *.yaml and *.yml directly in them), - for the standard input; else
-    /// manifests/, else /etc/trueup/manifests/
-    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    /// Manifest files, directories (every *.yaml and *.yml directly in them), or - for the standard input
+    #[arg(
+        value_name = "PATH",
+        value_hint = ValueHint::AnyPath,
+        help = "Manifest files, directories (every *.yaml and *.yml directly in them), or - for the standard input \
+                [default: manifests/, else /etc/trueup/manifests/]"
+    )]
     pub paths: Vec<PathBuf>,
 }
 
@@ -386,13 +394,14 @@ fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 const RECONCILE_HELP: &str = "\
-A pass looks at the host, names what differs, closes it, looks again, and asks for health. A settled host is left \
-alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken back \
-where it fails. With --app, what is wrong in files that have nothing to do with that App is only told. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
+A pass looks at the host, names what differs, closes the gap, looks again, and checks health. A settled host is left \
+alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken \
+back if it fails. With --app, mistakes in files that do not concern that App are warnings. Ctrl-C finishes the step in \
+hand, a second one leaves at once; the next pass goes on from there.
 
-An App with `spec.hosts` is for those hosts, over SSH: all are looked at before any is changed; then they change in waves, \
-as `spec.rollout` says, each wave proven before the next. Ctrl-C begins no more hosts and lets those at work finish; a \
-second one leaves them to it.
+An App with `spec.hosts` is reconciled on those hosts, over SSH: all are looked at before any is changed; then they \
+change in waves, as `spec.rollout` says, each wave proven before the next. After Ctrl-C no more hosts are begun, and \
+those at work finish; a second one leaves them to it.
 
 Examples:
   trueup reconcile                              all Apps
@@ -411,30 +420,32 @@ Exit codes; of several Apps and hosts the worst wins, in the order 1, 3, 4, 2:
   130 ended at once, by a second Ctrl-C";
 
 const DIFF_HELP: &str = "\
-Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
+Without a PATH, the manifests that a running agent has in force are used, and a note says so.
 
-A look asks the application for its health, by what the manifest says: an address, with headers from files, or a command. \
-Whoever writes the manifest decides what that is. So let no branch be shown on a host before it is merged but with \
---no-probe: health is not asked; of supervisord, only the host's own socket, without a password; hosts in a file are \
-not read; an App with `spec.hosts` is refused. All else is shown as ever.
+A diff asks the application for its health as the manifest says: at an address, with headers from files, or by a \
+command. Whoever writes the manifest chooses that, so use --no-probe for a branch that is not merged. Then health is \
+not asked, supervisord is reached only through the host's own socket and without a password, files of hosts are not \
+read, and an App with `spec.hosts` is refused. Everything else is shown as usual.
 
 Examples:
   trueup diff                    all Apps
   trueup diff --format markdown  a comment for a merge request
   trueup diff - < shop.yaml      a manifest from elsewhere
-  trueup diff - --no-probe       one that nobody has approved, such as a merge request's
+  trueup diff - --no-probe       one that nobody has approved, such as that of a merge request
   trueup diff --hosts web1,web2  an App with `spec.hosts`, on two of them
 
 Exit codes:
   0   nothing differs
   1   something differs, or the release is in quarantine
   2   an error: a manifest is wrong, or the host could not be looked at
-  64  wrong usage";
+  64  wrong usage
+  130 ended at once, by a second Ctrl-C";
 
 const STATUS_HELP: &str = "\
 JSON and YAML are the manifests themselves with `status:` filled in: the conditions Ready, Healthy, \
 WorkersCurrent, Reconciling and Stalled, and every worker with the release that it runs. What cannot be read is \
-Unknown, never well. Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
+reported as Unknown, never as fine. Without a PATH, the manifests that a running agent has in force are used, and a note \
+says so.
 
 Examples:
   trueup status
@@ -445,15 +456,16 @@ Examples:
 Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
   0   as it should be, and healthy where there is a health contract
   1   an error: a manifest is wrong, or the host could not be looked at
-  2   something differs, or cannot be told
+  2   something differs, or could not be determined
   3   not healthy, or in quarantine
-  64  wrong usage";
+  64  wrong usage
+  130 ended at once, by a second Ctrl-C";
 
 const DOCTOR_HELP: &str = "\
 Nothing is changed. The configuration of supervisord, systemd, nginx and php-fpm is read as far as this user may read \
-it: what could not be told is said, with what would let it be told. Each trap comes with its place, why it matters, \
-and lines to paste; -v also lists what is fine. Where an agent answers and no PATH is given, what it has in force counts, \
-and a note says so.
+it: what could not be determined is reported, with what it would take. Each trap comes with its place, why it matters, \
+and lines to paste; -v also lists what is fine. Without a PATH, the manifests that a running agent has in force are \
+used, and a note says so.
 
 Examples:
   trueup doctor
@@ -463,8 +475,8 @@ Examples:
 Exit codes:
   0   nothing, or notes only
   1   an error: a manifest is wrong, or the host could not be looked at
-  2   warnings, or something could not be told
-  3   something is wrong that a deployment will fail by
+  2   warnings, or something could not be determined
+  3   something is wrong that will make a deployment fail
   64  wrong usage";
 
 const VALIDATE_HELP: &str = "\
@@ -485,7 +497,7 @@ Editors use it when it is named in the first line of a manifest:
 
 Examples:
   trueup schema > app.v1.json
-  trueup schema --kind agent > agent.v1.json  of the agent's own configuration
+  trueup schema --kind agent > agent.v1.json  for the agent's own configuration
 
 Exit codes:
   0   printed
