@@ -1,9 +1,9 @@
 //! News that somebody has not taken yet, in the agent's own directory: it is told, whatever becomes of the agent.
 //!
 //! `STATE/outbox.json` has, for each recipient, what was handed over and is not told, in order. It is written once
-//! something is handed over, told or given up. Whoever is told twice was told by an agent that ended in between. Those who
-//! tell take it from here, one for each recipient at a time: who follows them, in this agent or the next one, begins with
-//! what they have not told.
+//! something is handed over, told or given up. Whoever is told twice was told by an agent that ended in between. Those
+//! who tell take it from here, one for each recipient at a time: who follows them, in this agent or the next one,
+//! begins with what they have not told.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -80,7 +80,7 @@ impl Outbox {
             Err(error) => Err(error.to_string()),
         };
         let before = before.unwrap_or_else(|why| {
-            warn!(file = %path.display(), why, "what is still to be told cannot be read: it is not told");
+            warn!(file = %path.display(), why, "messages that are still to be delivered cannot be read: they are not delivered");
             Waiting::new()
         });
         Self(Arc::new(Inner { directory: Some(state.to_owned()), before: Mutex::new(before), ..Inner::default() }))
