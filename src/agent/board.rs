@@ -133,8 +133,8 @@ impl Made {
         Some(Self { loaded, report, behind: self.behind })
     }
 
-    /// What it has seen, held against the manifest that is in force now: one that is still to come about is not there yet,
-    /// however well the one before was. None where nothing was seen of its root.
+    /// What it has seen, held against the manifest that is in force now: one that is still to come about is not there
+    /// yet, however well the one before was. None where nothing was seen of its root.
     fn under(&self, loaded: &Arc<Loaded>) -> Option<Self> {
         let (app, was) = (&loaded.app, &self.loaded.app);
         if app.root != was.root {
@@ -292,8 +292,8 @@ impl Board {
         });
     }
 
-    /// A pass has ended. Tells whether what it did has put something right again: the manifest had not changed since the
-    /// host was brought to it.
+    /// A pass has ended. Tells whether what it did has put something right again: the manifest had not changed since
+    /// the host was brought to it.
     pub fn ended(&self, report: &PassReport, schedule: &ScheduleState) -> bool {
         let (report, at) = (report.clone(), ended_at(report));
         let (app, outcome, waited) = (report.app.clone(), report.outcome, has_waited(&report));
@@ -400,8 +400,8 @@ impl Board {
         self.state().begun
     }
 
-    /// Waits until a pass has ended that a person asked for, and that began after the mark, which the loop takes when it
-    /// wakes the App: such a pass has seen the host as it was then or later, whosever request it answers.
+    /// Waits until a pass has ended that a person asked for, and that began after the mark, which the loop takes when
+    /// it wakes the App: such a pass has seen the host as it was then or later, whosever request it answers.
     ///
     /// # Errors
     /// The App is gone, or has disappeared from the manifests and is left running.
