@@ -201,7 +201,7 @@ The release that the manifest names is kept out from now on, and a pass converge
 or health change in the manifest, or `trueup retry APP` lets the release in again. Migrations are not undone.
 
 An App with `spec.hosts` goes back over SSH, on every host that has the release in force, each by itself; the others are \
-left alone. On a host that the App names, only that one goes back, unless --hosts or --limit chooses.
+left alone. On a host that the App names, only that one goes back, unless --hosts or --limit chooses others.
 
 Examples:
   trueup rollback shop --reason 'orders are lost'
@@ -220,7 +220,8 @@ A release that failed its gate, or was rolled back by hand, is not tried again u
 it in again, and makes a pass.
 
 An App with `spec.hosts` is rolled out over all of them as by `trueup reconcile`, canary first; each host lets the \
-release in as its turn comes. On a host that the App names, only that one tries it, unless --hosts or --limit chooses.
+release in as its turn comes. On a host that the App names, only that one tries it, unless --hosts or --limit chooses \
+others.
 
 Examples:
   trueup retry shop
