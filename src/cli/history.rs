@@ -22,7 +22,7 @@ pub fn run(options: &History, output: Output) -> Result<u8, Failure> {
     let (app, paths) = options.split();
     let loaded: Vec<Loaded> = match app {
         Some(app) => vec![in_force::one(app, &paths, &options.in_force)?],
-        None => here(in_force::all(&paths, &options.in_force)?)?,
+        None => here(&in_force::all(&paths, &options.in_force)?)?,
     };
     let last = Some(options.last).filter(|last| *last > 0);
     let journals = on_this_host("trueup history", None, None, async |host| {

@@ -127,9 +127,9 @@ fn chosen(selection: &Selection, loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Fai
 ///
 /// # Errors
 /// None is.
-pub fn here(loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Failure> {
-    let own = of_this_host(loaded.clone(), &names()).map_err(Failure::Manifests)?;
-    if own.is_empty() { Err(elsewhere(&loaded)) } else { Ok(own) }
+pub fn here(loaded: &[Loaded]) -> Result<Vec<Loaded>, Failure> {
+    let own = of_this_host(loaded.to_vec(), &names()).map_err(Failure::Manifests)?;
+    if own.is_empty() { Err(elsewhere(loaded)) } else { Ok(own) }
 }
 
 /// Loads all manifests and keeps the one App that was asked for, as it is on this host.
