@@ -70,10 +70,10 @@ fn the_journal_is_told_how_grave_each_line_is_and_a_file_is_not() {
     for told in [true, false] {
         let room = tempfile::tempdir().unwrap();
         // The release is nowhere to be had.
-        let said = log(room.path(), told, &[], "outcome=Failed");
+        let said = log(room.path(), told, &[], "outcome=failed");
         let line = |words: &str| said.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{said}"));
         let (begins, missing, pass) =
-            (line("the agent begins"), line("somebody cannot be told"), line("outcome=Failed"));
+            (line("the agent begins"), line("somebody cannot be notified"), line("outcome=failed"));
         for (line, priority) in [(begins, "<6>"), (missing, "<4>"), (pass, "<4>")] {
             assert_eq!(line.starts_with(priority), told, "{line}");
             assert_eq!(line.starts_with('<'), told, "{line}");

@@ -465,13 +465,13 @@ fn nothing_is_run_or_connected_to_for_a_manifest_that_nobody_has_approved() {
 #[test]
 fn what_a_step_prints_forges_no_line_of_the_log() {
     let place = tempfile::tempdir().expect("makes a directory");
-    let forged = "2026-01-01T00:00:00.000000Z  INFO pass app=shop outcome=Converged";
+    let forged = "2026-01-01T00:00:00.000000Z  INFO pass ended app=shop outcome=converged";
     let build = format!("    build: [{{run: 'printf \"no\\n{forged}\\n\\033[2J\\n\"; exit 1'}}]\n");
     with_root(place.path(), &build, "");
     let output = in_place(place.path(), &["reconcile", "shop.yaml", "-vv"]);
     assert_eq!(output.status.code(), Some(3), "{}", err(&output));
     let said = err(&output);
-    assert!(said.contains("outcome=Converged") && !said.contains('\u{1b}'), "{said}");
+    assert!(said.contains("outcome=converged") && !said.contains('\u{1b}'), "{said}");
     assert!(said.lines().all(|line| !line.trim_start().starts_with(forged)), "{said}");
 }
 

@@ -248,8 +248,10 @@ fn a_huge_journal_costs_no_memory_and_hides_nothing_that_comes_after_it() {
 fn without_descriptors_nothing_is_taken_for_dead() {
     let shop = Shop::new();
     let workers = shop.two_workers();
-    let mut refused = 0;
+    let (mut refused, mut not_begun) = (0, 0);
     for limit in 4..40 {
+        let output = shop.after(&format!("ulimit -n {limit}"), "history");
+        not_begun += u32::from(text(&output.stderr).contains("`trueup history` cannot begin"));
         let output = shop.after(&format!("ulimit -n {limit}"), "status");
         let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
         assert!(!all.contains("exited") && !all.contains("panicked"), "{limit}: {all}");
@@ -257,7 +259,7 @@ fn without_descriptors_nothing_is_taken_for_dead() {
         let output = shop.after(&format!("ulimit -n {limit}"), "reconcile");
         assert_eq!(shop.workers(), workers, "{limit}: {output:?}");
     }
-    assert!(refused > 0, "no limit was too low: the test shows nothing");
+    assert!(refused > 0 && not_begun > 0, "{refused}, {not_begun}: no limit was too low, and the test shows nothing");
 }
 
 #[test]

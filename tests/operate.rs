@@ -229,7 +229,7 @@ fn the_history_tells_what_was_done_by_whom_and_how_it_ended() {
     assert!(actions.iter().any(|action| action["action"] == "switchCurrent" && action["to"] == "r2"), "{actions:?}");
     assert!(actions.iter().all(|action| action["tookMs"].is_u64() && action["error"].is_null()), "{actions:?}");
 
-    let (said, _) = place.ask(&["history", "--limit", "2"]);
+    let (said, _) = place.ask(&["history", "--last", "2"]);
     assert_eq!(said["items"][0]["passes"].as_array().unwrap(), &passes[4..]);
     let said = words(&place.run(&["history", "shop", "shop.yaml"]));
     for part in ["rolled back  r3  rollback by anna", "r3 was taken back  orders are lost", "suspended on this"] {

@@ -103,7 +103,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             return;
         }
         let people = self.manifests.askers.impatient(self.now);
-        self.grant(people, Some("whoever has them has not answered yet: they are waited for"));
+        self.grant(people, Some("the source has not answered yet; newer manifests are still awaited"));
     }
 
     /// The manifests were looked at: passes are made now, by the newest ones unless there is a `problem` with those.

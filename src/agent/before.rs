@@ -1,7 +1,7 @@
 //! What was in force when an earlier agent ended, where the first look finds nothing that can be used.
 //!
-//! A host that starts again must not lose its workers to a typo in one of twenty files, nor to a mount that is not there
-//! yet: what was in force stays so, as it would have without the restart.
+//! A host that starts again must not lose its workers to a typo in one of twenty files, nor to a mount that is not
+//! there yet: what was in force stays so, as it would have without the restart.
 
 use std::collections::BTreeSet;
 

@@ -294,8 +294,8 @@ impl Board {
         self.state().begun
     }
 
-    /// Waits until a pass has ended that a person asked for, and that began after the mark, which the loop takes when it
-    /// wakes the App: such a pass has seen the host as it was then or later, whosever request it answers.
+    /// Waits until a pass has ended that a person asked for, and that began after the mark, which the loop takes when
+    /// it wakes the App: such a pass has seen the host as it was then or later, whosever request it answers.
     ///
     /// # Errors
     /// The App is gone, or has disappeared from the manifests and is left running.

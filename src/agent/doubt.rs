@@ -1,7 +1,8 @@
 //! Bad news of manifests, and when it is believed.
 //!
-//! A checkout, an editor or a slow copy leads through states that nobody has wished for: half a file, or one that is gone
-//! for a moment. So bad news is believed when two looks show the same, a second of calm apart. Good news ends all doubt.
+//! A checkout, an editor or a slow copy leads through states that nobody has wished for: half a file, or one that is
+//! gone for a moment. So bad news is believed when two looks show the same, a second of calm apart. Good news ends all
+//! doubt.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -54,7 +54,8 @@ impl Edits {
         [self.stirred.due(), self.gap.due()].into_iter().flatten().min()
     }
 
-    /// What a look gives reason for, by what the last pass has `seen`; none: it has seen nothing. Its own deeds give none.
+    /// What a look gives reason for, by what the last pass has `seen`; none: it has seen nothing. Its own deeds give
+    /// none.
     pub(super) fn notice(&mut self, found: &[Found], seen: Option<&[ObservedConfig]>, now: Timestamp) -> Option<Wake> {
         let before = |path: &RelativePath| seen?.iter().find(|file| file.path == *path).map(|file| &file.content);
         let Some((path, content)) = found.iter().find(|(path, content)| before(path) != Some(content)) else {

@@ -104,7 +104,10 @@ impl StatusPoster {
     /// Hands a verdict over. Never waits.
     pub fn report(&self, verdict: Verdict) {
         if let Err(error) = self.queue.try_send(verdict) {
-            tracing::warn!(%error, "a commit status is not posted");
+            let why = error.to_string();
+            let Verdict { app, commit, .. } = error.into_inner();
+            let app = app.as_ref().map(AppName::as_str);
+            tracing::warn!(app, commit, why, "the queue takes no more: this commit status is not posted");
         }
     }
 }

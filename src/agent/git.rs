@@ -225,8 +225,8 @@ impl GitSource {
         Ok(Brought::Next(revision))
     }
 
-    /// Loads the manifests of a commit whose files are there. `had`: Apps of the branch were found at this path of it, and
-    /// the last one may have been taken out.
+    /// Loads the manifests of a commit whose files are there. `had`: Apps of the branch were found at this path of it,
+    /// and the last one may have been taken out.
     async fn read(&self, revision: Revision, had: bool) -> Result<(Revision, Vec<Loaded>), SourceProblem> {
         match self.load(self.store.tree(&revision.commit), had).await.map_err(unreachable)? {
             Ok(apps) => Ok((revision, apps)),

@@ -1,8 +1,8 @@
 //! What the loop does, as far as somebody else should hear of it: notifications and commit statuses.
 //!
-//! In: each thing as it happens. Out: [`Telling`]s and [`Verdict`]s to whoever takes them; none where nobody does, who is
-//! not taken for one who knows it. What of it is news is decided in `decide::telling`; who is told from now on is told what
-//! is wrong already. Nothing in here waits.
+//! In: each thing as it happens. Out: [`Telling`]s and [`Verdict`]s to whoever takes them; none where nobody does, who
+//! is not taken for one who knows it. What of it is news is decided in `decide::telling`; who is told from now on is
+//! told what is wrong already. Nothing in here waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -122,7 +122,7 @@ impl Herald {
         let (news, what) = if left {
             (News::Orphaned, "is left running")
         } else {
-            (News::Removed, "loses its workers, as it says itself")
+            (News::Removed, "its workers are stopped, as its manifest asked (`sync.prune`)")
         };
         self.tell(Telling {
             app: Some(app.clone()),
@@ -139,7 +139,7 @@ impl Herald {
         let known = self.apps.remove(app).unwrap_or_default();
         if let Some(commit) = known.posted.filter(|commit| known.judged.as_ref() != Some(commit)) {
             // No pass will judge it any more.
-            let reason = "a newer commit came that does not have it any more".to_owned();
+            let reason = "a newer commit no longer contains this App".to_owned();
             self.post(&commit, Some(app), CommitState::Superseded, reason);
         }
     }
@@ -149,7 +149,7 @@ impl Herald {
         let (news, what) = if left {
             (News::Orphaned, "is left running: stop it by hand")
         } else {
-            (News::Removed, "is stopped, as the manifest said")
+            (News::Removed, "is stopped, as its manifest asked (`sync.prune`)")
         };
         self.tell(Telling {
             app: Some(app.clone()),
@@ -212,7 +212,8 @@ impl Herald {
         }
     }
 
-    /// A pass has ended. `repair`: nobody had asked for what it did. Tells whether people know something else of the App now.
+    /// A pass has ended. `repair`: nobody had asked for what it did. Tells whether people know something else of the
+    /// App now.
     pub(super) fn ended(&mut self, app: &App, report: &PassReport, state: &ScheduleState, repair: bool) -> bool {
         let known = self.apps.entry(app.name.clone()).or_default();
         let commit = known.passing.clone();

@@ -1,6 +1,7 @@
 //! What the loop looks at between two passes, and what it makes of it: an App's root, its files, its health.
 //!
-//! None of this changes the host. What a look shows is compared with what the last pass has seen; only a difference wakes.
+//! None of this changes the host. What a look shows is compared with what the last pass has seen; only a difference
+//! wakes.
 
 use std::sync::Arc;
 

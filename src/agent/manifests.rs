@@ -392,8 +392,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         }
     }
 
-    /// A commit has come that leaves these as they were. How it fares with them is said at once where that is known; the
-    /// others are looked at, however long it would be to their timers.
+    /// A commit has come that leaves these as they were. How it fares with them is said at once where that is known;
+    /// the others are looked at, however long it would be to their timers.
     fn stand(&mut self, untouched: &[AppName]) {
         for name in untouched {
             let Some(seat) = self.seats.get(name) else { continue };

@@ -1,14 +1,14 @@
 //! The agent: passes when something changes, and what outsiders see of them.
 //!
-//! In: a [`Source`] of manifests, [`Senses`] that tell of the host, [`orders`] from people and programs, and time.
-//! Out: passes, made by the engine over any [`Host`], and a [`Board`]. The loop decides nothing about releases and
-//! workers, and not even when a pass is due: that is `decide::schedule`. It sees to it that each App has one pass at a
-//! time, that those which are due together share one look at the host, and that nobody waits for another one's troubles.
+//! In: a [`Source`] of manifests, [`Senses`] that tell of the host, [`orders`] from people and programs, and time. Out:
+//! passes, made by the engine over any [`Host`], and a [`Board`]. The loop decides nothing about releases and workers,
+//! and not even when a pass is due: that is `decide::schedule`. It sees to it that each App has one pass at a time,
+//! that those which are due together share one look at the host, and that nobody waits for another one's troubles.
 //!
 //! Everything that takes time is a piece of work beside the loop; the loop itself never waits for one of them. What is
-//! told of the host is a reason to look and never a fact, and what a look shows is compared with what the last pass left
-//! behind: so our own deeds wake nobody. Begin at [`Agent::run`]; `seat` is one App's place, `manifests` and `passes`
-//! hold what the loop does with either.
+//! told of the host is a reason to look and never a fact, and what a look shows is compared with what the last pass
+//! left behind: so our own deeds wake nobody. Begin at [`Agent::run`]; `seat` is one App's place, `manifests` and
+//! `passes` hold what the loop does with either.
 
 pub mod alone;
 mod asking;
@@ -323,7 +323,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.manifests.askers.ask(asked, self.now);
                 self.manifests.look_now(self.now);
             }
-            // The way back goes with it.
+            // Dropping `woken` tells whoever asked that the agent is ending.
             Order::Request(_) => {}
             Order::Reload(renewal) => {
                 let Renewal { herald, git, standing } = *renewal;

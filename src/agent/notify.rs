@@ -1,9 +1,9 @@
 //! Tells people what happened: by webhooks, Slack's, and commands.
 //!
 //! In: [`Telling`]s, handed over without waiting. Out: each to everybody whom it concerns, in order, tried again for a
-//! day where they cannot be reached, over a restart as well: until then it is in the [`Outbox`], which is the queue. One who
-//! does not answer holds up nobody else; what does not fit is dropped, and the log says so. Those who tell can be called
-//! off for others to go on where they were. Begin at [`Teller::start`].
+//! day where they cannot be reached, over a restart as well: until then it is in the [`Outbox`], which is the queue.
+//! One who does not answer holds up nobody else; what does not fit is dropped, and the log says so. Those who tell can
+//! be called off for others to go on where they were. Begin at [`Teller::start`].
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -70,8 +70,8 @@ enum Until {
 }
 
 impl Teller {
-    /// Starts to tell, first what waits in the outbox, there from an earlier agent or from those before. `host` is what this
-    /// host is called.
+    /// Starts to tell, first what waits in the outbox, there from an earlier agent or from those before. `host` is what
+    /// this host is called.
     pub fn start(shim: &Shim, host: &str, notifications: Vec<Notification>, outbox: &Outbox) -> (Self, TellingTasks) {
         let names: Arc<[String]> = notifications.iter().map(|notification| notification.name.clone()).collect();
         outbox.is_for(&notifications.iter().map(|notification| notification.name.as_str()).collect::<Vec<_>>());
@@ -109,16 +109,26 @@ impl Teller {
     /// Hands something over to be told. Never waits.
     pub fn tell(&self, telling: Telling) {
         if let Err(error) = self.queue.try_send(telling) {
-            tracing::warn!(%error, "something is not told to anybody");
+            let why = error.to_string();
+            dropped(&error.into_inner(), &why, None);
         }
     }
 
     /// The same for some of them only, as often as it comes.
     pub(super) fn tell_only(&self, names: &BTreeSet<String>, telling: Telling) {
         if let Err(error) = self.apart.try_send((names.clone(), telling)) {
-            tracing::warn!(%error, "something is not told to those who are new");
+            let why = error.to_string();
+            let (names, telling) = error.into_inner();
+            dropped(&telling, &why, Some(&names));
         }
     }
+}
+
+/// Logs what nobody hears of, or, with names, what only these do not hear of.
+fn dropped(telling: &Telling, why: &str, names: Option<&BTreeSet<String>>) {
+    let app = telling.app.as_ref().map(AppName::as_str);
+    let only = names.map(|names| names.iter().map(String::as_str).collect::<Vec<_>>().join(" "));
+    tracing::warn!(app, news = %telling.news, only, why, "the queue takes no more: this notification is dropped");
 }
 
 impl TellingTasks {
@@ -142,7 +152,7 @@ impl TellingTasks {
             }
         });
         if ended.await.is_err() {
-            tracing::warn!("not everything was told to everybody before the end: the rest is told by the next agent");
+            tracing::warn!("not every message was delivered before the end: the next agent delivers the rest");
             aborts.iter().for_each(tokio::task::AbortHandle::abort);
             // What was told of it is not told again, unless the disk takes too long as well.
             let _ = tokio::time::timeout(AT_THE_END, self.outbox.save()).await;

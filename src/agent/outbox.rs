@@ -92,7 +92,7 @@ impl Outbox {
             Err(error) => Err(error.to_string()),
         };
         let before = before.unwrap_or_else(|why| {
-            warn!(file = %path.display(), why, "what is still to be told cannot be read: it is not told");
+            warn!(file = %path.display(), why, "messages that are still to be delivered cannot be read: they are not delivered");
             Waiting::new()
         });
         Self(Arc::new(Inner { directory: Some(state.to_owned()), before: Mutex::new(before), ..Inner::default() }))

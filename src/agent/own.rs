@@ -55,8 +55,8 @@ impl<S: Source> Own<S> {
         Ok(own)
     }
 
-    /// Says once of each revision that no manifest names this host: where its hostname is not its name in the manifests,
-    /// nothing else would tell.
+    /// Says once of each revision that no manifest names this host: where its hostname is not its name in the
+    /// manifests, nothing else would tell.
     fn wonder(&mut self, revision: Option<&Revision>, others: Vec<AppName>) {
         let strange = (!others.is_empty()).then(|| (revision.map(|revision| revision.commit.clone()), others));
         if strange == self.strange {
@@ -67,7 +67,7 @@ impl<S: Source> Own<S> {
             warn!(
                 apps = apps.join(" "),
                 names = self.names.join(" "),
-                "no `hosts` of the manifests name this host; if they should, set `metadata.name` in /etc/trueup/agent.yaml"
+                "no manifest with `hosts` names this host; if one should, set `metadata.name` in /etc/trueup/agent.yaml"
             );
         }
         self.strange = strange;
@@ -176,7 +176,7 @@ mod tests {
             let said = std::fs::read_to_string(&log).unwrap();
             let told = &said[before..];
             before = said.len();
-            assert_eq!(told.contains("no `hosts` of the manifests name this host"), is_told, "{hosts}: {told}");
+            assert_eq!(told.contains("no manifest with `hosts` names this host"), is_told, "{hosts}: {told}");
             assert_eq!(told.contains("apps=\"shop\" names=\"web1\""), is_told, "{hosts}: {told}");
         }
     }

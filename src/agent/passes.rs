@@ -111,7 +111,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         Some(Begun { app, turn: self.turns, request })
     }
 
-    /// The App as a pass is to bring it about: without its workers when it leaves. None where nothing says on which release.
+    /// The App as a pass is to bring it about: without its workers when it leaves. None where nothing says on which
+    /// release.
     fn wanted(&self, name: &AppName) -> Option<Arc<App>> {
         let seat = self.seats.get(name)?;
         let app = &seat.loaded.app;
@@ -159,20 +160,22 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let (outcome, actions, took_ms) = (report.outcome, report.tried.len(), report.took.as_millis());
         match outcome {
             Outcome::Interrupted if has_waited(&report) => {
-                info!(app = %name, why = why(&seat.loaded.app, &report), took_ms, "pass");
+                info!(app = %name, why = why(&seat.loaded.app, &report), took_ms, "pass ended");
             }
             Outcome::Converged if state.crash_loop().is_some() => {
-                warn!(app = %name, why = state.crash_loop(), actions, took_ms, "pass");
+                warn!(app = %name, why = state.crash_loop(), actions, took_ms, "pass ended");
             }
-            Outcome::Converged | Outcome::Withheld if actions == 0 => debug!(app = %name, ?outcome, took_ms, "pass"),
+            Outcome::Converged | Outcome::Withheld if actions == 0 => {
+                debug!(app = %name, outcome = %outcome.word(), took_ms, "pass ended");
+            }
             Outcome::Converged | Outcome::Withheld | Outcome::Interrupted | Outcome::Drift => {
-                info!(app = %name, ?outcome, actions, took_ms, "pass");
+                info!(app = %name, outcome = %outcome.word(), actions, took_ms, "pass ended");
             }
             Outcome::Failed | Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined => {
                 let (why, failures) = (why(&seat.loaded.app, &report), state.failures);
                 // What waits already may be due for a while.
-                let next_in = state.next.map(|next| next.duration_since(self.now).as_secs().max(0));
-                warn!(app = %name, ?outcome, actions, took_ms, why, failures, next_in, "pass");
+                let next_in_s = state.next.map(|next| next.duration_since(self.now).as_secs().max(0));
+                warn!(app = %name, outcome = %outcome.word(), actions, took_ms, why, failures, next_in_s, "pass ended");
             }
         }
         let members = seat.members();
@@ -267,7 +270,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let _ = errand.reply.send(result);
     }
 
-    /// A person's turn ends without a pass: what that would have answered waits again. Tells whether it was the App's own.
+    /// A person's turn ends without a pass: what that would have answered waits again. Tells whether it was the App's
+    /// own.
     fn in_vain(&mut self, name: &AppName, turn: u64, what: &Operation) -> bool {
         let now = self.now;
         let Some(seat) = self.free(name, turn) else { return false };

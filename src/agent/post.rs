@@ -25,7 +25,8 @@ const QUOTED: usize = 300;
 /// The longest that somebody may put us off at a time: GitHub counts by the hour.
 const PUT_OFF: Duration = Duration::from_hours(1);
 
-/// How often something is tried again with growing pauses, from a second later on to a minute later: five minutes in all.
+/// How often something is tried again with growing pauses, from a second later on to a minute later: five minutes in
+/// all.
 pub(super) const RETRIES: usize = 10;
 
 /// Why something did not arrive.

@@ -1,8 +1,8 @@
 //! Which Apps there were, in the agent's own directory: what disappears while no agent runs is noticed all the same.
 //!
-//! `STATE/apps.json`: each App that is in force, leaves, or was left running, with its manifest. In: what the loop knows
-//! after each change. Out, at the next start: what an earlier agent knew. A help, not a belief: a file that is not there,
-//! or makes no sense, is an empty one, and the log says so.
+//! `STATE/apps.json`: each App that is in force, leaves, or was left running, with its manifest. In: what the loop
+//! knows after each change. Out, at the next start: what an earlier agent knew. A help, not a belief: a file that is
+//! not there, or makes no sense, is an empty one, and the log says so.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -142,8 +142,8 @@ impl Seat {
         changed
     }
 
-    /// Takes the place of one at another root, and returns what people have asked of that one. What is under way there is
-    /// waited for: both may have managers in common.
+    /// Takes the place of one at another root, and returns what people have asked of that one. What is under way there
+    /// is waited for: both may have managers in common.
     pub(super) fn succeed(&mut self, before: Self) -> VecDeque<Errand> {
         self.busy = before.busy.map(|busy| Busy { former_root: true, ..busy });
         before.errands
@@ -182,7 +182,8 @@ impl Seat {
         self.busy = None;
     }
 
-    /// How its last pass ended that has seen the host. While a worker dies again and again, that does not count as good.
+    /// How its last pass ended that has seen the host. While a worker dies again and again, that does not count as
+    /// good.
     pub(super) fn standing(&self) -> Option<Outcome> {
         if self.schedule.looping().is_empty() { self.outcome } else { Some(Outcome::Failed) }
     }

@@ -28,8 +28,8 @@ pub struct Behind {
     poster: Option<JoinHandle<()>>,
 }
 
-/// Starts those who tell others what the loop does, first of all what the outbox has, and relieves those `before` them who
-/// told it. Must be called within a runtime.
+/// Starts those who tell others what the loop does, first of all what the outbox has, and relieves those `before` them
+/// who told it. Must be called within a runtime.
 pub fn herald(config: &AgentConfig, outbox: &Outbox, before: &[Behind]) -> (Herald, Behind) {
     let host = config.name.clone().unwrap_or_else(hostname);
     for one in before {
@@ -100,8 +100,8 @@ pub fn tokens(config: &AgentConfig) -> Result<(), HostError> {
     notifications.chain(status).try_for_each(|(what, source)| secret::read(source, &what).map(drop))
 }
 
-/// Spreads what many hosts do at once: another number for each of them, always the same for one. Clones of a machine have
-/// one id, and hosts of several networks may have one name; both at once is another matter.
+/// Spreads what many hosts do at once: another number for each of them, always the same for one. Clones of a machine
+/// have one id, and hosts of several networks may have one name; both at once is another matter.
 #[must_use]
 pub fn seed(names: &[String]) -> u64 {
     let mut seed = DefaultHasher::new();

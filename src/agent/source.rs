@@ -17,8 +17,8 @@ use crate::model::agent::GitOptions;
 
 /// How often a directory is looked at although nobody said that it has changed.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
-/// File systems tell the time of a change this coarsely at worst: what was written later than that before a look may have
-/// been written again since with the same time.
+/// File systems tell the time of a change this coarsely at worst: what was written later than that before a look may
+/// have been written again since with the same time.
 const COARSE: Duration = Duration::from_secs(3);
 /// A directory of manifests that is not read within this is on a mount whose server is gone.
 const WITHIN: Duration = Duration::from_secs(20);
@@ -94,8 +94,8 @@ pub trait Source {
     /// Why that cannot be followed.
     fn look(&mut self) -> impl Future<Output = Result<Found, SourceProblem>>;
 
-    /// What was found last comes into force: a restart finds that again, and not what was before. A state that this host
-    /// cannot follow must not take the place of the last good one.
+    /// What was found last comes into force: a restart finds that again, and not what was before. A state that this
+    /// host cannot follow must not take the place of the last good one.
     ///
     /// # Errors
     /// It cannot be written down; then it does not come into force.

@@ -1,8 +1,8 @@
 //! Roots that change hands: whose a root is by the newest manifests, and what becomes of one that its App has left.
 //!
-//! An App may be renamed, and may get another root. Whoever has a root now looks after what is left there: nobody is seen
-//! off from under it. A root that is nobody's any more is as if its App had disappeared: left as it is, and told, or seen
-//! off where the last manifest that named it says `prune`.
+//! An App may be renamed, and may get another root. Whoever has a root now looks after what is left there: nobody is
+//! seen off from under it. A root that is nobody's any more is as if its App had disappeared: left as it is, and told,
+//! or seen off where the last manifest that named it says `prune`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,8 +28,8 @@ use crate::model::report::{Mode, Outcome, PassReport};
 use crate::model::wake::Wake;
 use crate::ports::{Host, HostError, HostErrorKind};
 
-/// Roots that were looked after so far, each with the root of the newest manifests that is the same directory by another
-/// name.
+/// Roots that were looked after so far, each with the root of the newest manifests that is the same directory by
+/// another name.
 pub(super) type Aliases = BTreeMap<PathBuf, PathBuf>;
 
 /// Finds them; blocks nobody.
@@ -230,8 +230,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 if has_waited(report) {
                     farewell.schedule.wake(Wake::Timer, now);
                 } else {
-                    let outcome = report.outcome;
-                    warn!(app = %name, %root, ?outcome, why, "its workers at its former root cannot be stopped yet");
+                    let outcome = report.outcome.word();
+                    warn!(app = %name, %root, %outcome, why, "its workers at its former root cannot be stopped yet");
                 }
                 Some(report.outcome)
             }

@@ -1,9 +1,9 @@
 //! Notices changes of files and links, through inotify.
 //!
-//! A link that is swapped, and a file that an editor replaces, are seen only from the directory that they stand in. So of
-//! every path, the directory of each link on the way is watched, and of the last name; never a file itself, and nothing
-//! recursively. An event says only *that* something has changed: whoever hears of it looks, and says anew what to watch,
-//! for directories may have been replaced. Begin at [`Watch::arm`]; `places` follows the links.
+//! A link that is swapped, and a file that an editor replaces, are seen only from the directory that they stand in. So
+//! of every path, the directory of each link on the way is watched, and of the last name; never a file itself, and
+//! nothing recursively. An event says only *that* something has changed: whoever hears of it looks, and says anew what
+//! to watch, for directories may have been replaced. Begin at [`Watch::arm`]; `places` follows the links.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -260,8 +260,8 @@ fn places(what: &What) -> Vec<Place> {
     }
 }
 
-/// Where a path leads, if it leads anywhere, and the place of every link on the way and of its last name, or of the first
-/// name that is not there.
+/// Where a path leads, if it leads anywhere, and the place of every link on the way and of its last name, or of the
+/// first name that is not there.
 fn follow(path: &Path, through_the_last: bool) -> (Option<PathBuf>, Vec<Place>) {
     let Ok(path) = std::path::absolute(path) else { return (None, Vec::new()) };
     let mut at = PathBuf::from("/");

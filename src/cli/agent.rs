@@ -11,9 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-pub(super) use self::place::configuration;
+pub(super) use self::place::{CONFIG, configuration};
 use self::place::{Place, place};
-use self::reload::{Reloader, words};
+use self::reload::Reloader;
+pub(super) use self::reload::words;
 use super::Failure;
 use super::host::{AGENT, on_this_host};
 use super::live::Live;
@@ -123,7 +124,7 @@ async fn follow(
         let _ = ended.await;
     }));
     if let Some(problem) = told.problem {
-        warn!(problem, "somebody cannot be told as the agent's own configuration says; the agent goes on");
+        warn!(problem, "somebody cannot be notified as the agent's own configuration says; the agent goes on");
         board.configured(Configuration { problem: Some(problem), needs_restart: Vec::new() });
     }
     let (herald, behind) = setup::herald(&told.config, &told.outbox, &[]);

@@ -142,7 +142,10 @@ impl AgentClient {
                 tokio::select! {
                     biased;
                     answer = &mut asked => return answer,
-                    about = self.about() => format!("{}: {}", in_seconds(so_far), about.map_or_else(|_| self.place(), |about| about.busy())),
+                    about = self.about() => {
+                        let about = about.map_or_else(|_| self.place(), |about| about.busy());
+                        format!("{}: {about}", in_seconds(so_far))
+                    }
                 }
             };
             say(&format!("{}: {}\n", paint(DIM, "waiting"), safe(&what)));

@@ -21,7 +21,7 @@ use crate::documents::doctor::DoctorReport;
 /// When the manifests are wrong or the host cannot be looked at at all.
 pub fn run(options: &Doctor, verbose: bool, output: Output) -> Result<u8, Failure> {
     output.refuse_markdown("doctor")?;
-    let loaded = here(in_force::select(&options.selection, &options.in_force)?)?;
+    let loaded = here(&in_force::select(&options.selection, &options.in_force)?)?;
     let apps = apps(&loaded);
     let (host, found) = on_this_host("trueup doctor", None, None, async |host| {
         let facts = host.host_facts().await?;

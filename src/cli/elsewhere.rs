@@ -30,12 +30,14 @@ pub struct Elsewhere {
     hosts: Option<String>,
     /// What this host is called.
     names: Vec<String>,
+    /// Why it may have another name, which could not be had.
+    trouble: Option<String>,
 }
 
 impl Elsewhere {
-    /// These, on a host of these names.
+    /// These, on a host of these names; `trouble` is why another name of it could not be had.
     #[must_use]
-    pub fn new(loaded: &[Loaded], names: &[String]) -> Self {
+    pub fn new(loaded: &[Loaded], names: &[String], trouble: Option<String>) -> Self {
         let first = loaded.first();
         Self {
             apps: loaded.iter().map(|one| one.app.name.to_string()).collect(),
@@ -46,6 +48,7 @@ impl Elsewhere {
             manifest: first.and_then(|one| Some(one.source.path.as_ref()?.display().to_string())),
             hosts: first.and_then(|one| Some(one.hosts_file.as_ref()?.display().to_string())),
             names: names.to_vec(),
+            trouble,
         }
     }
 
@@ -62,7 +65,10 @@ impl Elsewhere {
             names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(between)
         };
         let complaint = Complaint::new(format!("none of these Apps is for this host: {}", quoted(&self.apps, ", ")));
-        let called = format!("this host is called {}, which none of their `hosts` is", quoted(&self.names, " or "));
+        let mut called = format!("this host is called {}, which none of their `hosts` is", quoted(&self.names, " or "));
+        if let Some(trouble) = &self.trouble {
+            called = format!("{called} ({trouble})");
+        }
         let (Some((name, host)), Some(app)) = (&self.host, self.apps.first()) else { return complaint.help(called) };
         let app = if NAMED_FIRST.contains(&verb) || verb == "history" { format!("{app} ") } else { String::new() };
         let manifest = self.manifest.as_deref().map_or_else(|| "MANIFEST".to_owned(), word);
@@ -111,7 +117,14 @@ mod tests {
         let host = host.map(|text| (HostName::new("web1").unwrap(), SshTarget::new(text).unwrap()));
         let manifest = manifest.map(str::to_owned);
         let names = vec!["laptop.example.org".to_owned(), "laptop".to_owned()];
-        let one = Elsewhere { apps: vec!["shop".to_owned(), "mails".to_owned()], host, manifest, hosts: None, names };
+        let one = Elsewhere {
+            apps: vec!["shop".to_owned(), "mails".to_owned()],
+            host,
+            manifest,
+            hosts: None,
+            names,
+            trouble: None,
+        };
         let complaint = one.said(verb, Some(SHA256));
         assert_eq!(complaint.message, "none of these Apps is for this host: `shop`, `mails`");
         complaint.help.unwrap()
@@ -171,11 +184,15 @@ mod tests {
             manifest: Some("ops/shop.yaml".to_owned()),
             hosts: Some("ops/hosts.list".to_owned()),
             names: vec!["laptop".to_owned()],
+            trouble: Some("`/etc/trueup/agent.yaml` could not be used: cannot read it".to_owned()),
         };
         let told = one.said("suspend", Some(SHA256)).help.unwrap();
         let expected = "with `ops/shop.yaml` and `ops/hosts.list` copied to where they lie to each other as here: \
                         `ssh web1 'PROGRAM suspend --as web1 shop MANIFEST'`";
         assert!(told.ends_with(&expected.replace("PROGRAM", &program(Some(SHA256)))) && !told.contains('<'), "{told}");
+        let called = "this host is called `laptop`, which none of their `hosts` is (`/etc/trueup/agent.yaml` could not be \
+                       used: cannot read it); ";
+        assert!(told.starts_with(called), "{told}");
     }
 
     #[test]
@@ -196,8 +213,9 @@ mod tests {
                 manifest: Some(told.clone()),
                 hosts: file.cloned(),
                 names: vec!["laptop".to_owned()],
+                trouble: None,
             };
-            assert_eq!(Elsewhere::new(&loaded, &["laptop".to_owned()]), expected);
+            assert_eq!(Elsewhere::new(&loaded, &["laptop".to_owned()], None), expected);
         }
     }
 }

@@ -22,9 +22,9 @@ pub fn run(options: &History, output: Output) -> Result<u8, Failure> {
     let (app, paths) = options.split();
     let loaded: Vec<Loaded> = match app {
         Some(app) => vec![in_force::one(app, &paths, &options.in_force)?],
-        None => here(in_force::all(&paths, &options.in_force)?)?,
+        None => here(&in_force::all(&paths, &options.in_force)?)?,
     };
-    let limit = Some(options.limit).filter(|limit| *limit > 0);
+    let last = Some(options.last).filter(|last| *last > 0);
     let journals = on_this_host("trueup history", None, None, async |host| {
         let mut journals = Vec::new();
         for one in &loaded {
@@ -34,7 +34,7 @@ pub fn run(options: &History, output: Output) -> Result<u8, Failure> {
     })?;
     let mut pasts = Vec::new();
     for (one, journal) in loaded.iter().zip(journals) {
-        pasts.push((&one.app, history(&one.app.name, journal?, limit)));
+        pasts.push((&one.app, history(&one.app.name, journal?, last)));
     }
     match output.format {
         Format::Text | Format::Markdown => {

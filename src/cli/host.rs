@@ -77,10 +77,13 @@ fn on<T>(
 ) -> Result<T, Failure> {
     let manifests = manifests.map(full_places).transpose()?.flatten();
     let manifests = manifests.map(|manifests| [own_name::words(), manifests].concat());
-    let runtime = runtime().map_err(|error| cannot_begin("a pass", &error))?;
+    // A pass that only looks is one of `diff` or `status`.
+    let what = if holder == HOLDER { "a pass".to_owned() } else { format!("`{holder}`") };
+    let cannot_begin = |error: std::io::Error| cannot_begin(&what, &error);
+    let runtime = runtime().map_err(cannot_begin)?;
     let done = runtime.block_on(async {
         if let Some(interrupt) = interrupt {
-            listen_for_signals(interrupt, holder == AGENT).map_err(|error| cannot_begin("a pass", &error))?;
+            listen_for_signals(interrupt, holder == AGENT).map_err(cannot_begin)?;
         }
         let host = LocalHost::new(holder);
         let host = shape(if holder == AGENT {
@@ -100,12 +103,12 @@ fn on<T>(
     done
 }
 
-/// Waits for something that is done elsewhere; a wish to stop ends this program, and not that.
+/// Waits for `what`, which is done elsewhere; a wish to stop ends this program, and not that.
 ///
 /// # Errors
-/// When it could not begin at all.
-pub fn waiting<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = runtime().map_err(|error| cannot_begin("a pass", &error))?;
+/// It could not begin at all.
+pub fn waiting<T>(what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = runtime().map_err(|error| cannot_begin(what, &error))?;
     Ok(runtime.block_on(work))
 }
 

@@ -60,7 +60,7 @@ impl Asked {
             return Ok(Self::Not(None));
         }
         let agent = AgentClient::new(&at.socket.path, person());
-        waiting(async {
+        waiting("a question to the agent", async {
             let about = match agent.about().await {
                 Ok(about) => about,
                 Err(NoAnswer::Absent) => return Ok(Self::Not(None)),

@@ -29,7 +29,7 @@ use crate::model::observed::Aim;
 use crate::model::report::{Mode, PassReport, worst};
 use crate::model::status::{AppStatus, Verdict};
 
-/// Shows what differs; 0: nothing, 1: something, 2: it could not be told.
+/// Shows what differs; 0: nothing, 1: something, 2: it could not be told, 130: nobody waited for it.
 ///
 /// # Errors
 /// When the manifests are wrong or the host cannot be looked at at all.
@@ -60,8 +60,7 @@ pub fn diff(options: &Diff, global: &Global, output: Output) -> Result<u8, Failu
         let own = previews(&here, &reports, output);
         output.text(&fleet::joined(own, &apps, &came.each, |one, looked| fleet::preview(one, looked, output)))?;
     }
-    let theirs = came.each.iter().map(fleet::diff_code);
-    Ok(reports.iter().map(code).chain(theirs).max().unwrap_or(0))
+    Ok(reports.iter().map(code).chain([fleet::diff_code(&came)]).max().unwrap_or(0))
 }
 
 /// Shows what is; 0: all is well, 1: it could not be told, 2: something differs, 3: not healthy.

@@ -7,7 +7,7 @@ use super::Failure;
 use super::elsewhere::Elsewhere;
 use super::options::{Paths, Selection};
 use super::output::say;
-use super::own_name::names;
+use super::own_name::{names, trouble};
 use super::render::problem::Complaint;
 use super::render::words::count;
 use crate::manifest::{self, LoadErrors, Loaded, distinct_roots, of_this_host};
@@ -127,11 +127,9 @@ fn chosen(selection: &Selection, loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Fai
 ///
 /// # Errors
 /// None is.
-pub fn here(loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Failure> {
-    let names = names();
-    let elsewhere = Elsewhere::new(&loaded, &names);
-    let own = of_this_host(loaded, &names).map_err(Failure::Manifests)?;
-    if own.is_empty() { Err(Failure::Elsewhere(Box::new(elsewhere))) } else { Ok(own) }
+pub fn here(loaded: &[Loaded]) -> Result<Vec<Loaded>, Failure> {
+    let own = of_this_host(loaded.to_vec(), &names()).map_err(Failure::Manifests)?;
+    if own.is_empty() { Err(elsewhere(loaded)) } else { Ok(own) }
 }
 
 /// Loads all manifests and keeps the one App that was asked for, as it is on this host.
@@ -155,7 +153,11 @@ pub fn as_here(written: &Loaded) -> Result<Option<Loaded>, Failure> {
 /// An App is for other hosts only, and what was asked for is about this one.
 #[must_use]
 pub fn not_here(written: &Loaded) -> Failure {
-    Failure::Elsewhere(Box::new(Elsewhere::new(std::slice::from_ref(written), &names())))
+    elsewhere(std::slice::from_ref(written))
+}
+
+fn elsewhere(loaded: &[Loaded]) -> Failure {
+    Failure::Elsewhere(Box::new(Elsewhere::new(loaded, &names(), trouble())))
 }
 
 /// Loads all manifests and keeps the one App that was asked for, as it is written. What is wrong in other files is only told.

@@ -196,7 +196,7 @@ fn by_agent(
         return Ok(ByAgent::Not(None));
     }
     let agent = AgentClient::new(&at.socket.path, person());
-    waiting(async {
+    waiting(&format!("`trueup {verb}`"), async {
         match agent.about().await {
             Ok(about) if about.looks_after(app, root) => {
                 let waits = Waits { what: &format!("was asked to {verb} `{app}`"), silence: SOON };

@@ -37,7 +37,7 @@ pub struct Cli {
 }
 
 const ABOUT: &str = "\
-A manifest says which release, how many workers and what healthy means. Trueup looks at the host, names what \
+A manifest says which release, how many workers and what healthy means; trueup looks at the host, names what \
 differs, and takes the fewest steps that close the gap: it moves the `current` link, and replaces only those \
 workers that still run another release.
 
@@ -54,19 +54,19 @@ pub enum Verb {
     /// Bring this host, or an App's hosts, to what the manifests say
     #[command(after_help = reconcile::RECONCILE_HELP)]
     Reconcile(Reconcile),
-    /// Stay, and reconcile whenever something changes
+    /// Keep running, and reconcile whenever something changes
     #[command(after_help = agent::HELP)]
     Agent(Agent),
     /// Show what differs, how that is known, and what would be done about it
     #[command(after_help = inspect::DIFF_HELP)]
     Diff(Diff),
-    /// Show what is: releases, workers, health, and what stands in the way
+    /// Show the present state: releases, workers, health, and what stands in the way
     #[command(after_help = inspect::STATUS_HELP)]
     Status(fleet::Look),
-    /// Take a release back by hand, and keep it out
+    /// Roll back to an earlier release, and keep this one out
     #[command(after_help = operate::ROLLBACK_HELP)]
     Rollback(Rollback),
-    /// Try a release again that is in quarantine
+    /// Try a quarantined release again
     #[command(after_help = operate::RETRY_HELP)]
     Retry(Retry),
     /// Leave an App alone on this host
@@ -78,7 +78,7 @@ pub enum Verb {
     /// Show what passes did, when and why
     #[command(after_help = operate::HISTORY_HELP)]
     History(History),
-    /// List the releases of an App: what is known of each, and who uses it
+    /// List the releases of an App: what is known about each, and what uses it
     #[command(after_help = operate::RELEASES_HELP)]
     Releases(Releases),
     /// Print which release every process of these Apps runs, for users who may not see it themselves
@@ -87,7 +87,7 @@ pub enum Verb {
     /// Print the narrowest sudo rules that these manifests need
     #[command(after_help = operate::SUDOERS_HELP)]
     Sudoers(Sudoers),
-    /// Look for the known traps on this host, and say what puts each right
+    /// Look for known traps on this host, and say how to fix each
     #[command(after_help = inspect::DOCTOR_HELP)]
     Doctor(Doctor),
     /// Check manifests without looking at the host
@@ -96,7 +96,7 @@ pub enum Verb {
     /// Print the JSON schema of manifests, for editors and other checkers
     #[command(after_help = authoring::SCHEMA_HELP)]
     Schema {
-        /// Of which kind of document: app, agent
+        /// Kind of document: app, agent
         #[arg(
             long,
             value_enum,
@@ -140,8 +140,7 @@ pub struct InForce {
     /// Where to ask what is in force
     #[command(flatten)]
     pub socket: AgentSocket,
-    /// Without a PATH, what a running agent has in force counts; this goes by manifests/ or /etc/trueup/manifests/ all the
-    /// same
+    /// Without a PATH, use manifests/ or /etc/trueup/manifests/ even if an agent is running
     #[arg(long)]
     pub no_agent: bool,
 }
@@ -166,9 +165,14 @@ pub struct AgentSocket {
 /// What this host is called.
 #[derive(Debug, Args)]
 pub struct Called {
-    /// Which host of `spec.hosts` this one is; else the one that `TRUEUP_HOST` names, or /etc/trueup/agent.yaml, or the one of
-    /// its hostname
-    #[arg(long = "as", value_name = "NAME", value_parser = fleet::name_or_none)]
+    /// Which host of `spec.hosts` this one is
+    #[arg(
+        long = "as",
+        value_name = "NAME",
+        value_parser = fleet::name_or_none,
+        help = "Which host of `spec.hosts` this one is [default: the one that TRUEUP_HOST or /etc/trueup/agent.yaml \
+                names, else the one of its hostname]"
+    )]
     pub called: Option<String>,
 }
 
@@ -203,9 +207,13 @@ impl Verb {
 /// Which manifests.
 #[derive(Debug, Args)]
 pub struct Paths {
-    /// Manifest files, directories (every *.yaml and *.yml directly in them), - for the standard input; else
-    /// manifests/, else /etc/trueup/manifests/
-    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    /// Manifest files, directories (every *.yaml and *.yml directly in them), or - for the standard input
+    #[arg(
+        value_name = "PATH",
+        value_hint = ValueHint::AnyPath,
+        help = "Manifest files, directories (every *.yaml and *.yml directly in them), or - for the standard input \
+                [default: manifests/, else /etc/trueup/manifests/]"
+    )]
     pub paths: Vec<PathBuf>,
 }
 

@@ -1,10 +1,10 @@
-//! What this host is called among `spec.hosts`, for the verbs that are about the host they run on: as the command line says;
-//! else as its environment says, as the agent of this host is called, or by its hostname.
+//! What this host is called among `spec.hosts`, for the verbs that are about the host they run on: as the command line
+//! says; else as its environment says, as the agent of this host is called, or by its hostname.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::agent::configuration;
+use super::agent::{self, CONFIG, configuration};
 use crate::agent::own;
 
 /// In the environment of whoever calls: what this host is called. Each step of a manifest with hosts has it.
@@ -27,10 +27,21 @@ pub fn names() -> Vec<String> {
     if let Some(said) = SAID.get() {
         return vec![said.clone()];
     }
-    // One that cannot be read, or used, is told by the agent. The environment comes first, and not alone: a step has the name
-    // that its own App gives this host, and another App may have another one for it.
+    // Where the configuration cannot be used, the hostname may do all the same; if it does not, `trouble` says why. The
+    // environment comes first, and not alone: a step has the name that its own App gives this host, and another App may
+    // have another one for it.
     let own = own::names(&configuration(None).unwrap_or_default());
     environment().into_iter().chain(own).collect()
+}
+
+/// Why the name that the agent of this host is configured with could not be had; none: it could, or nobody needs it.
+#[must_use]
+pub fn trouble() -> Option<String> {
+    if SAID.get().is_some() {
+        return None;
+    }
+    let why = agent::words(configuration(None).err()?);
+    Some(format!("`{CONFIG}` could not be used: {}", why.lines().next().unwrap_or_default()))
 }
 
 /// Whether somebody has said which host this is.

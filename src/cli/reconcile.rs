@@ -165,7 +165,7 @@ fn request(options: &Reconcile, output: Output) -> Result<u8, Failure> {
     let what = format!("looks for newer manifests, then makes a pass over {over}");
     // Said at once, but for what is done at once.
     let waits = Waits { what: &what, silence: Duration::from_millis(300) };
-    let (answer, about) = waiting(async {
+    let (answer, about) = waiting("`trueup reconcile --request`", async {
         let answer = agent.post(&path, &body, output, waits).await.map_err(|why| agent.missing(&why))?;
         let about = if answer.older_because().is_some() { agent.about().await.ok() } else { None };
         Ok::<_, Failure>((answer, about))

@@ -25,7 +25,7 @@ use crate::engine::evidence;
 /// When the manifests are wrong, or processes cannot be listed.
 pub fn evidence(paths: &Paths, output: Output) -> Result<u8, Failure> {
     output.refuse_markdown("evidence")?;
-    let loaded = load(paths).and_then(here).map_err(unquoted)?;
+    let loaded = load(paths).and_then(|loaded| here(&loaded)).map_err(unquoted)?;
     let apps = apps(&loaded);
     let found = on_this_host("trueup evidence", None, None, async |host| evidence::evidence(host, &apps).await)??;
     let observed_at = Timestamp::now();
@@ -63,7 +63,7 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
     let written = load(&options.paths)?;
     let of_fleets: Vec<String> =
         written.iter().filter(|one| one.fleet.is_some()).map(|one| format!("`{}`", one.app.name)).collect();
-    let loaded = here(written)?;
+    let loaded = here(&written)?;
     let manifests = full_places(&options.paths)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::Complaint(Complaint::new("cannot tell where trueup is").cause(error.to_string())))?;

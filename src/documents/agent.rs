@@ -104,8 +104,7 @@ pub struct Revision {
     pub author: String,
     /// When it was committed.
     pub at: Timestamp,
-    /// Who signed it, where signatures are asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Who signed it; null where no signature is asked for.
     pub signed_by: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use super::API_VERSION;
 use crate::model::history::PastPass;
 use crate::model::names::{AppName, Root};
 
-/// How many passes are told of an App, unless said: the last ones.
+/// How many passes are told of an App by default: the last ones.
 pub const PASSES: usize = 20;
 
 /// What passes over one App did.

@@ -187,7 +187,7 @@ impl<'a, H: Host> Pass<'a, H> {
         };
         drop(late);
         report.took = elapsed(report.began, host.now());
-        debug!(outcome = ?report.outcome, took_ms = report.took.as_millis(), "pass ended");
+        debug!(outcome = %report.outcome.word(), took_ms = report.took.as_millis(), "pass ended");
         report
     }
 

@@ -12,6 +12,7 @@ use super::report::Trouble;
 use super::rollout::Way;
 use super::work::{Target, Wish, Work};
 use crate::documents::wire::{self, Health, Operation, Report, Summary};
+use crate::model::length::limit;
 use crate::model::names::ReleaseId;
 use crate::model::report::Outcome;
 use crate::model::rollout::{Applied, Doing, Found, Patience, TakenBack};
@@ -273,7 +274,7 @@ async fn hold<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, holding:
                 work.watch().says(Some(&target.host.name), &unwell(missed, patience, Some(&why)));
                 continue;
             }
-            Some(Trouble::new(format!("did not stay healthy for {length:?}: {why}")))
+            Some(Trouble::new(format!("did not stay healthy for {}: {why}", limit(length))))
         } else {
             missed = 0;
             None

@@ -86,8 +86,8 @@ pub struct Spec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub root: Option<String>,
-    /// The user that commands run as and made files belong to. Without it: the owner of the root when
-    /// run as root, else the user who runs trueup.
+    /// The user as whom commands run, and who owns the files that are made. By default the owner of the root when run
+    /// as root, else the user who runs trueup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The release that should be in force.
@@ -103,10 +103,10 @@ pub struct Spec {
     /// What healthy means. Without it nothing is probed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// What to do when a release that was switched to turns out unhealthy; `rollback` unless said.
+    /// What to do when a release that was switched to turns out unhealthy; `rollback` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
-    /// What to do with processes of this root that no worker group owns; `report` unless said.
+    /// What to do with processes of this root that no worker group owns; `report` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strays: Option<Strays>,
     /// When changes may be made.
@@ -115,7 +115,7 @@ pub struct Spec {
     /// The hosts that the manifest is for, reached by SSH, or each by its own agent. Without it: the host that reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Hosts>,
-    /// How a change goes through the hosts.
+    /// How a change is rolled out over the hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<FleetRollout>,
 }
@@ -128,14 +128,14 @@ pub struct WorkerGroup {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub name: Option<String>,
-    /// How many should run; 1 unless said, 10000 at most, 0 keeps the group stopped. With `hosts`, `${vars.NAME}` too.
+    /// How many should run; 1 by default, 10000 at most; 0 keeps the group stopped. With `hosts`, `${vars.NAME}` too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<Count>,
     /// Who runs them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub manager: Option<Manager>,
-    /// How long a worker may take to finish its job before it is killed; 30s unless said.
+    /// How long a worker may take to finish its job before it is killed; 30s by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_timeout: Option<DurationText>,
     /// Run before workers are asked to stop, so that they finish by themselves.
@@ -222,10 +222,10 @@ pub struct Builtin {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rollout {
     /// How many workers may be down at a time: a number, or a share of `count` such as `50%`, rounded up
-    /// and at least 1; `100%` unless said.
+    /// and at least 1; `100%` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<Share>,
-    /// How long a worker must have run before it counts as proven; 3s unless said.
+    /// How long a worker must have run before it counts as proven; 3s by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_healthy: Option<DurationText>,
 }
@@ -238,7 +238,7 @@ pub struct Drain {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub run: Option<Run>,
-    /// How long it may take; 30s unless said.
+    /// How long it may take; 30s by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
 }
@@ -270,18 +270,18 @@ pub struct Health {
     /// Runs a command in `current`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Command>,
-    /// How often is asked before the application counts as unhealthy; 5 unless said.
+    /// How often it is asked before the application counts as unhealthy; 5 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub attempts: Option<u32>,
-    /// The pause between two attempts; 3s unless said.
+    /// The pause between two attempts; 3s by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<DurationText>,
-    /// How often the agent asks between its passes, so that it sees at once when health turns bad; 1s at least. Unless
-    /// said, passes alone ask.
+    /// How often the agent asks between its passes, so that it sees at once when health turns bad; 1s at least. By
+    /// default, only passes ask.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch: Option<DurationText>,
-    /// Rules in CEL, of which all must hold; unless said, an HTTP status of 2xx, an exit code of 0, or
+    /// Rules in CEL, of which all must hold; by default, an HTTP status of 2xx, an exit code of 0, or
     /// a file that can be read. They may name `body`, `release` (`id`, `path`) and `workers` (`desired`, `total`,
     /// `fresh`, `stale`, `unknown`); with `http` and `command` also `status` and `latency`, with `http` `headers`, with
     /// `file` `age`.
@@ -308,7 +308,7 @@ pub struct Http {
     /// Absolute path of certificates to trust besides the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
-    /// How long one answer may take; 10s unless said.
+    /// How long one answer may take; 10s by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
 }
@@ -324,7 +324,7 @@ pub struct File {
     /// An older file is unhealthy, whatever it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<DurationText>,
-    /// How long reading may take; 10s unless said.
+    /// How long reading may take; 10s by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
 }
@@ -337,7 +337,7 @@ pub struct Command {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub run: Option<Run>,
-    /// How long it may take; 10s unless said.
+    /// How long it may take; 10s by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
 }
@@ -356,8 +356,8 @@ pub enum OnFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Strays {
-    /// Say so, touch nothing.
+    /// Report them, touch nothing.
     Report,
-    /// Stop those gently that run as the App's user, or as a user of its workers, and have no terminal; say so of others.
+    /// Gently stop those that run as the App's user, or as a user of its workers, and have no terminal; report others.
     Stop,
 }

@@ -8,13 +8,13 @@ use super::app::{CommandLine, SecretSource};
 use super::names::{AppName, RelativePath};
 use super::telling::Severity;
 
-/// The branch that is followed, unless said.
+/// The branch that is followed by default.
 pub const BRANCH: &str = "main";
 
-/// How often a remote repository is asked for news, unless said.
+/// How often a remote repository is asked for news by default.
 pub const POLL: Duration = Duration::from_mins(1);
 
-/// How long a command that is told something may take, unless said.
+/// How long a command that is told something may take by default.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The agent's own configuration, checked.

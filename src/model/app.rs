@@ -140,7 +140,7 @@ pub struct WorkerGroup {
     pub count: u32,
     /// Who runs them.
     pub manager: Manager,
-    /// How long a worker may take to finish its job before it is killed; 30 s unless said.
+    /// How long a worker may take to finish its job before it is killed; 30 s by default.
     pub stop_timeout: Duration,
     /// How many may be down at a time while they are replaced.
     pub max_unavailable: Amount,
@@ -148,7 +148,7 @@ pub struct WorkerGroup {
     pub restart_on: Vec<RestartOn>,
     /// Run before a worker is asked to stop, such as `php artisan queue:restart`.
     pub drain: Option<Drain>,
-    /// How long a worker must have run before the gate trusts it; 3 s unless said.
+    /// How long a worker must have run before the gate trusts it; 3 s by default.
     pub min_healthy: Duration,
 }
 
@@ -157,7 +157,7 @@ pub struct WorkerGroup {
 pub struct Drain {
     /// What to run, in the release, as the App's user.
     pub run: CommandLine,
-    /// How long it may take; 30 s unless said.
+    /// How long it may take; 30 s by default.
     pub timeout: Duration,
 }
 

@@ -44,7 +44,7 @@ impl Fleet {
 pub struct FleetHost {
     /// Unique in its fleet.
     pub name: HostName,
-    /// Where it is; its name, unless said.
+    /// Where it is; its name by default.
     pub ssh: SshTarget,
     /// For selecting it.
     pub labels: BTreeMap<String, String>,
@@ -55,15 +55,15 @@ pub struct FleetHost {
 /// How a change goes through the hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollout {
-    /// How many hosts go first, of all; 1 unless said, 0: none do.
+    /// How many hosts go first, of all; 1 by default, 0: none do.
     pub canary: Amount,
-    /// How many change together after them, of all; 25% unless said, at least 1.
+    /// How many change together after them, of all; 25% by default, at least 1.
     pub batch: Amount,
-    /// How many hosts may fail; one more stops it. 0 unless said.
+    /// How many hosts may fail; one more stops it. 0 by default.
     pub max_failures: usize,
-    /// Between two waves; 0 unless said.
+    /// Between two waves; 0 by default.
     pub pause: Duration,
-    /// How long the hosts of a wave must stay healthy before the next one; 10 s unless said.
+    /// How long the hosts of a wave must stay healthy before the next one; 10 s by default.
     pub healthy_for: Duration,
     /// Who goes first; the others follow as they are written.
     pub order: Vec<Pick>,

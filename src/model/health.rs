@@ -13,11 +13,11 @@ use super::app::{CommandLine, ConnectTo};
 pub struct HealthContract {
     /// How the application is asked.
     pub probe: Probe,
-    /// How long one answer may take; 10 s unless said.
+    /// How long one answer may take; 10 s by default.
     pub timeout: Duration,
-    /// How often it is asked before it counts as unhealthy; 5 unless said, at least 1.
+    /// How often it is asked before it counts as unhealthy; 5 by default, at least 1.
     pub attempts: u32,
-    /// The pause between two attempts; 3 s unless said.
+    /// The pause between two attempts; 3 s by default.
     pub interval: Duration,
     /// How often the agent asks between two passes; none: passes alone ask. At least 1 s.
     pub watch: Option<Duration>,

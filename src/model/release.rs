@@ -30,7 +30,7 @@ pub struct Release {
     pub migrate: Vec<CommandStep>,
     /// Run around the switch.
     pub hooks: Hooks,
-    /// How many proven releases are kept; 5 unless said, at least 1. What trueup has neither made nor seen in force is
+    /// How many proven releases are kept; 5 by default, at least 1. What trueup has neither made nor seen in force is
     /// not counted, and stays.
     pub keep: u32,
 }
@@ -171,7 +171,7 @@ pub struct Hooks {
 pub struct CommandStep {
     /// What to run.
     pub run: CommandLine,
-    /// How long it may take; then its whole process group goes. 10 minutes unless said.
+    /// How long it may take; then its whole process group goes. 10 minutes by default.
     pub timeout: Duration,
     /// Added to its environment.
     pub env: BTreeMap<String, EnvValue>,

@@ -17,7 +17,7 @@ pub struct Service {
     pub manager: ServiceManager,
     /// What a new release means to it.
     pub on_release: OnRelease,
-    /// How long a reload or restart may take; 30 s unless said.
+    /// How long a reload or restart may take; 30 s by default.
     pub timeout: Duration,
     /// Files whose change it must be told of.
     pub restart_on: Vec<RestartOn>,

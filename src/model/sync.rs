@@ -15,18 +15,18 @@ pub struct SyncPolicy {
     pub suspend: bool,
     /// Why it is suspended, in a person's words.
     pub reason: Option<String>,
-    /// Act without being asked to; true unless said.
+    /// Act without being asked to; true by default.
     pub automatic: bool,
-    /// Put drift right that no change of the manifest has caused; true unless said.
+    /// Put drift right that no change of the manifest has caused; true by default.
     pub self_heal: bool,
-    /// The longest time between two passes; 60 s unless said, at least 1 s.
+    /// The longest time between two passes; 60 s by default, at least 1 s.
     pub interval: Duration,
-    /// When changes may be made; always, unless said.
+    /// When changes may be made; always by default.
     pub windows: Vec<Window>,
-    /// How many passes an hour may put drift right that nobody asked for; 30 unless said, at least 1. Starting workers
+    /// How many passes an hour may put drift right that nobody asked for; 30 by default, at least 1. Starting workers
     /// that are down is not counted.
     pub max_corrections: u32,
-    /// Stop the workers when the App disappears from the manifests; false unless said.
+    /// Stop the workers when the App disappears from the manifests; false by default.
     pub prune: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct Window {
     pub schedule: String,
     /// How long it stays open; at least 1 min.
     pub duration: Duration,
-    /// Whose clocks the schedule speaks of; UTC unless said.
+    /// Whose clocks the schedule speaks of; UTC by default.
     pub time_zone: TimeZone,
 }
 

@@ -49,7 +49,7 @@ pub enum News {
     DriftWithheld,
     /// The App is no longer in the manifests, and was left running.
     Orphaned,
-    /// The App is no longer in the manifests, and loses its workers, as it says itself.
+    /// The App is no longer in the manifests, and its workers are stopped, as its manifest asked.
     Removed,
     /// A revision of the manifests does not load; the one before stays in force.
     ManifestsInvalid,

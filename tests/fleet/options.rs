@@ -171,7 +171,7 @@ fn so_many_hosts_are_asked_at_a_time_and_waited_for_so_long() {
     assert_eq!((rolled.code, most_at_a_time(&network)), (0, 1), "{rolled}");
     network.hosts().iter().for_each(|host| is_whole(host, "r2"));
 
-    // Less than the ten seconds that it is unless said.
+    // Less than the ten seconds that it is by default.
     network.stop_sshd(0);
     network.start_sshd(0);
     network.control.wait_until("the end of its connection", SOON, || network.control.pids_of("-- web1").is_empty());

@@ -4,7 +4,7 @@
 //! nothing has leaked. [`flood`]: ten thousand wrong webhooks. `estate` is what both stand on, `deeds` what is done to
 //! it, `traces` what a process or a host would leave behind.
 //!
-//! `TRUEUP_SOAK_MINUTES` says how long the chaos lasts (2 unless said, 20 with `TRUEUP_TESTS_LONG=1`), `TRUEUP_SOAK_SEED`
+//! `TRUEUP_SOAK_MINUTES` says how long the chaos lasts (2 by default, 20 with `TRUEUP_TESTS_LONG=1`), `TRUEUP_SOAK_SEED`
 //! which deeds in which order; both are printed. What the machine makes of them in between is its own.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that fails should fail its test on the spot")]

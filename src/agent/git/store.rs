@@ -1,7 +1,8 @@
 //! What is kept of a branch: `STATE/git/NAME`, where the name stands for URL and branch.
 //!
 //! `mirror` is a bare repository, `trees/COMMIT` the files of a commit, and the link `current` leads to the one in
-//! force; the link `path` says where in it manifests were found. Another URL or branch begins anew: its history has nothing to do with this one.
+//! force; the link `path` says where in it manifests were found. Another URL or branch begins anew: its history has
+//! nothing to do with this one.
 
 use std::fs;
 use std::io::{self, ErrorKind};

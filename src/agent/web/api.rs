@@ -84,7 +84,7 @@ pub(super) async fn diff(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Length {
-    limit: Option<usize>,
+    last: Option<usize>,
 }
 
 /// `/api/v1/apps/NAME/history`: what passes did.
@@ -94,16 +94,16 @@ pub(super) async fn history(
     length: Result<Query<Length>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let Query(Length { limit }) = length.map_err(|error| {
-        Refusal::new(StatusCode::BAD_REQUEST, error.body_text()).help("`limit` is a number; 0 asks for all")
+    let Query(Length { last }) = length.map_err(|error| {
+        Refusal::new(StatusCode::BAD_REQUEST, error.body_text()).help("`last` is a number; 0 asks for all")
     })?;
     let view = room.web.board.view();
     let loaded = Arc::clone(&find(&view, &name)?.loaded);
-    let limit = Some(limit.unwrap_or(PASSES)).filter(|limit| *limit > 0);
+    let last = Some(last.unwrap_or(PASSES)).filter(|last| *last > 0);
     let (root, form) = (loaded.app.root.clone(), Form::of(&headers));
     let told = room.archive.read(root, move |entries| {
         let app = &loaded.app;
-        let passes = passes(&app.name, entries, limit);
+        let passes = passes(&app.name, entries, last);
         document(&History::from(Past { app: &app.name, root: &app.root, passes: &passes }), form)
     });
     told.await?

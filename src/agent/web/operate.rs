@@ -39,7 +39,7 @@ const REASON: usize = 1024;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manner {
-    /// Wait for the end of the pass; true unless said.
+    /// Wait for the end of the pass; true by default.
     wait: Option<bool>,
     /// Columns, for text.
     width: Option<usize>,
@@ -52,9 +52,9 @@ type Body = Result<Bytes, BytesRejection>;
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Which {
-    /// All of them unless said.
+    /// All of them by default.
     apps: Option<Vec<String>>,
-    /// False unless said.
+    /// False by default.
     #[serde(default)]
     ignore_windows: bool,
 }
@@ -78,7 +78,7 @@ pub(super) struct Why {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Again {
-    /// False unless said.
+    /// False by default.
     #[serde(default)]
     ignore_windows: bool,
 }
@@ -193,7 +193,7 @@ async fn request(
         *response.status_mut() = StatusCode::ACCEPTED;
         return Ok(response);
     }
-    // The loop drops the way back when it ends.
+    // When the loop ends it drops the reply channel.
     let Woken { apps, mark, problem } = room.unless_stopped(told).await?.map_err(|_| Refusal::stopping())?;
     let made = try_join_all(apps.iter().map(|name| board.requested(name, mark)));
     let made = room.unless_stopped(made).await?.map_err(|_| {
@@ -266,7 +266,7 @@ async fn operate(room: &Room, caller: &Caller, name: &str, what: Operation) -> R
     let _held = hold(room, caller)?;
     let (reply, replied) = oneshot::channel();
     order(room, Order::Operate { app: app.name.clone(), what, reply }).await?;
-    // The loop drops the way back when it ends.
+    // When the loop ends it drops the reply channel.
     let done = room.unless_stopped(replied).await?.map_err(|_| Refusal::stopping())??;
     answered(room, caller, app, &done, back)
 }

@@ -1,8 +1,8 @@
 //! What passes did, read for those who ask.
 //!
-//! A journal may have megabytes, and whoever gets in may ask for it, as often as he likes. It is read and put together on
-//! other threads than the loop's, and only a few at a time: others wait for their turn, and the loop for none of them.
-//! Begin at [`Archive::read`].
+//! A journal may have megabytes, and whoever gets in may ask for it, as often as he likes. It is read and put together
+//! on other threads than the loop's, and only a few at a time: others wait for their turn, and the loop for none of
+//! them. Begin at [`Archive::read`].
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use tokio::net::UnixListener;
 
 use crate::ports::{HostError, HostErrorKind};
 
-/// Where it is unless said otherwise.
+/// Where it is by default.
 pub const PLACE: &str = "/run/trueup/agent.sock";
 /// Its owner and its group may connect, nobody else.
 const MODE: u32 = 0o660;

@@ -13,7 +13,7 @@ use crate::model::release::public;
 use crate::ports::HostError;
 
 /// Read when no other one is named and it is there.
-const CONFIG: &str = "/etc/trueup/agent.yaml";
+pub(in crate::cli) const CONFIG: &str = "/etc/trueup/agent.yaml";
 
 /// Where manifests come from.
 #[derive(Debug, Clone, PartialEq, Eq)]

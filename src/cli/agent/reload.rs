@@ -152,7 +152,7 @@ fn same_branch(was: &GitOptions, is: &GitOptions) -> bool {
 }
 
 /// What is wrong, in one piece.
-pub(super) fn words(failure: Failure) -> String {
+pub(in crate::cli) fn words(failure: Failure) -> String {
     let Complaint { message, causes, help } = match failure.complaint("agent") {
         Ok(complaint) => complaint,
         Err(mistakes) => return mistakes.to_string(),

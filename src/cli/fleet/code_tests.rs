@@ -85,6 +85,10 @@ fn what_cannot_be_told_of_one_host_cannot_be_told_of_all() {
                 looked.take(at, Duration::ZERO, answer);
             }
         }
-        assert_eq!(diff_code(&looked.done(Duration::ZERO)), expected, "{name}");
+        let mut came = Came { each: vec![looked.done(Duration::ZERO)], wish: Wish::GoOn };
+        for (wish, expected) in [(Wish::GoOn, expected), (Wish::NoMore, expected), (Wish::Leave, INTERRUPTED)] {
+            came.wish = wish;
+            assert_eq!(diff_code(&came), expected, "{name}, {wish:?}");
+        }
     }
 }

@@ -130,7 +130,12 @@ pub fn dry_run_code(looked: &Looked, detailed: bool) -> u8 {
 
 /// The exit code of `diff`.
 #[must_use]
-pub fn diff_code(looked: &Looked) -> u8 {
+pub fn diff_code(came: &Came<Looked>) -> u8 {
+    // Not the worst of the others: that something cannot be told outweighs that something differs.
+    if came.wish == Wish::Leave { INTERRUPTED } else { came.each.iter().map(difference).max().unwrap_or(0) }
+}
+
+fn difference(looked: &Looked) -> u8 {
     let one = |host: &crate::fleet::report::HostReport| match &host.summary {
         Some(summary) if summary.observed && !summary.unreadable => {
             u8::from(summary.differs || summary.kept_out.is_some())

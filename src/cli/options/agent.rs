@@ -17,12 +17,21 @@ pub const STATE: &str = "/var/lib/trueup";
 /// `agent`.
 #[derive(Debug, Args)]
 pub struct Agent {
-    /// Manifest files, directories (every *.yaml and *.yml directly in them); else what the configuration says, else
-    /// manifests/, else /etc/trueup/manifests/
-    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    /// Manifest files, directories (every *.yaml and *.yml directly in them)
+    #[arg(
+        value_name = "PATH",
+        value_hint = ValueHint::AnyPath,
+        help = "Manifest files, directories (every *.yaml and *.yml directly in them) [default: what the configuration \
+                says, else manifests/, else /etc/trueup/manifests/]"
+    )]
     pub paths: Vec<PathBuf>,
-    /// The agent's own configuration; else /etc/trueup/agent.yaml, if it is there
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// The agent's own configuration
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        help = "The agent's own configuration [default: /etc/trueup/agent.yaml, if it is there]"
+    )]
     pub config: Option<PathBuf>,
     /// Manifests from a git repository
     #[command(flatten)]
@@ -33,7 +42,7 @@ pub struct Agent {
     /// Members of this group may change things through the socket, as root may
     #[arg(long, value_name = "GROUP")]
     pub operator_group: Option<String>,
-    /// Also answer questions on this address, which must be of the loopback, such as 127.0.0.1:9180
+    /// Also answer questions on this address of the loopback, such as 127.0.0.1:9180
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
     /// Let --listen be an address that others can reach: neither a login nor encryption protects it
@@ -50,7 +59,7 @@ pub struct Agent {
         value_hint = ValueHint::DirPath
     )]
     pub state_dir: PathBuf,
-    /// Fetch, build, verify and migrate for at most so many Apps at a time; nothing else waits for a turn
+    /// Fetch, build, verify and migrate for at most N Apps at a time; nothing else waits for a turn
     #[arg(long, value_name = "N", default_value = "4", value_parser = at_least_one)]
     pub concurrency: NonZeroUsize,
 }
@@ -61,16 +70,28 @@ pub struct Git {
     /// Follow a branch of this repository
     #[arg(long = "git", value_name = "URL", conflicts_with = "paths", help_heading = FROM_GIT)]
     pub url: Option<String>,
-    /// The branch; else main
-    #[arg(long, value_name = "NAME", help_heading = FROM_GIT)]
+    /// The branch
+    #[arg(long, value_name = "NAME", help_heading = FROM_GIT, help = "The branch [default: main]")]
     pub branch: Option<String>,
-    /// The directory or file in the repository; else its top
-    #[arg(long, value_name = "PATH", value_parser = inside, help_heading = FROM_GIT)]
+    /// The directory or file in the repository
+    #[arg(
+        long,
+        value_name = "PATH",
+        value_parser = inside,
+        help_heading = FROM_GIT,
+        help = "The directory or file in the repository [default: its top]"
+    )]
     pub path: Option<RelativePath>,
-    /// How often to ask for news, give or take a tenth, 1s at least; else 1m
-    #[arg(long, value_name = "DURATION", value_parser = super::a_second, help_heading = FROM_GIT)]
+    /// How often to ask for news, give or take a tenth, in whole seconds
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = super::a_second,
+        help_heading = FROM_GIT,
+        help = "How often to ask for news, give or take a tenth, in whole seconds [default: 1m]"
+    )]
     pub poll: Option<Duration>,
-    /// Take a commit that does not follow the one in force
+    /// Accept a commit that does not follow the one in force
     #[arg(long, help_heading = FROM_GIT)]
     pub allow_force: bool,
     /// Only apply commits that one of these keys has signed: ssh-keygen(1), ALLOWED SIGNERS
@@ -93,13 +114,14 @@ fn inside(text: &str) -> Result<RelativePath, String> {
 pub const HELP: &str = "\
 Makes a pass over an App as soon as something has changed: its manifest, `current`, releases/, a file of \
 `restartOn`, or a worker that died; and each `sync.interval` in any case. Manifests that do not load leave the last \
-good ones in force. An App that disappears is left running, or loses its workers with `sync: {prune: true}`.
+good ones in force. An App that disappears is left running, or its workers are stopped with `sync: {prune: true}`.
 
-With --git a commit is a deployment. A commit comes into force only when it follows the one that is, when it is signed \
-where that is asked for, and when its manifests load. What the command line says goes before the configuration.
+With --git a commit is a deployment. It comes into force only if it follows the commit in force, is signed where that \
+is asked for, and its manifests load. The command line takes precedence over the configuration.
 
-SIGTERM and Ctrl-C finish the steps in hand, a second one leaves at once; no worker is touched by that. SIGHUP reads \
-the configuration and the manifests again and looks at every App. It logs what it does to the standard error; \
+SIGTERM and Ctrl-C let the steps in hand finish, a second one ends the agent at once; no worker is touched by that. \
+SIGHUP has it read the configuration and the manifests again and look at every App. It logs what it does on the \
+standard error; \
 `TRUEUP_LOG=warn` makes it quieter.
 
 Examples:

@@ -29,7 +29,7 @@ Editors use it when it is named in the first line of a manifest:
 
 Examples:
   trueup schema > app.v1.json
-  trueup schema --kind agent > agent.v1.json  of the agent's own configuration
+  trueup schema --kind agent > agent.v1.json  for the agent's own configuration
 
 Exit codes:
   0   printed

@@ -8,7 +8,7 @@ use clap::Args;
 use super::{InForce, Selection, at_least_one};
 use crate::model::fleet::{HostName, Pick};
 
-/// Most hosts that are asked at a time, unless said: one connection costs little more than its handshake.
+/// Most hosts that are asked at a time by default: one connection costs little more than its handshake.
 const FORKS_AT_MOST: usize = 32;
 /// For each core.
 const FORKS_PER_CORE: usize = 4;
@@ -21,18 +21,30 @@ pub struct Hosts {
     /// Only these hosts; may be given several times
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = name, help_heading = HOSTS)]
     pub hosts: Vec<HostName>,
-    /// Only hosts with this label; of several all must fit
+    /// Only hosts with this label; with several, all must match
     #[arg(long, value_name = "LABEL=VALUE", value_parser = limit, help_heading = HOSTS)]
     pub limit: Vec<Pick>,
-    /// How many hosts to work on at a time; else four for each core here, 32 at most
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = HOSTS)]
+    /// How many hosts to work on at a time
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = at_least_one,
+        help_heading = HOSTS,
+        help = "How many hosts to work on at a time [default: 4 per core, at most 32]"
+    )]
     pub forks: Option<NonZeroUsize>,
-    /// Trust hosts (no jump hosts) whose key is not known yet, and remember it; a key that has changed is refused all
-    /// the same
+    /// Trust hosts (but no jump hosts) whose key is not known yet, and remember it; a changed key is refused all the
+    /// same
     #[arg(long, help_heading = HOSTS)]
     pub accept_new: bool,
-    /// How long a host may take to answer, 1s at least; else 10s
-    #[arg(long, value_name = "DURATION", value_parser = super::a_second, help_heading = HOSTS)]
+    /// How long a host may take to answer, in whole seconds
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = super::a_second,
+        help_heading = HOSTS,
+        help = "How long a host may take to answer, in whole seconds [default: 10s]"
+    )]
     pub connect_timeout: Option<Duration>,
 }
 

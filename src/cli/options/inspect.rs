@@ -10,7 +10,7 @@ pub struct Diff {
     /// Which Apps and hosts
     #[command(flatten)]
     pub look: fleet::Look,
-    /// For manifests that nobody has approved: run nothing of them, and connect to no address in them
+    /// For manifests that nobody has approved: run nothing in them, and connect to no address in them
     #[arg(long, conflicts_with_all = ["hosts", "limit"])]
     pub no_probe: bool,
 }
@@ -30,30 +30,32 @@ pub struct Doctor {
 }
 
 pub(super) const DIFF_HELP: &str = "\
-Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
+Without a PATH, the manifests that a running agent has in force are used, and a note says so.
 
-A look asks the application for its health, by what the manifest says: an address, with headers from files, or a command. \
-Whoever writes the manifest decides what that is. So let no branch be shown on a host before it is merged but with \
---no-probe: health is not asked; of supervisord, only the host's own socket, without a password; hosts in a file are \
-not read; an App with `spec.hosts` is refused. All else is shown as ever.
+A diff asks the application for its health as the manifest says: at an address, with headers from files, or by a \
+command. Whoever writes the manifest chooses that, so use --no-probe for a branch that is not merged. Then health is \
+not asked, supervisord is reached only through the host's own socket and without a password, files of hosts are not \
+read, and an App with `spec.hosts` is refused. Everything else is shown as usual.
 
 Examples:
   trueup diff                    all Apps
   trueup diff --format markdown  a comment for a merge request
   trueup diff - < shop.yaml      a manifest from elsewhere
-  trueup diff - --no-probe       one that nobody has approved, such as a merge request's
+  trueup diff - --no-probe       one that nobody has approved, such as that of a merge request
   trueup diff --hosts web1,web2  an App with `spec.hosts`, on two of them
 
 Exit codes:
   0   nothing differs
   1   something differs, or the release is in quarantine
   2   an error: a manifest is wrong, or the host could not be looked at
-  64  wrong usage";
+  64  wrong usage
+  130 ended at once, by a second Ctrl-C";
 
 pub(super) const STATUS_HELP: &str = "\
 JSON and YAML are the manifests themselves with `status:` filled in: the conditions Ready, Healthy, \
 WorkersCurrent, Reconciling and Stalled, and every worker with the release that it runs. What cannot be read is \
-Unknown, never well. Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
+reported as Unknown, never as fine. Without a PATH, the manifests that a running agent has in force are used, and a note \
+says so.
 
 Examples:
   trueup status
@@ -64,15 +66,16 @@ Examples:
 Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
   0   as it should be, and healthy where there is a health contract
   1   an error: a manifest is wrong, or the host could not be looked at
-  2   something differs, or cannot be told
+  2   something differs, or could not be determined
   3   not healthy, or in quarantine
-  64  wrong usage";
+  64  wrong usage
+  130 ended at once, by a second Ctrl-C";
 
 pub(super) const DOCTOR_HELP: &str = "\
 Nothing is changed. The configuration of supervisord, systemd, nginx and php-fpm is read as far as this user may read \
-it: what could not be told is said, with what would let it be told. Each trap comes with its place, why it matters, \
-and lines to paste; -v also lists what is fine. Where an agent answers and no PATH is given, what it has in force counts, \
-and a note says so.
+it: what could not be determined is reported, with what it would take. Each trap comes with its place, why it matters, \
+and lines to paste; -v also lists what is fine. Without a PATH, the manifests that a running agent has in force are \
+used, and a note says so.
 
 Examples:
   trueup doctor
@@ -82,6 +85,6 @@ Examples:
 Exit codes:
   0   nothing, or notes only
   1   an error: a manifest is wrong, or the host could not be looked at
-  2   warnings, or something could not be told
-  3   something is wrong that a deployment will fail by
+  2   warnings, or something could not be determined
+  3   something is wrong that will make a deployment fail
   64  wrong usage";

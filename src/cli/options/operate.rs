@@ -49,10 +49,15 @@ pub struct Rollback {
     /// Which App
     #[command(flatten)]
     pub one: One,
-    /// Go back to this release; else to the one that was proven before
-    #[arg(long, value_name = "ID", value_parser = id)]
+    /// Go back to this release
+    #[arg(
+        long,
+        value_name = "ID",
+        value_parser = id,
+        help = "Go back to this release [default: the one that was proven before]"
+    )]
     pub to: Option<ReleaseId>,
-    /// Why; stands in the status and in the history
+    /// Why; shown in the status and in the history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
     /// How long to wait
@@ -92,7 +97,7 @@ pub struct Suspend {
     /// Which App
     #[command(flatten)]
     pub one: One,
-    /// Why; stands in the status and in the history
+    /// Why; shown in the status and in the history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
     /// How long to wait
@@ -120,15 +125,15 @@ pub struct Resume {
 /// `history`.
 #[derive(Debug, Args)]
 pub struct History {
-    /// Only this App; `-`, and what has a slash or ends in .yaml or .yml, is a PATH
+    /// Only this App; `-`, and anything with a slash or ending in .yaml or .yml, is a PATH
     #[arg(value_name = "APP")]
     pub app: Option<String>,
     /// Where the manifests are
     #[command(flatten)]
     pub paths: Paths,
-    /// Only the last so many passes of each App; 0: all that are still known
+    /// Only the last N passes of each App; 0: all that are still known
     #[arg(long, value_name = "N", default_value_t = PASSES)]
-    pub limit: usize,
+    pub last: usize,
     /// Which host this is
     #[command(flatten)]
     pub called: Called,
@@ -181,8 +186,8 @@ pub struct Sudoers {
     /// Which host this is
     #[command(flatten)]
     pub called: Called,
-    /// Who is to run trueup; else the user of each App
-    #[arg(long, value_name = "NAME")]
+    /// Who is to run trueup
+    #[arg(long, value_name = "NAME", help = "Who is to run trueup [default: the user of each App]")]
     pub user: Option<String>,
 }
 
@@ -192,11 +197,11 @@ fn id(text: &str) -> Result<ReleaseId, String> {
 
 pub(super) const ROLLBACK_HELP: &str = "\
 The release that the manifest names is kept out from now on, and a pass converges to one that was proven on this host: \
-`current` moves back, and workers and services follow. No later pass undoes that, until the manifest changes in \
-earnest or `trueup retry APP` lifts it. Migrations are not undone.
+`current` moves back, and workers and services follow. No later pass undoes that until the release, workers, services \
+or health change in the manifest, or `trueup retry APP` lets the release in again. Migrations are not undone.
 
-An App with `spec.hosts` goes back on all of them, over SSH: on those that have the release in force, each by itself; the \
-others are left alone. On a host that the App names, it is that one only, unless --hosts or --limit chooses.
+An App with `spec.hosts` goes back over SSH, on every host that has the release in force, each by itself; the others are \
+left alone. On a host that the App names, only that one goes back, unless --hosts or --limit chooses others.
 
 Examples:
   trueup rollback shop --reason 'orders are lost'
@@ -211,11 +216,12 @@ Exit codes; of several hosts the worst wins, in the order 1, 3:
   130 ended at once, by a second Ctrl-C";
 
 pub(super) const RETRY_HELP: &str = "\
-A release that failed its gate, or was taken back by hand, is not tried again until its manifest changes. This lets it \
-in again, and makes a pass.
+A release that failed its gate, or was rolled back by hand, is not tried again until its manifest changes. This lets \
+it in again, and makes a pass.
 
-An App with `spec.hosts` is rolled out over all of them as by `trueup reconcile`, canary first, and lets the release in on \
-each host as its turn comes. On a host that the App names, it is that one only, unless --hosts or --limit chooses.
+An App with `spec.hosts` is rolled out over all of them as by `trueup reconcile`, canary first; each host lets the \
+release in as its turn comes. On a host that the App names, only that one tries it, unless --hosts or --limit chooses \
+others.
 
 Examples:
   trueup retry shop
@@ -231,7 +237,7 @@ Exit codes; of several hosts the worst wins, in the order 1, 3, 4:
   130 ended at once, by a second Ctrl-C";
 
 pub(super) const SUSPEND_HELP: &str = "\
-Passes on this host go on to look and to report, and change nothing. What a pass under way does is finished first; an \
+Passes on this host still look and report, but change nothing. A pass that is under way is finished first; an \
 agent ends a deployment that has not switched yet. `spec.sync.suspend` in the manifest does the same for every host.
 
 Examples:
@@ -244,8 +250,8 @@ Exit codes:
   64  wrong usage";
 
 pub(super) const RESUME_HELP: &str = "\
-The next pass acts on the App again: an agent that looks after it makes one at once, else nobody does before it is \
-asked for. `spec.sync.suspend` in the manifest stays in force.
+The next pass acts on the App again. A running agent makes one at once; without an agent, run `trueup reconcile`. \
+`spec.sync.suspend` in the manifest stays in force.
 
 Example:
   trueup resume shop && trueup reconcile --app shop
@@ -256,12 +262,12 @@ Exit codes:
   64  wrong usage";
 
 pub(super) const HISTORY_HELP: &str = "\
-Passes that found nothing to do are not in it. The journal is bounded to some 2 MiB for each root: what is older is gone. \
-Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
+Passes that found nothing to do are not listed. The journal holds some 2 MiB for each root; anything older is gone. \
+Without a PATH, the manifests that a running agent has in force are used, and a note says so.
 
 Examples:
   trueup history
-  trueup history shop --limit 3
+  trueup history shop --last 3
   trueup history shop --format json | jq '.items[].passes[] | select(.outcome == \"failed\")'
 
 Exit codes:
@@ -270,9 +276,9 @@ Exit codes:
   64  wrong usage";
 
 pub(super) const RELEASES_HELP: &str = "\
-A release is good once it has passed its gate on this host: one can go back to it. The one made last is at the end. What could not be \
-found out in time, such as the size of a large release, is `?`. Where an agent answers and no PATH is given, what it has in \
-force counts, and a note says so.
+A release is good once it has passed its gate on this host: one can go back to it. The one made last is listed last. \
+What could not be found out in time, such as the size of a large release, is `?`. Without a PATH, the manifests that a \
+running agent has in force are used, and a note says so.
 
 Examples:
   trueup releases shop
@@ -284,9 +290,9 @@ Exit codes:
   64  wrong usage";
 
 pub(super) const EVIDENCE_HELP: &str = "\
-Read-only, and always JSON or YAML. Every process is listed that names a release of these roots by its working directory, \
-its entry script, its program or a mapped file. Neither managers nor applications are asked, and nothing is run, so that it \
-can be allowed by sudo; a wrong manifest is not quoted.
+Read-only, and always JSON or YAML. Lists every process whose working directory, entry script, program or mapped files \
+name a release of these roots. Neither managers nor applications are asked, and nothing is run, so that sudo can allow \
+it; a wrong manifest is not quoted.
 
 Examples:
   sudo trueup evidence /etc/trueup/manifests

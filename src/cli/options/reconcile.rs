@@ -19,7 +19,7 @@ pub struct Reconcile {
     /// With --dry-run: exit with 2 when something would be done
     #[arg(long, requires = "dry_run")]
     pub detailed_exitcode: bool,
-    /// With --dry-run, for manifests that nobody has approved: run nothing of them, and connect to no address in them
+    /// With --dry-run, for manifests that nobody has approved: run nothing in them, and connect to no address in them
     #[arg(long, requires = "dry_run", conflicts_with_all = ["hosts", "limit"])]
     pub no_probe: bool,
     /// How long to wait for another pass over the same root to end; 0s: not at all
@@ -39,7 +39,7 @@ pub struct Reconcile {
 /// Passes by the agent.
 #[derive(Debug, Args)]
 pub struct ByAgent {
-    /// Ask the running agent for passes, wait for their end and print what came of them
+    /// Have the running agent make passes, wait for them to end and print the results
     #[arg(
         long,
         conflicts_with_all = ["dry_run", "paths", "wait", "hosts", "limit", "forks", "accept_new", "connect_timeout"]
@@ -54,13 +54,14 @@ pub struct ByAgent {
 }
 
 pub(super) const RECONCILE_HELP: &str = "\
-A pass looks at the host, names what differs, closes it, looks again, and asks for health. A settled host is left \
-alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken back \
-where it fails. With --app, what is wrong in files that have nothing to do with that App is only told. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from there.
+A pass looks at the host, names what differs, closes the gap, looks again, and checks health. A settled host is left \
+alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken \
+back if it fails. With --app, mistakes in files that do not concern that App are warnings. Ctrl-C finishes the step in \
+hand, a second one leaves at once; the next pass goes on from there.
 
-An App with `spec.hosts` is for those hosts, over SSH: all are looked at before any is changed; then they change in waves, \
-as `spec.rollout` says, each wave proven before the next. Ctrl-C begins no more hosts and lets those at work finish; a \
-second one leaves them to it.
+An App with `spec.hosts` is reconciled on those hosts, over SSH: all are looked at before any is changed; then they \
+change in waves, as `spec.rollout` says, each wave proven before the next. After Ctrl-C no more hosts are begun, and \
+those at work finish; a second one leaves them to it.
 
 Examples:
   trueup reconcile                              all Apps

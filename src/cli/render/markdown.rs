@@ -84,7 +84,7 @@ fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan)
             ":warning: **Kept out**: this release is not tried again, and nothing would be done.".to_owned()
         }
         0 if kept_out => {
-            ":warning: **Kept out**: this release is not tried again, and nothing that Trueup does would help."
+            ":warning: **Kept out**: this release is not tried again, and nothing that trueup does would help."
                 .to_owned()
         }
         0 if difference.is_empty() && is_not_asked(app, observed) => {
@@ -92,7 +92,7 @@ fn summary(app: &App, observed: &Observed, difference: &Difference, plan: &Plan)
         }
         0 if difference.is_empty() && healthy => ":white_check_mark: Nothing to do.".to_owned(),
         0 if difference.is_empty() => ":warning: Nothing to do, but not healthy.".to_owned(),
-        0 => ":warning: Nothing that Trueup does would help.".to_owned(),
+        0 => ":warning: Nothing that trueup does would help.".to_owned(),
         steps => {
             let mut verbs: Vec<(&str, usize)> = Vec::new();
             for step in &plan.steps {

@@ -98,7 +98,7 @@ error: the agent could not ask for the newest manifests, and went by those in fo
             expected
         );
         // Nobody has answered yet, whatever was the matter before.
-        let told = said("whoever has them has not answered yet", None, Some(away));
-        assert!(told.ends_with("\n  cause: whoever has them has not answered yet\n"), "{told}");
+        let told = said("the source has not answered yet", None, Some(away));
+        assert!(told.ends_with("\n  cause: the source has not answered yet\n"), "{told}");
     }
 }

@@ -51,33 +51,30 @@ pub struct Ended {
     pub drift: bool,
 }
 
-/// What outsiders may know of one App's schedule.
+/// What outsiders may know of one App's schedule. Documents name what runs and what has woken the App elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleState {
     /// A pass is under way.
+    #[serde(skip)]
     pub running: bool,
-    /// When the next one begins; absent while one runs, and before the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// When the next one begins; none while one runs, and before the first.
     pub next: Option<Timestamp>,
     /// What has woken the App since its last pass began.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip)]
     pub pending: Vec<Wake>,
     /// How many passes in a row have failed.
     pub failures: u32,
     /// Without news, no pass begins before.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff_until: Option<Timestamp>,
     /// How many passes of the last hour put drift right that nobody had asked for, and did more for it than to start
     /// workers.
     pub corrections: u32,
-    /// Why a pass that began now would not act; absent when it would.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Why a pass that began now would not act; none when it would.
     pub withheld: Option<Withheld>,
     /// Drift comes back so often that a person is needed.
     pub stalled: bool,
     /// Workers that died again and again, each time soon after their start, and have not lived for long since.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub looping: Vec<Looping>,
 }
 

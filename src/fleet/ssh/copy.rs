@@ -35,19 +35,16 @@ pub fn fits(target: &str, program: &Program, needed: &Needed) -> Result<(), Trou
             "`{target}` has no trueup {PROGRAM} (wire {WIRE}), and ours is for {own}, not for {machine}"
         ));
     }
-    match (program.needs.glibc, needed.glibc()) {
-        (Some(ours), None) => {
-            let theirs = if needed.libc.is_empty() { "none that says its name" } else { &needed.libc };
-            return refused(format!(
-                "`{target}` has no trueup {PROGRAM} (wire {WIRE}), and ours needs the GNU C library {ours} or newer, where that host has {theirs}"
-            ));
-        }
-        (Some(ours), Some(theirs)) if theirs < ours => {
-            return refused(format!(
-                "`{target}` has no trueup {PROGRAM} (wire {WIRE}), and ours needs the GNU C library {ours} or newer, where that host has {theirs}"
-            ));
-        }
-        _ => {}
+    if let Some(ours) = program.needs.glibc.filter(|ours| needed.glibc().is_none_or(|theirs| theirs < *ours)) {
+        let theirs = match needed.glibc() {
+            Some(theirs) => theirs.to_string(),
+            None if needed.libc.is_empty() => "none that says its name".to_owned(),
+            None => needed.libc.clone(),
+        };
+        return refused(format!(
+            "`{target}` has no trueup {PROGRAM} (wire {WIRE}), and ours needs the GNU C library {ours} or newer, where \
+             that host has {theirs}"
+        ));
     }
     if !needed.digests {
         return refused(format!(

@@ -13,11 +13,11 @@ use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::names::Root;
 use crate::model::rollout::Patience;
 
-/// How long one answer may take, unless said.
+/// How long one answer may take by default.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How often is asked, unless said.
+/// How often it is asked by default.
 const ATTEMPTS: u32 = Patience::USUAL.attempts;
-/// The pause between two attempts, unless said.
+/// The pause between two attempts by default.
 const INTERVAL: Duration = Patience::USUAL.interval;
 /// Most rules of one contract: each is compiled at every probe.
 const RULES: usize = 50;

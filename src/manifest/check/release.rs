@@ -6,7 +6,7 @@ use crate::manifest::shape::{self, Text};
 use crate::model::names::ReleaseId;
 use crate::model::release::{Hooks, Release};
 
-/// How many proven releases are kept, unless said.
+/// How many proven releases are kept by default.
 const KEEP: u32 = 5;
 
 impl Checker<'_> {

@@ -8,7 +8,7 @@ use crate::manifest::shape;
 use crate::model::names::{GroupName, UserName};
 use crate::model::service::{OnRelease, Service, ServiceManager};
 
-/// How long a reload or restart may take, unless said.
+/// How long a reload or restart may take by default.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of a unit's name.
 const UNIT_LENGTH: usize = 255;

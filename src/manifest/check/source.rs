@@ -9,7 +9,7 @@ use crate::manifest::size;
 use crate::model::names::Root;
 use crate::model::release::{Location, Revision, Source};
 
-/// Most bytes of an unpacked archive, unless said.
+/// Most bytes of an unpacked archive by default.
 const LIMIT: u64 = 4 << 30;
 /// What git fetches from by a URL.
 const SCHEMES: [&str; 5] = ["https", "ssh", "git", "http", "file"];

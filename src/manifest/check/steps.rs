@@ -9,7 +9,7 @@ use crate::manifest::shape::{self, Step};
 use crate::model::names::UserName;
 use crate::model::release::{CommandStep, EnvValue, STEP_VARIABLES};
 
-/// How long a step may take, unless said.
+/// How long a step may take by default.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Checker<'_> {

@@ -9,13 +9,13 @@ use crate::model::amount::Amount;
 use crate::model::app::{Builtin, Drain, Manager, Supervisord, Systemd, TemplateUnit, WorkerGroup};
 use crate::model::names::GroupName;
 
-/// How long a worker may take to finish, unless said.
+/// How long a worker may take to finish by default.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the command before that may take, unless said.
+/// How long the command before that may take by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Help for `maxUnavailable`.
 const SHARE: &str = "write how many workers may be down at a time, such as `1` or `50%`; at most `100%`";
-/// How long a worker must have run before it is trusted, unless said.
+/// How long a worker must have run before it is trusted by default.
 const MIN_HEALTHY: Duration = Duration::from_secs(3);
 
 impl Checker<'_> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApiVersion, DurationText, EnvValue, Password, Run, Text};
 
-/// What the agent of one host is told: where manifests come from, whom to tell, whom to listen to.
+/// How the agent of one host is set up: where manifests come from, whom it notifies, whom it listens to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "Trueup Agent")]
@@ -21,7 +21,7 @@ pub struct AgentDocument {
     /// What the host is called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<AgentMetadata>,
-    /// What the agent is told.
+    /// How the agent is set up.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub spec: Option<AgentSpec>,
@@ -39,25 +39,25 @@ pub enum AgentKind {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentMetadata {
     /// The host's name in notifications and commit statuses, and among `spec.hosts` of manifests for many hosts: letters,
-    /// digits, `-`, `_` and `.`; its hostname unless said.
+    /// digits, `-`, `_` and `.`; its hostname by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
-/// What the agent is told. What the command line says as well goes before it.
+/// How the agent is set up. Options of the command line take precedence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentSpec {
-    /// Where manifests come from; `/etc/trueup/manifests` unless said.
+    /// Where manifests come from; `/etc/trueup/manifests` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<AgentSource>,
     /// Where the API is offered, for reading only, besides the unix socket: an address such as `127.0.0.1:9180`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
-    /// Which webhooks are taken, and what their senders prove themselves with.
+    /// Which webhooks are accepted, and how their senders prove who they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhooks: Option<Webhooks>,
-    /// Whom to tell what happened.
+    /// Who is notified of what happens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notifications: Vec<Notification>,
     /// Where the state of a commit of the manifests is posted.
@@ -95,16 +95,16 @@ pub struct AgentSourceGit {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub url: Option<String>,
-    /// The branch that is followed; `main` unless said.
+    /// The branch to follow; `main` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branch: Option<Text>,
-    /// The directory or file in the repository that holds this host's manifests; its top unless said.
+    /// The directory or file in the repository that holds this host's manifests; its top by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// How often the repository is asked for news, give or take a tenth; 1m unless said.
+    /// How often the repository is asked for news, give or take a tenth; 1m by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poll: Option<DurationText>,
-    /// Whether a commit is taken that does not follow the one in force, as after a forced push; false unless said.
+    /// Whether a commit is accepted that does not follow the one in force, as after a forced push; false by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_force: Option<bool>,
     /// Absolute path of a file of allowed signers, as ssh-keygen(1) describes it: only commits that one of them
@@ -113,7 +113,7 @@ pub struct AgentSourceGit {
     pub verify_signatures: Option<String>,
 }
 
-/// Which webhooks are taken, and what their senders prove themselves with.
+/// Which webhooks are accepted, and how their senders prove who they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Webhooks {
@@ -132,13 +132,13 @@ pub struct Webhooks {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hook {
-    /// What the sender proves itself with: GitLab's token, the secret of the others.
+    /// How the sender proves who it is: GitLab's token, the secret of the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub secret: Option<Password>,
 }
 
-/// Somebody to be told.
+/// Somebody who is notified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Notification {
@@ -146,19 +146,19 @@ pub struct Notification {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub name: Option<String>,
-    /// How they are told.
+    /// How they are notified.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub to: Option<Recipient>,
-    /// What is less bad is not told: `info` or `error`; `info` unless said.
+    /// The least severity that is reported: `info` or `error`; `info` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
-    /// Only of these Apps, besides what is about the manifests as a whole; of all unless said.
+    /// Only about these Apps, besides what is about the manifests as a whole; about all by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apps: Vec<String>,
 }
 
-/// How somebody is told.
+/// How somebody is notified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Recipient {
@@ -203,7 +203,7 @@ pub struct NotifyCommand {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub run: Option<Run>,
-    /// How long it may take; 30s unless said.
+    /// How long it may take; 30s by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
 }
@@ -222,17 +222,17 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum CommitStatus {
-    /// To a GitLab.
+    /// To GitLab.
     Gitlab(GitLab),
-    /// To GitHub, or to a Gitea or Forgejo.
+    /// To GitHub, Gitea or Forgejo.
     Github(GitHub),
 }
 
-/// A project at a GitLab.
+/// A project at GitLab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GitLab {
-    /// The beginning of its API's URLs; `https://gitlab.com/api/v4` unless said.
+    /// The base URL of its API; `https://gitlab.com/api/v4` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api: Option<String>,
     /// `group/project`, or its number.
@@ -245,12 +245,12 @@ pub struct GitLab {
     pub token: Option<Password>,
 }
 
-/// A repository at GitHub, or at a Gitea or Forgejo.
+/// A repository at GitHub, Gitea or Forgejo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GitHub {
-    /// The beginning of its API's URLs, such as `https://git.example.org/api/v1`; `https://api.github.com` unless
-    /// said.
+    /// The base URL of its API, such as `https://git.example.org/api/v1`; `https://api.github.com` by
+    /// default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api: Option<String>,
     /// `owner/name`.

@@ -32,40 +32,41 @@ pub struct Host {
     #[schemars(required)]
     pub name: Option<String>,
     /// Where it is reached: `USER@HOST:PORT`, of which only the host, or an alias of it in ssh's own configuration, must
-    /// be there; IPv6 in brackets. The name unless said.
+    /// be given; IPv6 in brackets. The name by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("examples" = ["web1", "deploy@web1.example.org", "deploy@[2001:db8::1]:2222"]))]
     pub ssh: Option<String>,
     /// For selecting it by `--limit` and in `order`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Text>,
-    /// What differs on it: stands for `${vars.NAME}` in `workers[].count`, in `url`, `connectTo` and `headers` of
+    /// What differs on it: replaces `${vars.NAME}` in `workers[].count`, in `url`, `connectTo` and `headers` of
     /// `health.http`, and in the values of `env` of steps.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vars: BTreeMap<String, Text>,
 }
 
-/// How a change goes through the hosts.
+/// How a change is rolled out over the hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FleetRollout {
-    /// How many hosts go first, as a number or as a share of all; 1 unless said, 0: none do.
+    /// How many hosts go first, as a number or as a share of all; 1 by default; 0: none do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<Share>,
-    /// How many hosts change together after them, as a number or as a share of all, rounded up; 25% unless said.
+    /// How many hosts change together after them, as a number or as a share of all, rounded up; 25% by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<Share>,
-    /// How many hosts may fail or be out of reach; one more stops it. 0 unless said.
+    /// How many hosts may fail or be out of reach; one more stops the rollout. 0 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000_u32))]
     pub max_failures: Option<u32>,
-    /// Between two waves; none unless said.
+    /// The pause between two waves; none by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<DurationText>,
-    /// How long the hosts of a wave must stay healthy before the next one begins; 10s unless said.
+    /// How long the hosts of a wave must stay healthy before the next one begins; 10s by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthy_for: Option<DurationText>,
-    /// Who goes first: names of hosts, or `LABEL=VALUE` for all that have it. The others follow as they are written.
+    /// Who goes first: names of hosts, or `LABEL=VALUE` for all that have it. The others follow in the order in which
+    /// they are written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<String>,
 }

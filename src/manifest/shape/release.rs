@@ -43,7 +43,7 @@ pub struct Release {
     /// Run around the switch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
-    /// How many releases that were healthy are kept; 5 unless said. Current and used ones are kept besides, and those
+    /// How many releases that were healthy are kept; 5 by default. Current and used ones are kept besides, and those
     /// that trueup has neither made nor seen in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
@@ -89,7 +89,7 @@ pub struct SourceGit {
     /// A branch or tag; what it means is looked up once, when the release is fetched.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<Text>,
-    /// Whether its submodules come along; false unless said.
+    /// Whether its submodules come along; false by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub submodules: Option<bool>,
 }
@@ -109,11 +109,11 @@ pub struct SourceArchive {
     /// The SHA-256 of the file in 64 hexadecimal digits, checked before anything is unpacked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Text>,
-    /// How many leading components of each path in the archive are dropped; 0 unless said.
+    /// How many leading components of each path in the archive are dropped; 0 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 4_294_967_295_u32))]
     pub strip_components: Option<u32>,
-    /// The most that its files may have together when unpacked; 4GiB unless said.
+    /// The most that its files may amount to when unpacked; 4GiB by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_size: Option<SizeText>,
 }
@@ -149,7 +149,7 @@ pub struct Hooks {
     pub after_rollback: Vec<Step>,
 }
 
-/// One command and how it is run. Just the command may stand there, too.
+/// One command and how it is run. May also be written as just the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Just the command.
@@ -158,7 +158,7 @@ pub enum Step {
     Map(StepMap),
 }
 
-/// One command and how it is run. Just the command may stand there, too.
+/// One command and how it is run. May also be written as just the command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StepMap {
@@ -166,17 +166,17 @@ pub struct StepMap {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub run: Option<Run>,
-    /// How long it may take; 10m unless said.
+    /// How long it may take; 10m by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
     /// Added to its environment, in which every step finds `RELEASE_ID`, `RELEASE_PATH`, `ROOT`, `APP` and, where
     /// another release is in force, its id in `PREVIOUS_RELEASE`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, EnvValue>,
-    /// Where it runs, relative to the release; the release itself unless said.
+    /// Where it runs, relative to the release; the release itself by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_directory: Option<String>,
-    /// As whom it runs; the App's user unless said.
+    /// The user as whom it runs; the App's user by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }

@@ -17,13 +17,13 @@ pub struct Service {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub manager: Option<ServiceManager>,
-    /// What a new release means to it; `auto` unless said.
+    /// What a new release means to it; `auto` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_release: Option<OnRelease>,
-    /// How long a reload or a restart may take; 30s unless said.
+    /// How long a reload or a restart may take; 30s by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
-    /// Files that it reads once, at its start: when one changes, it is told.
+    /// Files that it reads once, at its start: when one changes, it is reloaded or restarted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restart_on: Vec<RestartOn>,
 }
@@ -61,8 +61,8 @@ pub struct ServiceCommand {
     /// Ends it and starts it anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<Run>,
-    /// As whom they run; the App's user unless said. Whoever may write to `current` can change what runs there, so
-    /// `root` is for commands that come from elsewhere.
+    /// The user as whom they run; the App's user by default. Whoever may write to `current` can change what runs there,
+    /// so `root` is for commands that come from elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }

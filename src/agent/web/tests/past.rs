@@ -68,7 +68,7 @@ fn room(shelf: &Arc<Shelf>) -> Stage {
 async fn two_journals_are_read_at_a_time_and_whoever_asks_for_less_is_not_held_up() {
     let shelf = Shelf::closed();
     let stage = room(&shelf);
-    let asked = ["/api/v1/apps/shop/history?limit=0", "/api/v1/apps", "/api/v1/apps/shop", "/api/v1/apps/shop/history"];
+    let asked = ["/api/v1/apps/shop/history?last=0", "/api/v1/apps", "/api/v1/apps/shop", "/api/v1/apps/shop/history"];
     let all = join_all((0..24).map(|number| stage.get(asked[number % asked.len()])));
     let meanwhile = async {
         shelf.until_read(2).await;

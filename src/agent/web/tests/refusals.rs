@@ -17,7 +17,7 @@ async fn refusals_name_what_is_wrong_and_the_way_out() {
         (Method::GET, "/api/v1/apps/unlike", 404),
         (Method::GET, "/api/v2/apps", 404),
         (Method::GET, "/", 404),
-        (Method::GET, "/api/v1/apps/shop/history?limit=x", 400),
+        (Method::GET, "/api/v1/apps/shop/history?last=x", 400),
         (Method::GET, "/api/v1/apps/shop/history?length=3", 400),
         (Method::GET, "/api/v1/apps/blog/diff", 503),
         (Method::POST, "/api/v1/apps/shop", 405),

@@ -75,8 +75,8 @@ impl<'b, 'a> Listening<'b, 'a> {
         self.greeted = true;
         let line = match line {
             Line { what: What::Beat(beat), .. } => return self.beat(beat).map(Err),
-            // A run says first that it has begun. This is a front that could not even look for it: it knows nothing of what the
-            // request has begun before.
+            // A run says first that it has begun. This is a front that could not even look for it: it knows nothing of
+            // what the request has begun before.
             Line { seq: FIRST, what: What::Failed(why), .. } if self.is_in_hand() => {
                 return Some(Err(lasting(Broken::Lost, why)));
             }
