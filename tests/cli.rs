@@ -145,6 +145,28 @@ fn validate_names_each_app_and_where_it_stands() {
 }
 
 #[test]
+fn validate_checks_the_agents_own_configuration() {
+    let place = place();
+    let agent = "apiVersion: trueup/v1\nkind: Agent\nspec:\n  listen: 127.0.0.1:9180\n";
+    std::fs::write(place.path().join("agent.yaml"), agent).expect("writes");
+    let output = in_place(place.path(), &["validate", "agent.yaml", "manifests"]);
+    let expected = "ok  manifests/shop.yaml:1  shop\nok  agent.yaml  the agent's own configuration\n";
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), expected), "{}", err(&output));
+    let output = in_place(place.path(), &["validate", "agent.yaml", "--format", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
+    assert_eq!((&found["valid"], &found["apps"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(found["agents"], serde_json::json!([{"file": "agent.yaml"}]));
+    // Mistakes of both kinds of documents are told together.
+    std::fs::write(place.path().join("agent.yaml"), agent.replace("listen", "lisetn")).expect("writes");
+    std::fs::write(place.path().join("manifests/shop.yaml"), MANIFEST.replace("count", "conut")).expect("writes");
+    let output = in_place(place.path(), &["validate", "agent.yaml", "manifests"]);
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(1), ""));
+    for said in ["agent.yaml", "lisetn", "shop.yaml", "conut"] {
+        assert!(err(&output).contains(said), "{said}: {}", err(&output));
+    }
+}
+
+#[test]
 fn wrong_manifests_are_an_error_of_every_verb() {
     let place = place();
     let wrong = MANIFEST.replace("count: 2", "conut: 2");
