@@ -50,6 +50,7 @@ spec:
         notes: Vec::new(),
     };
     let report = PassReport {
+        at_work: None,
         withheld: None,
         app: one.app.name.clone(),
         root: one.app.root.clone(),

@@ -136,6 +136,7 @@ pub fn report(loaded: &Loaded, before: Observed, after: Observed, outcome: Outco
         notes: Vec::new(),
     };
     PassReport {
+        at_work: None,
         withheld: None,
         app: app.name.clone(),
         root: app.root.clone(),
