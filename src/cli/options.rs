@@ -434,7 +434,8 @@ Exit codes:
 const STATUS_HELP: &str = "\
 JSON and YAML are the manifests themselves with `status:` filled in: the conditions Ready, Healthy, \
 WorkersCurrent, Reconciling and Stalled, and every worker with the release that it runs. What cannot be read is \
-Unknown, never well. Where an agent answers and no PATH is given, what it has in force counts, and a note says so.
+Unknown, never well. Where an agent answers and no PATH is given, what it has in force counts, and a note says so. \
+Manifests that are wrong are told, and hide no others.
 
 Examples:
   trueup status
@@ -444,7 +445,7 @@ Examples:
 
 Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
   0   as it should be, and healthy where there is a health contract
-  1   an error: a manifest is wrong, or the host could not be looked at
+  1   an error: a manifest is wrong, newer ones are refused by the agent, or the host could not be looked at
   2   something differs, or cannot be told
   3   not healthy, or in quarantine
   64  wrong usage";
@@ -468,14 +469,16 @@ Exit codes:
   64  wrong usage";
 
 const VALIDATE_HELP: &str = "\
-Every mistake of every file is reported, each with file, line, column and a remedy.
+Every mistake of every file is reported, each with file, line, column and a remedy. A file that is named and has \
+`kind: Agent` is checked as the agent's own configuration.
 
 Examples:
   trueup validate
   trueup validate manifests/shop.yaml --format json
+  trueup validate /etc/trueup/agent.yaml
 
 Exit codes:
-  0   all manifests are right
+  0   all of them are right
   1   at least one is not
   64  wrong usage";
 
