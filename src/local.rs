@@ -125,7 +125,7 @@ impl LocalHost {
     /// Adds to looks at roots who makes a pass over them meanwhile.
     pub async fn tell_who_is_at_work(&self, reports: &mut [PassReport]) {
         let told = reports.iter_mut().filter(|report| report.before.is_some());
-        join_all(told.map(async |report| report.at_work = ledger::holder(&report.root).await)).await;
+        join_all(told.map(async |report| report.at_work = ledger::holder(&report.root).await.map(Box::new))).await;
     }
 
     /// Bytes on disk of each release; none where that could not be found out in this time.

@@ -415,7 +415,7 @@ fn with_root(place: &Path, release: &str, more: &str) {
 fn a_first_release_that_fails_is_kept_out_and_not_rolled_back() {
     let build = "    build: [{run: 'echo no >&2; false'}]\n";
     let sick = "  health:\n    command: {run: 'false'}\n    attempts: 1\n";
-    for (release, more, current) in [(build, "", false), ("", sick, true)] {
+    for (release, more, current) in [(build, sick, false), ("", sick, true)] {
         let place = tempfile::tempdir().expect("makes a directory");
         with_root(place.path(), release, more);
         let output = in_place(place.path(), &["reconcile", "shop.yaml", "--format", "json"]);
@@ -423,6 +423,15 @@ fn a_first_release_that_fails_is_kept_out_and_not_rolled_back() {
         let report: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
         assert_eq!(report["items"][0]["outcome"], "quarantined", "{report:#}");
         assert_eq!(place.path().join("shop/current").exists(), current);
+        // Of a release that was never switched to, the history tells no health.
+        let told = |verb: &str| {
+            let output = in_place(place.path(), &[verb, "shop.yaml", "--format", "json"]);
+            serde_json::from_str::<serde_json::Value>(&out(&output)).expect("is JSON")["items"][0].clone()
+        };
+        let (status, history) = (told("status"), told("history"));
+        let unhealthy = status["status"]["conditions"][1]["message"].as_str().expect("is not healthy");
+        let summary = history["passes"][0]["summary"].as_str().expect("has ended");
+        assert_eq!(summary.contains(unhealthy), current, "{summary}: {unhealthy}");
 
         // What is kept out looks like it everywhere, and no preview calls it fine.
         let diff = in_place(place.path(), &["diff", "shop.yaml"]);

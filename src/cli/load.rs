@@ -87,7 +87,9 @@ pub fn select_sound(selection: &Selection) -> Result<(Vec<Loaded>, bool), Failur
     match wrong {
         Some(errors) if sound.is_empty() => Err(Failure::Manifests(errors)),
         Some(errors) => {
-            left_out(&errors).into_iter().for_each(|complaint| say(&complaint.render()));
+            for complaint in left_out(&errors) {
+                say(&complaint.render());
+            }
             Ok((chosen(selection, sound)?, true))
         }
         None => Ok((chosen(selection, some(sound)?)?, false)),

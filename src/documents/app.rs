@@ -43,7 +43,7 @@ pub fn status(one: &Loaded, report: &PassReport) -> Result<AppStatus, serde_json
     let generation = decide::generation(&one.document.spec)?;
     Ok(if let Some(observed) = &report.after {
         let mut status = decide::status_of(&one.app, generation, observed, &report.remaining, report.withheld.clone());
-        let at_work = report.at_work.as_ref().map(|holder| (holder, observed.at));
+        let at_work = report.at_work.as_deref().map(|holder| (holder, observed.at));
         standing::add(&mut status, &Standing { at_work, ..Standing::default() });
         status
     } else {

@@ -121,7 +121,7 @@ pub fn pass(report: &PassReport) -> PassDocument<'_> {
         mode: report.mode,
         outcome: report.outcome,
         withheld: report.withheld.as_ref(),
-        at_work: report.at_work.as_ref(),
+        at_work: report.at_work.as_deref(),
         aim: report.after.as_ref().map(|after| &after.aim),
         quarantine: report
             .after

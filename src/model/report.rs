@@ -121,7 +121,7 @@ pub struct PassReport {
     /// Why drift is only shown; none where it may be closed.
     pub withheld: Option<Withheld>,
     /// Who made another pass over the root meanwhile; told of passes that only look, none where nobody can tell.
-    pub at_work: Option<Holder>,
+    pub at_work: Option<Box<Holder>>,
     /// The first look; none when the host could not be looked at.
     pub before: Option<Observed>,
     /// What differed at the first look.

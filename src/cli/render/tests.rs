@@ -114,7 +114,7 @@ fn a_state_says_what_takes_a_person_first() {
         scene.observed.suspended = Some("moving the database".to_owned());
         scene
     };
-    let rows = [
+    let rows = vec![
         (settled(), Standing::default(), "ready"),
         (settled(), refused, "manifests refused"),
         (settled(), orphaned, "orphaned"),
