@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use crate::health::{Finished, Probes, Runner};
@@ -35,6 +36,7 @@ use crate::model::observed::Layout;
 use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::ReleaseRecord;
 use crate::model::release::Stage;
+use crate::model::report::PassReport;
 use crate::model::service::{ObservedService, Renewal, Service};
 use crate::ports::{
     Clock, Commands, GoesOn, GroupOf, HostError, HostErrorKind, Inspection, Ledger, Listed, Managers, Prober,
@@ -118,6 +120,12 @@ impl LocalHost {
     pub async fn journaled(&self, root: &Root) -> Result<Vec<JournalEntry>, HostError> {
         let of = root.clone();
         silence::at(root, move || ledger::journal::read(&of)).await?
+    }
+
+    /// Adds to looks at roots who makes a pass over them meanwhile.
+    pub async fn tell_who_is_at_work(&self, reports: &mut [PassReport]) {
+        let told = reports.iter_mut().filter(|report| report.before.is_some());
+        join_all(told.map(async |report| report.at_work = ledger::holder(&report.root).await.map(Box::new))).await;
     }
 
     /// Bytes on disk of each release; none where that could not be found out in this time.

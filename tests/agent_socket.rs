@@ -181,6 +181,12 @@ fn without_a_path_what_the_agent_has_in_force_is_looked_at() {
         let own = host.run(&[&["trueup"], verb, &["--no-agent"]].concat());
         assert!(own.stderr.contains("unknown key `relase`") && !own.stderr.contains("the agent"), "{own}");
     }
+    // As the API tells it.
+    let seen = host.run(&["trueup", "status", "--format", "json"]);
+    let told: Value = serde_json::from_str(&seen.stdout).unwrap();
+    let stalled = &told["items"][0]["status"]["conditions"][4];
+    assert_eq!((&stalled["reason"], seen.code), (&"ManifestsRefused".into(), 1), "{seen}");
+    assert_eq!(*stalled, get(&host, "/apps/app")["status"]["conditions"][4]);
     // What was meant relative to its file is there, whoever asks from wherever.
     host.sh("rm /etc/trueup/manifests/*").ok();
     host.write("/etc/trueup/manifests/app.yaml", &good.replace("root: /srv/app", "root: ../../../srv/app"));

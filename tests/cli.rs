@@ -147,6 +147,28 @@ fn validate_names_each_app_and_where_it_stands() {
 }
 
 #[test]
+fn validate_checks_the_agents_own_configuration() {
+    let place = place();
+    let agent = "apiVersion: trueup/v1\nkind: Agent\nspec:\n  listen: 127.0.0.1:9180\n";
+    std::fs::write(place.path().join("agent.yaml"), agent).expect("writes");
+    let output = in_place(place.path(), &["validate", "agent.yaml", "manifests"]);
+    let expected = "ok  manifests/shop.yaml:1  shop\nok  agent.yaml  the agent's own configuration\n";
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), expected), "{}", err(&output));
+    let output = in_place(place.path(), &["validate", "agent.yaml", "--format", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
+    assert_eq!((&found["valid"], &found["apps"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(found["agents"], serde_json::json!([{"file": "agent.yaml"}]));
+    // Mistakes of both kinds of documents are told together.
+    std::fs::write(place.path().join("agent.yaml"), agent.replace("listen", "lisetn")).expect("writes");
+    std::fs::write(place.path().join("manifests/shop.yaml"), MANIFEST.replace("count", "conut")).expect("writes");
+    let output = in_place(place.path(), &["validate", "agent.yaml", "manifests"]);
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(1), ""));
+    for said in ["agent.yaml", "lisetn", "shop.yaml", "conut"] {
+        assert!(err(&output).contains(said), "{said}: {}", err(&output));
+    }
+}
+
+#[test]
 fn wrong_manifests_are_an_error_of_every_verb() {
     let place = place();
     let wrong = MANIFEST.replace("count: 2", "conut: 2");
@@ -377,7 +399,7 @@ fn with_root(place: &Path, release: &str, more: &str) {
 fn a_first_release_that_fails_is_kept_out_and_not_rolled_back() {
     let build = "    build: [{run: 'echo no >&2; false'}]\n";
     let sick = "  health:\n    command: {run: 'false'}\n    attempts: 1\n";
-    for (release, more, current) in [(build, "", false), ("", sick, true)] {
+    for (release, more, current) in [(build, sick, false), ("", sick, true)] {
         let place = tempfile::tempdir().expect("makes a directory");
         with_root(place.path(), release, more);
         let output = in_place(place.path(), &["reconcile", "shop.yaml", "--format", "json"]);
@@ -385,6 +407,15 @@ fn a_first_release_that_fails_is_kept_out_and_not_rolled_back() {
         let report: serde_json::Value = serde_json::from_str(&out(&output)).expect("is JSON");
         assert_eq!(report["items"][0]["outcome"], "quarantined", "{report:#}");
         assert_eq!(place.path().join("shop/current").exists(), current);
+        // Of a release that was never switched to, the history tells no health.
+        let told = |verb: &str| {
+            let output = in_place(place.path(), &[verb, "shop.yaml", "--format", "json"]);
+            serde_json::from_str::<serde_json::Value>(&out(&output)).expect("is JSON")["items"][0].clone()
+        };
+        let (status, history) = (told("status"), told("history"));
+        let unhealthy = status["status"]["conditions"][1]["message"].as_str().expect("is not healthy");
+        let summary = history["passes"][0]["summary"].as_str().expect("has ended");
+        assert_eq!(summary.contains(unhealthy), current, "{summary}: {unhealthy}");
 
         // What is kept out looks like it everywhere, and no preview calls it fine.
         let diff = in_place(place.path(), &["diff", "shop.yaml"]);

@@ -166,6 +166,8 @@ fn a_suspended_app_is_left_alone_until_it_is_resumed() {
     assert!(said.contains("is suspended: moving the database") && said.contains("`trueup resume shop`"), "{said}");
     let said = words(&place.run(&["suspend", "shop", "shop.yaml"]));
     assert!(said.contains("suspended as before; because: moving the database"), "{said}");
+    let said = words(&place.run(&["suspend", "shop", "shop.yaml", "--reason", " "]));
+    assert!(said.contains("suspended as before; because: moving the database"), "{said}");
     let said = words(&place.run(&["suspend", "shop", "shop.yaml", "--reason", "and the queue"]));
     assert!(said.contains("because: and the queue") && said.contains("it was suspended already: moving"), "{said}");
 
@@ -186,6 +188,47 @@ fn one_act_at_a_time() {
     for verb in ["rollback", "retry", "suspend", "resume"] {
         let said = place.refused(&[verb, "shop", "--wait", "0s"]);
         assert!(said.contains("is locked") && said.contains("--wait"), "{verb}: {said}");
+    }
+}
+
+#[test]
+fn who_is_at_work_is_told_by_those_who_only_look() {
+    let place = place();
+    let at_work = |place: &Place| place.ask(&["status"]).0["items"][0]["status"]["atWork"].clone();
+    assert_eq!(at_work(&place), Value::Null, "what the last holder has written outlives it");
+    let path = place.root().join(".trueup/lock");
+    let mut holder: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let pid = std::process::id();
+    holder["pid"] = pid.into();
+    fs::write(&path, holder.to_string()).unwrap();
+    assert_eq!(at_work(&place), Value::Null, "nobody holds the lock");
+    let lock = fs::File::open(&path).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert_eq!(at_work(&place), holder);
+    let words_of_it = format!("pid {pid} (`trueup reconcile`) has been at work here for ");
+    let (status, _) = place.ask(&["status"]);
+    let reconciling = &status["items"][0]["status"]["conditions"][3];
+    assert_eq!((&reconciling["type"], &reconciling["status"]), (&"Reconciling".into(), &"True".into()));
+    assert!(reconciling["message"].as_str().unwrap().starts_with(&words_of_it), "{reconciling}");
+    for look in [&["diff"][..], &["reconcile", "--dry-run"]] {
+        let (report, _) = place.pass(look);
+        assert_eq!(report["atWork"], holder, "{look:?}");
+        let said = place.run(&[look, &["shop.yaml"]].concat());
+        assert!(words(&said).contains(&format!("note: shop: {words_of_it}")), "{look:?}: {}", words(&said));
+    }
+}
+
+#[test]
+fn a_file_that_is_wrong_hides_no_other_app_from_whoever_looks() {
+    let place = place();
+    fs::write(place.room().join("wrong.yaml"), "apiVersion: trueup/v1\nkind: App\nspce: {}\n").unwrap();
+    let seen = place.run(&["status", "shop.yaml", "wrong.yaml"]);
+    assert_eq!(seen.status.code(), Some(1));
+    assert!(words(&seen).contains("ReconciliationSucceeded"), "{}", words(&seen));
+    assert!(words(&seen).contains("error: `wrong.yaml` is left out: "), "{}", words(&seen));
+    for verb in ["diff", "reconcile"] {
+        let seen = place.run(&[verb, "shop.yaml", "wrong.yaml"]);
+        assert!(seen.stdout.is_empty() && words(&seen).contains("spce"), "{verb}: {}", words(&seen));
     }
 }
 

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::model::names::Root;
+use crate::decide::schedule::{Looping, ScheduleState};
+use crate::decide::standing::{self, Standing};
+use crate::model::names::{AppName, Root};
+use crate::model::status::AppStatus;
 
 /// What the agent says of itself, as far as that matters here.
 #[derive(Debug, Deserialize)]
@@ -74,11 +77,43 @@ pub struct Known {
     pub orphaned: bool,
     /// The pass that runs.
     pub running: Option<Runs>,
+    /// How its turns stand.
+    pub schedule: Option<Turns>,
+}
+
+/// How the turns of an App stand, as far as that speaks against it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Turns {
+    /// How many passes of the last hour put drift right.
+    pub corrections: u32,
+    /// Drift comes back so often that a person is needed.
+    pub stalled: bool,
+    /// Workers that die again and again.
+    pub looping: Vec<Looping>,
 }
 
 /// A pass that runs.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Runs {}
+
+impl Turns {
+    /// The same as the agent has it, where what is left out is nothing.
+    #[must_use]
+    pub fn schedule(&self) -> ScheduleState {
+        ScheduleState {
+            running: false,
+            next: None,
+            pending: Vec::new(),
+            failures: 0,
+            backoff_until: None,
+            corrections: self.corrections,
+            withheld: None,
+            stalled: self.stalled,
+            looping: self.looping.clone(),
+        }
+    }
+}
 
 impl About {
     /// What the manifests in force name.
@@ -112,6 +147,25 @@ impl About {
         self.unreachable.as_ref().map(|trouble| format!("newer manifests cannot be asked for: {}", first(trouble)))
     }
 
+    /// Puts what only the agent knows of an App into the conditions of its status, as the API has them; the exit code that
+    /// this alone would have: 1: newer manifests are refused, 2: drift comes back, or a worker dies again and again.
+    pub fn add(&self, app: &AppName, status: &mut AppStatus) -> u8 {
+        let known = self.apps.iter().find(|known| known.name == app.as_str());
+        let turns = known.and_then(|known| known.schedule.as_ref()).map(Turns::schedule);
+        let standing = Standing {
+            orphaned: known.is_some_and(|known| known.orphaned),
+            refused: self.refused.as_ref().map(|refused| refused.message.as_str()),
+            schedule: turns.as_ref(),
+            ..Standing::default()
+        };
+        standing::add(status, &standing);
+        match &turns {
+            _ if standing.refused.is_some() => 1,
+            Some(turns) if turns.stalled || !turns.looping.is_empty() => 2,
+            _ => 0,
+        }
+    }
+
     /// Whether the agent looks after that App, in that root where one is given.
     #[must_use]
     pub fn looks_after(&self, name: &str, root: Option<&Root>) -> bool {
@@ -125,12 +179,15 @@ mod tests {
     use std::path::Path;
 
     use jiff::Timestamp;
-    use serde_json::to_value;
+    use serde_json::{json, to_value};
 
     use super::*;
+    use crate::decide::diff::diff;
+    use crate::decide::status::status;
+    use crate::decide::testing::{app, seen};
     use crate::documents::agent::{Agent, Configuration, ManifestProblem, Overview, Revision, Running, Unreachable};
     use crate::manifest::load;
-    use crate::model::names::AppName;
+    use crate::model::status::ConditionType;
 
     #[test]
     fn what_an_agent_serves_is_read() {
@@ -199,6 +256,37 @@ mod tests {
     }
 
     #[test]
+    fn what_the_agent_alone_knows_is_put_into_the_conditions() {
+        let wanted = app("r1", vec![]);
+        let observed = seen("r1", vec![]);
+        let told = |about: serde_json::Value| {
+            let about: About = serde_json::from_value(about).unwrap();
+            let mut status = status(&wanted, "g".to_owned(), &observed, &diff(&wanted, &observed));
+            let code = about.add(&wanted.name, &mut status);
+            let words = |of| status.condition(of).map(|one| format!("{} {}", one.status, one.reason)).unwrap();
+            (words(ConditionType::Ready), words(ConditionType::Stalled), code)
+        };
+        let about = |refused: serde_json::Value, schedule: serde_json::Value| {
+            let app = json!({"name": wanted.name, "root": wanted.root, "orphaned": false, "schedule": schedule});
+            json!({"refused": refused, "apps": [app]})
+        };
+        let refused = json!({"message": "shop.yaml:3: unknown key"});
+        let looping = json!({"corrections": 2, "stalled": false, "looping": [{"group": "q", "member": "q/1"}]});
+        let fought = json!({"corrections": 31, "stalled": true});
+        let ready = "True ReconciliationSucceeded";
+        let rows = [
+            (about(json!(null), json!(null)), ready, "False NothingStalled", 0),
+            (about(refused, json!(null)), ready, "True ManifestsRefused", 1),
+            (about(json!(null), fought), ready, "True TooManyCorrections", 2),
+            (about(json!(null), looping), "False CrashLoop", "True CrashLoop", 2),
+            (json!({"apps": []}), ready, "False NothingStalled", 0),
+        ];
+        for (about, ready, stalled, code) in rows {
+            assert_eq!(told(about.clone()), (ready.to_owned(), stalled.to_owned(), code), "{about}");
+        }
+    }
+
+    #[test]
     fn an_agent_looks_after_an_app_by_name_and_root() {
         let app = |name: &str, root: &str, orphaned| Known {
             name: name.to_owned(),
@@ -207,6 +295,7 @@ mod tests {
             line: None,
             orphaned,
             running: None,
+            schedule: None,
         };
         let about = About {
             version: None,

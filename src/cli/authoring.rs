@@ -1,6 +1,6 @@
 //! `validate`, `schema`, `completions`, `man`: help with writing manifests, and with the program itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
@@ -13,35 +13,58 @@ use super::render::problem::Complaint;
 use super::render::style::{GOOD, STRONG, paint};
 use super::render::words::safe;
 use crate::documents::validation::ValidationReport;
-use crate::manifest::Loaded;
 use crate::manifest::schema::{agent_schema, json_schema};
+use crate::manifest::{LoadErrors, Loaded, Mistake, is_agent, load_agent};
 
 /// The program's own name.
 const NAME: &str = "trueup";
 
-/// Checks manifests; 0: all are right, 1: some are not.
+/// Checks manifests, and configurations of agents; 0: all are right, 1: some are not.
 ///
 /// # Errors
 /// All that is wrong with them, in the form for people; for programs that is the result.
 pub fn validate(paths: &Paths, output: Output) -> Result<u8, Failure> {
     output.refuse_markdown("validate")?;
-    let loaded = match (load(paths), output.format) {
+    let (agents, manifests): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.paths.iter().partition(|path| is_agent(path));
+    let loaded = match (checked(paths, &agents, manifests), output.format) {
         (Err(Failure::Manifests(errors)), Format::Json | Format::Yaml) => {
             output.document(&ValidationReport::wrong(&errors))?;
             return Ok(1);
         }
         (loaded, _) => loaded?,
     };
+    let agents: Vec<&Path> = agents.into_iter().map(PathBuf::as_path).collect();
     if output.format == Format::Text {
-        let line = |one: &Loaded| {
-            let place = safe(&one.source.to_string());
-            format!("{}  {place}  {}\n", paint(GOOD, "ok"), paint(STRONG, &one.app.name))
-        };
-        output.text(&loaded.iter().map(line).collect::<String>())?;
+        let line = |place: &str, what: String| format!("{}  {}  {what}\n", paint(GOOD, "ok"), safe(place));
+        let apps = loaded.iter().map(|one| line(&one.source.to_string(), paint(STRONG, &one.app.name)));
+        let agents =
+            agents.iter().map(|path| line(&path.to_string_lossy(), "the agent's own configuration".to_owned()));
+        output.text(&apps.chain(agents).collect::<String>())?;
     } else {
-        output.document(&ValidationReport::right(&loaded))?;
+        output.document(&ValidationReport::right(&loaded, &agents))?;
     }
     Ok(0)
+}
+
+/// The Apps, where all is right. Mistakes in one kind of document hide none in the other.
+fn checked(paths: &Paths, agents: &[&PathBuf], manifests: Vec<&PathBuf>) -> Result<Vec<Loaded>, Failure> {
+    let mut mistakes: Vec<Mistake> = Vec::new();
+    for path in agents {
+        mistakes.extend(load_agent(path).err().into_iter().flat_map(|errors| errors.mistakes));
+    }
+    let loaded = if agents.is_empty() {
+        load(paths)
+    } else if manifests.is_empty() {
+        Ok(Vec::new())
+    } else {
+        load(&Paths { paths: manifests.into_iter().cloned().collect() })
+    };
+    match loaded {
+        Err(Failure::Manifests(errors)) => mistakes.extend(errors.mistakes),
+        loaded if mistakes.is_empty() => return loaded,
+        _ => {}
+    }
+    Err(Failure::Manifests(LoadErrors { mistakes }))
 }
 
 /// Prints the JSON schema of manifests or of the agent's own configuration: as JSON, or as YAML where that is asked for.

@@ -50,7 +50,13 @@ pub fn pass(
 ) -> Result<Vec<PassReport>, Failure> {
     let interrupt = (request.mode == Mode::Apply).then_some(&request.interrupt);
     let shape = |host: LocalHost| if approval { host } else { host.of_unapproved() };
-    on(HOLDER, Some(manifests), interrupt, shape, async |host| reconcile(host, apps, request, listener).await)
+    on(HOLDER, Some(manifests), interrupt, shape, async |host| {
+        let mut reports = reconcile(host, apps, request, listener).await;
+        if request.mode == Mode::DryRun {
+            host.tell_who_is_at_work(&mut reports).await;
+        }
+        reports
+    })
 }
 
 /// Does something on this host; `holder` is what others read about who holds a lock. With `manifests`, sudo may be

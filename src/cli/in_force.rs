@@ -32,8 +32,23 @@ pub fn all(paths: &Paths, at: &InForce) -> Result<Vec<Loaded>, Failure> {
 /// # Errors
 /// As [`load::select`], or the agent's answer makes no sense.
 pub fn select(selection: &Selection, at: &InForce) -> Result<Vec<Loaded>, Failure> {
+    select_standing(selection, at, || load::select(selection)).map(|(found, _)| found)
+}
+
+/// The same with what the agent says of itself, where they are what it has in force; else those from `here`.
+///
+/// # Errors
+/// As `here`, or the agent's answer makes no sense.
+pub fn select_standing(
+    selection: &Selection,
+    at: &InForce,
+    here: impl FnOnce() -> Result<Vec<Loaded>, Failure>,
+) -> Result<(Vec<Loaded>, Option<About>), Failure> {
     let names: Vec<&str> = selection.apps.iter().map(String::as_str).collect();
-    Asked::new(&selection.paths, at, &names)?.or_else(|| load::select(selection))
+    match Asked::new(&selection.paths, at, &names)? {
+        Asked::Found(found, about) => Ok((found, Some(about))),
+        asked @ Asked::Not(_) => asked.or_else(here).map(|found| (found, None)),
+    }
 }
 
 /// The one App of that name, as it is on this host.
@@ -47,8 +62,8 @@ pub fn one(name: &str, paths: &Paths, at: &InForce) -> Result<Loaded, Failure> {
 
 /// What asking has led to.
 enum Asked {
-    /// To the Apps.
-    Found(Vec<Loaded>),
+    /// To the Apps, and what the agent says of itself.
+    Found(Vec<Loaded>, About),
     /// Not to them, and why, where there is an agent.
     Not(Option<NotThere>),
 }
@@ -80,14 +95,14 @@ impl Asked {
             let documents = agent.documents().await.map_err(|why| agent.left_unsaid(&why))?;
             let found = wanted.iter().map(|known| again(known, &documents, &about)).collect::<Result<_, _>>()?;
             agent.note(&format!(" has this in force: {}", standing(&about, &wanted)));
-            Ok(Self::Found(found))
+            Ok(Self::Found(found, about))
         })?
     }
 
     /// The Apps by the agent, or else by the manifests here.
     fn or_else(self, here: impl FnOnce() -> Result<Vec<Loaded>, Failure>) -> Result<Vec<Loaded>, Failure> {
         match self {
-            Self::Found(found) => Ok(found),
+            Self::Found(found, _) => Ok(found),
             Self::Not(why) => here().map_err(|failure| match why {
                 Some(why) => why.explain(failure),
                 None => failure,

@@ -7,16 +7,19 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Failure;
+use super::about::About;
 use super::fleet;
 use super::host::{on_this_host, pass as make_pass, request};
 use super::in_force;
-use super::load::{apps, select, select_unapproved};
+use super::load::{apps, select, select_sound, select_unapproved};
 use super::options::fleet::Look;
 use super::options::inspect::Diff;
 use super::options::{Format, Global, Paths};
-use super::output::{Output, yaml};
+use super::output::{Output, say, yaml};
 use super::render::problem::Complaint;
 use super::render::status::Entry;
+use super::render::style::{DIM, paint};
+use super::render::words::safe;
 use super::render::{self, markdown, preview, report, status as text};
 use crate::decide::history::asked_to_end;
 use crate::decide::status as decide;
@@ -39,6 +42,7 @@ pub fn diff(options: &Diff, global: &Global, output: Output) -> Result<u8, Failu
     let (here, theirs) = fleet::part(loaded?, &options.hosts);
     let apps = fleet::chosen(&theirs, &options.hosts)?;
     let reports = if here.is_empty() { Vec::new() } else { look(&options.selection.paths, &here, !no_probe)? };
+    say_who_is_at_work(&reports);
     let code = |report: &PassReport| match &report.before {
         None => 2,
         Some(_) if unreadable(&report.difference) => 2,
@@ -69,12 +73,15 @@ pub fn diff(options: &Diff, global: &Global, output: Output) -> Result<u8, Failu
 /// When the manifests are wrong or the host cannot be looked at at all.
 pub fn status(options: &Look, global: &Global, output: Output) -> Result<u8, Failure> {
     output.refuse_markdown("status")?;
-    let (here, theirs) = fleet::part(meant(options)?, &options.hosts);
+    let Meant { loaded, about, incomplete } = Meant::new(options)?;
+    let incomplete = u8::from(incomplete);
+    let (here, theirs) = fleet::part(loaded, &options.hosts);
     let apps = fleet::chosen(&theirs, &options.hosts)?;
+    let own = || status_here(&options.selection.paths, &here, about.as_ref());
     if theirs.is_empty() {
-        return status_here(&options.selection.paths, &here)?.print(output);
+        return Ok(worst([own()?.print(output)?, incomplete].into_iter()));
     }
-    let own = if here.is_empty() { None } else { Some(status_here(&options.selection.paths, &here)?) };
+    let own = if here.is_empty() { None } else { Some(own()?) };
     let came = fleet::looked(&apps, &Operation::Observe, &options.hosts, global, output.is_document())?;
     if output.is_document() {
         let own = own.as_ref().map(Here::values).transpose()?.unwrap_or_default();
@@ -85,7 +92,7 @@ pub fn status(options: &Look, global: &Global, output: Output) -> Result<u8, Fai
         output.text(&fleet::joined(own, &apps, &came.each, face))?;
     }
     let theirs = came.code(fleet::status_code);
-    Ok(worst([own.as_ref().map_or(0, Here::code), theirs].into_iter()))
+    Ok(worst([own.as_ref().map_or(0, Here::code), theirs, incomplete].into_iter()))
 }
 
 /// The Apps that were asked for. Whoever chooses among hosts means these, and no agent of this one.
@@ -96,6 +103,32 @@ fn meant(options: &Look) -> Result<Vec<Loaded>, Failure> {
     in_force::select(&options.selection, &options.in_force)
 }
 
+/// The same to be shown, with what else there is to be told.
+struct Meant {
+    loaded: Vec<Loaded>,
+    /// What the agent says of itself, where they are what it has in force.
+    about: Option<About>,
+    /// Files are left out, for they are wrong.
+    incomplete: bool,
+}
+
+impl Meant {
+    fn new(options: &Look) -> Result<Self, Failure> {
+        let mut incomplete = false;
+        let mut here = || {
+            let (loaded, is_incomplete) = select_sound(&options.selection)?;
+            incomplete = is_incomplete;
+            Ok(loaded)
+        };
+        let (loaded, about) = if options.hosts.is_choice() {
+            (here()?, None)
+        } else {
+            in_force::select_standing(&options.selection, &options.in_force, here)?
+        };
+        Ok(Self { loaded, about, incomplete })
+    }
+}
+
 /// The Apps of this host, and what they look like.
 struct Here<'a> {
     loaded: &'a [Loaded],
@@ -103,10 +136,15 @@ struct Here<'a> {
     found: Vec<(AppStatus, u8)>,
 }
 
-fn status_here<'a>(manifests: &Paths, loaded: &'a [Loaded]) -> Result<Here<'a>, Failure> {
+fn status_here<'a>(manifests: &Paths, loaded: &'a [Loaded], about: Option<&About>) -> Result<Here<'a>, Failure> {
     let reports = look(manifests, loaded, true)?;
     let mut found: Vec<(AppStatus, u8)> =
         loaded.iter().zip(&reports).map(|(one, report)| judged(one, report)).collect::<Result<_, _>>()?;
+    for (one, (status, code)) in loaded.iter().zip(&mut found) {
+        if let Some(about) = about {
+            *code = worst([*code, about.add(&one.app.name, status)].into_iter());
+        }
+    }
     tell_who_drains(loaded, &mut found)?;
     Ok(Here { loaded, reports, found })
 }
@@ -169,6 +207,14 @@ fn tell_who_drains(loaded: &[Loaded], found: &mut [(AppStatus, u8)]) -> Result<(
 /// One pass that changes nothing.
 pub(super) fn look(manifests: &Paths, loaded: &[Loaded], approval: bool) -> Result<Vec<PassReport>, Failure> {
     make_pass(manifests, &apps(loaded), &request(Mode::DryRun, Duration::ZERO, false), approval, &Silent)
+}
+
+/// Says whose passes are under way: what is seen beside one is not what it will leave behind.
+pub(super) fn say_who_is_at_work(reports: &[PassReport]) {
+    for report in reports {
+        let Some((holder, seen)) = report.at_work.as_ref().zip(report.after.as_ref()) else { continue };
+        say(&format!("{}: {}: {}\n", paint(DIM, "note"), report.app, safe(&holder.words(seen.at))));
+    }
 }
 
 /// What would be done, App by App, as text or Markdown.

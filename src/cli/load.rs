@@ -74,6 +74,28 @@ pub fn select(selection: &Selection) -> Result<Vec<Loaded>, Failure> {
     chosen(selection, beside(&selection.paths, &names)?)
 }
 
+/// The same for whoever only looks: files that are wrong are told and left out, and hide none of the others. Tells whether
+/// there are any.
+///
+/// # Errors
+/// As [`select`], where no file is without mistakes.
+pub fn select_sound(selection: &Selection) -> Result<(Vec<Loaded>, bool), Failure> {
+    if !selection.apps.is_empty() {
+        return select(selection).map(|loaded| (loaded, false));
+    }
+    let (sound, wrong) = manifest::load_sound(&places(&selection.paths)?, &mut io::stdin().lock());
+    match wrong {
+        Some(errors) if sound.is_empty() => Err(Failure::Manifests(errors)),
+        Some(errors) => {
+            for complaint in left_out(&errors) {
+                say(&complaint.render());
+            }
+            Ok((chosen(selection, sound)?, true))
+        }
+        None => Ok((chosen(selection, some(sound)?)?, false)),
+    }
+}
+
 /// Loads all manifests for the sake of some Apps: what is wrong in files that have nothing to do with them is told, and
 /// stops nobody.
 fn beside(paths: &Paths, wanted: &[&str]) -> Result<Vec<Loaded>, Failure> {

@@ -8,7 +8,7 @@ use super::Failure;
 use super::agent_client::{AgentClient, Waits};
 use super::fleet::{self, One, Told};
 use super::host::{pass, request as made_by_hand, waiting};
-use super::inspect::previews;
+use super::inspect::{previews, say_who_is_at_work};
 use super::live::listener;
 use super::load::{apps, select, select_unapproved};
 use super::options::reconcile::Reconcile;
@@ -86,6 +86,7 @@ impl<'a> Here<'a> {
         } else {
             pass(&options.selection.paths, &apps(loaded), &request, !options.no_probe, &*listener(global))?
         };
+        say_who_is_at_work(&reports);
         Ok(Self { loaded, options, output, reports, is_interrupted: request.interrupt.is_asked() })
     }
 

@@ -1,16 +1,21 @@
-//! What the agent knows of an App beyond a snapshot of the host, put into the App's conditions.
+//! What is known of an App beyond a snapshot of the host, by its agent or by its root's lock, put into the App's conditions.
+
+use jiff::Timestamp;
 
 use crate::decide::schedule::ScheduleState;
+use crate::model::holder::Holder;
 use crate::model::status::{AppStatus, Condition, ConditionType, Reason, Truth};
 use crate::model::wake::Wake;
 
-/// What the agent knows of an App beyond a snapshot of the host.
+/// What is known of an App beyond a snapshot of the host.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Standing<'a> {
     /// Why the pass is made that runs; none runs.
     pub running: Option<&'a [Wake]>,
     /// The last pass has only waited: for whom.
     pub waiting: Option<&'a str>,
+    /// Who makes a pass over the root, as its lock tells, and when that was read.
+    pub at_work: Option<(&'a Holder, Timestamp)>,
     /// The host was looked at for another manifest than the one that is in force now.
     pub behind: bool,
     /// The App has disappeared from the manifests.
@@ -34,7 +39,11 @@ pub fn add(status: &mut AppStatus, standing: &Standing<'_>) {
         .leaving
         .then(|| "the App has disappeared from the manifests, and its workers are to be stopped".to_owned());
     let waiting = standing.waiting.map(str::to_owned);
-    let reconciling: Vec<String> = running.into_iter().chain(waiting).chain(leaving).collect();
+    let at_work = standing.at_work.map(|(holder, now)| holder.words(now));
+    if let Some((holder, _)) = standing.at_work {
+        status.at_work = Some(holder.clone());
+    }
+    let reconciling: Vec<String> = running.into_iter().chain(waiting).chain(at_work).chain(leaving).collect();
     if !reconciling.is_empty() {
         set(status, ConditionType::Reconciling, Reason::Progressing, reconciling.join("; "));
     }
@@ -133,6 +142,10 @@ mod tests {
         let told = conditions("r2", &Standing { running: Some(&wakes), waiting, ..Standing::default() });
         assert!(told.contains("timer, request by anna; waiting for somebody else's pass: held by 7"), "{told}");
         assert!(told.contains("Ready=True"), "{told}");
+        let since = Timestamp::UNIX_EPOCH;
+        let holder = Holder { pid: 7, since, host: "web1".to_owned(), command: "trueup reconcile".to_owned() };
+        let told = conditions("r1", &Standing { at_work: Some((&holder, since)), ..Standing::default() });
+        assert!(told.contains("Reconciling=True Progressing: pid 7 (`trueup reconcile`) has been at work"), "{told}");
         let behind = Standing { behind: true, ..Standing::default() };
         let told = conditions("r2", &behind);
         assert!(told.contains("Ready=False Progressing: the manifest has changed"), "{told}");

@@ -230,7 +230,7 @@ fn workers_that_die_again_and_again_are_told_once_and_when_they_live() {
     let start = [Action::StartWorker { group, member: member(0) }];
     let converged = |actions: &[Action]| report("r1", Outcome::Converged, actions);
     let (dies, lives) = (Some("worker web_00 dies again and again"), None);
-    let rows = [
+    let rows = vec![
         ("started anew", converged(&start), lives, vec![]),
         ("once too often", converged(&start), dies, vec![News::CrashLoop]),
         ("and again", converged(&start), dies, vec![]),

@@ -303,6 +303,7 @@ pub fn report(app: &App, outcome: Outcome, actions: &[Action]) -> PassReport {
         notes: Vec::new(),
     };
     PassReport {
+        at_work: None,
         withheld: None,
         app: app.name.clone(),
         root: app.root.clone(),

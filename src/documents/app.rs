@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::decide::standing::{self, Standing};
 use crate::decide::{explain, status as decide};
 use crate::manifest::Loaded;
 use crate::manifest::shape::{ApiVersion, Kind, Metadata, Spec};
@@ -41,7 +42,10 @@ pub fn document<'a>(one: &'a Loaded, status: &'a AppStatus) -> AppDocument<'a> {
 pub fn status(one: &Loaded, report: &PassReport) -> Result<AppStatus, serde_json::Error> {
     let generation = decide::generation(&one.document.spec)?;
     Ok(if let Some(observed) = &report.after {
-        decide::status_of(&one.app, generation, observed, &report.remaining, report.withheld.clone())
+        let mut status = decide::status_of(&one.app, generation, observed, &report.remaining, report.withheld.clone());
+        let at_work = report.at_work.as_deref().map(|holder| (holder, observed.at));
+        standing::add(&mut status, &Standing { at_work, ..Standing::default() });
+        status
     } else {
         let why: Vec<&str> = report.problems.iter().map(|problem| problem.message.as_str()).collect();
         decide::unobserved(&one.app, generation, &why.join("; "))

@@ -10,6 +10,7 @@ use crate::model::action::{Plan, Step};
 use crate::model::app::App;
 use crate::model::drift::{Blocker, Difference, Drift, Settling, Stalled};
 use crate::model::health::HealthVerdict;
+use crate::model::holder::Holder;
 use crate::model::names::{AppName, ReleaseId, Root};
 use crate::model::observed::{Aim, Link, Observed, Stray};
 use crate::model::record::Quarantine;
@@ -42,6 +43,8 @@ pub struct PassDocument<'a> {
     pub outcome: Outcome,
     /// Why drift is only shown; null where it may be closed.
     pub withheld: Option<&'a Withheld>,
+    /// Who made another pass over the root when this one looked; null where nobody did, or nobody can tell.
+    pub at_work: Option<&'a Holder>,
     /// The release that is converged to; null when the host could not be looked at.
     pub aim: Option<&'a Aim>,
     /// Why the desired release is kept out; null when it is not.
@@ -118,6 +121,7 @@ pub fn pass(report: &PassReport) -> PassDocument<'_> {
         mode: report.mode,
         outcome: report.outcome,
         withheld: report.withheld.as_ref(),
+        at_work: report.at_work.as_deref(),
         aim: report.after.as_ref().map(|after| &after.aim),
         quarantine: report
             .after

@@ -6,7 +6,7 @@ use crate::engine::execute::{Executor, goes_on_unjournaled};
 use crate::engine::pass::Pass;
 use crate::model::app::App;
 use crate::model::journal::JournalEvent;
-use crate::model::observed::Observed;
+use crate::model::observed::{Link, Observed};
 use crate::ports::Host;
 
 impl<H: Host> Pass<'_, H> {
@@ -45,11 +45,17 @@ impl<H: Host> Pass<'_, H> {
     fn summary(&self) -> String {
         let report = &self.report;
         let done = report.tried.iter().filter(|one| one.problem.is_none()).count();
-        let sick = report.after.as_ref().and_then(|after| after.health.as_ref()?.complaint());
+        // Of a release that was never switched to, nobody expects health.
+        let switched = report.after.as_ref().filter(|after| matches!(after.layout.link, Link::Release { .. }));
+        let sick = switched.and_then(|after| after.health_in_force()?.complaint());
         let failed = report.problems.iter().map(|problem| problem.message.clone());
         let trouble: Vec<String> = failed.chain(sick).collect();
         let left = report.remaining.drift.len() + report.remaining.settling.len();
-        let left = if left > 0 { format!(", {left} differences left") } else { String::new() };
+        let left = match left {
+            0 => String::new(),
+            1 => ", 1 difference left".to_owned(),
+            many => format!(", {many} differences left"),
+        };
         let trouble = if trouble.is_empty() { String::new() } else { format!(": {}", trouble.join("; ")) };
         format!("{done} of {} actions done{left}{trouble}", report.tried.len())
     }

@@ -30,7 +30,12 @@ pub struct TakeBack {
 /// Why a release was taken back, for the status and the history.
 #[must_use]
 pub fn reason_to_take_back(reason: Option<&str>, by: &str) -> String {
-    reason.map_or_else(|| format!("no reason was given by {by}"), str::to_owned)
+    said(reason).map_or_else(|| format!("no reason was given by {by}"), str::to_owned)
+}
+
+/// A reason that says something.
+fn said(reason: Option<&str>) -> Option<&str> {
+    reason.filter(|reason| !reason.trim().is_empty())
 }
 
 /// Why an App is left alone, for the status and the history.
@@ -108,6 +113,7 @@ pub async fn suspend<H: Host>(
     let (_lock, at) = begin(host, app, wait).await?;
     let mut memory = host.recall(&app.root).await?;
     let before = memory.suspended.take();
+    let reason = said(reason);
     if reason.is_none() && before.is_some() {
         return Ok(Suspended { now: before.clone(), before });
     }

@@ -124,6 +124,7 @@ impl<'a, H: Host> Pass<'a, H> {
         began: Timestamp,
     ) -> Self {
         let report = PassReport {
+            at_work: None,
             app: app.name.clone(),
             root: app.root.clone(),
             release: app.release.id.clone(),

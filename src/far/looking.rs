@@ -37,7 +37,8 @@ pub(super) async fn look(request: &Request, one: &Loaded, faces: &Faces) -> Resu
         ignore_windows,
         counting: Counting::Off,
     };
-    let reports = reconcile(&host, &[&one.app], &wish, &Silent).await;
+    let mut reports = reconcile(&host, &[&one.app], &wish, &Silent).await;
+    host.tell_who_is_at_work(&mut reports).await;
     let report = reports.into_iter().next().ok_or_else(|| Failed::new(Fault::Other, "there is no report"))?;
     Ok(match request.operation {
         Operation::DryRun { .. } => What::Report(Box::new(answer::report(one, &report, &request.host, faces, false)?)),

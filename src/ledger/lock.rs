@@ -1,21 +1,21 @@
 //! One pass at a time over one root.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
-use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
 use crate::host::machine::hostname;
 use crate::host::silence;
+use crate::model::holder::Holder;
 use crate::model::length::in_seconds;
 use crate::model::names::Root;
 use crate::ports::{HostError, HostErrorKind};
@@ -57,15 +57,6 @@ impl Drop for Lock {
         // Closing is not enough: a daemon that a step left behind would keep its copy, and the lock, for ever.
         let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
-}
-
-/// Who holds the lock; a courtesy to those who wait, the kernel alone decides.
-#[derive(Debug, Serialize, Deserialize)]
-struct Holder {
-    pid: i32,
-    since: Timestamp,
-    host: String,
-    command: String,
 }
 
 /// Takes the lock of a root, waiting for at most `wait`; `command` is what others will read about us.
@@ -137,10 +128,43 @@ fn introduce(file: &File, holder: &Holder) -> io::Result<()> {
     file.write_all_at(&text, 0)
 }
 
-fn held(root: &Root, file: &mut File) -> HostError {
+/// Who holds the lock of a root; none where nobody does, or this user cannot tell. It touches no lock: whoever looks is in
+/// nobody's way.
+pub async fn holder(root: &Root) -> Option<Holder> {
+    let of = root.clone();
+    silence::at(root, move || -> Option<Holder> {
+        let mut file = Folder::existing(&of).ok()??.readable(NAME).ok()??;
+        let inode = file.metadata().ok()?.ino();
+        let holder = introduced(&mut file)?;
+        // What a holder wrote outlives it. The kernel lists who took a lock, also once a command of its alone still has it.
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        (holder.host == hostname() && is_listed(&locks, holder.pid, inode)).then_some(holder)
+    })
+    .await
+    .ok()
+    .flatten()
+}
+
+/// Whether that process holds a lock of this kind on that file, by `/proc/locks`: a line such as
+/// `1: FLOCK  ADVISORY  WRITE 5160 08:01:1234 0 EOF`. The device is left out: file systems in layers name another one.
+fn is_listed(locks: &str, pid: i32, inode: u64) -> bool {
+    locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, "WRITE", holder, file, ..] = words.as_slice() else { return false };
+        let of = file.rsplit(':').next().and_then(|inode| inode.parse::<u64>().ok());
+        holder.parse() == Ok(pid) && of == Some(inode)
+    })
+}
+
+/// What the holder says of itself.
+fn introduced(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.take(READ as u64).read_to_string(&mut text));
-    let holder: Option<Holder> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+    file.rewind().and_then(|()| file.take(READ as u64).read_to_string(&mut text)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn held(root: &Root, file: &mut File) -> HostError {
+    let holder = introduced(file);
     let mut message = format!("`{root}` is locked: ");
     match holder {
         None => message.push_str("held by another process"),
@@ -166,7 +190,6 @@ fn is_gone(pid: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::io::BufRead;
     use std::process::{Command, Stdio};
 
@@ -184,11 +207,31 @@ mod tests {
         assert!(error.message.ends_with(" s)"), "{error}");
         assert!(error.help.is_some_and(|help| help.contains("wait longer")));
 
+        assert_eq!(holder(&root).await.map(|holder| holder.command).as_deref(), Some("trueup reconcile"));
+
         drop(first);
+        assert_eq!(holder(&root).await, None);
         lock(&root, Duration::ZERO, "trueup status").await.unwrap();
         let text = fs::read_to_string(root.state().join(NAME)).unwrap();
         let holder: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(holder["command"], "trueup status");
+    }
+
+    #[test]
+    fn only_a_lock_of_this_kind_on_this_file_counts() {
+        let rows = [
+            ("1: FLOCK  ADVISORY  WRITE 5160 08:01:1234 0 EOF", true),
+            ("1: FLOCK  ADVISORY  WRITE 5160 00:2f:1234 0 EOF", true),
+            ("1: -> FLOCK  ADVISORY  WRITE 5160 08:01:1234 0 EOF", false),
+            ("1: FLOCK  ADVISORY  READ 5160 08:01:1234 0 EOF", false),
+            ("1: POSIX  ADVISORY  WRITE 5160 08:01:1234 0 EOF", false),
+            ("1: FLOCK  ADVISORY  WRITE 516 08:01:1234 0 EOF", false),
+            ("1: FLOCK  ADVISORY  WRITE 5160 08:01:123 0 EOF", false),
+            ("", false),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(is_listed(&format!("0: POSIX\n{line}\n"), 5160, 1234), expected, "{line}");
+        }
     }
 
     #[tokio::test]
@@ -262,6 +305,7 @@ mod tests {
 
         holder.kill().unwrap();
         holder.wait().unwrap();
+        assert!(super::holder(&root).await.is_some());
         let error = lock(&root, Duration::ZERO, "second").await.unwrap_err();
         assert!(error.message.contains("has ended, but a command that it started still runs"), "{error}");
 

@@ -27,7 +27,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::sudoers::escaped;
-use super::supervisord::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal, unknown_member};
+use super::supervisord::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal, since, unknown_member};
 use crate::model::names::MemberName;
 use crate::model::observed::MemberState;
 use crate::model::process::Pid;
@@ -300,7 +300,11 @@ fn status(line: &str, now: i64) -> Result<Info, HostError> {
         MemberState::Running => running(detail, now).ok_or_else(strange)?,
         _ => (None, None),
     };
-    let detail = if pid.is_some() { String::new() } else { detail.to_owned() };
+    let detail = match state {
+        _ if pid.is_some() => String::new(),
+        MemberState::Stopped | MemberState::Exited => since(detail),
+        _ => detail.to_owned(),
+    };
     Ok(Info { group: group.to_owned(), name: name.to_owned(), state, detail, pid, started })
 }
 
@@ -355,7 +359,8 @@ mod tests {
                 None,
                 None,
             ),
-            ("w:w_00   EXITED    Jan 05 10:00 AM", "w:w_00", MemberState::Exited, "Jan 05 10:00 AM", None, None),
+            ("w:w_00   EXITED    Jan 05 10:00 AM", "w:w_00", MemberState::Exited, "since Jan 05 10:00 AM", None, None),
+            ("w:w_00   STOPPED   Nov 23 04:15 PM", "w:w_00", MemberState::Stopped, "since Nov 23 04:15 PM", None, None),
             ("w:w_00   STOPPING", "w:w_00", MemberState::Stopping, "", None, None),
             ("w:w_00   UNKNOWN", "w:w_00", MemberState::Unknown, "", None, None),
         ];

@@ -7,12 +7,26 @@ use std::path::Path;
 use super::check::check_agent;
 use super::conform::conform;
 use super::load::{directory, foreign};
+use super::node::Tree;
 use super::report::{LoadErrors, Mistake};
 use super::schema::AGENT;
 use super::shape::AgentDocument;
 use super::text::{Unreadable, text};
 use super::yaml::{FINDINGS, Finding, parse};
 use crate::model::agent::AgentConfig;
+
+/// Whether a file is the agent's own configuration, by the `kind` of its first document. What cannot be read again, such as
+/// a pipe, is none.
+#[must_use]
+pub fn is_agent(path: &Path) -> bool {
+    let read = || {
+        let mut file = File::open(path).ok().filter(|_| path.is_file())?;
+        let text = text(&path.to_string_lossy(), &mut file).ok()?;
+        let first = parse(text.text()).documents.into_iter().next()?;
+        Some(matches!(&first.get("kind")?.value.tree, Tree::Scalar { text, .. } if text == "Agent"))
+    };
+    read().unwrap_or(false)
+}
 
 /// Loads the agent's own configuration.
 ///

@@ -75,19 +75,29 @@ pub fn load_beside(
     stdin: &mut dyn Read,
     wanted: &[&str],
 ) -> Result<(Vec<Loaded>, Option<LoadErrors>), LoadErrors> {
+    let (sound, errors) = load_sound(paths, stdin);
+    let there = |wanted: &&str| sound.iter().any(|one| one.app.name.as_str() == *wanted);
+    match errors {
+        Some(errors) if wanted.is_empty() || !wanted.iter().all(there) => Err(errors),
+        errors => Ok((sound, errors)),
+    }
+}
+
+/// What is in files without mistakes that claim nothing which another one claims; and all that is wrong, which whoever asks
+/// has to tell. For whoever only looks.
+#[must_use]
+pub fn load_sound(paths: &[PathBuf], stdin: &mut dyn Read) -> (Vec<Loaded>, Option<LoadErrors>) {
     let mut loader = Loader::default();
     loader.all_of(paths, stdin);
     loader.forgive_lists();
     if loader.mistakes.is_empty() {
-        return Ok((loader.loaded, None));
+        return (loader.loaded, None);
     }
     let Loader { loaded, mistakes, contested, .. } = loader;
     let name = |one: &Loaded| one.source.path.as_deref().unwrap_or(Path::new(STDIN)).to_string_lossy().into_owned();
     let unsound: HashSet<String> = mistakes.iter().map(|mistake| mistake.file.clone()).chain(contested).collect();
-    let sound: Vec<Loaded> = loaded.into_iter().filter(|one| !unsound.contains(&name(one))).collect();
-    let there = |wanted: &&str| sound.iter().any(|one| one.app.name.as_str() == *wanted);
-    let errors = LoadErrors { mistakes };
-    if !wanted.is_empty() && wanted.iter().all(there) { Ok((sound, Some(errors))) } else { Err(errors) }
+    let sound = loaded.into_iter().filter(|one| !unsound.contains(&name(one))).collect();
+    (sound, Some(LoadErrors { mistakes }))
 }
 
 /// The same of manifests that nobody has approved: no other file that they name is read, for what is wrong with one is

@@ -27,9 +27,9 @@ mod snippet;
 mod text;
 mod yaml;
 
-pub use agent::load_agent;
+pub use agent::{is_agent, load_agent};
 pub use fleet::of_this_host;
-pub use load::{Loaded, Source, load, load_again, load_beside, load_commit, load_unapproved};
+pub use load::{Loaded, Source, load, load_again, load_beside, load_commit, load_sound, load_unapproved};
 pub use report::{LoadErrors, Mistake};
 pub use roots::{distinct_roots, same_roots};
 pub use secrets::mask;

@@ -17,6 +17,7 @@ pub mod finding;
 pub mod fleet;
 pub mod health;
 pub mod history;
+pub mod holder;
 pub mod inventory;
 pub mod journal;
 pub mod length;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Plan};
 use super::drift::Difference;
+use super::holder::Holder;
 use super::millis;
 use super::names::{AppName, ReleaseId, Root};
 use super::observed::Observed;
@@ -119,6 +120,8 @@ pub struct PassReport {
     pub outcome: Outcome,
     /// Why drift is only shown; none where it may be closed.
     pub withheld: Option<Withheld>,
+    /// Who made another pass over the root meanwhile; told of passes that only look, none where nobody can tell.
+    pub at_work: Option<Box<Holder>>,
     /// The first look; none when the host could not be looked at.
     pub before: Option<Observed>,
     /// What differed at the first look.

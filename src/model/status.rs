@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::drift::StaleBecause;
 use super::health::HealthVerdict;
+use super::holder::Holder;
 use super::names::{GroupName, MemberName, ReleaseId};
 use super::observed::{Aim, Evidence, Link, MemberState, Stray, Unreadable};
 use super::process::ProcessId;
@@ -44,6 +45,9 @@ pub struct AppStatus {
     /// Why drift is only shown; absent when passes close it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withheld: Option<Withheld>,
+    /// Who makes a pass over the root at this moment; absent when nobody does, or nobody can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_work: Option<Holder>,
     /// One entry for each service, in the order of the manifest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceStatus>,

@@ -56,7 +56,7 @@ fn the_canary_goes_first_then_the_others_and_a_second_run_does_nothing() {
     }
     let status = network.control.run(&["trueup", "status", MANIFEST]);
     assert_eq!(status.code, 0, "{status}");
-    assert_eq!(status.stdout.matches("as it should be").count(), 3, "{status}");
+    assert_eq!(status.stdout.matches("ready").count(), 3, "{status}");
     let differs = network.control.run(&["trueup", "diff", MANIFEST, "--hosts", "web1,web3"]);
     assert_eq!((differs.code, differs.stdout.contains("2 hosts: web1, web3")), (0, true), "{differs}");
 }

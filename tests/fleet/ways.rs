@@ -70,7 +70,7 @@ fn two_who_bring_the_program_at_once_leave_one_that_is_whole() {
         let done = one.wait(SOON);
         assert_eq!(done.code, 0, "{done}");
         assert!(done.stderr.contains("web1  copying trueup"), "{done}");
-        assert!(done.stdout.contains("as it should be"), "{done}");
+        assert!(done.stdout.contains("ready"), "{done}");
     }
     assert_eq!(host.sh("ls /tmp/came.* | wc -l").ok(), "2");
     let kept = host.sh("cd /home/deploy/.cache/trueup/bin; ls -A; sha256sum * | cut -d ' ' -f 1").ok().to_owned();

@@ -194,6 +194,8 @@ pub(super) fn quick_status(one: &AppView, view: &View) -> Result<AppStatus, Refu
     let standing = Standing {
         running: one.running.as_ref().map(|running| running.turn.wakes.as_slice()),
         waiting: one.waiting.as_deref(),
+        // Whoever asks often must not have the agent read a root each time.
+        at_work: None,
         behind: one.last.as_ref().is_some_and(|made| made.behind),
         orphaned: one.orphaned,
         leaving: one.leaving,

@@ -12,14 +12,16 @@ pub enum Kind {
 }
 
 pub(super) const VALIDATE_HELP: &str = "\
-Every mistake of every file is reported, each with file, line, column and a remedy.
+Every mistake of every file is reported, each with file, line, column and a remedy. A file that is named and has \
+`kind: Agent` is checked as the agent's own configuration.
 
 Examples:
   trueup validate
   trueup validate manifests/shop.yaml --format json
+  trueup validate /etc/trueup/agent.yaml
 
 Exit codes:
-  0   all manifests are right
+  0   all of them are right
   1   at least one is not
   64  wrong usage";
 

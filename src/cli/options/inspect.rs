@@ -55,7 +55,7 @@ pub(super) const STATUS_HELP: &str = "\
 JSON and YAML are the manifests themselves with `status:` filled in: the conditions Ready, Healthy, \
 WorkersCurrent, Reconciling and Stalled, and every worker with the release that it runs. What cannot be read is \
 reported as Unknown, never as fine. Without a PATH, the manifests that a running agent has in force are used, and a note \
-says so.
+says so. Manifests that are wrong are reported, and hide no others.
 
 Examples:
   trueup status
@@ -65,7 +65,7 @@ Examples:
 
 Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
   0   as it should be, and healthy where there is a health contract
-  1   an error: a manifest is wrong, or the host could not be looked at
+  1   an error: a manifest is wrong, newer ones are refused by the agent, or the host could not be looked at
   2   something differs, or could not be determined
   3   not healthy, or in quarantine
   64  wrong usage

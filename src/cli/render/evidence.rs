@@ -54,7 +54,9 @@ pub fn state(status: &WorkerStatus) -> Cell {
     if status.detail.is_empty() || status.state == MemberState::Running {
         return Cell::styled(style, status.state);
     }
-    Cell::styled(style, format!("{}: {}", status.state, status.detail))
+    // A moment is no reason.
+    let colon = if status.detail.starts_with("since ") { "" } else { ":" };
+    Cell::styled(style, format!("{}{colon} {}", status.state, status.detail))
 }
 
 /// Fresh, stale, unknown or down.

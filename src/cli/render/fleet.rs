@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::board::{colour, is_bad, word};
 use super::markdown::{cell, fence};
+use super::numbers::{Ran, numbers as numbers_of};
 use super::problem::Complaint;
 use super::style::{ADDED, BAD, DIM, GOOD, REMOVED, STRONG, WARN, paint, plain};
 use super::table::{Cell, Table, wrap};
@@ -292,15 +293,17 @@ fn numbers(looked: &Looked) -> String {
 #[must_use]
 pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
     let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked));
-    let mut table = Table::new(&["HOST", "RELEASE", "WORKERS", "HEALTH", "STATE"]).give_way(&[1]).indented(2);
+    let header = ["HOST", "RELEASE", "WORKERS", "FRESH", "HEALTH", "STATE"];
+    let mut table = Table::new(&header).give_way(&[1]).indented(2);
     for host in &looked.hosts {
         let seen = host.summary.as_ref().filter(|summary| summary.observed);
         let state = match host.verdict {
-            Verdict::Settled => Cell::styled(GOOD, "as it should be"),
+            Verdict::Settled => Cell::styled(GOOD, "ready"),
             Verdict::NotReached => Cell::styled(WARN, "drift"),
             other => Cell::styled(colour(other), word(other)),
         };
-        table.row([Cell::styled(STRONG, &host.name), release(app, seen), workers(seen), health(seen), state]);
+        let [workers, fresh] = workers(seen);
+        table.row([Cell::styled(STRONG, &host.name), release(app, seen), workers, fresh, health(seen), state]);
     }
     text.push_str(&table.render(width));
     for (at, detail) in looked.details.iter().take(DETAILED) {
@@ -326,13 +329,14 @@ pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
     text
 }
 
-/// Fresh workers of those that are wanted.
-fn workers(seen: Option<&Summary>) -> Cell {
+/// How many workers run of those that are wanted, and how many of those that run are fresh.
+fn workers(seen: Option<&Summary>) -> [Cell; 2] {
     match seen {
-        None | Some(Summary { desired: 0, running: 0, .. }) => Cell::styled(DIM, "-"),
+        None | Some(Summary { desired: 0, running: 0, .. }) => numbers_of(0, None, true),
         Some(Summary { desired, running, fresh, .. }) => {
-            let style = if fresh == desired && running == desired { GOOD } else { WARN };
-            Cell::styled(style, format!("{fresh}/{desired}"))
+            let wanted = *running.min(desired);
+            let ran = Ran { wanted, beyond: running - wanted, fresh: *fresh };
+            numbers_of(*desired, Some(ran), fresh == desired && running == desired)
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod history;
 pub mod in_hand;
 pub mod markdown;
 pub mod news;
+pub mod numbers;
 pub mod older;
 pub mod operate;
 pub mod plan;

@@ -13,12 +13,13 @@ use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
 use super::unified::unified;
 use super::withheld::{way_out, why};
 use super::words::{count, safe};
-use crate::decide::aim::aimed;
+use crate::decide::aim::{aimed, quarantine};
 use crate::decide::explain;
 use crate::model::action::Plan;
 use crate::model::app::App;
 use crate::model::drift::Difference;
 use crate::model::observed::{Aim, Observed};
+use crate::model::record::Judge;
 use crate::model::sync::Withheld;
 
 /// What would be done, in colour, in at most `width` columns where that is possible.
@@ -125,7 +126,11 @@ fn summary(
 /// Why the desired release is kept out; nothing when it is not.
 #[must_use]
 pub fn kept_out(wish: &App, observed: &Observed) -> String {
-    explain::kept_out(wish, observed).map_or_else(String::new, |problem| Complaint::from(&problem).render_as_warning())
+    let by = quarantine(wish, &observed.records).map(|quarantine| quarantine.by);
+    let said = explain::kept_out(wish, observed).as_ref().map(Complaint::from);
+    // What a person has wanted is no error.
+    let render = if by == Some(Judge::Operator) { Complaint::render_as_warning } else { Complaint::render };
+    said.as_ref().map(render).unwrap_or_default()
 }
 
 /// What no action closes: blockers and stalled differences, with what to do about them.
@@ -136,7 +141,7 @@ pub fn trouble(app: &App, difference: &Difference) -> String {
         text.push_str(&Complaint::from(&explain::blocker(app, blocker)).render());
     }
     for stalled in &difference.stalled {
-        text.push_str(&Complaint::from(&explain::stalled(app, stalled)).render_as_warning());
+        text.push_str(&Complaint::from(&explain::stalled(app, stalled)).render());
     }
     for settling in &difference.settling {
         let detail = if settling.detail.is_empty() { String::new() } else { format!(": {}", settling.detail) };

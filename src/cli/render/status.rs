@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::evidence::{pid, state, verdict};
+use super::evidence::{pid, state as member_state, verdict};
+use super::numbers::{Ran, numbers};
 use super::problem::Complaint;
 use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
 use super::table::{Cell, Table};
@@ -12,9 +13,10 @@ use super::withheld;
 use super::words::{count, runs, safe};
 use crate::model::app::App;
 use crate::model::length::age;
-use crate::model::observed::Link;
+use crate::model::observed::{Aim, Link};
+use crate::model::record::Judge;
 use crate::model::report::Problem;
-use crate::model::status::{AppStatus, Condition, ConditionType, GroupStatus, Truth};
+use crate::model::status::{AppStatus, Condition, ConditionType, GroupNumbers, GroupStatus, Reason, Truth};
 use crate::model::sync::Withheld;
 
 /// An App, its status, and what stands in its way.
@@ -39,37 +41,76 @@ pub fn status(entries: &[Entry<'_>], width: Option<usize>) -> String {
 }
 
 fn overview(entries: &[Entry<'_>]) -> Table {
-    let mut table = Table::new(&["APP", "RELEASE", "DESIRED", "WORKERS", "HEALTH", "SINCE"]).give_way(&[1]);
+    let header = ["APP", "RELEASE", "DESIRED", "WORKERS", "FRESH", "HEALTH", "SINCE", "STATE"];
+    let mut table = Table::new(&header).give_way(&[1]);
     for Entry { app, status, .. } in entries {
         let right = status.last_applied_revision.as_ref() == Some(&app.release.id);
+        let [workers, fresh] = workers(status);
         let release = status.current.as_ref().map_or_else(|| "unknown".to_owned(), Link::to_string);
         table.row([
             Cell::styled(STRONG, &app.name),
             Cell::styled(if right { GOOD } else { WARN }, release),
             Cell::new(&app.release.id),
-            workers(status),
+            workers,
+            fresh,
             health(status),
             match (status.current_since, status.observed_at) {
                 (Some(since), Some(now)) => Cell::new(age(since, now)),
                 _ => Cell::styled(DIM, "-"),
             },
+            state(status),
         ]);
     }
     table
 }
 
-/// Fresh workers of those that are wanted.
-fn workers(status: &AppStatus) -> Cell {
-    let desired: u32 = status.workers.iter().map(|group| group.desired).sum();
+/// What there is to be said of an App in a word or two: what takes a person first, then why nobody acts, then what goes on.
+fn state(status: &AppStatus) -> Cell {
+    let holds = |of| status.condition(of).filter(|condition| condition.status == Truth::True);
+    let ready = status.condition(ConditionType::Ready);
+    let stalled = holds(ConditionType::Stalled).map(|stalled| stalled.reason);
+    let (style, word) = match () {
+        () if stalled == Some(Reason::Orphaned) => (WARN, "orphaned"),
+        () if status.observed_at.is_none() => (BAD, "unknown"),
+        () if status.aim.as_ref().is_some_and(|aim| *aim != Aim::Desired) => (BAD, "kept out"),
+        () if stalled == Some(Reason::CrashLoop) => (BAD, "crash loop"),
+        () if stalled.is_some_and(|why| why != Reason::ManifestsRefused) => (BAD, "stalled"),
+        () if status.suspended.is_some() => (WARN, "suspended"),
+        () if status.at_work.is_some() => (WARN, "at work"),
+        () if holds(ConditionType::Reconciling).is_some() => (WARN, "settling"),
+        () if ready.is_some_and(|ready| ready.reason == Reason::OutsideWindow) => (WARN, "outside window"),
+        () if ready.is_some_and(|ready| is_left(ready.reason)) => (WARN, "withheld"),
+        () if ready.is_some_and(|ready| ready.reason == Reason::HealthCheckFailed) => (BAD, "not healthy"),
+        () if ready.is_some_and(|ready| ready.status == Truth::Unknown) => (WARN, "unknown"),
+        () if !status.is(ConditionType::Ready) => (WARN, "drift"),
+        () if stalled.is_some() => (WARN, "manifests refused"),
+        () => (GOOD, "ready"),
+    };
+    Cell::styled(style, word)
+}
+
+/// There is drift, and nobody closes it.
+fn is_left(reason: Reason) -> bool {
+    matches!(reason, Reason::NotAutomatic | Reason::NoSelfHeal | Reason::TooManyCorrections)
+}
+
+/// How many workers run of those that are wanted, and how many of those that run are fresh.
+fn workers(status: &AppStatus) -> [Cell; 2] {
+    let desired = status.workers.iter().map(|group| group.desired).sum();
     if status.workers.is_empty() {
-        return Cell::styled(DIM, "-");
+        return numbers(0, None, true);
     }
-    // One too many in one group does not make up for one that another group lacks.
-    let of_group = |group: &GroupStatus| group.numbers.map(|numbers| numbers.fresh.min(group.desired));
-    let fresh: Option<u32> = status.workers.iter().map(of_group).sum();
-    let fresh = fresh.map_or_else(|| "?".to_owned(), |fresh| fresh.to_string());
-    let style = if status.is(ConditionType::WorkersCurrent) { GOOD } else { WARN };
-    Cell::styled(style, format!("{fresh}/{desired}"))
+    let seen = status.workers.iter().map(|group| Some((group.desired, group.numbers?)));
+    let seen = seen.collect::<Option<Vec<_>>>().map(|groups| {
+        let sum =
+            |of: fn(u32, GroupNumbers) -> u32| groups.iter().map(|(desired, numbers)| of(*desired, *numbers)).sum();
+        Ran {
+            wanted: sum(|desired, numbers| numbers.running.min(desired)),
+            beyond: sum(|desired, numbers| numbers.running.saturating_sub(desired)),
+            fresh: sum(|_, numbers| numbers.fresh),
+        }
+    });
+    numbers(desired, seen, status.is(ConditionType::WorkersCurrent))
 }
 
 fn health(status: &AppStatus) -> Cell {
@@ -131,10 +172,20 @@ fn details(entry: &Entry<'_>, width: Option<usize>) -> String {
         text.push_str(&table.render(width));
     }
     for problem in problems {
-        text.push_str(&Complaint::from(problem).render());
+        let complaint = Complaint::from(problem);
+        text.push_str(&if is_wished(status, problem) { complaint.render_as_warning() } else { complaint.render() });
     }
     text
 }
+
+/// It is what a person has wanted: a release was taken back.
+fn is_wished(status: &AppStatus, problem: &Problem) -> bool {
+    let by_hand = status.quarantine.as_ref().filter(|quarantine| quarantine.by == Judge::Operator);
+    by_hand.is_some_and(|quarantine| problem.message.contains(&quarantine.reason))
+}
+
+/// In place of what a problem below says in full.
+const BELOW: &str = "see below";
 
 /// All conditions that say something beyond "all is well", and beyond what Ready says. What a problem below says in full is
 /// left to it.
@@ -161,7 +212,7 @@ fn conditions(status: &AppStatus, problems: &[Problem]) -> Table {
             Cell::new(condition.of),
             Cell::styled(style, condition.status),
             Cell::new(condition.reason),
-            Cell::styled(DIM, if told(condition) { "" } else { &condition.message }),
+            Cell::styled(DIM, if told(condition) { BELOW } else { &condition.message }),
         ]);
     }
     table
@@ -172,11 +223,13 @@ fn services(status: &AppStatus) -> Table {
     let mut table = Table::new(&["SERVICE", "STATE", "SERVES", "RENEWED"]).give_way(&[1]).indented(2);
     for service in &status.services {
         let state = match (&service.unreadable, service.up) {
-            (Some(why), _) => Cell::styled(WARN, format!("cannot be observed: {}", why.message)),
+            (Some(_), _) => Cell::styled(WARN, "cannot be observed"),
             (None, Some(true)) => Cell::new(if service.detail.is_empty() { "up" } else { &service.detail }),
             (None, _) => Cell::styled(WARN, if service.detail.is_empty() { "down" } else { &service.detail }),
         };
         let serves = match (service.up, service.current) {
+            // Nothing is in force that it could serve.
+            _ if status.last_applied_revision.is_none() => Cell::styled(DIM, "-"),
             (Some(true), Some(true)) => Cell::styled(GOOD, "current"),
             (Some(true), Some(false)) => Cell::styled(WARN, "another release"),
             _ => Cell::styled(DIM, "-"),
@@ -186,6 +239,9 @@ fn services(status: &AppStatus) -> Table {
             _ => Cell::styled(DIM, "-"),
         };
         table.row([Cell::styled(STRONG, &service.name), state, serves, renewed]);
+        if let Some(why) = &service.unreadable {
+            table.note(Cell::styled(DIM, &why.message));
+        }
     }
     table
 }
@@ -216,7 +272,7 @@ fn members(status: &AppStatus, group: &GroupStatus, now: Timestamp) -> Table {
                 Some(started) => Cell::new(age(started, now)).right(),
                 None => Cell::styled(DIM, "-").right(),
             },
-            state(member),
+            member_state(member),
             verdict(member),
         ]);
     }

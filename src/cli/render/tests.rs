@@ -10,11 +10,13 @@ use crate::cli::render::testing::{
 use crate::cli::render::{markdown, preview, report, status as text};
 use crate::decide::diff::diff;
 use crate::decide::plan::plan_for;
+use crate::decide::standing::{self, Standing};
 use crate::decide::testing::{self, id, in_state, member, noon, process, seen};
 use crate::decide::withhold::{Permit, withheld};
 use crate::decide::{explain, status as decide};
 use crate::documents::pass;
 use crate::model::action::Action;
+use crate::model::holder::Holder;
 use crate::model::names::GroupName;
 use crate::model::observed::{Link, MemberState};
 use crate::model::report::{Outcome, PassReport, Problem, Tried};
@@ -99,6 +101,40 @@ fn statuses() {
         let problems = blockers.chain(difference.stalled.iter().map(|one| explain::stalled(&scene.app, one))).collect();
         let entry = Entry { app: &scene.app, status: &status, problems };
         insta::assert_snapshot!(format!("status_{name}"), plain(&text::status(&[entry], None)));
+    }
+}
+
+#[test]
+fn a_state_says_what_takes_a_person_first() {
+    let holder = Holder { pid: 7, since: noon(), host: "web1".to_owned(), command: "trueup reconcile".to_owned() };
+    let at_work = Standing { at_work: Some((&holder, noon())), ..Standing::default() };
+    let refused = Standing { refused: Some("shop.yaml:3: unknown key"), ..Standing::default() };
+    let orphaned = Standing { orphaned: true, ..Standing::default() };
+    let resting = |mut scene: Scene| {
+        scene.observed.suspended = Some("moving the database".to_owned());
+        scene
+    };
+    let rows = vec![
+        (settled(), Standing::default(), "ready"),
+        (settled(), refused, "manifests refused"),
+        (settled(), orphaned, "orphaned"),
+        (resting(settled()), Standing::default(), "suspended"),
+        (resting(kept_out()), Standing::default(), "kept out"),
+        (deploy(), Standing::default(), "drift"),
+        (deploy(), refused, "drift"),
+        (deploy(), at_work, "at work"),
+        (kept_out(), at_work, "kept out"),
+        (outside(), Standing::default(), "outside window"),
+        (blocked(), Standing::default(), "stalled"),
+        (stalled(), Standing::default(), "stalled"),
+        (unhealthy(), Standing::default(), "not healthy"),
+    ];
+    for (scene, standing, expected) in rows {
+        let mut status = status_of(&scene);
+        standing::add(&mut status, &standing);
+        let text = plain(&text::status(&[Entry { app: &scene.app, status: &status, problems: Vec::new() }], None));
+        let line = text.lines().nth(1).unwrap();
+        assert!(line.ends_with(&format!("  {expected}")), "{expected}: {line}");
     }
 }
 

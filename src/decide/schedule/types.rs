@@ -1,7 +1,7 @@
 //! What goes into a schedule, and what comes out.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::names::{GroupName, MemberName};
 use crate::model::report::Outcome;
@@ -79,7 +79,7 @@ pub struct ScheduleState {
 }
 
 /// A worker that dies again and again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Looping {
     /// Its group.
     pub group: GroupName,

@@ -13,12 +13,7 @@ use crate::ports::{HostError, HostErrorKind};
 
 /// Its state: taken to be up, for nobody can tell.
 pub(super) fn state(reload: Option<&CommandLine>) -> ServiceState {
-    ServiceState {
-        up: true,
-        detail: "nobody can tell".to_owned(),
-        can_reload: reload.is_some(),
-        ..ServiceState::default()
-    }
+    ServiceState { up: true, detail: "unknown".to_owned(), can_reload: reload.is_some(), ..ServiceState::default() }
 }
 
 /// Runs the command in `current` as its own user, the App's unless it names another: whoever may write to `current`

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dxr::{Fault, FaultResponse, MethodResponse, TryFromValue, Value};
 
-use super::door::{Info, Settings, StopSignal};
+use super::door::{Info, Settings, StopSignal, since};
 use crate::model::observed::MemberState;
 use crate::model::process::Pid;
 
@@ -69,6 +69,7 @@ impl From<ProcessInfo> for Info {
             MemberState::Running | MemberState::Starting | MemberState::Stopping => String::new(),
             MemberState::Exited if info.spawnerr.is_empty() => format!("exit status {}", info.exitstatus),
             MemberState::Exited => info.spawnerr,
+            MemberState::Stopped => since(&info.description),
             _ => info.description,
         };
         let pid = u32::try_from(info.pid).ok().filter(|pid| *pid != 0).map(Pid);

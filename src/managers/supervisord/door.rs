@@ -154,3 +154,9 @@ pub(in crate::managers) fn unknown_member(member: &MemberName) -> HostError {
     HostError::new(HostErrorKind::Misconfigured, format!("supervisord knows no process `{member}`"))
         .with_help("look at `supervisorctl status`; after a change of its configuration: `supervisorctl reread && supervisorctl update`")
 }
+
+/// What supervisord says of one that is down, where that is only the moment at which it ended: `Nov 23 04:15 PM`.
+pub(in crate::managers) fn since(description: &str) -> String {
+    let is_moment = description.ends_with(" AM") || description.ends_with(" PM");
+    if is_moment { format!("since {description}") } else { description.to_owned() }
+}
