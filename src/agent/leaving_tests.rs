@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -283,6 +283,22 @@ async fn people_hear_the_end_of_what_an_earlier_agent_has_told_them() {
         site.host.world().healthy = healthy;
         site.agent(true, passed).await;
         assert_eq!(site.told(), told.into_iter().collect::<Vec<_>>(), "{healthy}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_from_a_restart_on_hears_what_is_wrong_already() {
+    let site = Site::with("health: {http: {url: 'http://localhost/'}, attempts: 1, expect: [status == 200]}");
+    site.host.world().healthy = false;
+    let ((queue, mut all), (apart, mut some)) = (mpsc::channel(64), mpsc::channel(64));
+    for (names, to_all, to_some) in [(&["chat"][..], 1, 0), (&["chat", "mail"], 0, 1), (&["chat", "mail"], 0, 0)] {
+        let herald = Herald::new(Some(Teller::into_both(queue.clone(), apart.clone(), names)), None);
+        let passed = async |stage: Arc<Stage>| stage.until("a pass", Stage::is_idle).await;
+        play_from(&site.host, site.shelf(true), site.roll(), herald, passed).await;
+        let all = std::iter::from_fn(|| all.try_recv().ok()).collect::<Vec<Telling>>();
+        let some = std::iter::from_fn(|| some.try_recv().ok()).map(|(names, _)| names).collect::<Vec<_>>();
+        assert_eq!((all.len(), some.len()), (to_all, to_some), "{names:?}: {all:?}, {some:?}");
+        assert!(some.iter().all(|names| names.iter().eq(["mail"])), "{some:?}");
     }
 }
 

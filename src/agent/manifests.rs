@@ -324,14 +324,14 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             let name = known.loaded.app.name.clone();
             match heirs.of(&known.loaded.app.root) {
                 Some(heir) if *heir == name => {
-                    if let Some(told) = known.told {
-                        self.ground.herald.recall(&name, told);
+                    if let Some(heard) = known.heard {
+                        self.ground.herald.recall(&name, heard);
                     }
                 }
                 // It has another root, and this one somebody else.
                 Some(_) if named.contains(&name) => {
-                    if let Some(told) = known.told.filter(|_| known.standing == Standing::InForce) {
-                        self.ground.herald.recall(&name, told);
+                    if let Some(heard) = known.heard.filter(|_| known.standing == Standing::InForce) {
+                        self.ground.herald.recall(&name, heard);
                     }
                 }
                 Some(heir) => self.succeeded(&name, heir),

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{debug, info, warn};
 
+use super::herald::Heard;
 use super::state::{check_version, replace};
-use crate::decide::telling::Told;
 use crate::host::blocking;
 use crate::manifest::shape::Document;
 use crate::manifest::{self, Loaded, load_again};
@@ -51,7 +51,7 @@ pub(super) struct Known {
     /// It came from where manifests come from now. Of one that did not, nobody has said that it should go.
     pub(super) here: bool,
     /// What people know of it.
-    pub(super) told: Option<Told>,
+    pub(super) heard: Option<Heard>,
 }
 
 /// Which Apps there were, and are.
@@ -95,13 +95,13 @@ struct Listed<'a, D> {
     /// The file that it stood in; none: the standard input.
     file: Option<Cow<'a, str>>,
     line: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    told: Option<Told>,
+    #[serde(default, rename = "told", skip_serializing_if = "Option::is_none")]
+    heard: Option<Heard>,
     manifest: D,
 }
 
 /// An App, how it stands, and what people know of it.
-pub(super) type Seated<'s> = (&'s Loaded, Standing, Option<&'s Told>);
+pub(super) type Seated<'s> = (&'s Loaded, Standing, Option<Heard>);
 
 /// A file that is to be written.
 pub(super) struct Writing {
@@ -234,9 +234,9 @@ impl Writing {
     }
 }
 
-fn listed((loaded, standing, told): Seated<'_>) -> Listed<'_, &Document> {
+fn listed((loaded, standing, heard): Seated<'_>) -> Listed<'_, &Document> {
     Listed {
-        told: told.cloned(),
+        heard,
         name: loaded.app.name.as_str().into(),
         standing,
         file: loaded.source.path.as_ref().map(|path| path.to_string_lossy()),
@@ -265,7 +265,7 @@ fn known(listed: &Listed<'_, Value>, here: bool) -> Option<Known> {
         info!(app = &*listed.name, "it is no longer in the manifests, and its root is gone: it is forgotten");
         return None;
     }
-    Some(Known { loaded, standing: listed.standing, here, told: listed.told.clone() })
+    Some(Known { loaded, standing: listed.standing, here, heard: listed.heard.clone() })
 }
 
 /// Whether nothing is left of a root. A dead mount keeps nobody waiting.
@@ -298,8 +298,8 @@ mod tests {
         manifest::load(&[path], &mut io::empty()).unwrap().remove(0)
     }
 
-    fn rows(known: &[Known]) -> Vec<(String, Standing, bool, Option<Told>)> {
-        let row = |one: &Known| (one.loaded.app.name.to_string(), one.standing, one.here, one.told.clone());
+    fn rows(known: &[Known]) -> Vec<(String, Standing, bool, Option<Heard>)> {
+        let row = |one: &Known| (one.loaded.app.name.to_string(), one.standing, one.here, one.heard.clone());
         known.iter().map(row).collect()
     }
 
@@ -311,13 +311,14 @@ mod tests {
         fs::create_dir(&state).unwrap();
         let all = [("app", "./app"), ("leaves", "./leaves"), ("old", "./old"), ("vanished", "./vanished")];
         let all = all.map(|(name, root)| loaded(&manifests, name, root));
-        let told = Told::default();
+        let heard = Heard::default();
         let mut roll = Roll::open(&state, "here".to_owned());
         assert!(roll.before.is_empty() && roll.due(std::iter::empty()).is_none(), "nothing has changed");
         for orphan in &all[2..] {
             roll.left_running(Arc::new(orphan.clone()));
         }
-        let seats = || [(&all[0], Standing::InForce, Some(&told)), (&all[1], Standing::Leaving, None)].into_iter();
+        let seats =
+            || [(&all[0], Standing::InForce, Some(heard.clone())), (&all[1], Standing::Leaving, None)].into_iter();
         // What a killed agent has left half-written.
         fs::write(state.join("apps.json.new"), "{").unwrap();
         let writing = roll.due(seats()).unwrap();
@@ -336,9 +337,9 @@ mod tests {
             let mut roll = Roll::open(&state, from.to_owned());
             assert_eq!(roll.expected().map(AppName::as_str).collect::<Vec<_>>(), ["app"]);
             let known = roll.take_up();
-            let row = |name: &str, standing, told| (name.to_owned(), standing, here, told);
+            let row = |name: &str, standing, heard| (name.to_owned(), standing, here, heard);
             let expected = [
-                row("app", Standing::InForce, Some(told.clone())),
+                row("app", Standing::InForce, Some(heard.clone())),
                 row("leaves", Standing::Leaving, None),
                 row("old", Standing::Orphaned, None),
             ];

@@ -149,12 +149,12 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// Goes on with a root that an earlier agent has known, and its App has left since.
     pub(super) fn has_moved_out(&mut self, known: Known) {
-        let Known { loaded, standing, here, told } = known;
+        let Known { loaded, standing, here, heard } = known;
         let name = loaded.app.name.clone();
         match standing {
             Standing::InForce => {
-                if let Some(told) = told {
-                    self.ground.herald.recall(&name, told);
+                if let Some(heard) = heard {
+                    self.ground.herald.recall(&name, heard);
                 }
                 let Some(to) = self.seats.get(&name).map(|seat| seat.loaded.app.root.clone()) else { return };
                 let prune = loaded.app.sync.prune && here;
