@@ -20,7 +20,7 @@ use crate::decide::withhold::{Permit, withheld};
 use crate::documents::agent::{Configuration, ManifestProblem, Revision, Unreachable};
 use crate::manifest::Loaded;
 use crate::model::app::App;
-use crate::model::names::AppName;
+use crate::model::names::{AppName, Root};
 use crate::model::process::ProcessId;
 use crate::model::report::{Outcome, PassReport};
 use crate::model::sync::Withheld;
@@ -54,6 +54,7 @@ struct State {
     apps: Vec<Entry>,
     /// Those that the manifests in force do not name; in `apps` again once they are said to be left running.
     gone: BTreeMap<AppName, Entry>,
+    former_roots: Arc<[(AppName, Root)]>,
     /// Passes that have begun, over whatever App.
     begun: u64,
 }
@@ -86,8 +87,17 @@ pub struct View {
     pub unreachable: Option<Unreachable>,
     /// How the agent's own configuration stands.
     pub configuration: Configuration,
+    /// Roots that Apps have left for other ones, and at which everything was left as it was.
+    pub former_roots: Arc<[(AppName, Root)]>,
     /// In the order of the manifests, then what disappeared from them and was left running, or leaves.
     pub apps: Vec<AppView>,
+}
+
+impl View {
+    /// Roots that this App has left for other ones, and at which everything was left as it was.
+    pub fn former_roots_of<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = &'a Root> {
+        self.former_roots.iter().filter(move |(name, _)| name == app).map(|(_, root)| root)
+    }
 }
 
 /// A snapshot of one App.
@@ -224,6 +234,11 @@ impl Board {
     /// The source of manifests cannot be asked; none: it has answered.
     pub fn unreachable(&self, why: Option<Unreachable>) {
         self.write(|state| state.unreachable = why);
+    }
+
+    /// Apps have left these roots for other ones, and everything at them was left as it was.
+    pub fn former_roots(&self, all: Vec<(AppName, Root)>) {
+        self.write(|state| state.former_roots = all.into());
     }
 
     /// An App has disappeared from the manifests, and is left running, or leaves. It may be one that only an earlier
@@ -372,6 +387,7 @@ impl Board {
             refused: state.refused.clone(),
             unreachable: state.unreachable.clone(),
             configuration: state.configuration.clone(),
+            former_roots: Arc::clone(&state.former_roots),
             apps: state.apps.iter().map(|entry| entry.view.clone()).collect(),
         }
     }

@@ -15,6 +15,7 @@ use crate::decide::testing::{id, record};
 use crate::manifest::{self, Loaded};
 use crate::model::action::Action;
 use crate::model::journal::JournalEvent;
+use crate::model::names::Root;
 use crate::model::observed::Link;
 use crate::model::report::Outcome;
 use crate::model::telling::{News, Severity, Telling};
@@ -383,6 +384,9 @@ async fn a_root_that_its_app_leaves_is_seen_off_or_told() {
             assert_eq!(stage.running(), left, "{what}");
             assert_eq!(stage.app().unwrap().loaded.app.root, moved.app.root, "{what}");
             assert!(stage.board.view().ready, "{what}");
+            let former: Vec<Root> = stage.board.view().former_roots_of(&site.wish.app.name).cloned().collect();
+            let left = if prune { vec![] } else { vec![site.wish.app.root.clone()] };
+            assert_eq!(former, left, "{what}: shown for as long as it is so");
         };
         site.agent(true, async |stage| {
             looked_after(stage).await;
@@ -394,10 +398,57 @@ async fn a_root_that_its_app_leaves_is_seen_off_or_told() {
         })
         .await;
         site.host.world().app = moved.app.clone();
-        site.agent_with(Shelf::with(vec![moved.clone()]), site.roll(), moves).await;
+        for _ in 0..2 {
+            site.agent_with(Shelf::with(vec![moved.clone()]), site.roll(), moves).await;
+        }
         assert_eq!(site.told(), [if prune { News::Removed } else { News::Orphaned }], "{what}: once");
         assert!(!site.remembers().contains("leaving"), "{what}: {}", site.remembers());
     }
+}
+
+/// Back and forth, away and back with another root; as the last agent has left it, the next one shows it.
+#[tokio::test(start_paused = true)]
+async fn roots_that_were_left_are_shown_until_somebody_has_them() {
+    let site = Site::new("prune: false");
+    let [here, there, other] = ["", "there", "other"].map(|name| wish("web", &site.room.path().join(name), "r2", ""));
+    for root in [&there, &other].map(|one| one.app.root.path()) {
+        // One that is gone is forgotten.
+        std::fs::create_dir(root).unwrap();
+    }
+    let blog = |at: &Loaded| wish("blog", at.app.root.path(), "r2", "");
+    let rows: [(&str, Vec<Loaded>, &[&Loaded]); 8] = [
+        ("at first", vec![here.clone()], &[]),
+        ("away", vec![there.clone()], &[&here]),
+        ("back", vec![here.clone()], &[&there]),
+        ("away once more", vec![there.clone()], &[&here]),
+        ("further", vec![other.clone()], &[&here, &there]),
+        ("another one has the first", vec![other.clone(), blog(&here)], &[&there]),
+        ("gone", vec![blog(&here)], &[&there]),
+        ("come back at its second root", vec![there.clone(), blog(&here)], &[&other]),
+    ];
+    let shows = async |stage: &Stage, what: &str, roots: &[&Loaded]| {
+        let expected: Vec<Root> = roots.iter().map(|one| one.app.root.clone()).collect();
+        let former =
+            |stage: &Stage| stage.board.view().former_roots_of(&site.wish.app.name).cloned().collect::<Vec<_>>();
+        stage.until(what, |stage| stage.board.view().ready && former(stage) == expected).await;
+    };
+    site.agent_with(Shelf::with(rows[0].1.clone()), site.roll(), async |stage| {
+        for (what, wishes, roots) in &rows {
+            site.host.world().app = wishes[0].app.clone();
+            stage.holds(Ok(wishes.clone()));
+            shows(stage, what, roots).await;
+            let named = |stage: &Stage| {
+                stage.board.names().iter().eq(wishes.iter().map(|one| &one.app.name))
+                    && wishes
+                        .iter()
+                        .all(|one| stage.board.app(one.app.name.as_str()).unwrap().loaded == one.clone().into())
+            };
+            stage.until(what, named).await;
+        }
+    })
+    .await;
+    let (what, wishes, roots) = &rows[7];
+    site.agent_with(Shelf::with(wishes.clone()), site.roll(), async |stage| shows(stage, what, roots).await).await;
 }
 
 /// The agent ends before a window opens in which the workers at the old root may be stopped.

@@ -5,7 +5,6 @@
 //! cannot be asked says nothing about manifests: that is another matter, and told as such.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -337,12 +336,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 Some(heir) => self.succeeded(&name, heir),
                 None if named.contains(&name) => self.has_moved_out(known),
                 // Its own root is written down before those that it has left.
-                None if !went.insert(name) && known.standing == Standing::Leaving => {
-                    self.see_off_from_root(Arc::new(known.loaded));
-                }
+                None if !went.insert(name) => self.go_on_with_former(known),
                 None => self.go_on_with(known),
             }
         }
+        self.ground.board.former_roots(self.ground.roll.former_roots());
         for name in &woken {
             if let Some(seat) = self.seats.get(name) {
                 self.senses.app(&seat.loaded.app);

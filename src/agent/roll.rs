@@ -21,7 +21,7 @@ use super::state::{check_version, replace};
 use crate::host::blocking;
 use crate::manifest::shape::Document;
 use crate::manifest::{self, Loaded, load_again};
-use crate::model::names::AppName;
+use crate::model::names::{AppName, Root};
 use crate::ports::HostError;
 
 const NAME: &str = "apps.json";
@@ -65,6 +65,8 @@ pub struct Roll {
     before: Vec<Known>,
     /// Left running.
     orphans: BTreeMap<AppName, Arc<Loaded>>,
+    /// Roots that their Apps have left for other ones, and at which everything was left as it was.
+    former: Vec<Arc<Loaded>>,
     /// Something is other than what is written down.
     stale: bool,
     /// It is being written down.
@@ -118,6 +120,7 @@ impl Roll {
             from: String::new(),
             before: Vec::new(),
             orphans: BTreeMap::new(),
+            former: Vec::new(),
             stale: false,
             writing: false,
             complained: false,
@@ -164,13 +167,33 @@ impl Roll {
         self.stale = true;
     }
 
-    /// All that an earlier agent has known and that was not taken up, and those that were left running.
-    pub(super) fn known(&self) -> impl Iterator<Item = &Loaded> {
-        self.before.iter().map(|known| &known.loaded).chain(self.orphans.values().map(|orphan| &**orphan))
+    /// An App has another root, and what is at this one is left as it is.
+    pub(super) fn left_root(&mut self, loaded: Arc<Loaded>) {
+        self.former.push(loaded);
+        self.stale = true;
     }
 
-    /// Of those that were left running, these are somebody else's business now.
+    /// Roots that their Apps have left, and at which everything was left as it was.
+    pub(super) fn former_roots(&self) -> Vec<(AppName, Root)> {
+        self.former.iter().map(|loaded| (loaded.app.name.clone(), loaded.app.root.clone())).collect()
+    }
+
+    /// Those that were left running, and then the roots that were.
+    fn left(&self) -> impl Iterator<Item = &Loaded> {
+        self.orphans.values().chain(&self.former).map(|loaded| &**loaded)
+    }
+
+    /// All that an earlier agent has known and that was not taken up, and what was left running.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Loaded> {
+        self.before.iter().map(|known| &known.loaded).chain(self.left())
+    }
+
+    /// Roots that were left have somebody again. Of the Apps that were left running, those that are somebody else's business
+    /// now.
     pub(super) fn give_way(&mut self, succeeded: impl Fn(&Loaded) -> bool) -> Vec<AppName> {
+        let before = self.former.len();
+        self.former.retain(|loaded| !succeeded(loaded));
+        self.stale |= self.former.len() < before;
         let gone: Vec<AppName> =
             self.orphans.iter().filter(|(_, orphan)| succeeded(orphan)).map(|(name, _)| name.clone()).collect();
         self.orphans.retain(|name, _| !gone.contains(name));
@@ -180,7 +203,8 @@ impl Roll {
 
     /// Manifests are in force that name these.
     pub(super) fn named(&mut self, names: &BTreeSet<AppName>) {
-        self.orphans.retain(|name, _| !names.contains(name));
+        // One that has come back may have come back with another root.
+        self.former.extend(self.orphans.extract_if(.., |name, _| names.contains(name)).map(|(_, orphan)| orphan));
         self.stale = true;
     }
 
@@ -197,7 +221,7 @@ impl Roll {
             return None;
         }
         let mut apps: Vec<Listed<'_, &Document>> = seats.map(listed).collect();
-        for loaded in self.orphans.values() {
+        for loaded in self.left() {
             apps.push(listed((loaded, Standing::Orphaned, None)));
         }
         let written = serde_json::to_vec(&ToWrite { version: VERSION, from: &self.from, apps });

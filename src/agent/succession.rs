@@ -95,7 +95,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         for (name, heir) in leaving {
             self.succeeded(&name, &heir);
         }
-        for name in self.ground.roll.give_way(|loaded| heir(loaded).is_some()) {
+        // An orphan bears no name that the manifests name.
+        for name in self.ground.roll.give_way(|loaded| heirs.of(&loaded.app.root).is_some()) {
             self.ground.board.left(&name);
         }
         let before = self.farewells.len();
@@ -162,7 +163,16 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             }
             Standing::Leaving => self.see_off_from_root(Arc::new(loaded)),
             // That was told.
-            Standing::Orphaned => {}
+            Standing::Orphaned => self.ground.roll.left_root(Arc::new(loaded)),
+        }
+    }
+
+    /// Goes on with a root that an App had before its own one, neither of which anybody has any more.
+    pub(super) fn go_on_with_former(&mut self, known: Known) {
+        match known.standing {
+            Standing::Leaving => self.see_off_from_root(Arc::new(known.loaded)),
+            Standing::Orphaned => self.ground.roll.left_root(Arc::new(known.loaded)),
+            Standing::InForce => self.go_on_with(known),
         }
     }
 
@@ -177,6 +187,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         } else {
             let help = "stop what runs there by hand; `sync: {prune: true}` has it stopped the next time";
             warn!(app = %name, %root, %to, help, "it has another root: what runs at the old one is left running");
+            self.ground.roll.left_root(from);
         }
     }
 
