@@ -206,6 +206,7 @@ fn what_is_wrong_is_told_to_whoever_has_not_heard_of_it() {
 /// Whoever is new after a restart is as new as after a reload, until a pass has come to its end.
 #[test]
 fn what_is_wrong_is_told_over_a_restart_to_whoever_has_not_heard_of_it() {
+    use Outcome::{Converged, Interrupted, Unhealthy};
     let ((queue, mut all), (apart, mut some)) = (mpsc::channel(64), mpsc::channel(64));
     let wish = app("r1", Vec::new());
     let mut heard: Option<Heard> = None;
@@ -225,7 +226,6 @@ fn what_is_wrong_is_told_over_a_restart_to_whoever_has_not_heard_of_it() {
             .map(|(names, one): (BTreeSet<String>, Telling)| format!("{names:?}: {}", one.news));
         all.chain(some).collect::<Vec<_>>()
     };
-    use Outcome::{Converged, Interrupted, Unhealthy};
     let rows: [(&[&str], &[Outcome], &[&str]); 8] = [
         (&["chat"], &[Unhealthy, Unhealthy], &["all: Unhealthy"]),
         (&["chat"], &[Unhealthy], &[]),
