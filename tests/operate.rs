@@ -180,6 +180,28 @@ fn a_suspended_app_is_left_alone_until_it_is_resumed() {
     place.is_all("r2");
 }
 
+/// That a release may be tried again is written down, and nothing is done before the App is resumed.
+#[test]
+fn what_is_tried_again_while_suspended_waits_until_it_is_resumed() {
+    let place = place();
+    assert_eq!(place.pass(&["rollback", "shop"]).1.1, 0);
+    assert_eq!(place.run(&["suspend", "shop", "shop.yaml"]).status.code(), Some(0));
+    let output = place.run(&["retry", "shop", "shop.yaml"]);
+    assert_eq!(output.status.code(), Some(4), "{}", words(&output));
+    let said = words(&output);
+    for part in [
+        "drift withheld: the App is suspended on this host: by hand (anna, since",
+        "help: nothing is done until `trueup resume shop`",
+        "note: release `r3` is no longer kept out, but it is not tried before the App is resumed",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    place.is_all("r2");
+    assert_eq!(place.run(&["resume", "shop", "shop.yaml"]).status.code(), Some(0));
+    place.converges();
+    place.is_all("r3");
+}
+
 #[test]
 fn one_act_at_a_time() {
     let place = place();

@@ -17,7 +17,7 @@ use crate::decide::schedule::{ScheduleState, Turn};
 use crate::documents::agent::{Configuration, ManifestProblem, Revision, Unreachable};
 use crate::manifest::Loaded;
 use crate::model::app::App;
-use crate::model::names::AppName;
+use crate::model::names::{AppName, Root};
 use crate::model::process::ProcessId;
 use crate::model::report::{Outcome, PassReport};
 use crate::model::wake::Wake;
@@ -47,6 +47,7 @@ struct State {
     apps: Vec<Entry>,
     /// Those that the manifests in force do not name; in `apps` again once they are said to be left running.
     gone: BTreeMap<AppName, Entry>,
+    former_roots: Arc<[(AppName, Root)]>,
     /// Passes that have begun, over whatever App.
     begun: u64,
 }
@@ -120,6 +121,11 @@ impl Board {
     /// The source of manifests cannot be asked; none: it has answered.
     pub fn unreachable(&self, why: Option<Unreachable>) {
         self.write(|state| state.unreachable = why);
+    }
+
+    /// Apps have left these roots for other ones, and everything at them was left as it was.
+    pub fn former_roots(&self, all: Vec<(AppName, Root)>) {
+        self.write(|state| state.former_roots = all.into());
     }
 
     /// An App has disappeared from the manifests, and is left running, or leaves. It may be one that only an earlier
@@ -266,6 +272,7 @@ impl Board {
             refused: state.refused.clone(),
             unreachable: state.unreachable.clone(),
             configuration: state.configuration.clone(),
+            former_roots: Arc::clone(&state.former_roots),
             apps: state.apps.iter().map(|entry| entry.view.clone()).collect(),
         }
     }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::forge::{StatusPoster, Verdict};
 use super::notify::Teller;
@@ -46,6 +47,16 @@ struct Known {
     new: BTreeSet<String>,
 }
 
+/// What people know of an App, and which of them: that outlives the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Heard {
+    #[serde(flatten)]
+    told: Told,
+    /// Those who have heard it, by their names; none: whoever is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<BTreeSet<String>>,
+}
+
 impl Herald {
     /// Tells these; each is left out where it is none.
     #[must_use]
@@ -55,14 +66,17 @@ impl Herald {
 
     /// Others are told from now on; what was said before counts as said to those who were told.
     pub(super) fn renew(&mut self, other: Self) {
-        let names =
-            |herald: &Self| -> BTreeSet<String> { herald.teller.iter().flat_map(Teller::names).cloned().collect() };
-        let (before, now) = (names(self), names(&other));
+        let (before, now) = (self.names(), other.names());
         for new in self.apps.values_mut().map(|known| &mut known.new).chain([&mut self.new]) {
             new.retain(|name| now.contains(name));
             new.extend(now.difference(&before).cloned());
         }
         (self.teller, self.poster) = (other.teller, other.poster);
+    }
+
+    /// Those who are told.
+    fn names(&self) -> BTreeSet<String> {
+        self.teller.iter().flat_map(Teller::names).cloned().collect()
     }
 
     fn tell(&self, telling: Telling) {
@@ -195,13 +209,17 @@ impl Herald {
     }
 
     /// What people know of an App; none: nothing.
-    pub(super) fn told(&self, app: &AppName) -> Option<&Told> {
-        self.apps.get(app).map(|known| &known.told)
+    pub(super) fn heard(&self, app: &AppName) -> Option<Heard> {
+        let known = self.apps.get(app)?;
+        let by = self.names().difference(&known.new).cloned().collect();
+        Some(Heard { told: known.told.clone(), by: Some(by) })
     }
 
-    /// What an earlier agent has told people of an App.
-    pub(super) fn recall(&mut self, app: &AppName, told: Told) {
-        self.apps.entry(app.clone()).or_default().told = told;
+    /// What an earlier agent has told people of an App. Those who are told now and were not then are new.
+    pub(super) fn recall(&mut self, app: &AppName, heard: Heard) {
+        let new = heard.by.map(|by| self.names().difference(&by).cloned().collect()).unwrap_or_default();
+        let known = self.apps.entry(app.clone()).or_default();
+        (known.told, known.new) = (heard.told, new);
     }
 
     /// An App has lost its workers, as it wished: that they were stopped puts nothing right that anybody has changed.
@@ -213,7 +231,7 @@ impl Herald {
     }
 
     /// A pass has ended. `repair`: nobody had asked for what it did. Tells whether people know something else of the
-    /// App now.
+    /// App now, or others do.
     pub(super) fn ended(&mut self, app: &App, report: &PassReport, state: &ScheduleState, repair: bool) -> bool {
         let known = self.apps.entry(app.name.clone()).or_default();
         let commit = known.passing.clone();
@@ -223,7 +241,7 @@ impl Herald {
                 state.corrections
             )
         });
-        let before = known.told.clone();
+        let (before, were_new) = (known.told.clone(), known.new.len());
         let crash_loop = state.crash_loop();
         let besides = || Besides { repair, stalled: stalled.as_deref(), crash_loop: crash_loop.as_deref() };
         // With nobody to be told, nobody knows.
@@ -243,7 +261,7 @@ impl Herald {
                 teller.tell(one);
             }
         }
-        let changed = known.told != before;
+        let changed = known.told != before || known.new.len() < were_new;
         let Some(commit) = commit else { return changed };
         let known = self.apps.entry(app.name.clone()).or_default();
         let was_judged = known.judged.as_ref() == Some(&commit);

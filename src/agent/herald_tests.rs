@@ -185,7 +185,7 @@ fn what_is_wrong_is_told_to_whoever_has_not_heard_of_it() {
     };
     let nothing: [&str; 0] = [];
     assert_eq!(heard(&mut herald, Outcome::Unhealthy), nothing);
-    assert_eq!(herald.told(&wish.name), Some(&Told::default()), "nobody was told");
+    assert_eq!(herald.heard(&wish.name).map(|heard| heard.told), Some(Told::default()), "nobody was told");
     herald.renew(told_are(&["chat"]));
     assert_eq!(heard(&mut herald, Outcome::Unhealthy), ["all: ManifestsInvalid", "all: Unhealthy"]);
     assert_eq!(heard(&mut herald, Outcome::Unhealthy), nothing);
@@ -201,6 +201,48 @@ fn what_is_wrong_is_told_to_whoever_has_not_heard_of_it() {
     tell(&mut herald, &wish, Deed::Well("c1"));
     let new = ["all: SourceRecovered", "all: ManifestsInvalid", "all: Recovered"];
     assert_eq!(heard(&mut herald, Outcome::Converged), new);
+}
+
+/// Whoever is new after a restart is as new as after a reload, until a pass has come to its end.
+#[test]
+fn what_is_wrong_is_told_over_a_restart_to_whoever_has_not_heard_of_it() {
+    use Outcome::{Converged, Interrupted, Unhealthy};
+    let ((queue, mut all), (apart, mut some)) = (mpsc::channel(64), mpsc::channel(64));
+    let wish = app("r1", Vec::new());
+    let mut heard: Option<Heard> = None;
+    let mut agent = |names: &[&str], outcomes: &[Outcome]| {
+        let mut herald = Herald::new(Some(Teller::into_both(queue.clone(), apart.clone(), names)), None);
+        if let Some(heard) = &heard {
+            // As it is written down.
+            let text = serde_json::to_string(heard).unwrap();
+            herald.recall(&wish.name, serde_json::from_str(&text).unwrap());
+        }
+        for outcome in outcomes {
+            tell(&mut herald, &wish, Deed::Ended(*outcome));
+        }
+        heard = herald.heard(&wish.name);
+        let all = std::iter::from_fn(|| all.try_recv().ok()).map(|one: Telling| format!("all: {}", one.news));
+        let some = std::iter::from_fn(|| some.try_recv().ok())
+            .map(|(names, one): (BTreeSet<String>, Telling)| format!("{names:?}: {}", one.news));
+        all.chain(some).collect::<Vec<_>>()
+    };
+    let rows: [(&[&str], &[Outcome], &[&str]); 8] = [
+        (&["chat"], &[Unhealthy, Unhealthy], &["all: Unhealthy"]),
+        (&["chat"], &[Unhealthy], &[]),
+        (&["chat", "mail"], &[Interrupted], &[]),
+        (&["chat", "mail"], &[Unhealthy, Unhealthy], &["{\"mail\"}: Unhealthy"]),
+        (&["mail"], &[Unhealthy], &[]),
+        // Away for a while, and new again.
+        (&["chat", "mail"], &[Unhealthy], &["{\"chat\"}: Unhealthy"]),
+        (&["chat", "mail", "pager"], &[Converged], &["all: Recovered"]),
+        (&["chat", "last"], &[Converged], &[]),
+    ];
+    for (number, (names, outcomes, expected)) in rows.into_iter().enumerate() {
+        assert_eq!(agent(names, outcomes), expected, "agent {number}");
+    }
+    // One that an earlier trueup has written down says nothing of who has heard it.
+    let old: Heard = serde_json::from_str(&serde_json::to_string(&Told::default()).unwrap()).unwrap();
+    assert_eq!(old, Heard::default());
 }
 
 /// Whatever happens in which order: only what is in force now is open, and what was good is never given up.

@@ -38,7 +38,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// Goes on with an App that the manifests do not name, where an earlier agent has ended.
     pub(super) fn go_on_with(&mut self, known: Known) {
-        let Known { loaded, standing, here, told: _ } = known;
+        let Known { loaded, standing, here, heard: _ } = known;
         let name = loaded.app.name.clone();
         let mut seat = Seat::new(loaded, self.ground.seed);
         seat.came = if here { Came::Before } else { Came::Now };
@@ -124,7 +124,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let herald = &self.ground.herald;
         let seats = self.seats.iter().map(|(name, seat)| {
             let standing = if seat.leaving { Standing::Leaving } else { Standing::InForce };
-            (&*seat.loaded, standing, herald.told(name))
+            (&*seat.loaded, standing, herald.heard(name))
         });
         let parting = self.farewells.iter().map(|farewell| (&*farewell.loaded, Standing::Leaving, None));
         let Some(writing) = self.ground.roll.due(seats.chain(parting)) else { return };

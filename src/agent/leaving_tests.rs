@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -15,6 +15,7 @@ use crate::decide::testing::{id, record};
 use crate::manifest::{self, Loaded};
 use crate::model::action::Action;
 use crate::model::journal::JournalEvent;
+use crate::model::names::Root;
 use crate::model::observed::Link;
 use crate::model::report::Outcome;
 use crate::model::telling::{News, Severity, Telling};
@@ -286,6 +287,22 @@ async fn people_hear_the_end_of_what_an_earlier_agent_has_told_them() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_is_told_from_a_restart_on_hears_what_is_wrong_already() {
+    let site = Site::with("health: {http: {url: 'http://localhost/'}, attempts: 1, expect: [status == 200]}");
+    site.host.world().healthy = false;
+    let ((queue, mut all), (apart, mut some)) = (mpsc::channel(64), mpsc::channel(64));
+    for (names, to_all, to_some) in [(&["chat"][..], 1, 0), (&["chat", "mail"], 0, 1), (&["chat", "mail"], 0, 0)] {
+        let herald = Herald::new(Some(Teller::into_both(queue.clone(), apart.clone(), names)), None);
+        let passed = async |stage: Arc<Stage>| stage.until("a pass", Stage::is_idle).await;
+        play_from(&site.host, site.shelf(true), site.roll(), herald, passed).await;
+        let all = std::iter::from_fn(|| all.try_recv().ok()).collect::<Vec<Telling>>();
+        let some = std::iter::from_fn(|| some.try_recv().ok()).map(|(names, _)| names).collect::<Vec<_>>();
+        assert_eq!((all.len(), some.len()), (to_all, to_some), "{names:?}: {all:?}, {some:?}");
+        assert!(some.iter().all(|names| names.iter().eq(["mail"])), "{some:?}");
+    }
+}
+
 /// One edit gives an App another name, and perhaps another release, or writes its root in another way.
 #[tokio::test(start_paused = true)]
 async fn a_renamed_app_is_not_seen_off_from_under_its_successor() {
@@ -367,6 +384,9 @@ async fn a_root_that_its_app_leaves_is_seen_off_or_told() {
             assert_eq!(stage.running(), left, "{what}");
             assert_eq!(stage.app().unwrap().loaded.app.root, moved.app.root, "{what}");
             assert!(stage.board.view().ready, "{what}");
+            let former: Vec<Root> = stage.board.view().former_roots_of(&site.wish.app.name).cloned().collect();
+            let left = if prune { vec![] } else { vec![site.wish.app.root.clone()] };
+            assert_eq!(former, left, "{what}: shown for as long as it is so");
         };
         site.agent(true, async |stage| {
             looked_after(stage).await;
@@ -378,10 +398,57 @@ async fn a_root_that_its_app_leaves_is_seen_off_or_told() {
         })
         .await;
         site.host.world().app = moved.app.clone();
-        site.agent_with(Shelf::with(vec![moved.clone()]), site.roll(), moves).await;
+        for _ in 0..2 {
+            site.agent_with(Shelf::with(vec![moved.clone()]), site.roll(), moves).await;
+        }
         assert_eq!(site.told(), [if prune { News::Removed } else { News::Orphaned }], "{what}: once");
         assert!(!site.remembers().contains("leaving"), "{what}: {}", site.remembers());
     }
+}
+
+/// Back and forth, away and back with another root; as the last agent has left it, the next one shows it.
+#[tokio::test(start_paused = true)]
+async fn roots_that_were_left_are_shown_until_somebody_has_them() {
+    let site = Site::new("prune: false");
+    let [here, there, other] = ["", "there", "other"].map(|name| wish("web", &site.room.path().join(name), "r2", ""));
+    for root in [&there, &other].map(|one| one.app.root.path()) {
+        // One that is gone is forgotten.
+        std::fs::create_dir(root).unwrap();
+    }
+    let blog = |at: &Loaded| wish("blog", at.app.root.path(), "r2", "");
+    let rows: [(&str, Vec<Loaded>, &[&Loaded]); 8] = [
+        ("at first", vec![here.clone()], &[]),
+        ("away", vec![there.clone()], &[&here]),
+        ("back", vec![here.clone()], &[&there]),
+        ("away once more", vec![there.clone()], &[&here]),
+        ("further", vec![other.clone()], &[&here, &there]),
+        ("another one has the first", vec![other.clone(), blog(&here)], &[&there]),
+        ("gone", vec![blog(&here)], &[&there]),
+        ("come back at its second root", vec![there.clone(), blog(&here)], &[&other]),
+    ];
+    let shows = async |stage: &Stage, what: &str, roots: &[&Loaded]| {
+        let expected: Vec<Root> = roots.iter().map(|one| one.app.root.clone()).collect();
+        let former =
+            |stage: &Stage| stage.board.view().former_roots_of(&site.wish.app.name).cloned().collect::<Vec<_>>();
+        stage.until(what, |stage| stage.board.view().ready && former(stage) == expected).await;
+    };
+    site.agent_with(Shelf::with(rows[0].1.clone()), site.roll(), async |stage| {
+        for (what, wishes, roots) in &rows {
+            site.host.world().app = wishes[0].app.clone();
+            stage.holds(Ok(wishes.clone()));
+            shows(stage, what, roots).await;
+            let named = |stage: &Stage| {
+                stage.board.names().iter().eq(wishes.iter().map(|one| &one.app.name))
+                    && wishes
+                        .iter()
+                        .all(|one| stage.board.app(one.app.name.as_str()).unwrap().loaded == one.clone().into())
+            };
+            stage.until(what, named).await;
+        }
+    })
+    .await;
+    let (what, wishes, roots) = &rows[7];
+    site.agent_with(Shelf::with(wishes.clone()), site.roll(), async |stage| shows(stage, what, roots).await).await;
 }
 
 /// The agent ends before a window opens in which the workers at the old root may be stopped.

@@ -4,7 +4,7 @@
 //! after a quiet moment, and bad news (manifests that do not load, an App that is gone) is doubted first. A source that
 //! cannot be asked says nothing about manifests: that is another matter, and told as such.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -293,6 +293,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             }
         }
         self.settle(before, &heirs);
+        self.ground.board.former_roots(self.ground.roll.former_roots());
         self.wake_changed(&woken, first, revision.as_ref(), forges);
         if moved_on {
             let untouched: Vec<AppName> = heirs.named().iter().filter(|name| !woken.contains(name)).cloned().collect();
@@ -355,16 +356,15 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             match former {
                 Former::HandedOn if !in_force => {}
                 Former::Kept | Former::HandedOn => {
-                    if let Some(told) = known.told {
-                        self.ground.herald.recall(&name, told);
+                    if let Some(heard) = known.heard {
+                        self.ground.herald.recall(&name, heard);
                     }
                 }
                 Former::Left => self.has_moved_out(known),
                 Former::Succeeded { heir } => self.succeeded(&name, &heir),
-                Former::LeftBefore if known.standing == Standing::Leaving => {
-                    self.see_off_from_root(Arc::new(known.loaded));
-                }
-                Former::Orphaned | Former::LeftBefore => self.go_on_with(known),
+                // Its own root is written down before those that it has left.
+                Former::LeftBefore => self.go_on_with_former(known),
+                Former::Orphaned => self.go_on_with(known),
             }
         }
     }

@@ -330,6 +330,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 self.ground.service.reloading();
                 if let Some(herald) = herald {
                     self.ground.herald.renew(herald);
+                    // Who is told is written down.
+                    self.ground.roll.touch();
                 }
                 self.manifests.reload(git, self.now);
                 self.ground.board.configured(standing.clone());

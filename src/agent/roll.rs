@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{debug, info, warn};
 
+use super::herald::Heard;
 use super::state::{check_version, replace};
-use crate::decide::telling::Told;
 use crate::host::blocking;
 use crate::manifest::shape::Document;
 use crate::manifest::{self, Loaded, load_again};
-use crate::model::names::AppName;
+use crate::model::names::{AppName, Root};
 use crate::ports::HostError;
 
 const NAME: &str = "apps.json";
@@ -51,7 +51,7 @@ pub(super) struct Known {
     /// It came from where manifests come from now. Of one that did not, nobody has said that it should go.
     pub(super) here: bool,
     /// What people know of it.
-    pub(super) told: Option<Told>,
+    pub(super) heard: Option<Heard>,
 }
 
 /// Which Apps there were, and are.
@@ -65,6 +65,8 @@ pub struct Roll {
     before: Vec<Known>,
     /// Left running.
     orphans: BTreeMap<AppName, Arc<Loaded>>,
+    /// Roots that their Apps have left for other ones, and at which everything was left as it was.
+    former: Vec<Arc<Loaded>>,
     /// Something is other than what is written down.
     stale: bool,
     /// It is being written down.
@@ -95,13 +97,13 @@ struct Listed<'a, D> {
     /// The file that it stood in; none: the standard input.
     file: Option<Cow<'a, str>>,
     line: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    told: Option<Told>,
+    #[serde(default, rename = "told", skip_serializing_if = "Option::is_none")]
+    heard: Option<Heard>,
     manifest: D,
 }
 
 /// An App, how it stands, and what people know of it.
-pub(super) type Seated<'s> = (&'s Loaded, Standing, Option<&'s Told>);
+pub(super) type Seated<'s> = (&'s Loaded, Standing, Option<Heard>);
 
 /// A file that is to be written.
 pub(super) struct Writing {
@@ -118,6 +120,7 @@ impl Roll {
             from: String::new(),
             before: Vec::new(),
             orphans: BTreeMap::new(),
+            former: Vec::new(),
             stale: false,
             writing: false,
             complained: false,
@@ -164,13 +167,33 @@ impl Roll {
         self.stale = true;
     }
 
-    /// All that an earlier agent has known and that was not taken up, and those that were left running.
-    pub(super) fn known(&self) -> impl Iterator<Item = &Loaded> {
-        self.before.iter().map(|known| &known.loaded).chain(self.orphans.values().map(|orphan| &**orphan))
+    /// An App has another root, and what is at this one is left as it is.
+    pub(super) fn left_root(&mut self, loaded: Arc<Loaded>) {
+        self.former.push(loaded);
+        self.stale = true;
     }
 
-    /// Of those that were left running, these are somebody else's business now.
+    /// Roots that their Apps have left, and at which everything was left as it was.
+    pub(super) fn former_roots(&self) -> Vec<(AppName, Root)> {
+        self.former.iter().map(|loaded| (loaded.app.name.clone(), loaded.app.root.clone())).collect()
+    }
+
+    /// Those that were left running, and then the roots that were.
+    fn left(&self) -> impl Iterator<Item = &Loaded> {
+        self.orphans.values().chain(&self.former).map(|loaded| &**loaded)
+    }
+
+    /// All that an earlier agent has known and that was not taken up, and what was left running.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Loaded> {
+        self.before.iter().map(|known| &known.loaded).chain(self.left())
+    }
+
+    /// Roots that were left have somebody again. Of the Apps that were left running, those that are somebody else's business
+    /// now.
     pub(super) fn give_way(&mut self, succeeded: impl Fn(&Loaded) -> bool) -> Vec<AppName> {
+        let before = self.former.len();
+        self.former.retain(|loaded| !succeeded(loaded));
+        self.stale |= self.former.len() < before;
         let gone: Vec<AppName> =
             self.orphans.iter().filter(|(_, orphan)| succeeded(orphan)).map(|(name, _)| name.clone()).collect();
         self.orphans.retain(|name, _| !gone.contains(name));
@@ -180,7 +203,8 @@ impl Roll {
 
     /// Manifests are in force that name these.
     pub(super) fn named(&mut self, names: &BTreeSet<AppName>) {
-        self.orphans.retain(|name, _| !names.contains(name));
+        // One that has come back may have come back with another root.
+        self.former.extend(self.orphans.extract_if(.., |name, _| names.contains(name)).map(|(_, orphan)| orphan));
         self.stale = true;
     }
 
@@ -197,7 +221,7 @@ impl Roll {
             return None;
         }
         let mut apps: Vec<Listed<'_, &Document>> = seats.map(listed).collect();
-        for loaded in self.orphans.values() {
+        for loaded in self.left() {
             apps.push(listed((loaded, Standing::Orphaned, None)));
         }
         let written = serde_json::to_vec(&ToWrite { version: VERSION, from: &self.from, apps });
@@ -234,9 +258,9 @@ impl Writing {
     }
 }
 
-fn listed((loaded, standing, told): Seated<'_>) -> Listed<'_, &Document> {
+fn listed((loaded, standing, heard): Seated<'_>) -> Listed<'_, &Document> {
     Listed {
-        told: told.cloned(),
+        heard,
         name: loaded.app.name.as_str().into(),
         standing,
         file: loaded.source.path.as_ref().map(|path| path.to_string_lossy()),
@@ -272,7 +296,7 @@ fn known(listed: &Listed<'_, Value>, here: bool) -> Option<Known> {
             return None;
         }
     };
-    Some(Known { loaded, standing: listed.standing, here, told: listed.told.clone() })
+    Some(Known { loaded, standing: listed.standing, here, heard: listed.heard.clone() })
 }
 
 /// Of which roots nothing is left, as far as that can be told in time: dead mounts hold up nobody, however many there are,
@@ -319,8 +343,8 @@ mod tests {
         manifest::load(&[path], &mut io::empty()).unwrap().remove(0)
     }
 
-    fn rows(known: &[Known]) -> Vec<(String, Standing, bool, Option<Told>)> {
-        let row = |one: &Known| (one.loaded.app.name.to_string(), one.standing, one.here, one.told.clone());
+    fn rows(known: &[Known]) -> Vec<(String, Standing, bool, Option<Heard>)> {
+        let row = |one: &Known| (one.loaded.app.name.to_string(), one.standing, one.here, one.heard.clone());
         known.iter().map(row).collect()
     }
 
@@ -352,13 +376,14 @@ mod tests {
         fs::create_dir(&state).unwrap();
         let all = [("app", "./app"), ("leaves", "./leaves"), ("old", "./old"), ("vanished", "./vanished")];
         let all = all.map(|(name, root)| loaded(&manifests, name, root));
-        let told = Told::default();
+        let heard = Heard::default();
         let mut roll = Roll::open(&state, "here".to_owned());
         assert!(roll.before.is_empty() && roll.due(std::iter::empty()).is_none(), "nothing has changed");
         for orphan in &all[2..] {
             roll.left_running(Arc::new(orphan.clone()));
         }
-        let seats = || [(&all[0], Standing::InForce, Some(&told)), (&all[1], Standing::Leaving, None)].into_iter();
+        let seats =
+            || [(&all[0], Standing::InForce, Some(heard.clone())), (&all[1], Standing::Leaving, None)].into_iter();
         // What a killed agent has left half-written.
         fs::write(state.join("apps.json.new"), "{").unwrap();
         let writing = roll.due(seats()).unwrap();
@@ -377,9 +402,9 @@ mod tests {
             let mut roll = Roll::open(&state, from.to_owned());
             assert_eq!(roll.expected().map(AppName::as_str).collect::<Vec<_>>(), ["app"]);
             let known = roll.take_up();
-            let row = |name: &str, standing, told| (name.to_owned(), standing, here, told);
+            let row = |name: &str, standing, heard| (name.to_owned(), standing, here, heard);
             let expected = [
-                row("app", Standing::InForce, Some(told.clone())),
+                row("app", Standing::InForce, Some(heard.clone())),
                 row("leaves", Standing::Leaving, None),
                 row("old", Standing::Orphaned, None),
             ];

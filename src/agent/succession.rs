@@ -66,8 +66,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// Apps that were left running, or were to be seen off from a root, where the root has somebody new.
     pub(super) fn give_way(&mut self, heirs: &Heirs) {
-        let heir = |loaded: &Loaded| heirs.of(&loaded.app.root).filter(|heir| **heir != loaded.app.name).cloned();
-        for name in self.ground.roll.give_way(|loaded| heir(loaded).is_some()) {
+        // An orphan bears no name that the manifests name.
+        for name in self.ground.roll.give_way(|loaded| heirs.of(&loaded.app.root).is_some()) {
             self.ground.board.left(&name);
         }
         let before = self.farewells.len();
@@ -121,12 +121,12 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// Goes on with a root that an earlier agent has known, and its App has left since.
     pub(super) fn has_moved_out(&mut self, known: Known) {
-        let Known { loaded, standing, here, told } = known;
+        let Known { loaded, standing, here, heard } = known;
         let name = loaded.app.name.clone();
         match standing {
             Standing::InForce => {
-                if let Some(told) = told {
-                    self.ground.herald.recall(&name, told);
+                if let Some(heard) = heard {
+                    self.ground.herald.recall(&name, heard);
                 }
                 let Some(to) = self.seats.get(&name).map(|seat| seat.loaded.app.root.clone()) else { return };
                 let prune = loaded.app.sync.prune && here;
@@ -134,7 +134,16 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             }
             Standing::Leaving => self.see_off_from_root(Arc::new(loaded)),
             // That was told.
-            Standing::Orphaned => {}
+            Standing::Orphaned => self.ground.roll.left_root(Arc::new(loaded)),
+        }
+    }
+
+    /// Goes on with a root that an App had before its own one, neither of which anybody has any more.
+    pub(super) fn go_on_with_former(&mut self, known: Known) {
+        match known.standing {
+            Standing::Leaving => self.see_off_from_root(Arc::new(known.loaded)),
+            Standing::Orphaned => self.ground.roll.left_root(Arc::new(known.loaded)),
+            Standing::InForce => self.go_on_with(known),
         }
     }
 
@@ -149,6 +158,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         } else {
             let help = "stop what runs there by hand; `sync: {prune: true}` has it stopped the next time";
             warn!(app = %name, %root, %to, help, "it has another root: what runs at the old one is left running");
+            self.ground.roll.left_root(from);
         }
     }
 

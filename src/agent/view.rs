@@ -14,6 +14,7 @@ use crate::decide::schedule::{ScheduleState, Turn};
 use crate::decide::withhold::{Permit, withheld};
 use crate::documents::agent::{Configuration, ManifestProblem, Revision, Unreachable};
 use crate::manifest::Loaded;
+use crate::model::names::{AppName, Root};
 use crate::model::process::ProcessId;
 use crate::model::report::PassReport;
 use crate::model::sync::Withheld;
@@ -39,8 +40,17 @@ pub struct View {
     pub unreachable: Option<Unreachable>,
     /// How the agent's own configuration stands.
     pub configuration: Configuration,
+    /// Roots that Apps have left for other ones, and at which everything was left as it was.
+    pub former_roots: Arc<[(AppName, Root)]>,
     /// In the order of the manifests, then what disappeared from them and was left running, or leaves.
     pub apps: Vec<AppView>,
+}
+
+impl View {
+    /// Roots that this App has left for other ones, and at which everything was left as it was.
+    pub fn former_roots_of<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = &'a Root> {
+        self.former_roots.iter().filter(move |(name, _)| name == app).map(|(_, root)| root)
+    }
 }
 
 /// A snapshot of one App.

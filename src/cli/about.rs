@@ -64,11 +64,15 @@ pub struct Wrong {
 
 /// An App that an agent looks after.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Known {
     /// Its name.
     pub name: String,
     /// Its root.
     pub root: PathBuf,
+    /// Roots that it had before, and at which everything was left as it was.
+    #[serde(default)]
+    pub former_roots: Vec<PathBuf>,
     /// The file that its manifest stands in, by its full path; of a commit, the path in the repository.
     pub file: Option<PathBuf>,
     /// The line that it begins in.
@@ -211,10 +215,12 @@ mod tests {
             since,
         };
         let away = Unreachable { message: "no such host".to_owned(), help: Some("look at it".to_owned()), since };
-        let (name, root) = (AppName::new("shop").unwrap(), Root::new("/srv/shop").unwrap());
+        let name = AppName::new("shop").unwrap();
+        let [root, former] = ["/srv/shop", "/srv/old"].map(|path| Root::new(path).unwrap());
         let app = Overview {
             name: &name,
             root: &root,
+            former_roots: vec![&former],
             file: Some(Path::new("shop.yaml").into()),
             line: 1,
             orphaned: false,
@@ -244,6 +250,7 @@ mod tests {
         assert!(about.looks_after("shop", Some(&root)));
         let known = about.in_force().next().unwrap();
         assert_eq!((known.file.as_deref(), known.line), (Some(Path::new("shop.yaml")), Some(1)));
+        assert_eq!(known.former_roots, [Path::new("/srv/old")]);
         assert_eq!(about.busy(), "the agent makes a pass over `shop`");
         assert!(about.trouble().unwrap().starts_with("newer manifests cannot be used: unknown key `cuont` (and "));
         let read = about.refused.iter().flat_map(|refused| &refused.mistakes);
@@ -291,6 +298,7 @@ mod tests {
         let app = |name: &str, root: &str, orphaned| Known {
             name: name.to_owned(),
             root: root.into(),
+            former_roots: Vec::new(),
             file: None,
             line: None,
             orphaned,

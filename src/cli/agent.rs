@@ -169,6 +169,11 @@ fn web(board: Board, orders: Orders, operators: Operators, webhooks: watch::Rece
         journals: Arc::new(|root| Box::pin(async move { LocalHost::new(AGENT).journaled(&root).await })),
         webhooks,
         operators,
-        texts: Texts { pass: report::report, suspension: text::suspension, not_kept_out: text::not_kept_out },
+        texts: Texts {
+            pass: report::report,
+            retried: text::retried,
+            suspension: text::suspension,
+            not_kept_out: text::not_kept_out,
+        },
     }
 }

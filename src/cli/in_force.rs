@@ -152,6 +152,11 @@ fn standing(about: &About, wanted: &[&Known]) -> String {
     if !gone.is_empty() {
         parts.push(format!("{} disappeared from them", gone.join(" and ")));
     }
+    for app in wanted {
+        for root in &app.former_roots {
+            parts.push(format!("`{}` has left `{}`, and what ran there was left running", app.name, root.display()));
+        }
+    }
     parts.join("; ")
 }
 

@@ -56,7 +56,7 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
         Box::pin(operate::rollback(host, &app, &how, &request, &*listener)).await
     })??;
     drop(listener);
-    show(&app, std::slice::from_ref(&report), output)?;
+    show(&app, std::slice::from_ref(&report), report::report, output)?;
     Ok(report.exit_code_of_rollback())
 }
 
@@ -79,7 +79,7 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
     })??;
     drop(listener);
     let reports: Vec<PassReport> = made.into_iter().collect();
-    show(&app, &reports, output)?;
+    show(&app, &reports, text::retried, output)?;
     Ok(reports.first().map_or(0, |report| report.exit_code(false)))
 }
 
@@ -226,12 +226,17 @@ fn tell(app: &App, changed: &Suspended, output: Output) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn show(app: &App, reports: &[PassReport], output: Output) -> Result<(), Failure> {
+fn show(
+    app: &App,
+    reports: &[PassReport],
+    pass: fn(&App, &PassReport, Option<usize>) -> String,
+    output: Output,
+) -> Result<(), Failure> {
     match (output.format, reports) {
         (Format::Json | Format::Yaml, _) => output.document(&passes(reports)),
         (Format::Text | Format::Markdown, []) => output.text(&text::not_kept_out(app)),
         (Format::Text | Format::Markdown, _) => {
-            output.text(&reports.iter().map(|one| report::report(app, one, output.width)).collect::<String>())
+            output.text(&reports.iter().map(|one| pass(app, one, output.width)).collect::<String>())
         }
     }
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::decide::schedule::ScheduleState;
 use crate::model::holder::Holder;
+use crate::model::names::Root;
 use crate::model::status::{AppStatus, Condition, ConditionType, Reason, Truth};
 use crate::model::wake::Wake;
 
@@ -22,6 +23,8 @@ pub struct Standing<'a> {
     pub orphaned: bool,
     /// … and its workers are being stopped.
     pub leaving: bool,
+    /// Roots that it had before, and at which everything was left as it was.
+    pub former_roots: &'a [&'a Root],
     /// Why newer manifests cannot be used.
     pub refused: Option<&'a str>,
     /// Its turns.
@@ -54,6 +57,16 @@ pub fn add(status: &mut AppStatus, standing: &Standing<'_>) {
     if standing.orphaned && !standing.leaving {
         let message = "the App has disappeared from the manifests, and is left running";
         set(status, ConditionType::Stalled, Reason::Orphaned, message.to_owned());
+    }
+    if !standing.former_roots.is_empty() {
+        // It is as ready as ever: what runs elsewhere is none of its own.
+        let ready = status.conditions.iter_mut().find(|condition| condition.of == ConditionType::Ready);
+        if let Some(ready) = ready {
+            let roots: Vec<String> = standing.former_roots.iter().map(|root| format!("`{root}`")).collect();
+            let (roots, it) = (roots.join(" and "), if roots.len() == 1 { "it" } else { "them" });
+            ready.message =
+                format!("{}; it has left {roots} for this root, and what ran at {it} was left running", ready.message);
+        }
     }
     if let Some(why) = standing.refused {
         let message = format!("newer manifests cannot be used, and those before stay in force: {why}");
@@ -185,6 +198,16 @@ mod tests {
         let refused = Some("shop.yaml:3: unknown key");
         let told = conditions("r2", &Standing { refused, orphaned: true, ..Standing::default() });
         assert!(told.contains("Stalled=True Orphaned") && told.contains("shop.yaml:3: unknown key"), "{told}");
+        let roots = ["/srv/old", "/srv/older"].map(|path| Root::new(path).unwrap());
+        let moved = |roots: &[&Root]| conditions("r2", &Standing { former_roots: roots, ..Standing::default() });
+        let told = moved(&[&roots[0]]);
+        assert!(told.contains("Ready=True") && told.contains("Stalled=False"), "{told}");
+        assert!(told.contains("; it has left `/srv/old` for this root, and what ran at it was left running"), "{told}");
+        let told = moved(&[&roots[0], &roots[1]]);
+        assert!(
+            told.contains("; it has left `/srv/old` and `/srv/older` for this root, and what ran at them"),
+            "{told}"
+        );
         let leaving = Standing { orphaned: true, leaving: true, ..Standing::default() };
         let told = conditions("r2", &leaving);
         assert!(told.contains("Stalled=False") && !told.contains("left running"), "{told}");

@@ -124,8 +124,10 @@ pub fn words(withheld: &Withheld) -> String {
 pub fn help(app: &App, withheld: &Withheld) -> String {
     let name = &app.name;
     match withheld {
-        Withheld::Suspended { here: true, .. } => format!("to have it acted on again: `trueup resume {name}`"),
-        Withheld::Suspended { here: false, .. } => "to have it acted on again: remove `sync.suspend`".to_owned(),
+        Withheld::Suspended { here: true, .. } => format!("nothing is done until `trueup resume {name}`"),
+        Withheld::Suspended { here: false, .. } => {
+            "nothing is done until `sync.suspend` is removed from the manifest".to_owned()
+        }
         Withheld::OutsideWindow { .. } => {
             format!("if it cannot wait: `trueup reconcile --app {name} --ignore-windows`, of an agent with `--request`")
         }

@@ -47,6 +47,8 @@ pub struct Overview<'a> {
     pub name: &'a AppName,
     /// Its root.
     pub root: &'a Root,
+    /// Roots that it had before, and at which everything was left as it was.
+    pub former_roots: Vec<&'a Root>,
     /// The file that its manifest stands in, by its full path; of a commit, the path in the repository.
     pub file: Option<Cow<'a, Path>>,
     /// The line that it begins in, from 1.

@@ -24,6 +24,7 @@ use crate::documents::app::{self as apps_document, left_alone, unobserved};
 use crate::documents::history::{History, PASSES, Past};
 use crate::documents::{API_VERSION, List, pass};
 use crate::manifest::mask;
+use crate::model::names::Root;
 use crate::model::nearest::suggestion;
 use crate::model::status::{AppStatus, Verdict};
 
@@ -122,12 +123,13 @@ pub(super) async fn agent(State(room): State<Room>, headers: HeaderMap) -> Resul
         refused: view.refused.as_ref(),
         unreachable: view.unreachable.as_ref(),
         configuration: &view.configuration,
-        apps: view.apps.iter().map(|one| overview(one, view.revision.is_some())).collect(),
+        apps: view.apps.iter().map(|one| overview(one, &view)).collect(),
     };
     document(&agent, Form::of(&headers))
 }
 
-fn overview<'a>(one: &'a AppView, of_a_commit: bool) -> Overview<'a> {
+fn overview<'a>(one: &'a AppView, view: &'a View) -> Overview<'a> {
+    let of_a_commit = view.revision.is_some();
     let last = one.last.as_ref().map(|made| LastPass {
         pass: made.report.pass.clone(),
         began: made.report.began,
@@ -143,6 +145,7 @@ fn overview<'a>(one: &'a AppView, of_a_commit: bool) -> Overview<'a> {
     Overview {
         name: &one.loaded.app.name,
         root: &one.loaded.app.root,
+        former_roots: view.former_roots_of(&one.loaded.app.name).collect(),
         file: source.path.as_deref().map(file),
         line: source.line,
         orphaned: one.orphaned,
@@ -191,7 +194,9 @@ pub(super) fn quick_status(one: &AppView, view: &View) -> Result<AppStatus, Refu
     };
     let mut status = status
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot name the spec: {error}")))?;
+    let former_roots: Vec<&Root> = view.former_roots_of(&one.loaded.app.name).collect();
     let standing = Standing {
+        former_roots: &former_roots,
         running: one.running.as_ref().map(|running| running.turn.wakes.as_slice()),
         waiting: one.waiting.as_deref(),
         // Whoever asks often must not have the agent read a root each time.

@@ -68,6 +68,8 @@ pub type Journals = Arc<
 pub struct Texts {
     /// A pass.
     pub pass: fn(&App, &PassReport, Option<usize>) -> String,
+    /// A pass of a release that may be tried again.
+    pub retried: fn(&App, &PassReport, Option<usize>) -> String,
     /// Why the App was left alone before, and why it is now.
     pub suspension: fn(&App, Option<&str>, Option<&str>) -> String,
     /// There was nothing to try again.

@@ -14,11 +14,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
-use super::Room;
 use super::answer::{EXIT_CODE, Form, NOTE, Refusal, answer, document, note};
 use super::api::find;
 use super::connection::{Held, Hold};
 use super::peer::Peer;
+use super::{Room, Texts};
 use crate::agent::orders::{Asked, Operated, Operation, Order, Woken};
 use crate::agent::view::Made;
 use crate::documents::agent::Requested;
@@ -263,16 +263,19 @@ async fn operate(room: &Room, caller: &Caller, name: &str, what: Operation) -> R
     let one = find(&room.web.board.view(), name)?.clone();
     let app = &one.loaded.app;
     let back = matches!(what, Operation::Rollback { .. });
+    let texts = room.web.texts;
+    // What a pass looks like on a terminal depends on what it was asked for.
+    let texts = if matches!(what, Operation::Retry { .. }) { Texts { pass: texts.retried, ..texts } } else { texts };
     let _held = hold(room, caller)?;
     let (reply, replied) = oneshot::channel();
     order(room, Order::Operate { app: app.name.clone(), what, reply }).await?;
     // When the loop ends it drops the reply channel.
     let done = room.unless_stopped(replied).await?.map_err(|_| Refusal::stopping())??;
-    answered(room, caller, app, &done, back)
+    answered(&texts, caller, app, &done, back)
 }
 
-fn answered(room: &Room, caller: &Caller, app: &App, done: &Operated, back: bool) -> Result<Response, Refusal> {
-    let (texts, text) = (room.web.texts, caller.form == Form::Text);
+fn answered(texts: &Texts, caller: &Caller, app: &App, done: &Operated, back: bool) -> Result<Response, Refusal> {
+    let text = caller.form == Form::Text;
     let plain = |text: String| Ok(answer("text/plain; charset=utf-8", text));
     let (response, code) = match done {
         Operated::Passed(report) => {

@@ -172,6 +172,7 @@ impl Stage {
             operators: Operators::default(),
             texts: Texts {
                 pass: |app, report, width| format!("{} {:?} {width:?}\n", app.name, report.outcome),
+                retried: |app, report, width| format!("{} tried again: {:?} {width:?}\n", app.name, report.outcome),
                 suspension: |app, before, now| format!("{} {before:?} {now:?}\n", app.name),
                 not_kept_out: |app| format!("{} nothing to try\n", app.name),
             },

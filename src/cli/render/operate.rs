@@ -3,15 +3,34 @@
 use std::fmt::Write;
 
 use super::problem::Complaint;
+use super::report;
 use super::style::{DIM, GOOD, STRONG, WARN, paint};
 use super::words::safe;
 use crate::model::app::App;
+use crate::model::report::{Outcome, PassReport};
+use crate::model::sync::Withheld;
 
 /// There is nothing to try again.
 #[must_use]
 pub fn not_kept_out(app: &App) -> String {
     let release = safe(app.release.id.as_str());
     format!("{}  {release}  {}, nothing to try again\n", paint(STRONG, &app.name), paint(GOOD, "not kept out"))
+}
+
+/// The pass of a release that may be tried again, and where that has led to nothing yet, why it has not.
+#[must_use]
+pub fn retried(app: &App, pass: &PassReport, width: Option<usize>) -> String {
+    let mut text = report::report(app, pass, width);
+    if pass.outcome == Outcome::Withheld && matches!(pass.withheld, Some(Withheld::Suspended { .. })) {
+        let release = safe(app.release.id.as_str());
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{}: release `{release}` is no longer kept out, but it is not tried before the App is resumed",
+            paint(DIM, "note")
+        );
+    }
+    text
 }
 
 /// Whether the App is left alone now, and what that changes.

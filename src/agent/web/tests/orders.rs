@@ -53,7 +53,7 @@ async fn what_a_person_asks_for_is_ordered_in_their_name_and_its_end_is_told() {
             Ok(Operated::Passed(rolled_back().into())),
             200,
             Some("3"),
-            "shop RolledBack Some(80)\n",
+            "shop tried again: RolledBack Some(80)\n",
         ),
         (
             "retry",

@@ -55,6 +55,7 @@ fn room(shelf: &Arc<Shelf>) -> Stage {
         operators: Operators::default(),
         texts: Texts {
             pass: |_, _, _| String::new(),
+            retried: |_, _, _| String::new(),
             suspension: |_, _, _| String::new(),
             not_kept_out: |_| String::new(),
         },
