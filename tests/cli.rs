@@ -629,3 +629,35 @@ fn a_pass_that_is_told_to_ignore_hang_ups_goes_on() {
     assert!(said.any(|line| line == FINISHING), "it says what it does");
     assert_eq!(child.wait().expect("ends").code(), Some(3));
 }
+
+/// As `rsync --delete` does to a root that it mirrors a tree into.
+#[test]
+fn a_pass_whose_lock_is_removed_does_not_switch() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    let root = place.path().join("shop");
+    for directory in [root.join("releases/r1"), place.path().join("made")] {
+        std::fs::create_dir_all(&directory).expect("makes a directory");
+        std::fs::write(directory.join("index.html"), "").expect("writes");
+    }
+    std::os::unix::fs::symlink("releases/r1", root.join("current")).expect("makes a link");
+    let manifest = |step: &str| {
+        let text = format!(
+            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release:\n    id: r2\n    \
+             source: {{dir: {{path: ./made}}}}\n    build: [{{run: \"{step}\"}}]\n",
+            root.display(),
+        );
+        std::fs::write(place.path().join("shop.yaml"), text).expect("writes");
+        in_place(place.path(), &["reconcile", "shop.yaml", "--color", "never"])
+    };
+    let output = manifest("rm -rf $ROOT/.trueup");
+    let told = format!("{}{}", out(&output), err(&output));
+    assert!(told.contains(".trueup/lock` was removed while this pass held it"), "{told}");
+    assert!(told.contains("rsync --exclude"), "{told}");
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let current = || std::fs::read_link(root.join("current")).expect("is a link");
+    assert_eq!(current(), Path::new("releases/r1"), "{told}");
+
+    let output = manifest("true");
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+    assert_eq!(current(), Path::new("releases/r2"));
+}

@@ -16,6 +16,6 @@ mod spare;
 #[cfg(test)]
 mod testing;
 
-pub use lock::{Lock, lock};
+pub use lock::{Lock, confirm, lock};
 pub use memory::{recall, remember};
 pub use records::{forget, record, records};
