@@ -100,7 +100,7 @@ mod tests {
                 cwd: Known::Unknown(String::new()),
                 executable: Known::Unknown(String::new()),
             };
-            let table = ProcessTable { processes: vec![process], ..ProcessTable::default() };
+            let table = ProcessTable { processes: vec![process] };
             let found = Believed::new(&table, [4711]).supervisords();
             assert_eq!(found.iter().any(|found| found.file == file), believed, "{uid} {zombie}");
         }

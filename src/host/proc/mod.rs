@@ -4,6 +4,7 @@
 //! put a thread around it. A process is read through one handle on its directory, which the kernel never
 //! turns over to a later process of the same number: two processes are never mixed.
 
+mod holders;
 mod parse;
 mod trouble;
 
@@ -23,6 +24,7 @@ use crate::model::process::{
     Inode, Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable, StartTicks,
 };
 use crate::ports::HostError;
+pub use holders::holders;
 use parse::Stat;
 pub(crate) use trouble::unreadable;
 

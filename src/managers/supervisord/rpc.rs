@@ -325,7 +325,7 @@ mod tests {
             assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n\r\n").await.unwrap();
             let mut sent = 0;
-            while let Ok(piece) = stream.write(&[b' '; 1 << 16]).await {
+            while let Ok(piece) = stream.write(&[b' '; 1 << 13]).await {
                 sent += piece;
                 // Only so that the test ends where nobody hangs up.
                 if sent > 4 * ANSWER_LIMIT {
