@@ -6,7 +6,7 @@ mod doctor;
 pub mod runtime;
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,11 +155,17 @@ impl LocalHost {
         blocking(move || name.map_or_else(|| User::of(&app), |name| User::named(&name))).await?
     }
 
-    /// The lock of the App's root, for a command to hold for as long as it lives.
-    fn lock_for_steps(&self, app: &App) -> Result<Option<OwnedFd>, HostError> {
-        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        let lock = locks.get(&app.root).map(OwnedFd::try_clone).transpose();
-        lock.map_err(|error| HostError::io("cannot hand the lock to the step", &error))
+    /// The lock of the root, for a command to hold for as long as it lives; an error where it keeps nobody out any
+    /// more, so that whatever cannot be taken back asks for it first.
+    async fn lock_of(&self, root: &Root) -> Result<Option<OwnedFd>, HostError> {
+        let lock = {
+            let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.get(root).map(OwnedFd::try_clone).transpose()
+        };
+        let lock = lock.map_err(|error| HostError::io("cannot hand the lock to the step", &error))?;
+        let Some(lock) = lock else { return Ok(None) };
+        let of = root.clone();
+        silence::at(root, move || ledger::confirm(&of, lock.as_fd()).map(|()| Some(lock))).await?
     }
 
     /// The same, which asks by sudo what processes of other users run, as far as these manifests speak of them; they
@@ -230,10 +236,11 @@ impl Releases for LocalHost {
     }
 
     async fn fetch(&self, app: &App) -> Result<Option<String>, HostError> {
-        releases::fetch(&self.shim, app, self.lock_for_steps(app)?).await
+        releases::fetch(&self.shim, app, self.lock_of(&app.root).await?).await
     }
 
     async fn link(&self, app: &App) -> Result<(), HostError> {
+        self.lock_of(&app.root).await?;
         releases::link(app).await
     }
 
@@ -242,6 +249,7 @@ impl Releases for LocalHost {
     }
 
     async fn remove(&self, root: &Root, id: &ReleaseId) -> Result<(), HostError> {
+        self.lock_of(root).await?;
         releases::remove(root, id).await
     }
 
@@ -250,6 +258,7 @@ impl Releases for LocalHost {
     }
 
     async fn switch(&self, root: &Root, to: &ReleaseId) -> Result<(), HostError> {
+        self.lock_of(root).await?;
         releases::switch(root, to).await
     }
 
@@ -345,7 +354,7 @@ impl Prober for LocalHost {
 
 impl Commands for LocalHost {
     async fn run(&self, app: &App, command: &CommandLine, timeout: Duration) -> Result<(), HostError> {
-        command::run(&self.shim, app, command, timeout, self.lock_for_steps(app)?).await
+        command::run(&self.shim, app, command, timeout, self.lock_of(&app.root).await?).await
     }
 
     async fn steps(
@@ -355,7 +364,7 @@ impl Commands for LocalHost {
         previous: Option<&ReleaseId>,
         goes_on: GoesOn<'_>,
     ) -> Result<(), HostError> {
-        steps::steps(&self.shim, app, stage, previous, self.lock_for_steps(app)?, goes_on).await
+        steps::steps(&self.shim, app, stage, previous, self.lock_of(&app.root).await?, goes_on).await
     }
 }
 

@@ -551,6 +551,11 @@ fn who_acts_by_hand_has_a_name_without_an_environment_too() {
 
 /// A pass over a root of this test's own, asking for health at `address`, and what it says line by line.
 fn begin_pass(place: &Path, address: &str) -> (Child, impl Iterator<Item = String> + use<>) {
+    begin_pass_with("--default-signal=HUP", place, address)
+}
+
+/// The same with what `env` is told of hang-ups.
+fn begin_pass_with(hang_ups: &str, place: &Path, address: &str) -> (Child, impl Iterator<Item = String> + use<>) {
     let root = place.join("shop");
     std::fs::create_dir_all(root.join("releases/r1/public")).expect("makes a directory");
     std::os::unix::fs::symlink("releases/r1", root.join("current")).expect("makes a link");
@@ -560,16 +565,29 @@ fn begin_pass(place: &Path, address: &str) -> (Child, impl Iterator<Item = Strin
         root.display(),
     );
     std::fs::write(place.join("shop.yaml"), manifest).expect("writes");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trueup"));
-    command.args(["reconcile", "shop.yaml"]).current_dir(place).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut command = std::process::Command::new("env");
+    command.args([hang_ups, env!("CARGO_BIN_EXE_trueup"), "reconcile", "shop.yaml"]);
+    command.current_dir(place).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("starts");
     let said = BufReader::new(child.stderr.take().expect("is a pipe")).lines().map_while(Result::ok);
     (child, said)
 }
 
 fn interrupt(child: &Child) {
-    let pid = rustix::process::Pid::from_child(child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("signals");
+    send(child, rustix::process::Signal::INT);
+}
+
+fn send(child: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("signals");
+}
+
+/// Where nobody listens, nor will while the socket is kept.
+fn nobody() -> (tokio::net::TcpSocket, String) {
+    // Taken, so that nobody else is given it.
+    let taken = tokio::net::TcpSocket::new_v4().expect("makes a socket");
+    taken.bind("127.0.0.1:0".parse().expect("is an address")).expect("binds");
+    let address = taken.local_addr().expect("has an address").to_string();
+    (taken, address)
 }
 
 const FINISHING: &str = "finishing the step in hand; press again to leave at once";
@@ -577,11 +595,8 @@ const FINISHING: &str = "finishing the step in hand; press again to leave at onc
 #[test]
 fn the_first_interruption_ends_a_pass_between_two_steps() {
     let place = tempfile::tempdir().expect("makes a directory");
-    // Taken, so that nobody else is given it, and nobody listens there.
-    let taken = tokio::net::TcpSocket::new_v4().expect("makes a socket");
-    taken.bind("127.0.0.1:0".parse().expect("is an address")).expect("binds");
-    let address = taken.local_addr().expect("has an address");
-    let (mut child, mut said) = begin_pass(place.path(), &address.to_string());
+    let (_taken, address) = nobody();
+    let (mut child, mut said) = begin_pass(place.path(), &address);
     assert!(said.any(|line| line.starts_with("shop  not healthy, attempt 2 of 100: ")), "health is asked for");
     interrupt(&child);
     assert!(said.any(|line| line == FINISHING), "it says what it does");
@@ -600,4 +615,64 @@ fn the_second_interruption_ends_it_at_once() {
     assert!(said.any(|line| line == FINISHING), "it says what it does");
     interrupt(&child);
     assert_eq!(child.wait().expect("ends").code(), Some(130));
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_a_pass_between_two_steps_however_often_it_is_told() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    // Takes the question and does not answer yet.
+    let slow = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = slow.local_addr().expect("has an address").to_string();
+    let (mut child, mut said) = begin_pass(place.path(), &address);
+    let (asked, _) = slow.accept().expect("is asked");
+    send(&child, rustix::process::Signal::HUP);
+    assert!(said.any(|line| line == "finishing the step in hand"), "it says what it does");
+    send(&child, rustix::process::Signal::HUP);
+    drop(asked);
+    assert_eq!(child.wait().expect("ends").code(), Some(3));
+}
+
+#[test]
+fn a_pass_that_is_told_to_ignore_hang_ups_goes_on() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    let (_taken, address) = nobody();
+    let (mut child, mut said) = begin_pass_with("--ignore-signal=HUP", place.path(), &address);
+    assert!(said.any(|line| line.contains("attempt 2 of 100: ")), "health is asked for");
+    send(&child, rustix::process::Signal::HUP);
+    assert!(said.any(|line| line.contains("attempt 5 of 100: ")), "it is asked for again");
+    interrupt(&child);
+    assert!(said.any(|line| line == FINISHING), "it says what it does");
+    assert_eq!(child.wait().expect("ends").code(), Some(3));
+}
+
+/// As `rsync --delete` does to a root that it mirrors a tree into.
+#[test]
+fn a_pass_whose_lock_is_removed_does_not_switch() {
+    let place = tempfile::tempdir().expect("makes a directory");
+    let root = place.path().join("shop");
+    for directory in [root.join("releases/r1"), place.path().join("made")] {
+        std::fs::create_dir_all(&directory).expect("makes a directory");
+        std::fs::write(directory.join("index.html"), "").expect("writes");
+    }
+    std::os::unix::fs::symlink("releases/r1", root.join("current")).expect("makes a link");
+    let manifest = |step: &str| {
+        let text = format!(
+            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release:\n    id: r2\n    \
+             source: {{dir: {{path: ./made}}}}\n    build: [{{run: \"{step}\"}}]\n",
+            root.display(),
+        );
+        std::fs::write(place.path().join("shop.yaml"), text).expect("writes");
+        in_place(place.path(), &["reconcile", "shop.yaml", "--color", "never"])
+    };
+    let output = manifest("rm -rf $ROOT/.trueup");
+    let told = format!("{}{}", out(&output), err(&output));
+    assert!(told.contains(".trueup/lock` was removed while this pass held it"), "{told}");
+    assert!(told.contains("rsync --exclude"), "{told}");
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let current = || std::fs::read_link(root.join("current")).expect("is a link");
+    assert_eq!(current(), Path::new("releases/r1"), "{told}");
+
+    let output = manifest("true");
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+    assert_eq!(current(), Path::new("releases/r2"));
 }

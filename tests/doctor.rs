@@ -6,6 +6,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use support::fixtures::{Program, Site, configure};
@@ -15,6 +16,7 @@ use support::{Host, Unit, require_host};
 const YUJIX: &str = include_str!("../manifests/yujix.yaml");
 const MANIFEST: &str = "/etc/trueup/manifests/app.yaml";
 const FPM: &str = "/etc/php/8.2/fpm";
+const SOON: Duration = Duration::from_secs(30);
 
 /// What the doctor says, without what depends on the machine that the test runs on.
 struct Said {
@@ -85,6 +87,10 @@ fn yujix(host: &Host) -> Site<'_> {
 fn a_good_host_has_no_traps_and_is_left_as_it_is() {
     let host = require_host!("doctor-good", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
     let site = yujix(&host);
+    // Anybody may call a process what he likes, and name any file.
+    host.write("/tmp/supervisord", "import time\ntime.sleep(600)\n");
+    let _trap = host.spawn_as("nobody", &["python3", "/tmp/supervisord", "-c", "/tmp/no-such-file.conf"]);
+    host.wait_until("somebody's supervisord", SOON, || !host.pids_of("/tmp/supervisord -c").is_empty());
     let etc = |host: &Host| footprint(host, "/etc");
     let (before, configured) = (footprint(&host, site.root()), etc(&host));
     let said = Said::by(&host, "root");

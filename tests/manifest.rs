@@ -561,6 +561,26 @@ fn no_secret_is_echoed() {
 }
 
 #[test]
+fn no_secret_is_quoted_in_the_words_of_a_mistake() {
+    let rows = [
+        "  health: {http: {url: 'http://web/', headers: hunter2}}\n",
+        "  health: {http: {url: 'http://web/', headers: {Cookie: [hunter2]}}}\n",
+        "  release: {id: '1', build: [{run: make, env: hunter2}]}\n",
+        "  release: {id: '1', build: [{run: make, env: {hunter2}}]}\n",
+        "  release: {id: '1', build: [{run: make, env: {KEY: {hunter2}}}]}\n",
+        "  workers: [{name: a, manager: {supervisord: {group: a, username: u, password: hunter2}}}]\n",
+        "  workers: [{name: a, manager: {supervisord: {group: a, username: u, password: \"h\\x75nter2\"}}}]\n",
+        "  workers: [{name: a, manager: {supervisord: {group: a, username: u, password: !hunter2 x}}}]\n",
+        "  workers: [{name: a, manager: {supervisord: {group: a, username: u, password: *hunter2}}}]\n",
+    ];
+    for text in rows {
+        let errors = load_text(&app(text)).unwrap_err();
+        let told = format!("{errors}\n{}\n{}", errors.render(false, 200), errors.to_json());
+        assert!(!told.contains("hunter") && !told.contains("nter2"), "{text}: {told}");
+    }
+}
+
+#[test]
 fn a_manifest_cannot_draw_on_the_terminal() {
     let text = app("  release: {id: '1'}\n  wrong: \"\u{9b}2J\u{202e}x\"\n");
     let shown = load_text(&text).unwrap_err().render(false, 80);

@@ -24,7 +24,7 @@ pub fn run(options: &Doctor, verbose: bool, output: Output) -> Result<u8, Failur
     let loaded = here(&in_force::select(&options.selection, &options.in_force)?)?;
     let apps = apps(&loaded);
     let (host, found) = on_this_host("trueup doctor", None, None, async |host| {
-        let facts = host.host_facts().await?;
+        let facts = host.host_facts(&apps).await?;
         let mut found = Vec::new();
         for app in &apps {
             let seen = host.app_facts(app, needed(app)).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::hang_up::{hang_ups, hung_up};
 use super::load::full_places;
 use super::options::Paths;
 use super::output::say;
@@ -132,17 +133,26 @@ pub(super) fn cannot_begin(what: &str, error: &std::io::Error) -> Failure {
     Failure::Complaint(complaint.help("is the limit of open files (`ulimit -n`) very low? A thousand are plenty"))
 }
 
-/// The first signal asks for an end between two steps, the second one ends everything at once.
-/// An agent `logs` that it was asked to end.
+/// The first signal asks for an end between two steps, the second one ends everything at once. A hang-up asks for an
+/// end, and for nothing else, however often it comes: shells pass on what the kernel sends already.
+/// An agent `logs` that it was asked to end, and hears hang-ups itself.
 fn listen_for_signals(interrupt: &Interrupt, logs: bool) -> std::io::Result<()> {
     let mut int = signal(SignalKind::interrupt())?;
     let mut term = signal(SignalKind::terminate())?;
+    let mut hang_ups = if logs { None } else { hang_ups()? };
     let interrupt = interrupt.clone();
     tokio::spawn(async move {
         loop {
             let pressed = tokio::select! {
                 _ = int.recv() => true,
                 _ = term.recv() => false,
+                () = hung_up(&mut hang_ups) => {
+                    if !interrupt.is_asked() {
+                        interrupt.ask();
+                        say("finishing the step in hand\n");
+                    }
+                    continue;
+                }
             };
             if interrupt.is_asked() {
                 std::process::exit(INTERRUPTED.into());

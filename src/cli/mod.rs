@@ -26,6 +26,7 @@ pub mod elsewhere;
 pub mod far;
 pub mod fleet;
 pub mod foot;
+pub mod hang_up;
 pub mod history;
 pub mod host;
 pub mod in_force;

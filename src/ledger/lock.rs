@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -74,6 +75,8 @@ pub async fn lock(root: &Root, wait: Duration, command: &str) -> Result<Lock, Ho
         match silence::at(root, move || attempt(&root_there, before, &command, left.is_zero())).await?? {
             Tried::Locked(lock) => return Ok(lock),
             Tried::Held(file) => opened = Some(file),
+            // Whoever comes next locks the file that has the name now.
+            Tried::Nameless => {}
         }
         tokio::time::sleep(left.min(PAUSE)).await;
     }
@@ -84,6 +87,35 @@ enum Tried {
     Locked(Lock),
     /// Somebody else has it; the file, for another attempt.
     Held(File),
+    /// The file that was locked has lost its name: it keeps nobody out.
+    Nameless,
+}
+
+/// Whether a lock that was taken still keeps others out: a tool that mirrors a tree into the root may have removed its
+/// file, and then they lock another one.
+///
+/// # Errors
+/// [`HostErrorKind::Hindered`] where it does not; or what the file system refuses.
+pub fn confirm(root: &Root, lock: BorrowedFd<'_>) -> Result<(), HostError> {
+    let path = root.state().join(NAME);
+    let kept = keeps_others_out(&path, lock);
+    if kept.map_err(|error| HostError::io(format!("cannot look at `{}`", path.display()), &error))? {
+        return Ok(());
+    }
+    let message = format!("`{}` was removed while this pass held it: another pass may have begun", path.display());
+    Err(HostError::new(HostErrorKind::Hindered, message).with_help(
+        "leave `.trueup` out of what is mirrored into the root (`rsync --exclude /.trueup`), then run again",
+    ))
+}
+
+/// Whether what is locked is the file of that name.
+fn keeps_others_out(path: &Path, locked: BorrowedFd<'_>) -> io::Result<bool> {
+    let locked = rustix::fs::fstat(locked)?;
+    match rustix::fs::lstat(path) {
+        Ok(named) => Ok((named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Takes the lock if nobody has it; at the `last` attempt, who has it is an error.
@@ -99,6 +131,9 @@ fn attempt(root: &Root, opened: Option<File>, command: &str, last: bool) -> Resu
         Err(Errno::WOULDBLOCK | Errno::INTR) if last => return Err(held(root, &mut file)),
         Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(Tried::Held(file)),
         Err(error) => return Err(failed(&error.into())),
+    }
+    if !keeps_others_out(&root.state().join(NAME), file.as_fd()).map_err(|error| failed(&error))? {
+        return Ok(Tried::Nameless);
     }
     let holder = Holder {
         pid: rustix::process::getpid().as_raw_nonzero().get(),
@@ -254,6 +289,41 @@ mod tests {
     fn first_since(root: &Root) -> Timestamp {
         let text = fs::read_to_string(root.state().join(NAME)).unwrap();
         serde_json::from_str::<Holder>(&text).unwrap().since
+    }
+
+    #[tokio::test]
+    async fn a_lock_whose_file_is_removed_keeps_nobody_out_and_that_is_noticed() {
+        let (_directory, root) = root();
+        let first = lock(&root, Duration::ZERO, "first").await.unwrap();
+        confirm(&root, first.as_fd()).unwrap();
+        let waiting = {
+            let root = root.clone();
+            tokio::spawn(async move { lock(&root, Duration::from_mins(1), "waiting").await })
+        };
+        // It waits with the file open that loses its name now.
+        while fs::read_dir("/proc/self/fd").unwrap().filter(|fd| leads_to(fd, &root)).count() < 2 {
+            tokio::task::yield_now().await;
+        }
+        fs::remove_dir_all(root.state()).unwrap();
+        let error = confirm(&root, first.as_fd()).unwrap_err();
+        assert_eq!(error.kind, HostErrorKind::Hindered);
+        assert!(error.message.contains("was removed while this pass held it"), "{error}");
+
+        let second = lock(&root, Duration::ZERO, "second").await.unwrap();
+        confirm(&root, second.as_fd()).unwrap();
+        confirm(&root, first.as_fd()).unwrap_err();
+        drop(first);
+        // The one that waited has the nameless file to itself now, and goes on waiting for the other.
+        let third = lock(&root, Duration::from_millis(200), "third").await.unwrap_err();
+        assert!(third.message.contains("(second)") && !waiting.is_finished(), "{third}");
+        drop(second);
+        let waited = waiting.await.unwrap().unwrap();
+        confirm(&root, waited.as_fd()).unwrap();
+    }
+
+    fn leads_to(descriptor: &io::Result<fs::DirEntry>, root: &Root) -> bool {
+        let target = descriptor.as_ref().ok().and_then(|entry| fs::read_link(entry.path()).ok());
+        target.is_some_and(|target| target == root.state().join(NAME))
     }
 
     #[tokio::test]

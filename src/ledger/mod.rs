@@ -16,6 +16,6 @@ mod spare;
 #[cfg(test)]
 mod testing;
 
-pub use lock::{Lock, holder, lock};
+pub use lock::{Lock, confirm, holder, lock};
 pub use memory::{recall, remember};
 pub use records::{forget, record, records};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::LocalHost;
 use crate::host::users::User;
 use crate::host::{blocking, machine, proc};
-use crate::managers::configured;
+use crate::managers::configured::{self, Believed};
 use crate::model::app::{App, ConnectTo, Manager};
 use crate::model::facts::{AppFacts, HostFacts, Program, Standing};
 use crate::model::health::Probe;
@@ -30,17 +30,18 @@ const RIGHTS: Duration = Duration::from_secs(30);
 const MEASURED: usize = 20;
 
 impl LocalHost {
-    /// What the host itself is like, and how its daemons are configured.
+    /// What the host itself is like, and how those of its daemons are configured that root or the users of these Apps run.
     ///
     /// # Errors
     /// Who runs trueup, or what runs here, cannot be found out.
-    pub async fn host_facts(&self) -> Result<HostFacts, HostError> {
+    pub async fn host_facts(&self, apps: &[&App]) -> Result<HostFacts, HostError> {
         let table = blocking(proc::walk).await??;
         let user = blocking(User::who_runs).await??;
+        let owners: Vec<App> = apps.iter().map(|&app| app.clone()).collect();
         let files = self.aside(FILES, move |_| {
-            let table = &table;
-            let supervisord = configured::supervisords(table);
-            (supervisord, configured::nginx(table), configured::php_fpms(table), configured::default_stop_timeout())
+            let owners = owners.iter().filter_map(|app| User::of(app).ok()).map(|user| user.uid);
+            let believed = Believed::new(&table, owners);
+            (believed.supervisords(), believed.nginx(), believed.php_fpms(), configured::default_stop_timeout())
         });
         let units = self.aside(FILES, |_| configured::units_that_run(&["trueup agent", "trueup reconcile"]));
         let (files, units, clock_synchronised) = tokio::join!(files, units, machine::clock_synchronised());

@@ -18,12 +18,14 @@
 //! It is the poorer door: a call takes some 170 ms, the program's own stop signal and times cannot be asked
 //! for (TERM is sent, and a start may take 30 s), nor can a worker's log be read.
 
+use std::io;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::sudoers::escaped;
@@ -37,6 +39,8 @@ use crate::ports::{HostError, HostErrorKind};
 pub(super) const PROGRAM: &str = "/usr/bin/supervisorctl";
 /// Reading commands answer well within this.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// No more is read of what it says: it repeats what answers at a socket, and that need not be supervisord.
+const SAID_LIMIT: u64 = 4 << 20;
 /// `start` and `stop` wait for their outcome. We watch for that ourselves, and leave them to it after this.
 const REFUSAL_WITHIN: Duration = Duration::from_secs(2);
 
@@ -91,16 +95,15 @@ impl Supervisorctl {
                 .with_help("run trueup as root, or install sudo with a rule for this command")
             })?;
         // In a task of its own, so that it is waited for even when we no longer do.
-        let running = tokio::spawn(child.wait_with_output());
-        let output = match timeout(within, running).await {
+        let running = tokio::spawn(said(child));
+        let said = match timeout(within, running).await {
             Err(_) => return Ok(None),
-            Ok(Ok(Ok(output))) => output,
+            Ok(Ok(Ok(said))) => said,
             Ok(Ok(Err(error))) => return Err(HostError::io(format!("cannot run `{line}`"), &error)),
             Ok(Err(error)) => {
                 return Err(HostError::new(HostErrorKind::Other, format!("cannot run `{line}`: {error}")));
             }
         };
-        let said = Said::from(&output);
         match said.complaint() {
             Some(complaint) => Err(complain(complaint, &said, &line)),
             None => Ok(Some(said)),
@@ -192,11 +195,22 @@ enum Complaint {
     Credentials,
 }
 
-impl From<&Output> for Said {
-    fn from(output: &Output) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+/// Waits for a command that was started, with all that it says.
+async fn said(mut child: Child) -> io::Result<Said> {
+    let (out, err) = tokio::join!(text(child.stdout.take()), text(child.stderr.take()));
+    let code = child.wait().await?.code();
+    Ok(Said { code, out: out?, err: err? })
+}
+
+/// What comes through a pipe, which is closed when it is too much: that ends whoever goes on writing.
+async fn text(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
+    let Some(pipe) = pipe else { return Ok(String::new()) };
+    let mut bytes = Vec::new();
+    pipe.take(SAID_LIMIT + 1).read_to_end(&mut bytes).await?;
+    if bytes.len() as u64 > SAID_LIMIT {
+        return Err(io::Error::other(format!("it says more than {} MiB", SAID_LIMIT >> 20)));
     }
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 impl Said {
@@ -417,6 +431,15 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(30));
         let said = std::fs::read_to_string(dir.path().join("ctl.said")).unwrap();
         assert_eq!(said, "status\nstatus\nstart w:w_00\nsignal TERM w:w_00\nstop w:w_00\n");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_talks_without_end_is_not_heard_to_it() {
+        for stream in ["", " >&2"] {
+            let talker = ["sh".to_owned(), "-c".to_owned(), format!("exec yes{stream}")];
+            let error = Supervisorctl::new(talker.to_vec(), None).all().await.unwrap_err();
+            assert!(error.message.ends_with("it says more than 4 MiB"), "{error}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod duration;
 mod fill;
 mod fleet;
 mod load;
+mod mask;
 mod node;
 mod report;
 mod roots;

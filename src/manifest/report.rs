@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
 use serde::Serialize;
 
+use super::mask::masked;
 use super::secrets::secrets;
 use super::snippet::{Snippet, plain};
 use super::yaml::Finding;
@@ -92,6 +93,7 @@ impl Text {
     pub(super) fn mistake(&self, finding: Finding) -> Mistake {
         let (line, column) = self.position(finding.span.start);
         let secrets = self.secrets.get_or_init(|| secrets(self.text()));
+        let finding = masked(finding, self.text(), secrets);
         let snippet = Snippet::cut(&self.name, self.text(), finding.span, secrets);
         Mistake {
             file: self.name.clone(),

@@ -15,7 +15,7 @@ const TELLING: [&str; 9] =
 const CONTAINERS: [&str; 3] = ["headers", "env", "vars"];
 
 /// What stands in a secret's place.
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
 
 /// The places of all secrets, in bytes and in order.
 pub(super) fn secrets(text: &str) -> Vec<Range<usize>> {

@@ -161,6 +161,17 @@ pub enum Look {
     Unreadable(Unreadable),
 }
 
+/// A process that still uses a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Which.
+    pub process: ProcessId,
+    /// The number of the directory, among those that were asked for.
+    pub directory: usize,
+    /// What shows it, in words: `open file /srv/app/releases/r1/artisan`.
+    pub seen: String,
+}
+
 /// All processes of one walk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProcessTable {

@@ -10,12 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
+use tracing::info;
 
 use super::beneath::no_releases;
 use super::delete::delete;
+use super::remove::{holder, set_aside};
 use crate::host::users::User;
 use crate::model::app::App;
 use crate::model::names::{ReleaseId, Root};
+use crate::model::process::Holder;
 use crate::ports::{HostError, HostErrorKind};
 
 /// What is being removed has this name, which no look at the host takes for a release. One is enough: the
@@ -95,14 +98,23 @@ impl Place {
         finish(release, self.owner, mode).map_err(|error| self.failed(error))
     }
 
-    /// Removes what is left of the release.
+    /// Removes what is left of the release. What a process still uses is only set aside, and swept up when it is used no
+    /// more: nobody can hold up a deployment by looking into a release.
     pub(super) fn clear(&self) -> Result<(), HostError> {
         match rustix::fs::statat(&self.releases, self.id.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if kind(&found) != FileType::Directory => {
                 let message = format!("`{}` is not a directory", self.path().display());
                 return Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("move it away"));
             }
-            Ok(_) | Err(Errno::NOENT) => {}
+            Ok(_) => {
+                if let Some(Holder { process, seen, .. }) = holder(&self.path())? {
+                    info!(release = %self.id, pid = %process.pid, seen, "its old files are still used, and stay aside");
+                    set_aside(self.releases.as_fd(), OsStr::new(self.id.as_str()))
+                        .map_err(|error| self.failed(error))?;
+                    return Ok(());
+                }
+            }
+            Err(Errno::NOENT) => {}
             Err(error) => return Err(self.failed(error)),
         }
         discard(self.releases.as_fd(), self.id.as_str(), &self.root.releases())
@@ -212,6 +224,7 @@ mod tests {
 
     use super::*;
     use crate::decide::testing;
+    use crate::releases::sweep;
 
     fn site() -> (tempfile::TempDir, App, User) {
         let directory = tempfile::tempdir().unwrap();
@@ -263,6 +276,28 @@ mod tests {
 
         symlink(&outside, app.root.state()).unwrap();
         assert!(Place::open(&app, &user).unwrap().state(None).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_made_anew_takes_nothing_from_who_still_works_in_it() {
+        let (_directory, app, user) = site();
+        let release = app.root.release(&app.release.id);
+        fs::create_dir_all(&release).unwrap();
+        fs::write(release.join("artisan"), "old").unwrap();
+        let mut child = std::process::Command::new("sleep").arg("600").current_dir(&release).spawn().unwrap();
+        let seen = || fs::read_to_string(format!("/proc/{}/cwd/artisan", child.id())).unwrap_or_default();
+        let place = Place::open(&app, &user).unwrap();
+        place.begin().unwrap();
+        fs::write(release.join("artisan"), "new").unwrap();
+        sweep(&app.root).await.unwrap();
+        assert_eq!(seen(), "old");
+        // Once more, by whom it is not used now.
+        place.begin().unwrap();
+        assert_eq!(fs::read_dir(app.root.releases()).unwrap().count(), 2);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        sweep(&app.root).await.unwrap();
+        assert_eq!(fs::read_dir(app.root.releases()).unwrap().count(), 1);
     }
 
     #[test]

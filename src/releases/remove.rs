@@ -2,6 +2,7 @@
 //!
 //! It loses its name first: what is half deleted is hidden, so that no look takes it for a release.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +16,9 @@ use super::beneath::{directory, look, no_releases, open_root};
 use super::delete::delete;
 use super::place::{REMOVING, kind};
 use crate::host::blocking;
+use crate::host::proc::holders;
 use crate::model::names::{ReleaseId, Root};
+use crate::model::process::Holder;
 use crate::ports::{HostError, HostErrorKind};
 
 /// What a release is called while it is deleted, before a pid and a number.
@@ -29,8 +32,8 @@ const REMOVED: &str = ".trueup-removed-";
 /// outside of it is touched, by whatever links.
 ///
 /// # Errors
-/// The release that `current` leads to, or into; one that is no directory; a file system that is mounted in it;
-/// what the file system refuses.
+/// The release that `current` leads to, or into, or that a process uses; one that is no directory; a file system that is
+/// mounted in it; what the file system refuses.
 pub async fn remove(root: &Root, id: &ReleaseId) -> Result<(), HostError> {
     let (root, id) = (root.clone(), id.clone());
     blocking(move || {
@@ -47,8 +50,8 @@ pub async fn remove(root: &Root, id: &ReleaseId) -> Result<(), HostError> {
     .await?
 }
 
-/// Removes what is left of removals that were killed or refused, in `releases/` and in `.trueup/`. The caller holds the
-/// root's lock.
+/// Removes what is left of removals that were killed or refused, in `releases/` and in `.trueup/`, and what was set aside
+/// and is used no more. The caller holds the root's lock.
 ///
 /// # Errors
 /// What stood in their way may still do.
@@ -102,7 +105,6 @@ struct Removal<'a> {
 
 impl Removal<'_> {
     fn run(&self, id: &ReleaseId) -> Result<(), HostError> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let shown = self.root.release(id);
         let failed = |error: Errno| HostError::io(format!("cannot remove `{}`", shown.display()), &error.into());
         let name = OsStr::new(id.as_str());
@@ -111,15 +113,13 @@ impl Removal<'_> {
             let message = format!("`{}` is not a directory; it is not removed", shown.display());
             return Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("remove it by hand"));
         }
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let hidden = OsString::from(format!("{REMOVED}{}-{number}", std::process::id()));
         self.refuse_current(id)?;
-        rustix::fs::renameat(&self.releases, name, &self.releases, &hidden).map_err(failed)?;
-        match rustix::fs::fsync(&self.releases) {
-            // Some network file systems know no fsync of a directory.
-            Ok(()) | Err(Errno::INVAL) => {}
-            Err(error) => return Err(failed(error)),
+        if let Some(holder) = holder(&shown)? {
+            let (pid, seen) = (holder.process.pid, &holder.seen);
+            let message = format!("`{}` is used by the process {pid}: {seen}; it is not removed", shown.display());
+            return Err(HostError::new(HostErrorKind::Hindered, message).with_help("it goes when that has ended"));
         }
+        let hidden = set_aside(self.releases.as_fd(), name).map_err(failed)?;
         delete(self.releases.as_fd(), &hidden, &self.root.releases().join(&hidden))
     }
 
@@ -150,7 +150,35 @@ impl Removal<'_> {
     }
 }
 
-/// Deletes what removals that were killed or refused have left in a directory.
+/// Gives something a name that no look takes for a release, on disk too; the name.
+pub(super) fn set_aside(above: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OsString> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let hidden = loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let hidden = OsString::from(format!("{REMOVED}{}-{number}", std::process::id()));
+        match rustix::fs::renameat(above, name, above, &hidden) {
+            Ok(()) => break hidden,
+            // Left by an earlier process of our number.
+            Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+            Err(error) => return Err(error),
+        }
+    };
+    match rustix::fs::fsync(above) {
+        // Some network file systems know no fsync of a directory.
+        Ok(()) | Err(Errno::INVAL) => Ok(hidden),
+        Err(error) => Err(error),
+    }
+}
+
+/// A process that uses a directory, by whatever name it knows it.
+pub(super) fn holder(directory: &Path) -> Result<Option<Holder>, HostError> {
+    let real = directory
+        .canonicalize()
+        .map_err(|error| HostError::io(format!("cannot look at `{}`", directory.display()), &error))?;
+    Ok(holders(&[real], &BTreeSet::new())?.pop())
+}
+
+/// Deletes what removals that were killed or refused have left in a directory; what is still used stays.
 fn leftovers(directory: BorrowedFd<'_>, shown: &Path) -> Result<(), HostError> {
     let failed = |error: Errno| HostError::io(format!("cannot list `{}`", shown.display()), &error.into());
     let mut left = Vec::new();
@@ -161,7 +189,14 @@ fn leftovers(directory: BorrowedFd<'_>, shown: &Path) -> Result<(), HostError> {
             left.push(name.to_owned());
         }
     }
-    left.iter().try_for_each(|name| delete(directory, name, &shown.join(name)))
+    if left.is_empty() {
+        return Ok(());
+    }
+    let real =
+        shown.canonicalize().map_err(|error| HostError::io(format!("cannot look at `{}`", shown.display()), &error))?;
+    let used = holders(&left.iter().map(|name| real.join(name)).collect::<Vec<_>>(), &BTreeSet::new())?;
+    let unused = left.iter().enumerate().filter(|(at, _)| used.iter().all(|holder| holder.directory != *at));
+    unused.map(|(_, name)| name).try_for_each(|name| delete(directory, name, &shown.join(name)))
 }
 
 /// Whether something of this name was hidden by us: the prefix, a pid, a dash, a number.
@@ -246,6 +281,20 @@ mod tests {
             fs::remove_file(root.current()).unwrap();
         }
         assert_eq!(left(&root), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_a_process_has_open_is_not_removed() {
+        let (_directory, root) = site();
+        let file = fs::File::open(root.releases().join("r1/deep/er/file")).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("600").current_dir("/").stdin(file).spawn().unwrap();
+        let error = remove(&root, &id("r1")).await.unwrap_err();
+        assert!(error.message.contains(&format!("is used by the process {}: open file", child.id())), "{error}");
+        assert_eq!((error.kind, left(&root)), (HostErrorKind::Hindered, vec!["r1".to_owned(), "r2".to_owned()]));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        remove(&root, &id("r1")).await.unwrap();
+        assert_eq!(left(&root), ["r2"]);
     }
 
     #[tokio::test]

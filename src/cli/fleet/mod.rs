@@ -7,7 +7,6 @@
 pub mod by_hand;
 pub mod chosen;
 mod documents;
-mod hang_up;
 mod joined;
 pub mod logged;
 pub mod run;

@@ -8,10 +8,10 @@ use tokio::sync::watch;
 
 use super::Came;
 use super::chosen::One;
-use super::hang_up::{hang_ups, hung_up};
 use super::logged::Logged;
 use super::never;
 use super::screen::Screen;
+use crate::cli::hang_up::{hang_ups, hung_up};
 use crate::cli::host::cannot_begin;
 use crate::cli::options::fleet::Hosts;
 use crate::cli::options::{Global, LogFormat};

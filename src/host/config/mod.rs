@@ -10,20 +10,21 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use super::way::{self, Astray, Wanted};
 
 /// More of a file than this is not read.
 const LIMIT: u64 = 4 * 1024 * 1024;
 
-/// The text of a file, links followed. What is no plain file, such as a pipe, is not waited for.
+/// The text of a file, links followed, but to nothing that root would read for somebody else. What is no plain file,
+/// such as a pipe, is not waited for.
 ///
 /// # Errors
 /// It is not there, may not be read, is no file, or is larger than any configuration.
 pub fn text(path: &Path) -> io::Result<String> {
-    let opened = openat(CWD, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
-    if FileType::from_raw_mode(fstat(&opened)?.st_mode) != FileType::RegularFile {
-        return Err(io::Error::other("it is no file"));
-    }
+    let (opened, _) = way::open(path, Wanted::File).map_err(|astray| match astray {
+        Astray::Failed(error) => error.into(),
+        astray => io::Error::other(astray.to_string()),
+    })?;
     let mut bytes = Vec::new();
     File::from(opened).take(LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LIMIT {

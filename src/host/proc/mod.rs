@@ -5,6 +5,7 @@
 //! turns over to a later process of the same number: two processes are never mixed.
 
 mod elsewhere;
+mod holders;
 mod parse;
 mod place;
 mod reader;
@@ -17,6 +18,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use crate::model::process::{Known, Look, Pid, ProcessFacts, ProcessId, ProcessSummary, ProcessTable, StartTicks};
 use crate::ports::HostError;
 pub use elsewhere::is_elsewhere;
+pub use holders::holders;
 use parse::Stat;
 use reader::{Reader, mapped_files, read_environment, there};
 pub(crate) use trouble::unreadable;

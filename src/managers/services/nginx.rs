@@ -10,7 +10,7 @@ use std::str::Chars;
 use crate::host::config::{pattern, text, unread};
 use crate::model::facts::{Directive, Nginx};
 use crate::model::finding::Spot;
-use crate::model::process::ProcessTable;
+use crate::model::process::ProcessSummary;
 
 /// Where the configuration is when no command line says so.
 const PLACES: [&str; 3] =
@@ -20,10 +20,11 @@ const DEPTH: u32 = 32;
 /// More directives than this are not read, such as from files that include each other.
 const MOST: usize = 100_000;
 
-/// nginx's configuration: that of the nginx that runs, else that in the usual place; none without either. Blocks.
+/// nginx's configuration: that of the nginx among these processes, else that in the usual place; none without either.
+/// Blocks.
 #[must_use]
-pub fn configuration(table: &ProcessTable) -> Option<Nginx> {
-    let running = table.processes.iter().filter(|process| !process.zombie).find_map(|process| named(&process.command));
+pub fn configuration<'a>(mut processes: impl Iterator<Item = &'a ProcessSummary>) -> Option<Nginx> {
+    let running = processes.find_map(|process| named(&process.command));
     let path = running.or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.exists()))?;
     Some(read(&path))
 }

@@ -1,16 +1,17 @@
-//! supervisord's configuration files: those of each supervisord that runs, else those in the usual place.
+//! supervisord's configuration files: those of each supervisord that is believed, else those in the usual place.
 
 use std::path::{Path, PathBuf};
 
 use super::socket::CONFIGURATION;
 use crate::host::config::sections::{Dialect, read};
 use crate::model::facts::Configuration;
-use crate::model::process::ProcessTable;
+use crate::model::process::ProcessSummary;
 
-/// The configuration of every supervisord of the host. Blocks.
-pub(in crate::managers) fn configurations(table: &ProcessTable) -> Vec<Configuration> {
-    let living = table.processes.iter().filter(|process| !process.zombie);
-    let mut paths: Vec<PathBuf> = living.filter_map(|process| named(&process.command)).collect();
+/// The configuration of every supervisord among these processes. Blocks.
+pub(in crate::managers) fn configurations<'a>(
+    processes: impl Iterator<Item = &'a ProcessSummary>,
+) -> Vec<Configuration> {
+    let mut paths: Vec<PathBuf> = processes.filter_map(|process| named(&process.command)).collect();
     paths.sort();
     paths.dedup();
     if paths.is_empty() {

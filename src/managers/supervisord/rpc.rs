@@ -18,6 +18,8 @@ use crate::ports::{HostError, HostErrorKind};
 
 /// No call of ours makes supervisord wait, so an answer that takes longer than this is a fault of its.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// No more of an answer is read: ten times what a thousand programs make. Whoever has the socket need not be supervisord.
+const ANSWER_LIMIT: usize = 16 << 20;
 /// How much of a worker's log is asked for, in bytes.
 const LOG_BYTES: i32 = 2048;
 
@@ -112,8 +114,21 @@ impl Rpc {
                 return Err(HostError::new(HostErrorKind::Other, message).with_help("its log says why"));
             }
         }
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = self.read(response, method).await?;
         parse(&String::from_utf8_lossy(&body)).map_err(|error| self.nonsense(&error))
+    }
+
+    async fn read(&self, mut response: reqwest::Response, method: &str) -> Result<Vec<u8>, HostError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > ANSWER_LIMIT {
+                let (socket, most) = (self.socket.display(), ANSWER_LIMIT >> 20);
+                let message = format!("what answers at `{socket}` sends more than {most} MiB for {method}");
+                return Err(HostError::new(HostErrorKind::Other, message).with_help("is that socket supervisord's?"));
+            }
+        }
+        Ok(bytes)
     }
 
     async fn send(&self, body: &str) -> Result<reqwest::Response, reqwest::Error> {
@@ -291,4 +306,36 @@ fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
         cause = inner.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_read_to_it() {
+        let place = tempfile::tempdir().unwrap();
+        let socket = place.path().join("s.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let flood = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n\r\n").await.unwrap();
+            let mut sent = 0;
+            while let Ok(piece) = stream.write(&[b' '; 1 << 13]).await {
+                sent += piece;
+                // Only so that the test ends where nobody hangs up.
+                if sent > 4 * ANSWER_LIMIT {
+                    break;
+                }
+            }
+            sent
+        });
+        let error = Rpc::new(&socket, None).unwrap().all().await.unwrap_err();
+        assert!(error.message.ends_with("sends more than 16 MiB for supervisor.getAllProcessInfo"), "{error}");
+        assert!(flood.await.unwrap() < 2 * ANSWER_LIMIT);
+    }
 }
