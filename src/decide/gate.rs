@@ -61,14 +61,24 @@ pub fn adoption(app: &App, observed: &Observed) -> Option<ReleaseRecord> {
         return None;
     }
     let known = known.cloned().unwrap_or_else(|| ReleaseRecord::adopted(id.clone(), observed.at));
-    Some(ReleaseRecord { proven: Some(observed.at), ..known })
+    Some(ReleaseRecord { proven: Some(in_order(&observed.records, observed.at)), ..known })
+}
+
+/// When something is written down of a release: now, but later than all that was written down before. What was in force
+/// last is told by the order of these times, also where a clock was ahead and has been set back.
+#[must_use]
+pub fn in_order(records: &[ReleaseRecord], now: Timestamp) -> Timestamp {
+    let before = records.iter().flat_map(|record| [record.proven, record.switched]).flatten().max();
+    let next = before.and_then(|before| before.checked_add(jiff::SignedDuration::from_nanos(1)).ok());
+    next.map_or(now, |next| next.max(now))
 }
 
 /// The record of a release that has passed its gate. What failed before, under the same id, is over: nothing of it speaks
 /// against the release any more.
 #[must_use]
 pub fn passed(app: &App, observed: &Observed, at: Timestamp) -> ReleaseRecord {
-    ReleaseRecord { proven: Some(at), quarantine: None, ..known(app, observed, at) }
+    let proven = Some(in_order(&observed.records, at));
+    ReleaseRecord { proven, quarantine: None, ..known(app, observed, at) }
 }
 
 /// What one look at a release under trial says.
@@ -203,5 +213,32 @@ pub fn ran(record: &mut ReleaseRecord, stage: Stage, at: Timestamp) {
         Stage::Verify => record.verified = Some(at),
         Stage::Migrate => record.migrated = Some(at),
         Stage::Build | Stage::BeforeSwitch | Stage::AfterSwitch | Stage::AfterRollback => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::testing::{app, id, noon, record, seconds_before, seen};
+
+    #[test]
+    fn what_is_proven_later_comes_later_whatever_the_clock_says() {
+        let wanted = app("r2", vec![]);
+        let ahead = seconds_before(noon(), -3600);
+        let of_the_future = ReleaseRecord { proven: Some(ahead), ..record("r1", 60) };
+        let switched = ReleaseRecord { proven: None, switched: Some(ahead), ..record("r3", 60) };
+        let rows = [
+            ("nothing", vec![], noon(), true),
+            ("the past", vec![record("r1", 60)], noon(), true),
+            ("proven in the future", vec![of_the_future], ahead, false),
+            ("switched to in the future", vec![switched], ahead, false),
+        ];
+        for (name, records, after, is_now) in rows {
+            let observed = Observed { records, ..seen("r2", vec![]) };
+            let proven = passed(&wanted, &observed, noon()).proven.unwrap();
+            assert!(if is_now { proven == noon() } else { proven > after }, "{name}: {proven}");
+            let adopted = adoption(&wanted, &observed).and_then(|record| record.proven).unwrap();
+            assert_eq!((adopted, id("r2")), (proven, wanted.release.id.clone()), "{name}");
+        }
     }
 }
