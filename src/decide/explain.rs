@@ -192,6 +192,13 @@ pub fn kept_out(app: &App, observed: &Observed) -> Option<Problem> {
 #[must_use]
 pub fn stalled(app: &App, stalled: &Stalled) -> Problem {
     match stalled {
+        // It is the right release: only its start speaks against it.
+        Stalled::RestartDidNotHelp { member, process, evidence, .. } if runs_desired(app, evidence) => problem(
+            format!(
+                "`{member}` ({process}) came from a restart, and by its start still seems older than what it reads"
+            ),
+            Some("was the host's clock set back? See to it, then restart the worker by hand".to_owned()),
+        ),
         Stalled::RestartDidNotHelp { member, process, evidence, .. } => problem(
             format!("`{member}` ({process}) came from a restart, and still {}", finding(evidence)),
             Some(format!(
@@ -220,6 +227,10 @@ pub fn stalled(app: &App, stalled: &Stalled) -> Problem {
             Some(format!("let the user who runs trueup read it, or take it off `restartOn` of `{group}`")),
         ),
     }
+}
+
+fn runs_desired(app: &App, evidence: &Evidence) -> bool {
+    matches!(&evidence.runs, Runs::Release { id } if *id == app.release.id)
 }
 
 /// What a worker runs, as the end of a sentence about it.
@@ -387,6 +398,16 @@ mod tests {
                 },
                 "`web:web_01` (pid 7) came from a restart, and still runs r1 (as the test says)\n\
                  its command and working directory should lead through `/srv/app/current`, not name a release themselves",
+            ),
+            (
+                Stalled::RestartDidNotHelp {
+                    group: name.clone(),
+                    member: member(1),
+                    process: process(7),
+                    evidence: evidence(Runs::Release { id: id("r9") }),
+                },
+                "`web:web_01` (pid 7) came from a restart, and by its start still seems older than what it reads\n\
+                 was the host's clock set back? See to it, then restart the worker by hand",
             ),
             (
                 Stalled::WorkerUnknown { group: name.clone(), member: member(1), detail: String::new() },

@@ -108,10 +108,16 @@ fn content(app: &App, observed: &Observed, config: &ObservedConfig, with_step: b
     let written = config.modified.unwrap_or(observed.at);
     // A step that has not run leaves even a worker started a moment ago with the old configuration.
     let changed = Content::Changed(if with_step { Timestamp::MAX } else { written });
+    let is_to_come = |at: Timestamp| at > observed.at;
     match (&config.applied, digest) {
-        (Some(applied), digest) if applied.digest == *digest => Some(Content::AppliedAt(applied.at)),
+        // Told by a clock that has been set back since: who started when cannot be held against that.
+        (Some(applied), digest) if applied.digest == *digest && !is_to_come(applied.at) => {
+            Some(Content::AppliedAt(applied.at))
+        }
         (Some(_), _) => Some(changed),
         (None, None) => Some(Content::Settled),
+        // Nobody starts later than that, however often.
+        (None, Some(_)) if is_to_come(written) => Some(changed),
         // Nobody wrote down what the group was told. Whoever made the release knew the file as it was then;
         // written since, the step has not run. Workers younger than the file have read it.
         (None, Some(_)) => {

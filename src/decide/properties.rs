@@ -71,6 +71,11 @@ struct GroupSeed {
     config: Option<(bool, Option<i64>, Option<i64>, bool)>,
 }
 
+/// So many seconds before noon; less than none where a clock was ahead.
+fn a_moment() -> impl Strategy<Value = i64> {
+    prop_oneof![3 => 1i64..200, 1 => -5000i64..-3000]
+}
+
 fn a_group() -> impl Strategy<Value = GroupSeed> {
     (
         0usize..3,
@@ -79,8 +84,8 @@ fn a_group() -> impl Strategy<Value = GroupSeed> {
         proptest::collection::vec(a_member(), 0..6),
         proptest::option::of((
             any::<bool>(),
-            proptest::option::of(1i64..200),
-            proptest::option::of(1i64..200),
+            proptest::option::of(a_moment()),
+            proptest::option::of(a_moment()),
             any::<bool>(),
         )),
     )

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use crate::decide::freshness::{Content, contents_of, is_clearly_after, leads_to_desired};
 use crate::model::app::App;
 use crate::model::drift::{Blocker, Difference, Drift, ServiceStale, Stalled};
-use crate::model::observed::{Aim, Observed};
+use crate::model::memory::Renewed;
+use crate::model::observed::{Aim, Observed, Unreadable};
 use crate::model::service::{OnRelease, Renewal, Service, ServiceState};
 
 /// Each service that is not right. One that does not run is not ours to start; one that is left alone is not looked at.
@@ -19,15 +20,7 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
         let Some(seen) = observed.services.iter().find(|seen| seen.service == service.name) else { continue };
         let state = match &seen.seen {
             Ok(state) => state,
-            // It is in the way of the release, which is said instead.
-            Err(_) if is_needed(app, observed, service) => continue,
-            Err(why) => {
-                if service.on_release != OnRelease::None || !service.restart_on.is_empty() {
-                    let (service, why) = (service.name.clone(), why.clone());
-                    difference.stalled.push(Stalled::ServiceUnreadable { service, why });
-                }
-                continue;
-            }
+            Err(_) => continue,
         };
         if state.up
             && let Some((how, because)) = stale(app, observed, service, state)
@@ -35,17 +28,26 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
             difference.drift.push(Drift::ServiceStale { service: service.name.clone(), how, because });
         }
     }
+    // One that is in the way of the release is said to be that instead.
+    for (service, why) in unseen(app, observed).filter(|(service, _)| !is_needed(app, observed, service)) {
+        difference.stalled.push(Stalled::ServiceUnreadable { service: service.name.clone(), why: why.clone() });
+    }
+}
+
+/// Services that are not left alone, and cannot be observed.
+pub fn unseen<'a>(app: &'a App, observed: &'a Observed) -> impl Iterator<Item = (&'a Service, &'a Unreadable)> {
+    let looked_at = |service: &&Service| service.on_release != OnRelease::None || !service.restart_on.is_empty();
+    app.services.iter().filter(looked_at).filter_map(|service| {
+        let seen = observed.services.iter().find(|seen| seen.service == service.name)?;
+        Some((service, seen.seen.as_ref().err()?))
+    })
 }
 
 /// Services that cannot be observed, and would have to serve the release that is to come: found out after the switch, it
 /// would be in force half.
-pub fn blockers(app: &App, observed: &Observed) -> impl Iterator<Item = Blocker> {
-    let needed = app.services.iter().filter(|service| is_needed(app, observed, service));
-    needed.filter_map(|service| {
-        let seen = observed.services.iter().find(|seen| seen.service == service.name)?;
-        let why = seen.seen.as_ref().err()?.clone();
-        Some(Blocker::ServiceUnreadable { service: service.name.clone(), why })
-    })
+pub fn blockers<'a>(app: &'a App, observed: &'a Observed) -> impl Iterator<Item = Blocker> + 'a {
+    let needed = unseen(app, observed).filter(|(service, _)| is_needed(app, observed, service));
+    needed.map(|(service, why)| Blocker::ServiceUnreadable { service: service.name.clone(), why: why.clone() })
 }
 
 /// The way back is gone all the same: what it leaves is worse.
@@ -58,18 +60,22 @@ fn stale(app: &App, observed: &Observed, service: &Service, state: &ServiceState
     let renewed = last_renewed(observed, service, state);
     let since = |moment: Timestamp| renewed.is_some_and(|renewed| is_clearly_after(renewed, moment));
     let to_come = !leads_to_desired(app, &observed.layout.link);
+    let since_switch = observed.layout.link_changed.is_some_and(|switched| {
+        // A clock that was set back shows the switch in the future: no renewal would be later than that.
+        since(switched) || noted(observed, service).is_some_and(|noted| noted.link == Some(switched))
+    });
     let gentle = gentlest(state);
     let by_release = match service.on_release {
         OnRelease::None => None,
         OnRelease::Reload | OnRelease::Restart => {
-            let done = !to_come && observed.layout.link_changed.is_some_and(since);
+            let done = !to_come && since_switch;
             let how = if service.on_release == OnRelease::Reload { Renewal::Reload } else { Renewal::Restart };
             (!done).then_some((how, ServiceStale::Switched))
         }
         // What it serves after the switch is asked after the switch.
         OnRelease::Auto if to_come => None,
         // Renewed since and still not right: another time would not help either. The gate will say so.
-        OnRelease::Auto if observed.layout.link_changed.is_some_and(since) => None,
+        OnRelease::Auto if since_switch => None,
         OnRelease::Auto => match &observed.serving {
             Some(serving) => {
                 let other = serving.iter().find(|release| release.as_str() != app.release.id.as_str());
@@ -105,8 +111,11 @@ fn passed_since_switch(app: &App, observed: &Observed) -> bool {
 
 /// Renewed by anybody, as far as its manager shows, or by us, as we wrote down.
 fn last_renewed(observed: &Observed, service: &Service, state: &ServiceState) -> Option<Timestamp> {
-    let noted = observed.renewed.iter().find(|noted| noted.service == service.name).map(|noted| noted.at);
-    state.renewed.max(noted)
+    state.renewed.max(noted(observed, service).map(|noted| noted.at))
+}
+
+fn noted<'a>(observed: &'a Observed, service: &Service) -> Option<&'a Renewed> {
+    observed.renewed.iter().find(|noted| noted.service == service.name)
 }
 
 /// A reload, where it can be asked for one.
@@ -122,7 +131,6 @@ mod tests {
     use crate::decide::testing::{app, contract, id, noon, record, seconds_before, seen};
     use crate::model::health::HealthVerdict;
     use crate::model::names::GroupName;
-    use crate::model::observed::Unreadable;
     use crate::model::record::ReleaseRecord;
     use crate::model::service::{ObservedService, ServiceManager};
 
@@ -188,6 +196,27 @@ mod tests {
             let mut difference = Difference::default();
             drift(app, observed, &mut difference);
             assert_eq!((blockers(app, observed).count(), difference.stalled.len()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_was_renewed_for_this_switch_is_right_whatever_the_clock_says() {
+        let (mut app, mut observed) = php_fpm();
+        let (ahead, ago) = (seconds_before(noon(), -3600), seconds_before(noon(), 60));
+        let noted = |link| Renewed { service: GroupName::new("php-fpm").unwrap(), at: ago, link };
+        let rows = [
+            ("renewed since", seconds_before(noon(), 120), None, true),
+            ("a switch in the future", ahead, None, false),
+            ("renewed for it", ahead, Some(ahead), true),
+            ("renewed for another one", ahead, Some(seconds_before(ahead, 1)), false),
+        ];
+        for (name, switched, link, is_right) in rows {
+            observed.layout.link_changed = Some(switched);
+            observed.renewed = vec![noted(link)];
+            for how in [OnRelease::Auto, OnRelease::Reload, OnRelease::Restart] {
+                app.services[0].on_release = how;
+                assert_eq!(because(&app, &observed).is_none(), is_right, "{name}, {how:?}");
+            }
         }
     }
 

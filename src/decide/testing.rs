@@ -184,7 +184,7 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
         }
         Action::RenewService { service, .. } => {
             after.renewed.retain(|noted| noted.service != *service);
-            after.renewed.push(Renewed { service: service.clone(), at: now });
+            after.renewed.push(Renewed { service: service.clone(), at: now, link: after.layout.link_changed });
             let seen = after.services.iter_mut().find(|seen| seen.service == *service).unwrap();
             let state = seen.seen.as_mut().unwrap();
             (state.renewed, state.oldest) = (Some(now), Some(now));
@@ -210,7 +210,7 @@ pub fn apply(app: &App, observed: &Observed, action: &Action) -> Observed {
             let wanted = app.group(group).unwrap().restart_on.iter().find(|one| one.path == *path).unwrap();
             let config = after.config.iter_mut().find(|one| one.group == *group && one.path == *path).unwrap();
             let Known::Known(digest) = &config.content else { panic!("applied what could not be read") };
-            let at = if wanted.run.is_some() { now } else { config.modified.unwrap_or(now) };
+            let at = if wanted.run.is_some() { now } else { config.modified.unwrap_or(now).min(now) };
             config.applied = Some(AppliedConfig {
                 group: group.clone(),
                 path: path.clone(),

@@ -26,6 +26,9 @@ use crate::model::report::{Problem, Tried};
 use crate::ports::notes::collect;
 use crate::ports::{GroupOf, Host, HostError, HostErrorKind};
 
+/// A change that lies so little in the future, as after a clock was set back a bit, is waited for.
+const AHEAD: Duration = Duration::from_secs(5);
+
 /// How long a step of `restartOn` may take.
 const STEP_TIMEOUT: Duration = Duration::from_mins(5);
 
@@ -141,10 +144,13 @@ impl<'a, H: Host> Executor<'a, H> {
         .await;
     }
 
-    /// Waits until a worker that starts is clearly younger than the last change, whoever made it.
+    /// Waits until a worker that starts is clearly younger than the last change, whoever made it and by whichever clock.
     async fn keep_clear_of(&self, change: Option<Timestamp>) {
-        let since = change.map_or(Duration::MAX, |change| elapsed(change, self.host.now()));
-        if let Some(rest) = (START_GUARD * 2).checked_sub(since) {
+        let Some(change) = change else { return };
+        let now = self.host.now();
+        // What lies far ahead is not waited for.
+        let ahead = Some(elapsed(now, change)).filter(|ahead| *ahead <= AHEAD).unwrap_or_default();
+        if let Some(rest) = (START_GUARD * 2 + ahead).checked_sub(elapsed(change, now)) {
             self.host.sleep(rest).await;
         }
     }
@@ -213,8 +219,10 @@ impl<'a, H: Host> Executor<'a, H> {
                 let wanted = wanted.ok_or_else(|| {
                     HostError::new(HostErrorKind::Other, format!("the App has no service `{service}`"))
                 })?;
+                // Read before: whoever moves it meanwhile asks for another time.
+                let link = host.layout(app).await?.link_changed;
                 host.renew(app, wanted, *how).await?;
-                let noted = Renewed { service: service.clone(), at: host.now() };
+                let noted = Renewed { service: service.clone(), at: host.now(), link };
                 self.remember(|memory| {
                     memory.renewed.retain(|known| known.service != noted.service);
                     memory.renewed.push(noted);
@@ -292,7 +300,8 @@ impl<'a, H: Host> Executor<'a, H> {
                 self.host.run(self.app, command, STEP_TIMEOUT).await?;
                 self.host.now()
             }
-            None => seen.modified.unwrap_or_else(|| self.host.now()),
+            // A time in the future, by whichever clock, is none that a worker could start after.
+            None => seen.modified.map_or_else(|| self.host.now(), |written| written.min(self.host.now())),
         };
         let release = run.map(|_| self.app.release.id.clone());
         let (group, path, digest) = (name.clone(), path.clone(), digest.clone());

@@ -36,6 +36,13 @@ impl<H: Host> Pass<'_, H> {
         }
     }
 
+    /// Asks for health where that has not been done at this look.
+    pub(super) async fn ask_once(&mut self, observed: &mut Observed) {
+        if self.app.health.is_some() && observed.health.is_none() {
+            self.ask(observed).await;
+        }
+    }
+
     async fn ask(&mut self, observed: &mut Observed) {
         let answer = self.host.probe(self.app).await;
         hear(self.host, self.app, observed, vec![answer]).await;

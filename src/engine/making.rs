@@ -99,7 +99,8 @@ impl<H: Host> Making<'_, '_, H> {
         }
         // Before the switch: a release that is in force without this would not be judged.
         let record = self.latest().await?;
-        match host.record(&app.root, &ReleaseRecord { switched: Some(host.now()), ..record }).await {
+        let switched = Some(gate::in_order(&self.observed.records, host.now()));
+        match host.record(&app.root, &ReleaseRecord { switched, ..record }).await {
             // It was judged in its time.
             Err(error) if back => warn!(%error, "cannot write down that the release is switched to"),
             written => written?,

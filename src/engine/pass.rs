@@ -292,7 +292,8 @@ impl<'a, H: Host> Pass<'a, H> {
                 observed = next;
                 continue;
             }
-            if next.is_none() || (at_rest && !difference.stalled.is_empty()) {
+            let stuck = at_rest && !difference.stalled.is_empty();
+            if next.is_none() || (stuck && !self.is_judged_all_the_same(&app, &mut observed, next).await) {
                 break;
             }
             if rounds == 0 {
@@ -340,6 +341,19 @@ impl<'a, H: Host> Pass<'a, H> {
         if journaled {
             self.note_end(&executor).await;
         }
+    }
+
+    /// Whether the next step is the proof, and has something to say although not everything can be put right: what nobody
+    /// can tell is waited for, but not with a sick release in force.
+    async fn is_judged_all_the_same(&mut self, app: &App, observed: &mut Observed, next: Option<Phase>) -> bool {
+        if next != Some(Phase::Prove) {
+            return false;
+        }
+        if !matches!(gate::trial(app, observed), gate::Trial::Unclear(_)) {
+            return true;
+        }
+        self.ask_once(observed).await;
+        observed.health.as_ref().is_some_and(|verdict| !verdict.healthy)
     }
 
     /// Keeps the release out that never comes to rest, where that is its own fault; none where nothing more can be done.

@@ -39,7 +39,9 @@ impl<H: Host> Executor<'_, H> {
             let look = observe(host, self.wish, Probing::Once).await?;
             let gone = lost(&carried, &look);
             carried = carriers(app, &look);
-            let against = match trial(app, &look) {
+            let said = trial(app, &look);
+            let judged = !matches!(said, Trial::Unclear(_)) || !gone.is_empty();
+            let against = match said {
                 Trial::Passed if gone.is_empty() => {
                     return host.record(&app.root, &passed(app, &look, host.now())).await;
                 }
@@ -50,12 +52,12 @@ impl<H: Host> Executor<'_, H> {
                     continue;
                 }
                 Trial::Passed | Trial::TooYoung(_) => gone.iter().map(|name| format!("{name} has ended")).collect(),
-                Trial::Failed(against) => against,
+                Trial::Failed(against) | Trial::Unclear(against) => against,
             };
             ends += u32::from(!gone.is_empty());
             self.interrupted()?;
             if attempt >= attempts || ends >= ENDS {
-                return Err(failed(attempt, &against));
+                return Err(if judged { failed(attempt, &against) } else { unclear(&against) });
             }
             let verdict = HealthVerdict::unanswered(against.join("; "));
             self.tell(&Event::Unhealthy { attempt, of: attempts, verdict });
@@ -97,6 +99,12 @@ fn lost(before: &[(MemberName, ProcessId)], look: &Observed) -> Vec<MemberName> 
         look.groups.iter().flat_map(|seen| seen.members.iter().flatten()).any(|one| one.process == Some(*process))
     };
     before.iter().filter(|(_, process)| !alive(process)).map(|(name, _)| name.clone()).collect()
+}
+
+/// What cannot be judged now is not the release's fault: the next pass looks again.
+fn unclear(what: &[String]) -> HostError {
+    HostError::new(HostErrorKind::Other, format!("it cannot be judged: {}", what.join("; ")))
+        .with_help("nothing else speaks against the release; it is judged as soon as that can be told")
 }
 
 fn failed(attempts: u32, against: &[String]) -> HostError {

@@ -68,7 +68,7 @@ pub struct Helpless {
     pub release: ReleaseId,
 }
 
-/// When a service was last renewed by us.
+/// When a service was last renewed by us, and for what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Renewed {
@@ -76,6 +76,10 @@ pub struct Renewed {
     pub service: GroupName,
     /// When that was done.
     pub at: Timestamp,
+    /// [`crate::model::observed::Layout::link_changed`] as it was right before: by that alone one tells that it was done for
+    /// this very switch, whatever the clock says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Timestamp>,
 }
 
 /// A hook that is due: `current` has moved, and it has not run yet.

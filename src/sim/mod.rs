@@ -6,8 +6,10 @@
 //! the whole engine against it, a hundred thousand times, and checks after every step what must never happen (`forbidden`);
 //! `policies` and `mended` lead to what random schedules seldom meet.
 //! [`fleet`] is many hosts at once, each only as deep as the control side sees it; `fleet_schedules` rolls out over them, and
-//! `fleet_cases` tells some of that as stories. What comes of roots that do not answer is in `root_cases`.
+//! `fleet_cases` tells some of that as stories. What comes of roots that do not answer is in `root_cases`, of clocks that were
+//! set in `clock_cases`, and of trials in which something cannot be put right in `trial_cases`.
 
+mod clock_cases;
 pub mod faults;
 pub mod fleet;
 mod fleet_cases;
@@ -22,4 +24,5 @@ pub mod random;
 mod releases;
 mod root_cases;
 pub mod schedules;
+mod trial_cases;
 pub mod world;

@@ -52,7 +52,7 @@ pub fn world(seed: u64) -> World {
     }
     let mut wanted = app("r2", groups);
     if random.percent(25) {
-        wanted.health = Some(HealthContract { attempts: 2, interval: Duration::from_secs(3), ..contract() });
+        wanted.health = Some(healthy_answer());
     }
     let now = noon();
     let link = match random.below(6) {
@@ -98,6 +98,7 @@ pub fn world(seed: u64) -> World {
         members: Vec::new(),
         config_version: 1,
         config_written: written,
+        config_hidden: false,
         config_cached: ["r1", "r2", "r3"].map(|name| (id(name), u64::from(written < made))).into(),
         healthy: true,
         flaw: released.flaw,
@@ -111,6 +112,7 @@ pub fn world(seed: u64) -> World {
         journal_failed: false,
         memory: Memory::default(),
         away: BTreeMap::new(),
+        away_after_switch: None,
         lock_holders: 0,
         own: Pid(1),
         next_pid: 100,
@@ -138,6 +140,11 @@ pub fn world(seed: u64) -> World {
     }
     ourselves(&mut world);
     world
+}
+
+/// The application must say that it is well; it is asked twice.
+pub fn healthy_answer() -> HealthContract {
+    HealthContract { attempts: 2, interval: Duration::from_secs(3), ..contract() }
 }
 
 /// A host on which nothing goes wrong: `current` leads to what is wanted, and everything runs.

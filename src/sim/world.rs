@@ -113,6 +113,8 @@ pub struct World {
     pub members: Vec<Member>,
     pub config_version: u64,
     pub config_written: Timestamp,
+    /// Trueup may not read it.
+    pub config_hidden: bool,
     /// The version that the `restartOn` step has last been run for, in each release.
     pub config_cached: BTreeMap<ReleaseId, u64>,
     pub healthy: bool,
@@ -134,6 +136,8 @@ pub struct World {
     pub memory: Memory,
     /// Groups and services that cannot be observed before a moment, and of what kind the refusal is.
     pub away: BTreeMap<GroupName, (Timestamp, HostErrorKind)>,
+    /// One that cannot be observed any more once `current` leads to the desired release.
+    pub away_after_switch: Option<(GroupName, HostErrorKind)>,
     pub lock_holders: u32,
     /// Trueup itself, run from a shell in the old release.
     pub own: Pid,
@@ -234,8 +238,10 @@ impl World {
 
     /// Why a group or service cannot be observed now.
     pub fn unobservable(&self, name: &GroupName) -> Option<HostError> {
-        let (until, kind) = self.away.get(name)?;
-        (self.now < *until).then(|| HostError::new(*kind, "nobody knows it"))
+        let now = self.away.get(name).filter(|(until, _)| self.now < *until).map(|(_, kind)| *kind);
+        let after = self.away_after_switch.as_ref().filter(|(of, _)| of == name && self.leads_to(&self.app.release.id));
+        let kind = now.or(after.map(|(_, kind)| *kind))?;
+        Some(HostError::new(kind, "nobody knows it"))
     }
 
     /// Lets everything happen that happens by itself until `now`.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::{Reader, boot_time, id, in_want, read_long, there, trouble};
+use super::reader::{Reader, in_want, read_long, there};
+use super::{boot_time, id, trouble};
 use crate::model::process::{Holder, Pid};
 use crate::ports::HostError;
 

@@ -147,7 +147,7 @@ pub(super) fn there<T>(step: Result<T, Errno>) -> Result<Option<T>, Errno> {
 }
 
 /// Lets through what says something of the process; what says something of us, who look, is an error.
-fn in_want<T>(step: Result<T, Errno>) -> Result<Result<T, Errno>, Errno> {
+pub(super) fn in_want<T>(step: Result<T, Errno>) -> Result<Result<T, Errno>, Errno> {
     match step {
         Err(error) if trouble::is_want(error) => Err(error),
         step => Ok(step),
@@ -195,7 +195,7 @@ fn read_short(home: &OwnedFd, name: &str, bytes: &mut Vec<u8>) -> Result<(), Err
 }
 
 /// Reads a file that comes in pieces, up to [`FACTS_LIMIT`].
-fn read_long(home: &OwnedFd, name: &str) -> Result<Vec<u8>, Errno> {
+pub(super) fn read_long(home: &OwnedFd, name: &str) -> Result<Vec<u8>, Errno> {
     let file = File::from(openat(home, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
     let mut bytes = Vec::new();
     let read = file.take(FACTS_LIMIT).read_to_end(&mut bytes);

@@ -1,0 +1,112 @@
+//! Trials in which something cannot be put right, or not be seen: a sick release is taken back all the same, a good one is
+//! not, and what nobody can judge is neither proven nor held against it.
+
+use std::time::Duration;
+
+use super::host::SimHost;
+use super::populate::{healthy_answer, settled};
+use super::schedules::pass;
+use super::world::{Flaw, World};
+use crate::decide::testing::{app, builtin, group, id, record};
+use crate::model::app::RestartOn;
+use crate::model::names::{GroupName, RelativePath};
+use crate::model::observed::{Link, MemberState};
+use crate::model::report::{Mode, Outcome};
+use crate::model::service::{OnRelease, Service, ServiceManager};
+use crate::ports::HostErrorKind;
+
+/// Two workers on r1, which is in force and good; r2 is there and wanted.
+fn about_to_switch() -> World {
+    let mut world = settled(app("r1", vec![group("default", 2, builtin())]), vec![record("r1", 50)]);
+    world.releases.push(id("r2"));
+    world.app.release.id = id("r2");
+    world.app.health = Some(healthy_answer());
+    world
+}
+
+/// The command of one worker enters r1 itself.
+fn pinned(world: &mut World) {
+    world.members[0].pinned = Some(id("r1"));
+}
+
+/// The manager does not know the state of one worker.
+fn unknown(world: &mut World) {
+    world.members[0].state = MemberState::Unknown;
+}
+
+/// A file of `restartOn` that trueup may not read.
+fn unreadable_file(world: &mut World) {
+    world.app.workers[0].restart_on = vec![RestartOn { path: RelativePath::new("shared/.env").unwrap(), run: None }];
+    world.config_hidden = true;
+}
+
+/// systemd goes away with the switch, and stays away.
+fn unseen_service(world: &mut World) {
+    let name = GroupName::new("web").unwrap();
+    world.app.services = vec![Service {
+        name: name.clone(),
+        manager: ServiceManager::Systemd { unit: "web.service".to_owned() },
+        on_release: OnRelease::Reload,
+        timeout: Duration::from_secs(30),
+        restart_on: Vec::new(),
+    }];
+    world.away_after_switch = Some((name, HostErrorKind::Unreachable));
+}
+
+fn nothing(_: &mut World) {}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// r2 is in force and proven.
+    Proven,
+    /// r2 is in force, and nobody has said that it is good.
+    Unproven,
+    /// r2 is kept out, and r1 in force.
+    Back,
+}
+
+#[test]
+fn what_cannot_be_put_right_neither_saves_a_sick_release_nor_fells_a_good_one() {
+    type Row = (&'static str, fn(&mut World), [(End, Outcome); 2]);
+    use End::{Back, Proven, Unproven};
+    // How a good release ends, and how a sick one.
+    let rows: [Row; 5] = [
+        ("nothing", nothing, [(Proven, Outcome::Converged), (Back, Outcome::RolledBack)]),
+        ("a worker enters r1 itself", pinned, [(Back, Outcome::RolledBack), (Back, Outcome::RolledBack)]),
+        ("a worker of which nobody knows", unknown, [(Unproven, Outcome::Failed), (Back, Outcome::Failed)]),
+        ("a file", unreadable_file, [(Proven, Outcome::Failed), (Back, Outcome::Failed)]),
+        ("a service", unseen_service, [(Unproven, Outcome::Failed), (Back, Outcome::RolledBack)]),
+    ];
+    for (name, cannot, ends) in rows {
+        for (flaw, (expected, outcome)) in [None, Some(Flaw::Unhealthy)].into_iter().zip(ends) {
+            let name = format!("{name}, {flaw:?}");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let mut world = about_to_switch();
+                cannot(&mut world);
+                world.flaw = flaw;
+                let host = SimHost::new(world);
+                let report = pass(&host, Mode::Apply).await.unwrap();
+                assert_eq!(report.outcome, outcome, "{name}: {report:#?}");
+                let end = |world: &World| {
+                    let record = world.records.get(&id("r2"));
+                    let kept_out = record.is_some_and(|record| record.kept_out().is_some());
+                    match (&world.link, record.and_then(|record| record.proven)) {
+                        (Link::Release { id: at }, Some(_)) if *at == id("r2") => Some(End::Proven),
+                        (Link::Release { id: at }, None) if *at == id("r2") && !kept_out => Some(End::Unproven),
+                        (Link::Release { id: at }, _) if *at == id("r1") && kept_out => Some(End::Back),
+                        _ => None,
+                    }
+                };
+                assert_eq!(end(&host.world()), Some(expected), "{name}: {report:#?}");
+                // Nothing of it is repeated for ever.
+                tokio::time::sleep(Duration::from_mins(1)).await;
+                let again = pass(&host, Mode::Apply).await.unwrap();
+                assert!(again.tried.is_empty(), "{name}: {:#?}", again.tried);
+                assert_eq!(end(&host.world()), Some(expected), "{name}: {again:#?}");
+                assert_eq!(host.world().violations, [""; 0], "{name}");
+            });
+        }
+    }
+}
