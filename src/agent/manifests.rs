@@ -318,9 +318,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 None => self.disappeared(name),
             }
         }
-        let mut went = BTreeSet::new();
+        let (mut seen, mut went) = (BTreeSet::new(), BTreeSet::new());
         for known in before {
             let name = known.loaded.app.name.clone();
+            // Its own root is written down before those that it has left.
+            let is_own = seen.insert(name.clone());
             match heirs.of(&known.loaded.app.root) {
                 Some(heir) if *heir == name => {
                     if let Some(heard) = known.heard {
@@ -333,9 +335,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                         self.ground.herald.recall(&name, heard);
                     }
                 }
-                Some(heir) => self.succeeded(&name, heir),
+                Some(heir) if is_own => self.succeeded(&name, heir),
+                Some(_) => {}
                 None if named.contains(&name) => self.has_moved_out(known),
-                // Its own root is written down before those that it has left.
                 None if !went.insert(name) => self.go_on_with_former(known),
                 None => self.go_on_with(known),
             }
