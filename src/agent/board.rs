@@ -125,7 +125,10 @@ impl Board {
 
     /// Apps have left these roots for other ones, and everything at them was left as it was.
     pub fn former_roots(&self, all: Vec<(AppName, Root)>) {
-        self.write(|state| state.former_roots = all.into());
+        // Only the loop writes: nothing comes in between. Manifests are looked at far more often than that changes.
+        if *self.state().former_roots != *all {
+            self.write(|state| state.former_roots = all.into());
+        }
     }
 
     /// An App has disappeared from the manifests, and is left running, or leaves. It may be one that only an earlier

@@ -451,6 +451,26 @@ async fn roots_that_were_left_are_shown_until_somebody_has_them() {
     site.agent_with(Shelf::with(wishes.clone()), site.roll(), async |stage| shows(stage, what, roots).await).await;
 }
 
+/// It goes while no agent runs, and another App gets a root that it had before.
+#[tokio::test(start_paused = true)]
+async fn an_app_is_seen_off_whoever_has_a_root_that_it_had_before() {
+    let site = Site::new("prune: true");
+    let there = site.room.path().join("there");
+    std::fs::create_dir(&there).unwrap();
+    let [before, blog] = ["web", "blog"].map(|name| wish(name, &there, "r2", ""));
+    site.host.world().app = before.app.clone();
+    site.agent_with(Shelf::with(vec![before]), site.roll(), async |stage| {
+        stage.until("a pass", Stage::is_idle).await;
+        site.host.world().app = site.wish.app.clone();
+        stage.holds(Ok(vec![site.wish.clone()]));
+        stage.until("it has moved", |stage| stage.board.view().former_roots.len() == 1).await;
+        looked_after(stage).await;
+    })
+    .await;
+    site.may_stop(true);
+    site.agent_with(Shelf::with(vec![blog]), site.roll(), seen_off).await;
+}
+
 /// The agent ends before a window opens in which the workers at the old root may be stopped.
 #[tokio::test(start_paused = true)]
 async fn a_root_that_is_left_is_not_forgotten_over_a_restart() {

@@ -99,7 +99,7 @@ pub fn fates(seated: &[Seated<'_>], heirs: &Heirs) -> BTreeMap<AppName, Fate> {
 pub enum Former {
     /// Its App has it still.
     Kept,
-    /// Its App has another one, and this one is somebody else's.
+    /// Its App has another one, or had left it for another one, and this one is somebody else's.
     HandedOn,
     /// Its App has another one, and this one is nobody's.
     Left,
@@ -118,12 +118,13 @@ pub enum Former {
 /// it has left.
 #[must_use]
 pub fn formers<'a>(known: impl IntoIterator<Item = (&'a AppName, &'a Root)>, heirs: &Heirs) -> Vec<Former> {
-    let mut went = BTreeSet::new();
+    let (mut seen, mut went) = (BTreeSet::new(), BTreeSet::new());
     let each = known.into_iter().map(|(name, root)| {
         let named = heirs.named.contains(name);
+        let is_own = seen.insert(name);
         match heirs.of(root) {
             Some(heir) if heir == name => Former::Kept,
-            Some(_) if named => Former::HandedOn,
+            Some(_) if named || !is_own => Former::HandedOn,
             Some(heir) => Former::Succeeded { heir: heir.clone() },
             None if named => Former::Left,
             None if went.insert(name) => Former::Orphaned,
@@ -202,6 +203,7 @@ mod tests {
             ("shop", "/b", Former::HandedOn),
             ("shop", "/c", Former::Left),
             ("old", "/link", Former::Succeeded { heir: name("shop") }),
+            ("old", "/b", Former::HandedOn),
             ("old", "/c", Former::Orphaned),
             ("old", "/d", Former::LeftBefore),
             ("older", "/d", Former::Orphaned),
