@@ -4,8 +4,7 @@
 //! after a quiet moment, and bad news (manifests that do not load, an App that is gone) is doubted first. A source that
 //! cannot be asked says nothing about manifests: that is another matter, and told as such.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;

@@ -25,6 +25,7 @@ use crate::host::spawn::Shim;
 use crate::host::users::User;
 use crate::model::agent::{Address, Notification, Recipient};
 use crate::model::app::CommandLine;
+use crate::model::names::AppName;
 use crate::model::telling::Telling;
 
 /// So much may wait before it is sorted: as much as for one recipient, for many Apps may have something to say at once.

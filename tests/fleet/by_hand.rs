@@ -114,7 +114,7 @@ fn what_is_done_on_a_host_is_told_word_for_word() {
     host.sh("c=/home/deploy/.cache/trueup/bin; mkdir -p $c; \
          for n in $(sha256sum </usr/local/bin/trueup | cut -d ' ' -f 1); do \
          touch $c/$n; mount --bind /usr/local/bin/trueup $c/$n; done; \
-         touch $c/newer; umount /usr/local/bin/trueup; rm -f /usr/local/bin/trueup")
+         touch $c/newer; umount --lazy /usr/local/bin/trueup; rm -f /usr/local/bin/trueup")
         .ok();
     for (verb, words) in [("resume", "resumed"), ("history", "suspended"), ("releases", "r1")] {
         let done = network.control.sh(&told(verb));

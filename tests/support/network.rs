@@ -224,7 +224,8 @@ impl Network {
 
     /// Takes the program away that every throwaway host has in its PATH.
     pub fn take_program(&self, index: usize) {
-        self.host(index).sh("umount /usr/local/bin/trueup; rm -f /usr/local/bin/trueup").ok();
+        // Lazily: a process that has just ended may hold it for an instant more.
+        self.host(index).sh("umount --lazy /usr/local/bin/trueup; rm -f /usr/local/bin/trueup").ok();
     }
 
     /// Puts a script in the place of the program that every throwaway host has in its PATH; it ends with the program,
