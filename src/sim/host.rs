@@ -1,5 +1,6 @@
 //! Shows a [`World`] through the ports, with the blind spots and bad habits of a real host.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::model::journal::JournalEntry;
 use crate::model::memory::Memory;
 use crate::model::names::{ReleaseId, Root};
 use crate::model::observed::{Evidence, Rung, Runs};
-use crate::model::process::{Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable};
+use crate::model::process::{Holder, Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable};
 use crate::model::record::ReleaseRecord;
 use crate::ports::{Clock, HostError, HostErrorKind, Ledger, Prober, Processes};
 
@@ -188,6 +189,11 @@ impl Processes for SimHost {
             mapped_files: Known::Known(Vec::new()),
             environment: Known::Known(environment.unwrap_or_default()),
         }))
+    }
+
+    /// Whoever runs a release shows it, or is owned.
+    async fn holders(&self, _: Vec<PathBuf>, _: BTreeSet<Pid>) -> Result<Vec<Holder>, HostError> {
+        Ok(Vec::new())
     }
 
     async fn witnesses(&self, apps: &[&App]) -> Vec<Result<Vec<Witness>, HostError>> {
