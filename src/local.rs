@@ -5,7 +5,7 @@
 mod doctor;
 pub mod runtime;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ use crate::model::journal::JournalEntry;
 use crate::model::memory::Memory;
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::Layout;
-use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
+use crate::model::process::{Holder, Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::ReleaseRecord;
 use crate::model::release::Stage;
 use crate::model::report::PassReport;
@@ -287,6 +287,10 @@ impl Processes for LocalHost {
             Some(informant) => informant.ask(apps).await,
             None => apps.iter().map(|_| Err(HostError::new(HostErrorKind::Denied, NOBODY_TO_ASK))).collect(),
         }
+    }
+
+    async fn holders(&self, directories: Vec<PathBuf>, but: BTreeSet<Pid>) -> Result<Vec<Holder>, HostError> {
+        blocking(move || proc::holders(&directories, &but)).await?
     }
 
     async fn user(&self, app: &App) -> Result<u32, HostError> {

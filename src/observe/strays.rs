@@ -225,7 +225,7 @@ fn is_supervisord(process: &ProcessSummary) -> bool {
     process.command.iter().take(2).any(|argument| argument.rsplit('/').next().is_some_and(|name| name == "supervisord"))
 }
 
-fn shown(command: &[String]) -> String {
+pub(super) fn shown(command: &[String]) -> String {
     let mut text = command.join(" ");
     if let Some((cut, _)) = text.char_indices().nth(COMMAND_SHOWN) {
         text.truncate(cut);

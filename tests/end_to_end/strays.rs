@@ -6,6 +6,8 @@ use crate::support::fixtures::{Program, Site};
 use crate::support::passes::Manifest;
 use crate::support::{Unit, require_host};
 
+const SOON: Duration = Duration::from_secs(10);
+
 #[test]
 fn a_worker_started_by_hand_is_reported_and_stopped_only_when_asked_for() {
     let host = require_host!("stray", [Unit::Supervisor]);
@@ -72,6 +74,42 @@ fn what_a_container_runs_at_the_same_path_is_no_stray() {
     manifest.reconcile().converged_by(&[&format!("stop stray {}", sandboxed.pid())]);
     sandboxed.wait(Duration::from_secs(10));
     assert!(contained.is_running());
+}
+
+#[test]
+fn a_release_is_kept_for_whoever_uses_a_file_of_it_or_sees_it_mounted_elsewhere() {
+    let host = require_host!("holders", []);
+    let mut site = Site::new(&host, "/srv/app").current("r1");
+    for id in ["r1", "r2", "r3", "r4"] {
+        site = site.release(id);
+    }
+    let wanted = |release: &str, keep: u32| Manifest::new(&host, "app", &site, release).made(&format!("keep: {keep}"));
+    for id in ["r1", "r2", "r3"] {
+        let pass = wanted(id, 9).reconcile();
+        assert_eq!(pass.report["outcome"], "converged", "{pass}");
+    }
+    // Neither works in the release, nor names it in an argument.
+    let mut reader = host.spawn(&["sh", "-c", "cd / && exec sleep 301 <$(echo /srv/app/rel*/r1/artisan)"]);
+    let bound = "mount --bind $(echo /srv/app/rel*/r2) /mnt && cd / && exec sleep 302";
+    let mut other = host.spawn(&["unshare", "--mount", "--propagation", "private", "sh", "-c", bound]);
+    for seconds in ["301", "302"] {
+        host.wait_until("both of them", SOON, || !host.pids_of(&format!("sleep {seconds}")).is_empty());
+    }
+    let said = wanted("r4", 1).reconcile_for_people();
+    let said = format!("{}{}", said.stdout, said.stderr);
+    let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("(open file /srv/app/releases/r1/artisan)") && flat.contains("(mounted at /mnt)"), "{said}");
+    assert_eq!(site.current_release().as_deref(), Some("r4"), "{said}");
+    wanted("r4", 1).reconcile().converged_by(&[]);
+    assert!(reader.is_running() && other.is_running());
+
+    reader.signal("KILL");
+    reader.wait(SOON);
+    wanted("r4", 1).reconcile().converged_by(&["prune r1"]);
+    other.signal("KILL");
+    other.wait(SOON);
+    wanted("r4", 1).reconcile().converged_by(&["prune r2"]);
+    assert!(host.exists("/srv/app/releases/r3/artisan"), "the way back stays");
 }
 
 #[test]
