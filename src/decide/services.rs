@@ -18,10 +18,7 @@ pub fn drift(app: &App, observed: &Observed, difference: &mut Difference) {
             }
         }
         let Some(seen) = observed.services.iter().find(|seen| seen.service == service.name) else { continue };
-        let state = match &seen.seen {
-            Ok(state) => state,
-            Err(_) => continue,
-        };
+        let Ok(state) = &seen.seen else { continue };
         if state.up
             && let Some((how, because)) = stale(app, observed, service, state)
         {

@@ -98,7 +98,7 @@ pub fn world(seed: u64) -> World {
         members: Vec::new(),
         config_version: 1,
         config_written: written,
-        config_hidden: false,
+        config_unreadable: None,
         config_cached: ["r1", "r2", "r3"].map(|name| (id(name), u64::from(written < made))).into(),
         healthy: true,
         flaw: released.flaw,

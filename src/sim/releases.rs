@@ -128,8 +128,8 @@ impl Releases for SimHost {
 
     async fn content(&self, _: &Root, _: &RelativePath) -> Known<Option<(String, Timestamp)>> {
         let world = self.world();
-        if world.config_hidden {
-            return Known::Unknown("not permitted".to_owned());
+        if let Some(why) = &world.config_unreadable {
+            return Known::Unknown(why.clone());
         }
         Known::Known(Some((world.config_version.to_string(), world.config_written)))
     }

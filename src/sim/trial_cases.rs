@@ -37,7 +37,7 @@ fn unknown(world: &mut World) {
 /// A file of `restartOn` that trueup may not read.
 fn unreadable_file(world: &mut World) {
     world.app.workers[0].restart_on = vec![RestartOn { path: RelativePath::new("shared/.env").unwrap(), run: None }];
-    world.config_hidden = true;
+    world.config_unreadable = Some("not permitted".to_owned());
 }
 
 /// systemd goes away with the switch, and stays away.

@@ -113,8 +113,8 @@ pub struct World {
     pub members: Vec<Member>,
     pub config_version: u64,
     pub config_written: Timestamp,
-    /// Trueup may not read it.
-    pub config_hidden: bool,
+    /// Why trueup cannot read it.
+    pub config_unreadable: Option<String>,
     /// The version that the `restartOn` step has last been run for, in each release.
     pub config_cached: BTreeMap<ReleaseId, u64>,
     pub healthy: bool,
