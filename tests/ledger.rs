@@ -4,19 +4,16 @@
 
 mod support;
 
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::door::{self, Door};
 use support::{Host, require_host};
-use trueup::host::silence;
 use trueup::ledger;
-use trueup::local::LocalHost;
 use trueup::model::journal::{JournalEntry, JournalEvent};
 use trueup::model::memory::Memory;
 use trueup::model::names::{AppName, Root};
-use trueup::ports::{HostError, HostErrorKind, Ledger};
+use trueup::ports::HostError;
 
 /// Runs inside the host.
 #[test]
@@ -30,7 +27,13 @@ fn door() {
 /// Locks, journals and remembers; tells what came of each, and what can be read afterwards.
 async fn write_all(root: &Root) -> Value {
     let lock = ledger::lock(root, Duration::ZERO, "test").await;
-    let journal = ledger::journal::append(root, &line());
+    let entry = JournalEntry {
+        at: jiff::Timestamp::now(),
+        pass: "p".to_owned(),
+        app: AppName::new("app").unwrap(),
+        event: JournalEvent::PassEnded { outcome: "converged".to_owned(), summary: "x".repeat(100_000) },
+    };
+    let journal = ledger::journal::append(root, &entry);
     let memory = Memory { boot: "b".repeat(100_000), ..Memory::default() };
     let remember = ledger::remember(root, &memory).await;
     let recall = ledger::recall(root).await;
@@ -40,15 +43,6 @@ async fn write_all(root: &Root) -> Value {
         "lines": ledger::journal::read(root).map_or(0, |lines| lines.len()),
         "remembered": recall.is_ok_and(|known| known == memory),
     })
-}
-
-fn line() -> JournalEntry {
-    JournalEntry {
-        at: jiff::Timestamp::now(),
-        pass: "p".to_owned(),
-        app: AppName::new("app").unwrap(),
-        event: JournalEvent::PassEnded { outcome: "converged".to_owned(), summary: "x".repeat(100_000) },
-    }
 }
 
 fn told(result: Result<(), &HostError>) -> Value {
@@ -134,24 +128,4 @@ fn what_root_began_the_owner_goes_on_with() {
     // What may be there is not taken for nothing.
     assert_eq!(answer["recall"]["kind"], "Denied", "{answer}");
     assert!(answer["recall"]["message"].as_str().unwrap().contains("/srv/app/.trueup/memory.json"), "{answer}");
-}
-
-/// As where a mount dies in the middle of a pass: the next line holds up nobody, and later ones are written once it answers.
-#[tokio::test]
-async fn a_line_of_the_journal_is_given_up_while_its_root_does_not_answer() {
-    let place = tempfile::tempdir().unwrap();
-    let (host, root) = (LocalHost::new("test"), Root::new(place.path()).unwrap());
-    host.journal(&root, &line()).await.unwrap();
-    let (answer, answers) = channel::<()>();
-    silence::within(Duration::from_millis(20), &root, move || answers.recv()).await.unwrap_err();
-    let error = host.journal(&root, &line()).await.unwrap_err();
-    assert_eq!(error.kind, HostErrorKind::Unreachable, "{error}");
-    drop(answer);
-    let again = async {
-        while host.journal(&root, &line()).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), again).await.expect("it answers again");
-    assert_eq!(ledger::journal::read(&root).unwrap().len(), 2);
 }

@@ -2,8 +2,8 @@
 //!
 //! Looks at a root go to a thread that may be held there, and are waited for no longer than [`WITHIN`]. While a thread is
 //! held, no further one is sent: each look would leave one more behind, until there is none left for other Apps. What is
-//! given up may still come to its end later, when nobody wants it any more, so this is for what may: looks, a lock that is
-//! let go at once, and a line of the journal, which is as true when it comes late. Only a few look at a time, since each thread has memory of its own, and a hundred Apps
+//! given up may still come to its end later, when nobody wants it any more, so this is for what may: looks, and a lock
+//! that is let go at once. Only a few look at a time, since each thread has memory of its own, and a hundred Apps
 //! are looked at when an agent starts. Begin at [`at`].
 
 use std::collections::BTreeMap;
