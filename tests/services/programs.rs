@@ -81,7 +81,7 @@ fn a_command_is_run_in_current_as_the_apps_user_or_its_own() {
     host.run(&["chmod", "666", "/tmp/told"]).ok();
     let web = Served::new(&host, json!({ "reloadCommand": line }));
     let state = web.look();
-    assert_eq!((&state["up"], &state["detail"]), (&json!(true), &json!("nobody can tell")), "{state}");
+    assert_eq!((&state["up"], &state["detail"]), (&json!(true), &json!("unknown")), "{state}");
     for name in ["oldest", "started", "renewed", "warning"] {
         assert_eq!(state[name], Value::Null, "{state}");
     }
