@@ -290,6 +290,41 @@ fn there_are_completions_for_every_shell_and_a_page_for_every_verb() {
     assert!(pages.path().join("trueup-reconcile.1").is_file());
 }
 
+#[test]
+fn a_page_keeps_the_lines_of_examples_and_of_exit_codes() {
+    let pages = tempfile::tempdir().expect("makes a directory");
+    let path = pages.path().to_str().expect("is UTF-8");
+    assert_eq!(run(&["man", "--out", path]).status.code(), Some(0));
+    let page = |name: &str| std::fs::read_to_string(pages.path().join(name)).expect("reads the page");
+    for name in std::iter::once("trueup".to_owned()).chain(VERBS.map(|verb| format!("trueup-{verb}"))) {
+        let page = page(&format!("{name}.1"));
+        let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+        assert!(!headings.contains(&"EXTRA"), "{name}: {headings:?}");
+        let of_a_verb = name != "trueup";
+        for (heading, is_there) in [
+            ("NAME", true),
+            ("SYNOPSIS", true),
+            ("EXAMPLES", true),
+            ("\"EXIT STATUS\"", of_a_verb),
+            ("\"SEE ALSO\"", of_a_verb),
+        ] {
+            assert_eq!(
+                headings.iter().filter(|found| **found == heading).count(),
+                usize::from(is_there),
+                "{name}: {heading}"
+            );
+        }
+    }
+    assert!(
+        page("trueup-diff.1").contains(&format!(".TH trueup-diff 1 \"\" \"trueup {}\"", env!("CARGO_PKG_VERSION")))
+    );
+    // Without the options, which have tests of their own.
+    let page = page("trueup-status.1");
+    let first = page.find(".SH NAME").expect("has a name");
+    let (above, below) = (page.find(".SH OPTIONS").expect("has options"), page.find(".SH \"EXIT").expect("has codes"));
+    insta::assert_snapshot!("manual_page", format!("{}[options]\n{}", &page[first..above], &page[below..]));
+}
+
 /// Options, environment, whether there is colour.
 type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], bool);
 

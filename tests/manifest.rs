@@ -280,6 +280,99 @@ fn wrong_policies_are_told_at_their_place_with_a_remedy() {
     }
 }
 
+/// The remedy is one for the mistake that was made.
+#[test]
+fn common_mistakes_are_told_with_what_to_do() {
+    let release = "  release: {id: 1}\n";
+    let probe = |url: &str| app(&format!("{release}  health: {{http: {{url: '{url}'}}}}\n"));
+    let rollout = |share: &str| {
+        app(&format!(
+            "{release}  workers:\n    - {{name: a, manager: {{builtin: {{run: x}}}}, rollout: {{maxUnavailable: {share}}}}}\n"
+        ))
+    };
+    let spaces = "YAML is indented with spaces only";
+    let dash = "write each element behind `- `, as in `- run: …`, even if it is the only one";
+    let whole = "write it whole, such as `http://localhost/health`";
+    let nobody = "`spec.workers[0].rollout.maxUnavailable` is 0: no worker could ever be replaced";
+    let version = |version: &str| app(release).replace("trueup/v1", version);
+    let rows = [
+        (
+            app(&format!("{release}  health:\n    http:\n      url: http://x/\n\t\theaders: {{}}\n")),
+            "10:1",
+            "a tab in the indentation",
+            spaces,
+        ),
+        (
+            app(&format!("{release}  health:\n    http:\n      url: 'http://x/'\n\n      \theaders: {{}}\n")),
+            "11:7",
+            "a tab in the indentation",
+            spaces,
+        ),
+        (
+            app("  release:\n    id: 1\n    verify:\n      run: make test\n"),
+            "9:7",
+            "`spec.release.verify` must be a list, not a map",
+            dash,
+        ),
+        (
+            app("  release: {id: 1, verify: {run: make test}}\n"),
+            "6:29",
+            "`spec.release.verify` must be a list, not a map",
+            dash,
+        ),
+        (
+            app("  release: {id: 1, requires: {a: b}}\n"),
+            "6:31",
+            "`spec.release.requires` must be a list, not a map",
+            "write each element behind `- `, even if it is the only one",
+        ),
+        (
+            app(&format!("{release}  health:\n    - http: {{url: 'http://x/'}}\n")),
+            "7:3",
+            "`spec.health` must be a map, not a list",
+            "write its keys below it, indented, without `- ` before them",
+        ),
+        (
+            probe("127.0.0.1:8080/health"),
+            "7:24",
+            "`spec.health.http.url` is no URL: it does not begin with `http://`",
+            "did you mean `http://127.0.0.1:8080/health`?",
+        ),
+        (
+            probe("localhost:80"),
+            "7:24",
+            "`spec.health.http.url` is no URL: it does not begin with `http://`",
+            "did you mean `http://localhost:80`?",
+        ),
+        (probe("health"), "7:24", "`spec.health.http.url` is no URL: it does not begin with `http://`", whole),
+        (probe("u:1@h.example/"), "7:24", "`spec.health.http.url` is no URL: it does not begin with `http://`", whole),
+        (probe("http://"), "7:24", "`spec.health.http.url` is no URL: empty host", whole),
+        (
+            version("trueup/v2"),
+            "1:13",
+            "`apiVersion` must be `trueup/v1`, not `trueup/v2`",
+            "this trueup reads `trueup/v1` only: write it as that, or have a trueup that knows `trueup/v2` read it",
+        ),
+        (
+            version("apps/v1"),
+            "1:13",
+            "`apiVersion` must be `trueup/v1`, not `apps/v1`",
+            "keep documents of other programs in other files",
+        ),
+        (rollout("0"), "8:73", nobody, "write `1` or more"),
+        (rollout("0%"), "8:73", nobody, "write `1` or more"),
+    ];
+    for (text, place, message, help) in rows {
+        let errors = refused(&text);
+        let [mistake] = errors.mistakes.as_slice() else { panic!("{text}: {errors}") };
+        assert_eq!(errors.to_string(), format!("<stdin>:{place}: {message}"), "{text}");
+        assert_eq!(mistake.help.as_deref(), Some(help), "{text}");
+    }
+    for share in ["1", "1%"] {
+        assert!(load_text(&rollout(share)).is_ok(), "{share}");
+    }
+}
+
 #[test]
 fn a_root_is_absolute_or_beside_its_manifest() {
     let with_root = |root: &str| app("  release: {id: 1}\n").replace("/srv/web", root);
@@ -321,7 +414,7 @@ fn what_is_no_manifest_is_said_in_words() {
         (b"\xff\xfea\0", "UTF-16"),
         (b"a: b\nc\0d: e\n", "<stdin>:2:2: a NUL byte"),
         (b"a: \"\\0\"\n", "<stdin>:1:4: a NUL character in a text"),
-        (b"a:\n\tb: c\n", "<stdin>:2:2: a tab in the indentation"),
+        (b"a:\n\tb: c\n", "<stdin>:2:1: a tab in the indentation"),
         (b"- a\n- b\n", "the document must be a map, not a list"),
         (b"text", "the document must be a map, not `text`"),
         (b"{", "this is no YAML"),

@@ -235,7 +235,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         if known.is_some_and(|known| known.message == problem.message) {
             return;
         }
-        warn!(problem = %problem.message, "newer manifests cannot be asked for");
+        warn!(problem = %problem.message, help = problem.remedy(), "newer manifests cannot be asked for");
         let since = known.map_or(self.now, |known| known.since);
         let unreachable = Unreachable { message: problem.message, help: problem.help, since };
         self.ground.board.unreachable(Some(unreachable.clone()));
@@ -257,9 +257,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             return;
         }
         if self.manifests.are_known() {
-            warn!(problem = %problem.message, "the manifests cannot be used; what was in force stays");
+            warn!(problem = %problem.message, help = problem.remedy(), "the manifests cannot be used; what was in force stays");
         } else {
-            warn!(problem = %problem.message, "the manifests cannot be used, and none are in force yet: better ones are waited for");
+            warn!(problem = %problem.message, help = problem.remedy(), "the manifests cannot be used, and none are in force yet: better ones are waited for");
         }
         self.manifests.refused = Some(problem.message.clone());
         let SourceProblem { revision, message, help, mistakes, .. } = problem;

@@ -51,6 +51,23 @@ pub struct SourceProblem {
     pub mistakes: Vec<Mistake>,
 }
 
+impl SourceProblem {
+    /// What to do, in one line: of several mistakes, what helps against each.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        let mut each: Vec<&str> = Vec::new();
+        for help in self.mistakes.iter().filter_map(|mistake| mistake.help.as_deref()) {
+            if !each.contains(&help) {
+                each.push(help);
+            }
+        }
+        match each.as_slice() {
+            [] => self.help.clone(),
+            each => Some(each.join("; ")),
+        }
+    }
+}
+
 /// What sort of problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -48,3 +48,26 @@ async fn manifests_that_do_not_answer_are_given_up_and_hold_one_thread_only() {
     };
     assert_eq!(found.apps.len(), 1, "it answers again");
 }
+
+#[test]
+fn the_remedy_is_told_of_each_mistake_and_of_each_once() {
+    let refused = |spec: &str| {
+        let text = MANIFEST.replace("release: {id: r1}", spec);
+        let errors = manifest::load(&["-".into()], &mut text.as_bytes()).expect_err(&text);
+        SourceProblem::from(errors).remedy()
+    };
+    let rows = [
+        ("relaese: {id: r1}", "did you mean `release`?"),
+        ("release: {id: r1}, strays: stopp, sycn: {}", "did you mean `stop`?; did you mean `sync`?"),
+        ("release: {id: r1, sharde: {}}, sharde: {}", "did you mean `shared`?; known are "),
+        (
+            "release: {id: r1, sharde: {}}, workers: [{conut: 1, name: a, manager: {builtin: {run: x}}}, {conut: 1, name: b, manager: {builtin: {run: x}}}]",
+            "did you mean `shared`?; did you mean `count`?",
+        ),
+    ];
+    for (spec, expected) in rows {
+        let remedy = refused(spec).unwrap();
+        assert!(remedy.starts_with(expected), "{spec}: {remedy}");
+        assert_eq!(remedy.matches("`count`?").count(), usize::from(spec.contains("conut")), "{spec}: {remedy}");
+    }
+}

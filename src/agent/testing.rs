@@ -85,8 +85,8 @@ impl Source for Shelf {
         held.map(|apps| Found { revision, apps }).map_err(|(kind, message)| SourceProblem {
             kind,
             revision: None,
+            help: Some(format!("look into `{message}`")),
             message,
-            help: None,
             mistakes: Vec::new(),
         })
     }

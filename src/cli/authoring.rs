@@ -9,6 +9,7 @@ use super::load::load;
 use super::options::authoring::Kind;
 use super::options::{Cli, Format, Paths};
 use super::output::Output;
+use super::render::manual;
 use super::render::problem::Complaint;
 use super::render::style::{GOOD, STRONG, paint};
 use super::render::words::safe;
@@ -101,19 +102,15 @@ pub fn man(out: Option<&Path>, output: Output) -> Result<u8, Failure> {
         Failure::Complaint(Complaint::new(format!("cannot write the manual to {place}")).cause(error.to_string()))
     };
     // The page on `help` would say nothing.
-    let mut command = Cli::command().disable_help_subcommand(true);
-    command.build();
+    let pages = manual::pages(Cli::command().disable_help_subcommand(true)).map_err(failed)?;
     if let Some(directory) = out {
         std::fs::create_dir_all(directory).map_err(failed)?;
-        clap_mangen::generate_to(command, directory).map_err(failed)?;
+        for page in pages {
+            std::fs::write(directory.join(format!("{}.1", page.name)), page.roff).map_err(failed)?;
+        }
         return Ok(0);
     }
-    let mut pages = Vec::new();
-    let verbs: Vec<clap::Command> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned().collect();
-    for page in std::iter::once(command).chain(verbs) {
-        let name = page.get_display_name().unwrap_or_else(|| page.get_name()).to_owned();
-        clap_mangen::Man::new(page).title(name).render(&mut pages).map_err(failed)?;
-    }
-    output.bytes(&pages)?;
+    let pages: String = pages.into_iter().map(|page| page.roff).collect();
+    output.bytes(pages.as_bytes())?;
     Ok(0)
 }

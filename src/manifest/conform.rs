@@ -82,13 +82,27 @@ impl<'s> Walk<'s, '_> {
             Tree::Map(entries) if has_type(schema, "object") || schema.get("oneOf").is_some_and(is_choice) => {
                 self.map(entries, schema, at)
             }
-            Tree::List(_) | Tree::Map(_) => {
+            tree @ (Tree::List(_) | Tree::Map(_)) => {
                 let message = format!("{} must be {}, not {word}", at.name(), wanted(schema));
-                self.find(
-                    Finding::new(span, message).help("a text with brackets or `: ` in it has to stand in quotes"),
-                );
+                let help = self.dashes(tree, schema);
+                self.find(Finding::new(span, message).help(help));
                 None
             }
+        }
+    }
+
+    /// What to do about a list or a map that is not the one that is wanted.
+    fn dashes(&self, tree: &Tree, schema: &'s Value) -> String {
+        match (tree, wanted(schema)) {
+            (Tree::Map(entries), "a list") => {
+                let element = self.resolve(schema.get("items").unwrap_or(&Value::Null));
+                let known = properties(element, element.get("oneOf").filter(|choices| is_choice(choices)));
+                let key = entries.iter().find(|entry| known.iter().any(|(name, _)| *name == entry.key));
+                let example = key.map(|entry| format!(", as in `- {}: …`", entry.key)).unwrap_or_default();
+                format!("write each element behind `- `{example}, even if it is the only one")
+            }
+            (Tree::List(_), "a map") => "write its keys below it, indented, without `- ` before them".to_owned(),
+            _ => "a text with brackets or `: ` in it has to stand in quotes".to_owned(),
         }
     }
 

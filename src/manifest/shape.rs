@@ -224,6 +224,7 @@ pub struct Rollout {
     /// How many workers may be down at a time: a number, or a share of `count` such as `50%`, rounded up
     /// and at least 1; `100%` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 1, "pattern" = "^(0*[1-9][0-9]*|0?[1-9]%|[1-9][0-9]%|100%)$"))]
     pub max_unavailable: Option<Share>,
     /// How long a worker must have run before it counts as proven; 3s by default.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -112,7 +112,7 @@ fn scan_error(error: &ScanError, text: &str) -> Finding {
     let finding = |message: &str| Finding::new(at..at, message);
     match error.kind() {
         ErrorKind::TabInIndentation | ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => {
-            finding("a tab in the indentation").help("YAML is indented with spaces only")
+            tab(tab_near(text, at).unwrap_or(at))
         }
         ErrorKind::RecursionLimitExceeded => {
             finding(&format!("more than {DEPTH} maps and lists inside each other")).help("no manifest needs that")
@@ -120,9 +120,39 @@ fn scan_error(error: &ScanError, text: &str) -> Finding {
         ErrorKind::UnknownAnchor => finding("an alias to an anchor that does not exist")
             .help("a text that begins with `*` has to stand in quotes"),
         ErrorKind::UnclosedQuotedScalar => finding("the quote is never closed").help("add the closing quote"),
-        _ => finding(&format!("this is no YAML: {}", error.info()))
-            .help("mind the indentation; put texts with `: `, ` #` or brackets into quotes"),
+        _ => tab_near(text, at).map_or_else(
+            || {
+                finding(&format!("this is no YAML: {}", error.info()))
+                    .help("mind the indentation; put texts with `: `, ` #` or brackets into quotes")
+            },
+            tab,
+        ),
     }
+}
+
+fn tab(at: usize) -> Finding {
+    Finding::new(at..at, "a tab in the indentation").help("YAML is indented with spaces only")
+}
+
+/// A tab before the first word of this line or of the one that follows: behind a text, such a line is taken for more of the
+/// text, and the text is blamed.
+fn tab_near(text: &str, at: usize) -> Option<usize> {
+    let mut start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let mut read = 0;
+    for line in text.get(start..)?.split_inclusive('\n') {
+        if !line.trim().is_empty() {
+            let mut indentation = line.chars().take_while(|c| matches!(c, ' ' | '\t'));
+            if let Some(tab) = indentation.position(|c| c == '\t') {
+                return Some(start + tab);
+            }
+            read += 1;
+            if read == 2 {
+                break;
+            }
+        }
+        start += line.len();
+    }
+    None
 }
 
 /// A map or list that is not finished yet.

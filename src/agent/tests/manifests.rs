@@ -1,5 +1,6 @@
 //! What the source shows: when it is looked at, and when its bad news is believed.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -36,6 +37,32 @@ async fn a_thousand_writes_are_one_look_and_no_pass_when_nothing_is_new() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(stage.shelf.looks.load(Ordering::SeqCst) - looks >= 3);
+    })
+    .await;
+}
+
+/// Who reads the log has no API at hand.
+#[tokio::test(start_paused = true)]
+async fn the_log_says_what_to_do_about_what_cannot_be_used() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(log.reopen().unwrap())).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    play(wanted("r2"), async |stage| {
+        let told = || std::fs::read_to_string(log.path()).unwrap();
+        let rows = [
+            (SourceProblemKind::Wrong, "the manifests cannot be used; what was in force stays"),
+            (SourceProblemKind::Untrusted, "the manifests cannot be used; what was in force stays"),
+            (SourceProblemKind::Unreachable, "newer manifests cannot be asked for"),
+        ];
+        for (number, (kind, expected)) in rows.into_iter().enumerate() {
+            let problem = format!("trouble {number}");
+            stage.holds(Err((kind, problem.clone())));
+            stage.tell(News::Manifests);
+            stage.until("it is told", |_| told().contains(&problem)).await;
+            let told = told();
+            let line = told.lines().find(|line| line.contains(&problem)).unwrap();
+            assert!(line.contains(expected) && line.contains(&format!("help=\"look into `{problem}`\"")), "{line}");
+        }
     })
     .await;
 }

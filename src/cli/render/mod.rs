@@ -12,6 +12,7 @@ pub mod fleet_back;
 pub mod health;
 pub mod history;
 pub mod in_hand;
+pub mod manual;
 pub mod markdown;
 pub mod news;
 pub mod numbers;

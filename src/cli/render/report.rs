@@ -143,24 +143,77 @@ pub(super) fn target(action: &Action) -> String {
     }
 }
 
+/// Actions of one sort that failed for one cause.
+struct Failed<'r> {
+    first: &'r Action,
+    /// What they act on, each named once.
+    targets: Vec<String>,
+    times: usize,
+    cause: &'r str,
+    /// How the first of them failed.
+    problem: &'r Problem,
+}
+
+impl Failed<'_> {
+    /// How many are named at most.
+    const NAMED: usize = 4;
+
+    fn message(&self) -> String {
+        let mut text = format!("could not {}", self.first);
+        for target in self.targets.iter().take(Self::NAMED).skip(1) {
+            text = format!("{text}, {target}");
+        }
+        let more = self.targets.len().saturating_sub(Self::NAMED);
+        if more > 0 {
+            text = format!("{text} and {more} more");
+        }
+        if self.times > self.targets.len() {
+            text = format!("{text}, in {}", count(self.times, "attempt"));
+        }
+        text
+    }
+}
+
+/// What failed, equal causes together: whoever misspelt one command reads of it once.
+fn failed(report: &PassReport) -> Vec<Failed<'_>> {
+    let mut all: Vec<Failed<'_>> = Vec::new();
+    for tried in &report.tried {
+        let Some(problem) = &tried.problem else { continue };
+        let (action, target) = (&tried.action, target(&tried.action));
+        // The message names the action, too; once is enough.
+        let named = format!("{action}: ");
+        let cause = problem.message.strip_prefix(&named).unwrap_or(&problem.message);
+        match all.iter_mut().find(|failed| failed.first.verb() == action.verb() && failed.cause == cause) {
+            Some(failed) => {
+                failed.times += 1;
+                if !failed.targets.contains(&target) {
+                    failed.targets.push(target);
+                }
+            }
+            None => all.push(Failed { first: action, targets: vec![target], times: 1, cause, problem }),
+        }
+    }
+    all
+}
+
 /// What went wrong, and is not in what was `said` already.
 fn problems(app: &App, report: &PassReport, said: &str) -> String {
     let mut text = String::new();
-    let mut told: Vec<&Problem> = Vec::new();
     for tried in &report.tried {
         for note in &tried.notes {
             text.push_str(&Complaint::new(format!("{}: {note}", tried.action)).render_as_warning());
         }
-        let Some(problem) = &tried.problem else { continue };
-        told.push(problem);
-        // The message names the action, too; once is enough.
-        let named = format!("{}: ", tried.action);
-        let cause = problem.message.strip_prefix(&named).unwrap_or(&problem.message);
-        let complaint = Complaint::new(format!("could not {}", tried.action)).cause(cause).untold(said);
-        text.push_str(&Complaint { help: problem.help.clone(), ..complaint }.render());
     }
-    for problem in report.problems.iter().filter(|problem| !told.contains(problem)) {
-        text.push_str(&Complaint::from(problem).render());
+    for failed in failed(report) {
+        let complaint = Complaint::new(failed.message()).cause(failed.cause).untold(said);
+        text.push_str(&Complaint { help: failed.problem.help.clone(), ..complaint }.render());
+    }
+    let mut told: Vec<&Problem> = report.tried.iter().filter_map(|tried| tried.problem.as_ref()).collect();
+    for problem in &report.problems {
+        if !told.contains(&problem) {
+            told.push(problem);
+            text.push_str(&Complaint::from(problem).render());
+        }
     }
     text.push_str(&trouble(app, &report.remaining));
     for warning in report.after.iter().flat_map(|after| explain::warnings(app, after)) {

@@ -205,6 +205,42 @@ fn restart(ordinal: u32) -> Action {
 }
 
 #[test]
+fn equal_causes_are_told_once() {
+    let fails = |action: Action, cause: &str| {
+        let message = format!("{action}: {cause}");
+        tried(action, "runs r1", 4, Some(Problem { message, help: Some("mend it".to_owned()), lasting: false }))
+    };
+    let misspelt = "there is no `phpp` here";
+    let rows = [
+        (vec![(1, misspelt)], vec!["could not restart web:web_01 (pid 101)"]),
+        (vec![(1, misspelt), (1, misspelt)], vec!["could not restart web:web_01 (pid 101), in 2 attempts"]),
+        (
+            vec![(1, misspelt), (2, misspelt), (1, misspelt), (2, misspelt)],
+            vec!["could not restart web:web_01 (pid 101), web:web_02, in 4 attempts"],
+        ),
+        (
+            (1..=6).map(|ordinal| (ordinal, misspelt)).collect(),
+            vec!["could not restart web:web_01 (pid 101), web:web_02, web:web_03, web:web_04 and 2 more"],
+        ),
+        (
+            vec![(1, misspelt), (2, "it does not stay up")],
+            vec!["could not restart web:web_01 (pid 101)", "could not restart web:web_02 (pid 102)"],
+        ),
+    ];
+    for (failed, expected) in rows {
+        let failed: Vec<Tried> = failed.into_iter().map(|(ordinal, cause)| fails(restart(ordinal), cause)).collect();
+        let mut report = passed(&deploy(), &settled(), Outcome::Failed, failed);
+        let other = Problem { message: "another one".to_owned(), help: None, lasting: false };
+        report.problems = report.tried.iter().filter_map(|tried| tried.problem.clone()).collect();
+        report.problems.extend([other.clone(), other]);
+        let text = plain(&report::report(&deploy().app, &report, Some(100)));
+        let errors: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+        assert_eq!(errors, [expected, vec!["another one"]].concat(), "{text}");
+        assert_eq!(text.matches("cause: ").count(), errors.len() - 1, "{text}");
+    }
+}
+
+#[test]
 fn reports() {
     let deployed = || {
         vec![

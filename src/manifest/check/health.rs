@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Checker, LEAST, each, optional, texts};
+use super::{Checker, LEAST, each, optional, texts, url};
 use crate::decide::health::{self, ProbeKind};
 use crate::manifest::node::{Place, cut};
 use crate::manifest::shape;
@@ -109,19 +109,20 @@ impl Checker<'_> {
     }
 
     fn url(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
-        const EXAMPLE: &str = "write it whole, such as `http://localhost/health`";
-        let (message, help) = match reqwest::Url::parse(text) {
-            Err(error) => (format!("`{}` is no URL: {error}", at.path), EXAMPLE),
-            Ok(url) if !matches!(url.scheme(), "http" | "https") => {
-                (format!("`{}` is a URL for `{}`, not for http or https", at.path, cut(url.scheme())), EXAMPLE)
-            }
+        const EXAMPLE: &str = "http://localhost/health";
+        let (wrong, help) = match url::parse(text, "http", EXAMPLE) {
+            Err(told) => told,
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => (
+                format!("is a URL for `{}`, not for http or https", cut(url.scheme())),
+                format!("write it whole, such as `{EXAMPLE}`"),
+            ),
             Ok(url) if !url.username().is_empty() || url.password().is_some() => (
-                format!("`{}` has a user or password in it, which would be shown wherever the URL is", at.path),
-                "send an `authorization` header instead",
+                "has a user or password in it, which would be shown wherever the URL is".to_owned(),
+                "send an `authorization` header instead".to_owned(),
             ),
             Ok(_) => return Some(text.to_owned()),
         };
-        self.find(at.span.clone(), message, help);
+        self.find(at.span.clone(), format!("`{}` {wrong}", at.path), help);
         None
     }
 

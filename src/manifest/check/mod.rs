@@ -13,6 +13,7 @@ mod services;
 mod source;
 mod steps;
 mod sync;
+mod url;
 mod workers;
 
 use std::collections::BTreeMap;

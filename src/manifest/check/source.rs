@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Checker;
+use super::{Checker, url};
 use crate::manifest::node::{Place, Span, cut};
 use crate::manifest::shape::{self, SizeText, Text};
 use crate::manifest::size;
@@ -153,23 +153,25 @@ impl Checker<'_> {
     }
 
     fn archive_url(&mut self, text: &str, has_digest: bool, at: &Place<'_>) -> Option<String> {
-        const EXAMPLE: &str = "write it whole, such as `https://host/app.tar.gz`";
+        const EXAMPLE: &str = "https://host/app.tar.gz";
         let place = at.key("url");
-        let wrong = match reqwest::Url::parse(text) {
-            Err(error) => Some(format!("is no URL: {error}")),
-            Ok(url) if url.scheme() != "https" => {
-                Some(format!("is a URL for `{}`; only https is fetched from", cut(url.scheme())))
-            }
+        let wrong = match url::parse(text, "https", EXAMPLE) {
+            Err(told) => Some(told),
+            Ok(url) if url.scheme() != "https" => Some((
+                format!("is a URL for `{}`; only https is fetched from", cut(url.scheme())),
+                format!("write it whole, such as `{EXAMPLE}`"),
+            )),
             Ok(_) => None,
         };
-        if let Some(wrong) = &wrong {
-            self.find(place.span.clone(), format!("`{}` {wrong}", place.path), EXAMPLE);
+        let is_url = wrong.is_none();
+        if let Some((wrong, help)) = wrong {
+            self.find(place.span.clone(), format!("`{}` {wrong}", place.path), help);
         }
         if !has_digest {
             let message = format!("`{}` lacks the key `sha256`, which an archive from a URL needs", at.path);
             self.find(at.name_of("url"), message, "add it: `sha256sum` prints it for the file that you mean");
         }
-        (wrong.is_none() && has_digest).then(|| text.to_owned())
+        (is_url && has_digest).then(|| text.to_owned())
     }
 
     fn sha256(&mut self, text: &str, at: &Place<'_>) -> Option<String> {

@@ -35,6 +35,10 @@ impl Checker<'_> {
         let share = group.rollout.as_ref().and_then(|rollout| rollout.max_unavailable.as_ref());
         let place = at.key("rollout").key("maxUnavailable");
         let max_unavailable = self.amount(share, &place, Amount::Percent(100), SHARE);
+        if let Some(Amount::Count(0) | Amount::Percent(0)) = max_unavailable {
+            let message = format!("`{}` is 0: no worker could ever be replaced", place.path);
+            self.find(place.span, message, "write `1` or more");
+        }
         let count = match &group.count {
             None => Some(1),
             Some(shape::Count::Number(count)) => Some(*count),

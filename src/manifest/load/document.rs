@@ -75,8 +75,16 @@ pub(in crate::manifest) fn foreign(tree: &Node, kind: &'static str) -> Option<Fi
     let span = if entry.value.span.is_empty() { entry.key_span.clone() } else { entry.value.span.clone() };
     let message = format!("`{key}` must be `{ours}`, not `{}`", node::cut(&found));
     Some(Finding::new(span, message).help(match (key, found.as_str()) {
-        ("kind", "Agent") => "the agent's own configuration is /etc/trueup/agent.yaml, not among the manifests",
-        ("kind", "App") => "Apps are written into manifests, not into the agent's own configuration",
-        _ => "keep documents of other programs in other files",
+        ("kind", "Agent") => {
+            "the agent's own configuration is /etc/trueup/agent.yaml, not among the manifests".to_owned()
+        }
+        ("kind", "App") => "Apps are written into manifests, not into the agent's own configuration".to_owned(),
+        ("apiVersion", other) if other.starts_with("trueup/") => {
+            format!(
+                "this trueup reads `{ours}` only: write it as that, or have a trueup that knows `{}` read it",
+                node::cut(other)
+            )
+        }
+        _ => "keep documents of other programs in other files".to_owned(),
     }))
 }
