@@ -307,6 +307,7 @@ fn a_rule_that_takes_too_long_holds_nothing_up() {
     // Each step searches most of a mebibyte in vain.
     let body = serde_json::json!({"list": vec![0; 9_000], "text": "a".repeat(900_000)});
     std::fs::write(shop.root().join("health"), body.to_string()).unwrap();
+    std::os::unix::fs::symlink("releases/1", shop.root().join("current")).unwrap();
     let rule = r#"body.list.all(x, !body.text.matches("(a|b)*c"))"#;
     let health = format!(
         "  health: {{file: {{path: {}/health, timeout: 1s}}, attempts: 1, expect: ['{rule}']}}\n",

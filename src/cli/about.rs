@@ -79,6 +79,9 @@ pub struct Known {
     pub line: Option<usize>,
     /// It has disappeared from the manifests, so that the agent only watches.
     pub orphaned: bool,
+    /// … and its workers are being stopped.
+    #[serde(default)]
+    pub leaving: bool,
     /// The pass that runs.
     pub running: Option<Runs>,
     /// How its turns stand.
@@ -158,6 +161,7 @@ impl About {
         let turns = known.and_then(|known| known.schedule.as_ref()).map(Turns::schedule);
         let standing = Standing {
             orphaned: known.is_some_and(|known| known.orphaned),
+            leaving: known.is_some_and(|known| known.leaving),
             refused: self.refused.as_ref().map(|refused| refused.message.as_str()),
             schedule: turns.as_ref(),
             ..Standing::default()

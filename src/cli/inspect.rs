@@ -92,7 +92,8 @@ pub fn status(options: &Look, global: &Global, output: Output) -> Result<u8, Fai
         output.text(&fleet::joined(own, &apps, &came.each, face))?;
     }
     let theirs = came.code(fleet::status_code);
-    Ok(worst([own.as_ref().map_or(0, Here::code), theirs, incomplete].into_iter()))
+    // Of codes that are equally bad the last one counts: that it was cut short.
+    Ok(worst([incomplete, own.as_ref().map_or(0, Here::code), theirs].into_iter()))
 }
 
 /// The Apps that were asked for. Whoever chooses among hosts means these, and no agent of this one.

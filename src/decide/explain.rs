@@ -36,8 +36,7 @@ pub fn warnings(app: &App, observed: &Observed) -> Vec<Problem> {
 
 /// The release stands, but was made of another commit or archive than its source names: somebody changed that and kept
 /// the id. It is not made again, since it is in force or proven.
-#[must_use]
-pub fn made_of_another(app: &App, observed: &Observed) -> Option<Problem> {
+fn made_of_another(app: &App, observed: &Observed) -> Option<Problem> {
     let id = &app.release.id;
     let (key, named) = match app.release.source.as_ref()? {
         Source::Git { revision: Revision::Commit(commit), .. } => ("commit", commit),

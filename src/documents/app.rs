@@ -96,6 +96,5 @@ pub fn problems(one: &Loaded, report: &PassReport) -> Vec<Problem> {
     let blockers = report.remaining.blockers.iter().map(|blocker| explain::blocker(&one.app, blocker));
     let blockers = kept_out.into_iter().chain(blockers);
     let stalled = report.remaining.stalled.iter().map(|stalled| explain::stalled(&one.app, stalled));
-    let other = report.after.as_ref().and_then(|observed| explain::made_of_another(&one.app, observed));
-    report.problems.iter().cloned().chain(blockers).chain(stalled).chain(other).collect()
+    report.problems.iter().cloned().chain(blockers).chain(stalled).collect()
 }

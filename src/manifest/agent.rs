@@ -20,7 +20,8 @@ use crate::model::agent::AgentConfig;
 #[must_use]
 pub fn is_agent(path: &Path) -> bool {
     let read = || {
-        let mut file = File::open(path).ok().filter(|_| path.is_file())?;
+        // Before it is opened: whoever writes into a pipe is heard once.
+        let mut file = path.is_file().then(|| File::open(path).ok())??;
         let text = text(&path.to_string_lossy(), &mut file).ok()?;
         let first = parse(text.text()).documents.into_iter().next()?;
         Some(matches!(&first.get("kind")?.value.tree, Tree::Scalar { text, .. } if text == "Agent"))

@@ -73,7 +73,9 @@ fn state(status: &AppStatus) -> Cell {
         () if stalled == Some(Reason::Orphaned) => (WARN, "orphaned"),
         () if status.observed_at.is_none() => (BAD, "unknown"),
         () if status.aim.as_ref().is_some_and(|aim| *aim != Aim::Desired) => (BAD, "kept out"),
-        () if stalled == Some(Reason::CrashLoop) => (BAD, "crash loop"),
+        () if stalled == Some(Reason::CrashLoop) || ready.is_some_and(|ready| ready.reason == Reason::CrashLoop) => {
+            (BAD, "crash loop")
+        }
         () if stalled.is_some_and(|why| why != Reason::ManifestsRefused) => (BAD, "stalled"),
         () if status.suspended.is_some() => (WARN, "suspended"),
         () if status.at_work.is_some() => (WARN, "at work"),
@@ -173,15 +175,15 @@ fn details(entry: &Entry<'_>, width: Option<usize>) -> String {
     }
     for problem in problems {
         let complaint = Complaint::from(problem);
-        text.push_str(&if is_wished(status, problem) { complaint.render_as_warning() } else { complaint.render() });
+        text.push_str(&if is_wished(app, status, problem) { complaint.render_as_warning() } else { complaint.render() });
     }
     text
 }
 
 /// It is what a person has wanted: a release was taken back.
-fn is_wished(status: &AppStatus, problem: &Problem) -> bool {
-    let by_hand = status.quarantine.as_ref().filter(|quarantine| quarantine.by == Judge::Operator);
-    by_hand.is_some_and(|quarantine| problem.message.contains(&quarantine.reason))
+fn is_wished(app: &App, status: &AppStatus, problem: &Problem) -> bool {
+    let by_hand = status.quarantine.as_ref().is_some_and(|quarantine| quarantine.by == Judge::Operator);
+    by_hand && problem.message.starts_with(&format!("release `{}` was taken back at ", app.release.id))
 }
 
 /// In place of what a problem below says in full.
