@@ -1,4 +1,4 @@
-//! What the agent of this host has in force, for the verbs that look and were given no PATH.
+//! What the agent of this host has in force, for the verbs that go by it where they were given no PATH.
 //!
 //! Its manifests may come from git and be nowhere here, and of newer ones that are wrong it goes by the last good ones: what
 //! it goes by is what an operator wants to see. In: the agent's own documents, through its socket. Out: Apps, as if they had
@@ -12,10 +12,13 @@ use super::about::{About, Known};
 use super::agent_client::{AgentClient, NoAnswer};
 use super::host::waiting;
 use super::load;
+use super::options::fleet::Hosts;
 use super::options::{InForce, Paths, Selection};
+use super::output::say;
 use super::person::person;
 use super::render::problem::Complaint;
-use super::render::words::count;
+use super::render::style::{DIM, paint};
+use super::render::words::{count, safe};
 use crate::manifest::{Loaded, Source, load_again};
 use crate::model::wake::short_commit;
 
@@ -49,6 +52,28 @@ pub fn select_standing(
         Asked::Found(found, about) => Ok((found, Some(about))),
         asked @ Asked::Not(_) => asked.or_else(here).map(|found| (found, None)),
     }
+}
+
+/// The Apps that were asked for, for whoever acts on them: an agent that leaves it to the manifests here is told of. Whoever
+/// chooses among `hosts` means these, and no agent of this one.
+///
+/// # Errors
+/// As [`select`].
+pub fn select_to_act(selection: &Selection, hosts: &Hosts, at: &InForce) -> Result<Vec<Loaded>, Failure> {
+    if hosts.is_choice() {
+        return load::select(selection);
+    }
+    let names: Vec<&str> = selection.apps.iter().map(String::as_str).collect();
+    let asked = Asked::new(&selection.paths, at, &names)?;
+    let why_not = match &asked {
+        Asked::Not(Some(not)) => Some(not.why.clone()),
+        Asked::Not(None) | Asked::Found(..) => None,
+    };
+    let found = asked.or_else(|| load::select(selection))?;
+    if let Some(why) = why_not {
+        say(&format!("{}: {}: the manifests here count\n", paint(DIM, "note"), safe(&why)));
+    }
+    Ok(found)
 }
 
 /// The one App of that name, as it is on this host.
