@@ -230,4 +230,6 @@ fn without_a_path_what_the_agent_has_in_force_is_looked_at() {
     });
     let orphan = host.run(&["trueup", "history", "app"]);
     assert!(orphan.ok().contains("/srv/app") && orphan.stderr.contains("`app` disappeared from them"), "{orphan}");
+    let left = host.run(&["trueup", "reconcile", "--app", "app"]);
+    assert!(left.code == 1 && left.stderr.contains("does not look after `app`"), "{left}");
 }
