@@ -101,7 +101,7 @@ fn a_host_whose_disk_runs_full_is_a_failure_and_stays_whole() {
     assert_eq!(done.code, 3, "{done}");
     assert!(done.stdout.contains("error: web2: fetch r2: cannot copy `/srv/from/large`: No space left"), "{done}");
     assert!(done.stdout.contains("converged on 2 of 3 hosts in "), "{done}");
-    assert!(done.stdout.contains(": web2 failed (`maxFailures` allows it)"), "{done}");
+    assert!(done.stdout.contains(": web2 quarantined (`maxFailures` allows it)"), "{done}");
     for (host, release) in network.hosts().iter().zip(["r2", "r1", "r2"]) {
         is_whole(host, release);
     }
