@@ -181,6 +181,22 @@ fn without_a_path_what_the_agent_has_in_force_is_looked_at() {
         let own = host.run(&[&["trueup"], verb, &["--no-agent"]].concat());
         assert!(own.stderr.contains("unknown key `relase`") && !own.stderr.contains("the agent"), "{own}");
     }
+    // Who acts goes by the same, sees the same before, and takes nothing back that the agent has brought.
+    for words in [&["trueup", "reconcile", "--dry-run"][..], &["trueup", "reconcile"]] {
+        let passed = host.run(words);
+        assert!(passed.ok().starts_with("app  r1  ") && passed.stdout.contains("nothing to do"), "{passed}");
+        assert!(passed.stderr.contains("note: the agent at `/run/trueup/agent.sock` has this in force: "), "{passed}");
+        let own = host.run(&[words, &["--no-agent"]].concat());
+        assert!(own.code == 1 && own.stderr.contains("unknown key `relase`"), "{own}");
+    }
+    // An App that it does not look after is that of the manifests here, and that is said.
+    let blog = Site::new(&host, "/srv/blog").release("r1");
+    host.write("/srv/manifests/blog.yaml", &good.replace("/srv/app", "/srv/blog").replace("name: app", "name: blog"));
+    host.sh("mkdir -p /srv/here && ln -s ../manifests /srv/here/manifests").ok();
+    let elsewhere = host.sh("cd /srv/here && trueup reconcile --app blog");
+    assert!(elsewhere.ok().starts_with("blog  r1  converged"), "{elsewhere}");
+    assert!(elsewhere.stderr.contains("does not look after `blog`: the manifests here count"), "{elsewhere}");
+    assert_eq!(blog.current_release().as_deref(), Some("r1"));
     // As the API tells it.
     let seen = host.run(&["trueup", "status", "--format", "json"]);
     let told: Value = serde_json::from_str(&seen.stdout).unwrap();
@@ -214,4 +230,6 @@ fn without_a_path_what_the_agent_has_in_force_is_looked_at() {
     });
     let orphan = host.run(&["trueup", "history", "app"]);
     assert!(orphan.ok().contains("/srv/app") && orphan.stderr.contains("`app` disappeared from them"), "{orphan}");
+    let left = host.run(&["trueup", "reconcile", "--app", "app"]);
+    assert!(left.code == 1 && left.stderr.contains("does not look after `app`"), "{left}");
 }

@@ -459,7 +459,7 @@ fn a_first_release_that_fails_is_kept_out_and_not_rolled_back() {
         assert_eq!(preview.status.code(), Some(3), "{}", out(&preview));
         let preview = out(&preview);
         assert!(!preview.contains("white_check_mark"), "{preview}");
-        for part in ["Kept out", "release `r1` failed", "`trueup retry shop`"] {
+        for part in ["Kept out", "release `r1` failed", "`trueup retry shop shop.yaml`"] {
             assert!(preview.contains(part), "{part}: {preview}");
         }
     }
@@ -582,6 +582,8 @@ fn who_acts_by_hand_has_a_name_without_an_environment_too() {
     let output = in_place(place.path(), &["suspend", "shop", "shop.yaml", "--no-agent"]);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     assert!(known.status.success() && out(&output).contains(&told), "{told}: {}", out(&output));
+    // Without the PATH it would be about no manifest.
+    assert!(out(&output).contains("note: `trueup resume shop shop.yaml` lifts it"), "{}", out(&output));
 }
 
 /// A pass over a root of this test's own, asking for health at `address`, and what it says line by line.

@@ -57,7 +57,7 @@ fn people_are_told_how_to_lift_it_and_a_changed_manifest_does_too() {
     let output = place.run(&["rollback", "shop", "shop.yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     let said = words(&output);
-    for part in ["rolled back", "was taken back", "no reason was given by anna", "`trueup retry shop`"] {
+    for part in ["rolled back", "was taken back", "no reason was given by anna", "`trueup retry shop shop.yaml`"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     place.is_all("r2");
@@ -163,7 +163,10 @@ fn a_suspended_app_is_left_alone_until_it_is_resumed() {
 
     place.wish("r3", "");
     let said = place.refused(&["rollback", "shop"]);
-    assert!(said.contains("is suspended: moving the database") && said.contains("`trueup resume shop`"), "{said}");
+    assert!(
+        said.contains("is suspended: moving the database") && said.contains("`trueup resume shop shop.yaml`"),
+        "{said}"
+    );
     let said = words(&place.run(&["suspend", "shop", "shop.yaml"]));
     assert!(said.contains("suspended as before; because: moving the database"), "{said}");
     let said = words(&place.run(&["suspend", "shop", "shop.yaml", "--reason", " "]));
@@ -191,7 +194,7 @@ fn what_is_tried_again_while_suspended_waits_until_it_is_resumed() {
     let said = words(&output);
     for part in [
         "drift withheld: the App is suspended on this host: by hand (anna, since",
-        "help: nothing is done until `trueup resume shop`",
+        "help: nothing is done until `trueup resume shop shop.yaml`",
         "note: release `r3` is no longer kept out, but it is not tried before the App is resumed",
     ] {
         assert!(said.contains(part), "{part}: {said}");

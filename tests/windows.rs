@@ -50,7 +50,10 @@ fn outside_its_windows_an_app_is_only_shown() {
 
     let said = words(&place.run(&["reconcile", "shop.yaml"]));
     assert!(said.contains("drift withheld: changes are denied for a year or more"), "{said}");
-    assert!(said.contains("help: if it cannot wait: `trueup reconcile --app shop --ignore-windows`"), "{said}");
+    assert!(
+        said.contains("help: if it cannot wait: `trueup reconcile --app shop --ignore-windows shop.yaml`"),
+        "{said}"
+    );
     for verb in [&["diff", "shop.yaml"][..], &["reconcile", "--dry-run", "shop.yaml"]] {
         let said = words(&place.run(verb));
         assert!(said.contains("would close the drift, but changes are denied"), "{verb:?}: {said}");

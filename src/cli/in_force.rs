@@ -1,4 +1,4 @@
-//! What the agent of this host has in force, for the verbs that look and were given no PATH.
+//! What the agent of this host has in force, for the verbs that go by it where they were given no PATH.
 //!
 //! Its manifests may come from git and be nowhere here, and of newer ones that are wrong it goes by the last good ones: what
 //! it goes by is what an operator wants to see. In: the agent's own documents, through its socket. Out: Apps, as if they had
@@ -12,10 +12,13 @@ use super::about::{About, Known};
 use super::agent_client::{AgentClient, NoAnswer};
 use super::host::waiting;
 use super::load;
+use super::options::fleet::Hosts;
 use super::options::{InForce, Paths, Selection};
+use super::output::say;
 use super::person::person;
 use super::render::problem::Complaint;
-use super::render::words::count;
+use super::render::style::{DIM, paint};
+use super::render::words::{count, safe};
 use crate::manifest::{Loaded, Source, load_again};
 use crate::model::wake::short_commit;
 
@@ -24,7 +27,7 @@ use crate::model::wake::short_commit;
 /// # Errors
 /// As [`load::load`], or the agent's answer makes no sense.
 pub fn all(paths: &Paths, at: &InForce) -> Result<Vec<Loaded>, Failure> {
-    Asked::new(paths, at, &[])?.or_else(|| load::load(paths))
+    Asked::new(paths, at, &[], |_| true)?.or_else(|| load::load(paths))
 }
 
 /// The Apps that were asked for.
@@ -45,10 +48,33 @@ pub fn select_standing(
     here: impl FnOnce() -> Result<Vec<Loaded>, Failure>,
 ) -> Result<(Vec<Loaded>, Option<About>), Failure> {
     let names: Vec<&str> = selection.apps.iter().map(String::as_str).collect();
-    match Asked::new(&selection.paths, at, &names)? {
+    match Asked::new(&selection.paths, at, &names, |_| true)? {
         Asked::Found(found, about) => Ok((found, Some(about))),
         asked @ Asked::Not(_) => asked.or_else(here).map(|found| (found, None)),
     }
+}
+
+/// The Apps that were asked for, for whoever acts on them: an agent that leaves it to the manifests here is told of. Whoever
+/// chooses among `hosts` means these, and no agent of this one.
+///
+/// # Errors
+/// As [`select`].
+pub fn select_to_act(selection: &Selection, hosts: &Hosts, at: &InForce) -> Result<Vec<Loaded>, Failure> {
+    if hosts.is_choice() {
+        return load::select(selection);
+    }
+    let names: Vec<&str> = selection.apps.iter().map(String::as_str).collect();
+    // What has disappeared from its manifests is acted on by nobody.
+    let asked = Asked::new(&selection.paths, at, &names, |app| !app.orphaned)?;
+    let why_not = match &asked {
+        Asked::Not(Some(not)) => Some(not.why.clone()),
+        Asked::Not(None) | Asked::Found(..) => None,
+    };
+    let found = asked.or_else(|| load::select(selection))?;
+    if let Some(why) = why_not {
+        say(&format!("{}: {}: the manifests here count\n", paint(DIM, "note"), safe(&why)));
+    }
+    Ok(found)
 }
 
 /// The one App of that name, as it is on this host.
@@ -56,7 +82,7 @@ pub fn select_standing(
 /// # Errors
 /// As [`load::one`], or the agent's answer makes no sense.
 pub fn one(name: &str, paths: &Paths, at: &InForce) -> Result<Loaded, Failure> {
-    let found = Asked::new(paths, at, &[name])?.or_else(|| load::one(name, paths).map(|one| vec![one]))?;
+    let found = Asked::new(paths, at, &[name], |_| true)?.or_else(|| load::one(name, paths).map(|one| vec![one]))?;
     found.into_iter().next().ok_or_else(|| Failure::NoSuchApp { name: name.to_owned(), known: Vec::new() })
 }
 
@@ -69,8 +95,9 @@ enum Asked {
 }
 
 impl Asked {
-    /// Asks the agent, where no PATH was given. `names` are the Apps that are wanted; none: all of them.
-    fn new(paths: &Paths, at: &InForce, names: &[&str]) -> Result<Self, Failure> {
+    /// Asks the agent, where no PATH was given. `names` are the Apps that are wanted, and such that
+    /// `count`; none: all that are in force.
+    fn new(paths: &Paths, at: &InForce, names: &[&str], count: fn(&Known) -> bool) -> Result<Self, Failure> {
         if !paths.paths.is_empty() || at.no_agent {
             return Ok(Self::Not(None));
         }
@@ -81,7 +108,8 @@ impl Asked {
                 Err(NoAnswer::Absent) => return Ok(Self::Not(None)),
                 Err(NoAnswer::Trouble(why)) => return Ok(Self::Not(Some(NotThere::silent(&agent, &why)))),
             };
-            if let Some(name) = names.iter().find(|name| !about.apps.iter().any(|app| app.name == **name)) {
+            let counts = |name: &str| about.apps.iter().any(|app| app.name == name && count(app));
+            if let Some(name) = names.iter().find(|name| !counts(name)) {
                 return Ok(Self::Not(Some(NotThere::unknown(&agent, &about, name))));
             }
             let wanted: Vec<&Known> = if names.is_empty() {

@@ -123,6 +123,7 @@ pub fn main() -> ExitCode {
     }
     output::choose_colour(cli.global.color);
     own_name::choose(cli.verb.called());
+    render::remedy::choose(&cli.verb);
     // What an agent does is told by its log.
     logging::start(&cli.global, matches!(cli.verb, Verb::Agent(_)));
     let output = Output::new(cli.global.format);

@@ -202,6 +202,31 @@ impl Verb {
         // An environment may have an empty one.
         called.called.as_deref().filter(|name| !name.is_empty())
     }
+
+    /// The manifests that a verb which tells of Apps was pointed to.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        let paths = match self {
+            Self::Reconcile(Reconcile { selection, .. })
+            | Self::Diff(Diff { look: fleet::Look { selection, .. }, .. })
+            | Self::Status(fleet::Look { selection, .. })
+            | Self::Doctor(Doctor { selection, .. }) => &selection.paths,
+            Self::Rollback(Rollback { one, .. })
+            | Self::Retry(Retry { one, .. })
+            | Self::Suspend(Suspend { one, .. })
+            | Self::Resume(Resume { one, .. })
+            | Self::Releases(Releases { one, .. }) => &one.paths,
+            Self::Agent(_)
+            | Self::History(_)
+            | Self::Evidence(_)
+            | Self::Sudoers(_)
+            | Self::Validate(_)
+            | Self::Schema { .. }
+            | Self::Completions { .. }
+            | Self::Man { .. } => return &[],
+        };
+        &paths.paths
+    }
 }
 
 /// Which manifests.

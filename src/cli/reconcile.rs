@@ -8,9 +8,10 @@ use super::Failure;
 use super::agent_client::{AgentClient, Waits};
 use super::fleet::{self, One, Told};
 use super::host::{pass, request as made_by_hand, waiting};
+use super::in_force;
 use super::inspect::{previews, say_who_is_at_work};
 use super::live::listener;
-use super::load::{apps, select, select_unapproved};
+use super::load::{apps, select_unapproved};
 use super::options::reconcile::Reconcile;
 use super::options::{Format, Global};
 use super::output::{Output, say};
@@ -32,7 +33,12 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
     if options.by.request {
         return request(options, output);
     }
-    let loaded = if options.no_probe { select_unapproved(&options.selection) } else { select(&options.selection) };
+    let Reconcile { selection, hosts, in_force, .. } = options;
+    let loaded = if options.no_probe {
+        select_unapproved(selection)
+    } else {
+        in_force::select_to_act(selection, hosts, in_force)
+    };
     let (here, theirs) = fleet::part(loaded?, &options.hosts);
     let apps = fleet::chosen(&theirs, &options.hosts)?;
     fleet::refuse_own_environment(&apps)?;
@@ -158,7 +164,7 @@ fn roll_out(here: &Here<'_>, apps: &[One<'_>], global: &Global) -> Result<u8, Fa
 
 /// Has the agent make passes.
 fn request(options: &Reconcile, output: Output) -> Result<u8, Failure> {
-    let agent = AgentClient::new(&options.by.socket.path, person());
+    let agent = AgentClient::new(&options.in_force.socket.path, person());
     let body = wish(&options.selection.apps, options.ignore_windows);
     let path = format!("/api/v1/reconcile?wait={}", !options.by.no_wait);
     let whose: Vec<String> = options.selection.apps.iter().map(|name| format!("`{name}`")).collect();

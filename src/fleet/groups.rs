@@ -9,11 +9,13 @@ use super::ask::{Answer, Silence};
 use super::look::verdict;
 use super::report::{HostReport, Migrations};
 use super::shelf::Shelf;
+use crate::decide::fleet::{Wave, waves};
 use crate::documents::wire::bounds::{Bounds, cut};
 use crate::documents::wire::{Shown, Summary};
-use crate::model::fleet::HostName;
+use crate::model::app::App;
+use crate::model::fleet::{Fleet, FleetHost, HostName};
 use crate::model::report::{Outcome, Problem};
-use crate::model::rollout::Verdict;
+use crate::model::rollout::{Found, HostState, Progress, Terms, Verdict};
 
 /// The highest exit code of a pass or of a status.
 const MOST: u8 = 4;
@@ -133,6 +135,31 @@ impl Looked {
         let mut known: Vec<_> = seen.filter(|(_, seen)| seen.migrated || seen.had_release()).collect();
         known.sort_by_key(|(_, seen)| !seen.migrated);
         Migrations { run_on: None, recorded_by: known.into_iter().map(|(name, _)| name.clone()).collect() }
+    }
+
+    /// The waves in which a rollout would change these hosts; none where it would not be begun, or not all were looked at.
+    #[must_use]
+    pub fn waves(&self, app: &App, fleet: &Fleet) -> Vec<Wave> {
+        let seen = |outcome| Some(Found::Seen { outcome, migrated: false, had_release: false });
+        let found = |verdict| match verdict {
+            Verdict::Settled => seen(Outcome::Converged),
+            Verdict::NotReached => seen(Outcome::Drift),
+            Verdict::Withheld => seen(Outcome::Withheld),
+            Verdict::Refused(outcome) => seen(outcome),
+            Verdict::Unreachable => Some(Found::Unreachable),
+            Verdict::Unseen => None,
+            _ => Some(Found::Refused),
+        };
+        let verdicts: HashMap<&HostName, Verdict> = self.hosts.iter().map(|host| (&host.name, host.verdict)).collect();
+        let state = |host: &FleetHost| HostState {
+            found: verdicts.get(&host.name).and_then(|verdict| found(*verdict)),
+            ..HostState::new(host.name.clone())
+        };
+        let hosts: Vec<HostState> = fleet.in_order().into_iter().map(state).collect();
+        if hosts.iter().any(|host| host.found.is_none()) {
+            return Vec::new();
+        }
+        waves(&Terms::new(app, &fleet.rollout), &Progress { hosts, ..Progress::default() })
     }
 
     /// Puts everything into the order of the manifest.

@@ -23,7 +23,8 @@ fn a_release_that_failed_is_tried_again_over_all_hosts_and_taken_back_from_them(
     // What is told then works where it is told.
     let not_begun = reconcile(&network, &[]);
     assert_eq!(not_begun.code, 3, "{not_begun}");
-    assert!(not_begun.stdout.contains("not begun") && not_begun.stdout.contains("`trueup retry shop`"), "{not_begun}");
+    let remedy = format!("`trueup retry shop {MANIFEST}`");
+    assert!(not_begun.stdout.contains("not begun") && not_begun.stdout.contains(&remedy), "{not_begun}");
 
     // Not mended yet: the canary alone tries it once more.
     let others: Vec<Listing> = [1, 2].map(|index| Listing::of(network.host(index), &[ROOT])).into();

@@ -100,7 +100,8 @@ fn a_host_whose_disk_runs_full_is_a_failure_and_stays_whole() {
     let done = reconcile(&network, &[]);
     assert_eq!(done.code, 3, "{done}");
     assert!(done.stdout.contains("error: web2: fetch r2: cannot copy `/srv/from/large`: No space left"), "{done}");
-    assert!(done.stdout.contains("1 of 3 hosts not, which `maxFailures` allows"), "{done}");
+    assert!(done.stdout.contains("converged on 2 of 3 hosts in "), "{done}");
+    assert!(done.stdout.contains(": web2 quarantined (`maxFailures` allows it)"), "{done}");
     for (host, release) in network.hosts().iter().zip(["r2", "r1", "r2"]) {
         is_whole(host, release);
     }

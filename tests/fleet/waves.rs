@@ -22,6 +22,7 @@ fn the_canary_goes_first_then_the_others_and_a_second_run_does_nothing() {
     let shown = reconcile(&network, &["--dry-run", "--detailed-exitcode"]);
     assert_eq!(shown.code, 2, "{shown}");
     assert!(shown.stdout.contains("3 hosts: web1, web2, web3"), "{shown}");
+    assert!(shown.stdout.contains("\nwaves: 1 web1 (canary) · 2 web2, web3\n"), "{shown}");
     assert_eq!(shown.stdout.matches("+++ desired").count(), 1, "equal hosts are shown once: {shown}");
 
     let rolled = reconcile(&network, &[]);

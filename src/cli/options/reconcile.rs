@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{AgentSocket, Selection, fleet, length};
+use super::{InForce, Selection, fleet, length};
 
 /// `reconcile`.
 #[derive(Debug, Args)]
@@ -34,6 +34,9 @@ pub struct Reconcile {
     /// Who does it
     #[command(flatten)]
     pub by: ByAgent,
+    /// By what
+    #[command(flatten)]
+    pub in_force: InForce,
 }
 
 /// Passes by the agent.
@@ -42,22 +45,22 @@ pub struct ByAgent {
     /// Have the running agent make passes, wait for them to end and print the results
     #[arg(
         long,
-        conflicts_with_all = ["dry_run", "paths", "wait", "hosts", "limit", "forks", "accept_new", "connect_timeout"]
+        conflicts_with_all = [
+            "dry_run", "paths", "no_agent", "wait", "hosts", "limit", "forks", "accept_new", "connect_timeout"
+        ]
     )]
     pub request: bool,
     /// With --request: do not wait
     #[arg(long, requires = "request")]
     pub no_wait: bool,
-    /// Where to ask
-    #[command(flatten)]
-    pub socket: AgentSocket,
 }
 
 pub(super) const RECONCILE_HELP: &str = "\
 A pass looks at the host, names what differs, closes the gap, looks again, and checks health. A settled host is left \
 alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken \
 back if it fails. With --app, mistakes in files that do not concern that App are warnings. Ctrl-C finishes the step in \
-hand, a second one leaves at once; the next pass goes on from there.
+hand, a second one leaves at once; the next pass goes on from there. Without a PATH, the manifests that a running agent \
+has in force are used, and a note says so.
 
 An App with `spec.hosts` is reconciled on those hosts, over SSH: all are looked at before any is changed; then they \
 change in waves, as `spec.rollout` says, each wave proven before the next. After Ctrl-C no more hosts are begun, and \

@@ -9,6 +9,7 @@ use super::problem::Complaint;
 use super::style::{ADDED, BAD, DIM, GOOD, REMOVED, STRONG, WARN, paint, plain};
 use super::table::{Cell, Table, wrap};
 use super::words::{count, safe};
+use crate::decide::fleet::Wave;
 use crate::documents::wire::Summary;
 use crate::fleet::groups::{DETAILED, Group, Looked};
 use crate::fleet::report::{HostReport, Rolled, Trouble};
@@ -20,6 +21,8 @@ use crate::model::rollout::{How, Verdict};
 
 /// More hosts than that which were not touched and need nothing are one line.
 const SETTLED: usize = 12;
+/// Most failed hosts that the first line of a rollout names one by one.
+const FAILED: usize = 3;
 /// Most hosts that a heading names one by one.
 const NAMED: usize = 12;
 
@@ -97,8 +100,9 @@ fn result(rolled: &Rolled) -> String {
             format!("{} in {time}", paint(if withheld > 0 { WARN } else { GOOD }, "converged"))
         }
         How::Complete => {
-            parts.push(format!("{bad} of {} not, which `maxFailures` allows", count(all, "host")));
-            format!("{} in {time}", paint(WARN, "converged"))
+            parts.push(format!("{} (`maxFailures` allows it)", not_well(rolled)));
+            let well = number(&|verdict| matches!(verdict, Verdict::Changed | Verdict::Settled));
+            format!("{} on {well} of {} in {time}", paint(WARN, "converged"), count(all, "host"))
         }
         How::NotBegun => {
             let sick = number(&|verdict| verdict == Verdict::Refused(Outcome::Unhealthy));
@@ -128,6 +132,17 @@ fn result(rolled: &Rolled) -> String {
         parts.push(format!("{left} not touched"));
     }
     format!("{head}: {}", parts.join(", "))
+}
+
+/// What became of those that a rollout failed on, as `web2 not reached, web4 rolled back`; of many, how many they are.
+fn not_well(rolled: &Rolled) -> String {
+    let bad: Vec<&HostReport> = rolled.hosts.iter().filter(|host| is_bad(host.verdict)).collect();
+    if bad.len() > FAILED {
+        return format!("{} failed", count(bad.len(), "host"));
+    }
+    let told: Vec<String> =
+        bad.iter().map(|host| format!("{} {}", safe(host.name.as_str()), word(host.verdict))).collect();
+    told.join(", ")
 }
 
 /// What kept a rollout of so many hosts from being begun: those that cannot be changed, and those that are only unhealthy.
@@ -178,8 +193,12 @@ pub(super) fn troubles(host: &HostReport) -> String {
 
 /// What would be done, equal hosts together.
 #[must_use]
-pub fn looked(app: &App, looked: &Looked, width: Option<usize>) -> String {
+pub fn looked(app: &App, looked: &Looked, waves: &[Wave], width: Option<usize>) -> String {
     let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked));
+    if let Some(told) = turns(waves) {
+        let lines = wrap(&format!("waves: {told}"), width.unwrap_or(usize::MAX));
+        text.extend(lines.into_iter().flat_map(|line| [line, "\n".to_owned()]));
+    }
     for group in &looked.groups {
         text.push('\n');
         text.push_str(&heading(&group.hosts, width));
@@ -197,6 +216,22 @@ pub fn looked(app: &App, looked: &Looked, width: Option<usize>) -> String {
     text
 }
 
+/// Who would change when, as `1 web1 (canary) · 2 web2, web3`; none where nobody would.
+fn turns(waves: &[Wave]) -> Option<String> {
+    let named = |wave: &Wave| {
+        let hosts: Vec<String> = wave.hosts.iter().take(NAMED).map(|host| safe(host.as_str())).collect();
+        let more = wave.hosts.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}{}", hosts.join(", "), if wave.is_canary { " (canary)" } else { "" })
+    };
+    let mut told: Vec<String> =
+        waves.iter().take(NAMED).enumerate().map(|(at, wave)| format!("{} {}", at + 1, named(wave))).collect();
+    if let Some(rest) = waves.get(NAMED..).filter(|rest| !rest.is_empty()) {
+        told.push(format!("and {} more", rest.len()));
+    }
+    (!told.is_empty()).then(|| told.join(" · "))
+}
+
 /// What no host says by itself: that one of them is to run the migrations, or by whose record nobody is.
 fn migrations(app: &App, looked: &Looked) -> Option<String> {
     let drifts = looked.hosts.iter().any(|host| host.verdict == Verdict::NotReached);
@@ -209,8 +244,12 @@ fn migrations(app: &App, looked: &Looked) -> Option<String> {
 
 /// The same as Markdown, for a comment on a merge request.
 #[must_use]
-pub fn markdown(app: &App, looked: &Looked) -> String {
+pub fn markdown(app: &App, looked: &Looked, waves: &[Wave]) -> String {
     let mut text = format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, plain(&numbers(looked)));
+    if let Some(told) = turns(waves) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\nWaves: {}\n", cell(&told));
+    }
     for group in &looked.groups {
         let hosts: Vec<String> = group.hosts.iter().map(|host| format!("`{host}`")).collect();
         let told = shown(group);

@@ -121,6 +121,15 @@ fn a_rollout_ends_with_a_line_for_each_host() {
         (1..=14).map(|number| host(&format!("web{number}"), Verdict::Settled, Some("r2"), 0)).collect();
     let mut mixed = settled.clone();
     mixed[3] = host("web4", Verdict::Changed, Some("r2"), 1);
+    let allowed = vec![
+        host("web1", Verdict::Changed, Some("r2"), 5),
+        host("web2", Verdict::Unreachable, None, 0),
+        host("web3", Verdict::RolledBack, Some("r1"), 8),
+        host("web4", Verdict::Withheld, Some("r1"), 0),
+    ];
+    let mut allowed_many: Vec<HostReport> =
+        (1..=4).map(|number| host(&format!("web{number}"), Verdict::Unreachable, None, 0)).collect();
+    allowed_many.push(host("web5", Verdict::Changed, Some("r2"), 5));
     let interrupted =
         vec![host("web1", Verdict::Changed, Some("r2"), 5), host("web2", Verdict::NotReached, Some("r1"), 0)];
     let rows = [
@@ -131,6 +140,8 @@ fn a_rollout_ends_with_a_line_for_each_host() {
         ("hindered", of(How::NotBegun, 0, hindered)),
         ("settled", of(How::Complete, 0, settled)),
         ("mixed", of(How::Complete, 1, mixed)),
+        ("allowed", of(How::Complete, 2, allowed)),
+        ("allowed_many", of(How::Complete, 2, allowed_many)),
         ("interrupted", of(How::Interrupted, 1, interrupted)),
         ("left_out", Rolled::left_out(["web1", "web2"].iter().map(|text| name(text)))),
     ];
@@ -166,8 +177,14 @@ fn equal_differences_are_shown_once() {
     let groups: Vec<Vec<&str>> =
         looked.groups.iter().map(|group| group.hosts.iter().map(HostName::as_str).collect()).collect();
     assert_eq!(groups, [vec!["web1", "web3", "web4"], vec!["web2"]]);
-    insta::assert_snapshot!("fleet_dry_run", plain(&super::looked(&the_app(), &looked, Some(100))));
-    insta::assert_snapshot!("fleet_dry_run_markdown", markdown(&the_app(), &looked));
+    let wave = |is_canary, hosts: &[&str]| Wave { is_canary, hosts: hosts.iter().map(|text| name(text)).collect() };
+    let waves = [wave(true, &["web1"]), wave(false, &["web3", "web4"])];
+    insta::assert_snapshot!("fleet_dry_run", plain(&super::looked(&the_app(), &looked, &waves, Some(100))));
+    insta::assert_snapshot!("fleet_dry_run_markdown", markdown(&the_app(), &looked, &waves));
+    let many: Vec<Wave> = (1..=14).map(|number| wave(false, &[format!("h{number}").as_str(); 14])).collect();
+    let told = plain(&super::looked(&the_app(), &looked, &many, None));
+    let line = told.lines().nth(1).unwrap();
+    assert!(line.contains(", h1 and 2 more · 2 h2, ") && line.ends_with(", h12 and 2 more · and 2 more"), "{line}");
 }
 
 #[test]
@@ -175,7 +192,7 @@ fn what_a_host_says_means_nothing_to_markdown() {
     let mut looked = Looked::new(std::iter::once(name("web1")), false);
     looked.take(0, Duration::ZERO, Err(unreached(Broken::Connect, "<img src=x> @all\n# [a](b)", "*see* it", false)));
     looked.hosts[0].troubles[0].causes = vec!["a | <b>".to_owned()];
-    let told = markdown(&the_app(), &looked.done(Duration::ZERO));
+    let told = markdown(&the_app(), &looked.done(Duration::ZERO), &[]);
     let expected =
         "\n:warning: `web1`: &lt;img src=x&gt; \\@all \\# \\[a\\](b)<br>cause: a \\| &lt;b&gt;<br>help: \\*see\\* it\n";
     assert!(told.ends_with(expected), "{told}");

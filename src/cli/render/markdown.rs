@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::health::is_not_asked;
 use super::plan::{how, when};
+use super::remedy::typed;
 use super::shape;
 use super::style::plain;
 use super::unified::unified;
@@ -126,7 +127,7 @@ fn problems(app: &App, observed: &Observed, difference: &Difference) -> String {
 }
 
 fn item(message: &str, help: Option<&str>) -> String {
-    let help = help.map(|help| format!("<br>{}", cell(help))).unwrap_or_default();
+    let help = help.map(|help| format!("<br>{}", cell(&typed(help)))).unwrap_or_default();
     format!("- {}{help}\n", cell(message))
 }
 

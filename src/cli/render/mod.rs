@@ -1,7 +1,7 @@
 //! Values to text: everything that the program prints, and nothing that reads or asks.
 //!
 //! Every function is pure and renders in colour; whoever prints strips the colours where they are not
-//! wanted. Foreign text goes through [`words::safe`] before it reaches a terminal. Begin at [`preview`]
+//! wanted. Only [`remedy`] knows how this program was called. Foreign text goes through [`words::safe`] before it reaches a terminal. Begin at [`preview`]
 //! for what would be done, [`report`] for what was done, [`status`] for what is.
 
 pub mod board;
@@ -22,6 +22,7 @@ pub mod plan;
 pub mod preview;
 pub mod problem;
 pub mod releases;
+pub mod remedy;
 pub mod report;
 pub mod shape;
 pub mod status;

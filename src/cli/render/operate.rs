@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::problem::Complaint;
+use super::remedy::typed;
 use super::report;
 use super::style::{DIM, GOOD, STRONG, WARN, paint};
 use super::words::safe;
@@ -55,7 +56,7 @@ pub fn suspension(app: &App, before: Option<&str>, now: Option<&str>) -> String 
     };
     if now.is_some() {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}: `trueup resume {}` lifts it", paint(DIM, "note"), app.name);
+        let _ = writeln!(text, "{}: {}", paint(DIM, "note"), typed(&format!("`trueup resume {}` lifts it", app.name)));
     } else if app.sync.suspend {
         let complaint = Complaint::new("the manifest suspends it on every host: `spec.sync.suspend`");
         text.push_str(&complaint.help("remove that from the manifest").render_as_warning());

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::remedy::typed;
 use super::style::{BAD, HELP, WARN, paint};
 use super::words::safe;
 
@@ -62,7 +63,7 @@ impl Complaint {
             let _ = writeln!(text, "  cause: {}", safe(cause));
         }
         if let Some(help) = &self.help {
-            let _ = writeln!(text, "   {}: {}", paint(HELP, "help"), safe(help));
+            let _ = writeln!(text, "   {}: {}", paint(HELP, "help"), safe(&typed(help)));
         }
         text
     }

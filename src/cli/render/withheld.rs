@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::remedy::typed;
 use super::style::{DIM, GOOD, HELP, WARN, paint};
 use super::words::safe;
 use crate::decide::windows::{Opening, opening};
@@ -20,7 +21,7 @@ pub fn why(withheld: &Withheld, now: Timestamp) -> String {
 /// What a person can do about it, as one line.
 #[must_use]
 pub fn way_out(app: &App, withheld: &Withheld) -> String {
-    format!("   {}: {}\n", paint(HELP, "help"), safe(&help(app, withheld)))
+    format!("   {}: {}\n", paint(HELP, "help"), safe(&typed(&help(app, withheld))))
 }
 
 /// One line on the App's windows; nothing where it has none.

@@ -12,6 +12,7 @@ mod ending;
 
 pub use self::back::goes_back;
 use self::ending::{ended, why};
+use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
@@ -55,6 +56,31 @@ pub fn migrated_by(terms: &Terms, progress: &Progress) -> Vec<HostName> {
     let mut known: Vec<&HostState> = hosts.iter().filter(|host| decides && has_migrated(host)).collect();
     known.sort_by_key(|host| !matches!(host.found, Some(Found::Seen { migrated: true, .. })));
     known.into_iter().map(|host| host.name.clone()).collect()
+}
+
+/// Hosts that change together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wave {
+    /// It goes first, and the others only once it is proven.
+    pub is_canary: bool,
+    /// Those that have something to be done, in the order in which they change.
+    pub hosts: Vec<HostName>,
+}
+
+/// The waves in which hosts would change that were all looked at; none where it would not be begun.
+#[must_use]
+pub fn waves(terms: &Terms, progress: &Progress) -> Vec<Wave> {
+    let course = Course { terms, progress };
+    if course.is_failed() {
+        return Vec::new();
+    }
+    let drifting = |wave: Vec<&HostState>| -> Vec<HostName> {
+        wave.into_iter().filter(|host| has_drift(host)).map(|host| host.name.clone()).collect()
+    };
+    let has_canary = course.terms.canary != Amount::Count(0) && course.terms.canary != Amount::Percent(0);
+    let waves = course.divided().into_iter().enumerate();
+    let waves = waves.map(|(at, wave)| Wave { is_canary: at == 0 && has_canary, hosts: drifting(wave) });
+    waves.filter(|wave| !wave.hosts.is_empty()).collect()
 }
 
 struct Course<'a> {

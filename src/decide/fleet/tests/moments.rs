@@ -1,12 +1,44 @@
 //! Single moments: hosts in hand, a wish to stop, and what was recorded before.
 
 use crate::decide::fleet::testing::{DRIFT, Fate, GOOD, ROLLED_BACK, SETTLED, hosts, play, terms, verdicts};
-use crate::decide::fleet::{abandoned, migrated_by, next};
+use crate::decide::fleet::{abandoned, migrated_by, next, waves};
 use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{Doing, Found, How, Next, Order, TakenBack, Terms, Verdict};
+
+/// What would be done is what is done: the first of those that can change go first, in waves without those that need nothing.
+#[test]
+fn the_waves_are_told_before_any_is_begun() {
+    let out = Found::Unreachable;
+    let (one, none, half) = (Amount::Count(1), Amount::Count(0), Amount::Percent(50));
+    let rows: [(&[Found], Amount, usize, &[&str]); 7] = [
+        (&[DRIFT, DRIFT, DRIFT, DRIFT], one, 0, &["h0 canary", "h1 h2", "h3"]),
+        (&[DRIFT, DRIFT, DRIFT, DRIFT], none, 0, &["h0 h1", "h2 h3"]),
+        (&[SETTLED, DRIFT, DRIFT, SETTLED], one, 0, &["h1 h2"]),
+        (&[DRIFT, SETTLED, SETTLED, DRIFT], one, 0, &["h0 canary", "h3"]),
+        (&[out, DRIFT, DRIFT, DRIFT], one, 1, &["h1 canary", "h2 h3"]),
+        (&[out, DRIFT, DRIFT, DRIFT], one, 0, &[]),
+        (&[SETTLED, SETTLED], one, 0, &[]),
+    ];
+    for (found, canary, max_failures, expected) in rows {
+        let fates: Vec<Fate> = found.iter().map(|found| Fate::of(*found, GOOD)).collect();
+        let mut progress = hosts(&fates);
+        for (host, found) in progress.hosts.iter_mut().zip(found) {
+            host.found = Some(*found);
+        }
+        let terms = Terms { canary, batch: half, max_failures, ..terms() };
+        let told: Vec<String> = waves(&terms, &progress)
+            .iter()
+            .map(|wave| {
+                let hosts: Vec<&str> = wave.hosts.iter().map(HostName::as_str).collect();
+                hosts.join(" ") + if wave.is_canary { " canary" } else { "" }
+            })
+            .collect();
+        assert_eq!(told, expected, "{found:?}");
+    }
+}
 
 /// With fewer hands than hosts, the rest of a wave is ordered again, and not once too many have failed.
 #[test]
