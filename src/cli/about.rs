@@ -284,12 +284,16 @@ mod tests {
         let refused = json!({"message": "shop.yaml:3: unknown key"});
         let looping = json!({"corrections": 2, "stalled": false, "looping": [{"group": "q", "member": "q/1"}]});
         let fought = json!({"corrections": 31, "stalled": true});
+        let left = json!({"name": wanted.name, "root": wanted.root, "orphaned": true});
+        let leaving = json!({"name": wanted.name, "root": wanted.root, "orphaned": true, "leaving": true});
         let ready = "True ReconciliationSucceeded";
         let rows = [
             (about(json!(null), json!(null)), ready, "False NothingStalled", 0),
             (about(refused, json!(null)), ready, "True ManifestsRefused", 1),
             (about(json!(null), fought), ready, "True TooManyCorrections", 2),
             (about(json!(null), looping), "False CrashLoop", "True CrashLoop", 2),
+            (json!({"apps": [leaving]}), ready, "False NothingStalled", 0),
+            (json!({"apps": [left]}), "Unknown Orphaned", "True Orphaned", 0),
             (json!({"apps": []}), ready, "False NothingStalled", 0),
         ];
         for (about, ready, stalled, code) in rows {
@@ -306,6 +310,7 @@ mod tests {
             file: None,
             line: None,
             orphaned,
+            leaving: false,
             running: None,
             schedule: None,
         };

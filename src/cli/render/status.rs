@@ -175,7 +175,11 @@ fn details(entry: &Entry<'_>, width: Option<usize>) -> String {
     }
     for problem in problems {
         let complaint = Complaint::from(problem);
-        text.push_str(&if is_wished(app, status, problem) { complaint.render_as_warning() } else { complaint.render() });
+        text.push_str(&if is_wished(app, status, problem) {
+            complaint.render_as_warning()
+        } else {
+            complaint.render()
+        });
     }
     text
 }

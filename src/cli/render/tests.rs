@@ -10,6 +10,7 @@ use crate::cli::render::testing::{
 use crate::cli::render::{markdown, preview, report, status as text};
 use crate::decide::diff::diff;
 use crate::decide::plan::plan_for;
+use crate::decide::schedule::{Looping, ScheduleState};
 use crate::decide::standing::{self, Standing};
 use crate::decide::testing::{self, id, in_state, member, noon, process, seen};
 use crate::decide::withhold::{Permit, withheld};
@@ -104,12 +105,29 @@ fn statuses() {
     }
 }
 
+/// The turns of an App one of whose workers dies again and again.
+fn looping() -> ScheduleState {
+    let looping = Looping { group: GroupName::new("web").unwrap(), member: member(1) };
+    ScheduleState {
+        running: false,
+        next: None,
+        pending: Vec::new(),
+        failures: 0,
+        backoff_until: None,
+        corrections: 0,
+        withheld: None,
+        stalled: false,
+        looping: vec![looping],
+    }
+}
+
 #[test]
 fn a_state_says_what_takes_a_person_first() {
     let holder = Holder { pid: 7, since: noon(), host: "web1".to_owned(), command: "trueup reconcile".to_owned() };
     let at_work = Standing { at_work: Some((&holder, noon())), ..Standing::default() };
     let refused = Standing { refused: Some("shop.yaml:3: unknown key"), ..Standing::default() };
     let orphaned = Standing { orphaned: true, ..Standing::default() };
+    let looping = looping();
     let resting = |mut scene: Scene| {
         scene.observed.suspended = Some("moving the database".to_owned());
         scene
@@ -118,6 +136,7 @@ fn a_state_says_what_takes_a_person_first() {
         (settled(), Standing::default(), "ready"),
         (settled(), refused, "manifests refused"),
         (settled(), orphaned, "orphaned"),
+        (settled(), Standing { schedule: Some(&looping), ..refused }, "crash loop"),
         (resting(settled()), Standing::default(), "suspended"),
         (resting(kept_out()), Standing::default(), "kept out"),
         (deploy(), Standing::default(), "drift"),
