@@ -5,7 +5,7 @@
 mod doctor;
 pub mod runtime;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ use crate::model::journal::JournalEntry;
 use crate::model::memory::Memory;
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::Layout;
-use crate::model::process::{Holder, Known, Look, Pid, ProcessId, ProcessTable};
+use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::ReleaseRecord;
 use crate::model::release::Stage;
 use crate::model::report::PassReport;
@@ -277,9 +277,9 @@ impl Processes for LocalHost {
         looked.unwrap_or_else(|error| Look::Unreadable(error.into_unreadable()))
     }
 
-    async fn is_elsewhere(&self, pid: Pid, directory: &Path) -> bool {
+    async fn is_elsewhere(&self, root: &Root, pid: Pid, directory: &Path) -> bool {
         let directory = directory.to_owned();
-        blocking(move || proc::is_elsewhere(pid, &directory)).await.unwrap_or(false)
+        silence::at(root, move || proc::is_elsewhere(pid, &directory)).await.unwrap_or(false)
     }
 
     async fn witnesses(&self, apps: &[&App]) -> Vec<Result<Vec<Witness>, HostError>> {
@@ -287,10 +287,6 @@ impl Processes for LocalHost {
             Some(informant) => informant.ask(apps).await,
             None => apps.iter().map(|_| Err(HostError::new(HostErrorKind::Denied, NOBODY_TO_ASK))).collect(),
         }
-    }
-
-    async fn holders(&self, directories: Vec<PathBuf>, but: BTreeSet<Pid>) -> Result<Vec<Holder>, HostError> {
-        blocking(move || proc::holders(&directories, &but)).await?
     }
 
     async fn user(&self, app: &App) -> Result<u32, HostError> {

@@ -7,9 +7,8 @@
 mod error;
 pub mod notes;
 
-use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use crate::model::journal::JournalEntry;
 use crate::model::memory::Memory;
 use crate::model::names::{MemberName, RelativePath, ReleaseId, Root};
 use crate::model::observed::{Layout, MemberState};
-use crate::model::process::{Holder, Known, Look, Pid, ProcessId, ProcessTable};
+use crate::model::process::{Known, Look, Pid, ProcessId, ProcessTable};
 use crate::model::record::ReleaseRecord;
 use crate::model::release::Stage;
 use crate::model::service::{ObservedService, Renewal, Service};
@@ -100,23 +99,12 @@ pub trait Processes: Send + Sync {
     fn facts(&self, pid: Pid) -> impl Future<Output = Look> + Send;
 
     /// Whether a process has mounts of its own, and another directory, or none, where `directory` is here: a container
-    /// may have the same paths. No, when that cannot be told.
-    fn is_elsewhere(&self, pid: Pid, directory: &Path) -> impl Future<Output = bool> + Send;
+    /// may have the same paths. No, when that cannot be told in time, as on a dead mount. `root`: whose directory it is.
+    fn is_elsewhere(&self, root: &Root, pid: Pid, directory: &Path) -> impl Future<Output = bool> + Send;
 
     /// What somebody who may see every process says of those that name a release of these Apps' roots, whoever
     /// owns them; in the order of the Apps. To be asked where a process shows us less: it costs a process of its own.
     fn witnesses(&self, apps: &[&App]) -> impl Future<Output = Vec<Result<Vec<Witness>, HostError>>> + Send;
-
-    /// The first process that uses each of these directories, which are named by their real paths, in any way; none of
-    /// those `but`. It costs a look at every open file of the machine.
-    ///
-    /// # Errors
-    /// Nobody can tell.
-    fn holders(
-        &self,
-        directories: Vec<PathBuf>,
-        but: BTreeSet<Pid>,
-    ) -> impl Future<Output = Result<Vec<Holder>, HostError>> + Send;
 
     /// The number of the App's user.
     ///

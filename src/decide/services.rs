@@ -101,9 +101,11 @@ fn was_not_asked(app: &App, observed: &Observed) -> bool {
 
 /// The release passed its gate after `current` was last moved, and by us: its services had their turn before that.
 fn passed_since_switch(app: &App, observed: &Observed) -> bool {
-    let record = observed.record(&app.release.id).filter(|record| record.switched.is_some());
-    let proven = record.and_then(|record| record.proven);
-    proven.zip(observed.layout.link_changed).is_some_and(|(proven, switched)| proven > switched)
+    let record = observed.record(&app.release.id);
+    let noted = record.and_then(|record| record.proven.zip(record.switched));
+    // By the order of what is noted, too: where a clock was ahead, all of it lies in the future.
+    let in_order = noted.filter(|(proven, switched)| proven > switched);
+    in_order.zip(observed.layout.link_changed).is_some_and(|((proven, _), moved)| proven > moved)
 }
 
 /// Renewed by anybody, as far as its manager shows, or by us, as we wrote down.

@@ -36,6 +36,7 @@ impl<H: Host> Making<'_, '_, H> {
             proven: None,
             made: Made::Building,
             since: host.now(),
+            switched: None,
             origin: None,
             ..self.known()
         };

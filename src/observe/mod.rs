@@ -32,7 +32,6 @@ use crate::observe::witnesses::{Witnesses, of_process};
 use crate::ports::{GroupOf, Host, HostError, HostErrorKind, Listed};
 
 pub mod evidence;
-mod holders;
 pub mod strays;
 pub mod suspects;
 pub mod witnesses;
@@ -243,7 +242,7 @@ async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>)
         strays.clear();
     }
     let config = config(host, &aimed, &memory).await;
-    let mut observed = Observed {
+    Ok(Observed {
         groups,
         strays,
         untold,
@@ -258,10 +257,7 @@ async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>)
         nobody: nobody(host, app).await,
         settled: memory.settled,
         ..Observed::new(host.now(), layout)
-    };
-    let holders = holders::holders(host, app, &observed, table, &owned).await?;
-    observed.strays.extend(holders);
-    Ok(observed)
+    })
 }
 
 /// Why there is no such user as the manifest names. One that a name service is slow to tell of may well exist.

@@ -99,10 +99,10 @@ impl<H: Host> Search<'_, H> {
 
     /// Whether what it calls the root is another directory, as in a container. Where it works counts, whatever it calls it.
     async fn is_of_another_root(&self, facts: &ProcessFacts) -> bool {
-        let Self { host, layout, .. } = *self;
+        let Self { host, app, layout, .. } = *self;
         let works_in = facts.summary.cwd.known().and_then(|cwd| cwd.inode);
         let works_here = works_in.is_some_and(|inode| layout.releases.iter().any(|release| release.inode == inode));
-        !works_here && host.is_elsewhere(facts.summary.id.pid, &layout.releases_path).await
+        !works_here && host.is_elsewhere(&app.root, facts.summary.id.pid, &layout.releases_path).await
     }
 
     /// The App's own user and those of its workers.
@@ -225,7 +225,7 @@ fn is_supervisord(process: &ProcessSummary) -> bool {
     process.command.iter().take(2).any(|argument| argument.rsplit('/').next().is_some_and(|name| name == "supervisord"))
 }
 
-pub(super) fn shown(command: &[String]) -> String {
+fn shown(command: &[String]) -> String {
     let mut text = command.join(" ");
     if let Some((cut, _)) = text.char_indices().nth(COMMAND_SHOWN) {
         text.truncate(cut);

@@ -2,7 +2,6 @@
 //!
 //! It loses its name first: what is half deleted is hidden, so that no look takes it for a release.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
+use tracing::info;
 
 use super::beneath::{directory, look, no_releases, open_root};
 use super::delete::delete;
@@ -28,12 +28,12 @@ const REMOVED: &str = ".trueup-removed-";
 /// killed. The caller holds the root's lock.
 ///
 /// # Guarantees
-/// The release has no name in `releases/` any more, on disk too, before the first of its files goes. Nothing
-/// outside of it is touched, by whatever links.
+/// The release has no name in `releases/` any more, on disk too, before the first of its files goes. While a process uses
+/// one of them, all stay aside until [`sweep`] finds them unused. Nothing outside of it is touched, by whatever links.
 ///
 /// # Errors
-/// The release that `current` leads to, or into, or that a process uses; one that is no directory; a file system that is
-/// mounted in it; what the file system refuses.
+/// The release that `current` leads to, or into; one that is no directory; a file system that is mounted in it; what the
+/// file system refuses.
 pub async fn remove(root: &Root, id: &ReleaseId) -> Result<(), HostError> {
     let (root, id) = (root.clone(), id.clone());
     blocking(move || {
@@ -114,13 +114,13 @@ impl Removal<'_> {
             return Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("remove it by hand"));
         }
         self.refuse_current(id)?;
-        if let Some(holder) = holder(&shown)? {
-            let (pid, seen) = (holder.process.pid, &holder.seen);
-            let message = format!("`{}` is used by the process {pid}: {seen}; it is not removed", shown.display());
-            return Err(HostError::new(HostErrorKind::Hindered, message).with_help("it goes when that has ended"));
-        }
         let hidden = set_aside(self.releases.as_fd(), name).map_err(failed)?;
-        delete(self.releases.as_fd(), &hidden, &self.root.releases().join(&hidden))
+        let aside = self.root.releases().join(&hidden);
+        if let Some(Holder { process, seen, .. }) = holder(&aside)? {
+            info!(release = %id, pid = %process.pid, seen, "its files are still used, and stay aside");
+            return Ok(());
+        }
+        delete(self.releases.as_fd(), &hidden, &aside)
     }
 
     /// What `current` leads to, or into, is never removed; nor is anything while nobody can tell where it leads.
@@ -175,7 +175,7 @@ pub(super) fn holder(directory: &Path) -> Result<Option<Holder>, HostError> {
     let real = directory
         .canonicalize()
         .map_err(|error| HostError::io(format!("cannot look at `{}`", directory.display()), &error))?;
-    Ok(holders(&[real], &BTreeSet::new())?.pop())
+    Ok(holders(&[real])?.pop())
 }
 
 /// Deletes what removals that were killed or refused have left in a directory; what is still used stays.
@@ -194,7 +194,7 @@ fn leftovers(directory: BorrowedFd<'_>, shown: &Path) -> Result<(), HostError> {
     }
     let real =
         shown.canonicalize().map_err(|error| HostError::io(format!("cannot look at `{}`", shown.display()), &error))?;
-    let used = holders(&left.iter().map(|name| real.join(name)).collect::<Vec<_>>(), &BTreeSet::new())?;
+    let used = holders(&left.iter().map(|name| real.join(name)).collect::<Vec<_>>())?;
     let unused = left.iter().enumerate().filter(|(at, _)| used.iter().all(|holder| holder.directory != *at));
     unused.map(|(_, name)| name).try_for_each(|name| delete(directory, name, &shown.join(name)))
 }
@@ -284,16 +284,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_process_has_open_is_not_removed() {
+    async fn what_a_process_has_open_stays_aside_until_it_is_not_used() {
         let (_directory, root) = site();
         let file = fs::File::open(root.releases().join("r1/deep/er/file")).unwrap();
         let mut child = std::process::Command::new("sleep").arg("600").current_dir("/").stdin(file).spawn().unwrap();
-        let error = remove(&root, &id("r1")).await.unwrap_err();
-        assert!(error.message.contains(&format!("is used by the process {}: open file", child.id())), "{error}");
-        assert_eq!((error.kind, left(&root)), (HostErrorKind::Hindered, vec!["r1".to_owned(), "r2".to_owned()]));
+        remove(&root, &id("r1")).await.unwrap();
+        for _ in 0..2 {
+            let all = left(&root);
+            assert!(matches!(all.as_slice(), [aside, r2] if is_removed(OsStr::new(aside)) && r2 == "r2"), "{all:?}");
+            assert!(root.releases().join(&all[0]).join("deep/er/file").exists());
+            sweep(&root).await.unwrap();
+        }
         child.kill().unwrap();
         child.wait().unwrap();
-        remove(&root, &id("r1")).await.unwrap();
+        sweep(&root).await.unwrap();
         assert_eq!(left(&root), ["r2"]);
     }
 

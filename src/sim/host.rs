@@ -1,6 +1,5 @@
 //! Shows a [`World`] through the ports, with the blind spots and bad habits of a real host.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use crate::model::journal::JournalEntry;
 use crate::model::memory::Memory;
 use crate::model::names::{ReleaseId, Root};
 use crate::model::observed::{Evidence, Rung, Runs};
-use crate::model::process::{Holder, Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable};
+use crate::model::process::{Known, Look, Pid, Place, ProcessFacts, ProcessId, ProcessSummary, ProcessTable};
 use crate::model::record::ReleaseRecord;
 use crate::ports::{Clock, HostError, HostErrorKind, Ledger, Prober, Processes};
 
@@ -191,14 +190,9 @@ impl Processes for SimHost {
         }))
     }
 
-    async fn is_elsewhere(&self, _pid: Pid, _directory: &Path) -> bool {
+    async fn is_elsewhere(&self, _root: &Root, _pid: Pid, _directory: &Path) -> bool {
         // This world has no containers.
         false
-    }
-
-    /// Whoever runs a release shows it, or is owned.
-    async fn holders(&self, _: Vec<PathBuf>, _: BTreeSet<Pid>) -> Result<Vec<Holder>, HostError> {
-        Ok(Vec::new())
     }
 
     async fn witnesses(&self, apps: &[&App]) -> Vec<Result<Vec<Witness>, HostError>> {

@@ -3,7 +3,7 @@
 //!
 //! It goes over all open files of the machine, so it is for moments in which a directory is about to go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,17 +17,17 @@ use crate::model::process::{Holder, Pid};
 use crate::ports::HostError;
 
 /// The first process found for each of these directories, which are named by their real paths. What may not be read of
-/// a process tells nothing; nor do the process that asks and those of `but`.
+/// a process tells nothing; nor does the process that asks.
 ///
 /// # Errors
 /// `/proc` cannot be read, or this process has not the means to.
-pub fn holders(directories: &[PathBuf], but: &BTreeSet<Pid>) -> Result<Vec<Holder>, HostError> {
+pub fn holders(directories: &[PathBuf]) -> Result<Vec<Holder>, HostError> {
     let unreadable = |error: std::io::Error| trouble::unreadable("/proc", &error);
     let mut search = Search::new(directories).map_err(|error| unreadable(error.into()))?;
     for entry in std::fs::read_dir("/proc").map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid) else { continue };
-        if pid.0 == std::process::id() || but.contains(&pid) {
+        if pid.0 == std::process::id() {
             continue;
         }
         if let Err(error) = search.look(pid)
@@ -131,11 +131,11 @@ impl<'a> Search<'a> {
         if let Some(view) = self.views.get(&namespace) {
             return Ok(view.clone());
         }
-        let mounts = match in_want(read_long(home, "mountinfo"))? {
-            Ok(bytes) if !namespace.is_empty() => mounts(&bytes),
-            _ => self.own.clone(),
+        // Not kept when it could not be read: others of this view may tell.
+        let Some(mounts) = in_want(read_long(home, "mountinfo"))?.ok().filter(|_| !namespace.is_empty()) else {
+            return Ok(view(self.directories, &self.own, &self.own));
         };
-        let view = view(self.directories, &self.own, &mounts);
+        let view = view(self.directories, &self.own, &self::mounts(&mounts));
         self.views.insert(namespace, view.clone());
         Ok(view)
     }
@@ -248,9 +248,7 @@ mod tests {
             Command::new("sleep").arg("600").current_dir(place.join("works")).spawn().unwrap(),
             sleep().unwrap(),
         ];
-        let found = holders(&directories, &BTreeSet::new()).unwrap();
-        let but = BTreeSet::from([Pid(children[0].id())]);
-        let others: Vec<_> = holders(&directories, &but).unwrap().iter().map(|one| one.directory).collect();
+        let found = holders(&directories).unwrap();
         let told: Vec<_> = found.iter().map(|one| (one.directory, one.process.pid.0, one.seen.clone())).collect();
         for child in &mut children {
             child.kill().unwrap();
@@ -259,7 +257,6 @@ mod tests {
         let open = format!("open file {}", place.join("open/file").display());
         let works = format!("cwd {}", place.join("works").display());
         assert_eq!(told, [(0, children[0].id(), open), (1, children[1].id(), works)]);
-        assert_eq!(others, [1]);
-        assert_eq!(holders(&directories, &BTreeSet::new()).unwrap(), []);
+        assert_eq!(holders(&directories).unwrap(), []);
     }
 }

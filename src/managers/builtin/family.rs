@@ -6,7 +6,7 @@
 //! have been started here are believed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::host::proc;
 use crate::host::spawn::{PROCESS_VARIABLE, process_mark};
@@ -83,8 +83,6 @@ pub(super) struct Labels {
     /// By the root and the App that they name.
     told: BTreeMap<(String, String), Vec<(ProcessId, Label)>>,
     silent: BTreeSet<ProcessId>,
-    /// Those that call another directory so than we do.
-    elsewhere: BTreeSet<ProcessId>,
     /// Those of which nobody knows whose they are.
     failed: Vec<(ProcessId, HostError)>,
 }
@@ -95,12 +93,7 @@ impl Labels {
         let mut read = Self::default();
         for process in processes {
             match proc::environment(process) {
-                Ok(Some(environment)) => {
-                    let root = read.add(process, environment);
-                    if root.is_some_and(|root| proc::is_elsewhere(process.pid, Path::new(&root))) {
-                        read.elsewhere.insert(process);
-                    }
-                }
+                Ok(Some(environment)) => read.add(process, environment),
                 Ok(None) => {}
                 Err(error) => read.failed.push((process, error)),
             }
@@ -108,26 +101,23 @@ impl Labels {
         read
     }
 
-    /// Takes one up; returns the root that it names.
-    fn add(&mut self, process: ProcessId, environment: Known<Vec<(String, String)>>) -> Option<String> {
+    fn add(&mut self, process: ProcessId, environment: Known<Vec<(String, String)>>) {
         let Known::Known(environment) = environment else {
             self.silent.insert(process);
-            return None;
+            return;
         };
         let value = |name: &str| environment.iter().find(|(found, _)| found == name).map(|(_, value)| value.to_owned());
         match (value(ROOT_VARIABLE), value(APP_VARIABLE), value(WORKER_VARIABLE), value(PROCESS_VARIABLE)) {
             (Some(root), Some(app), Some(worker), Some(first)) => {
                 let label = Label { worker, first, recipe: value(RECIPE_VARIABLE) };
-                self.told.entry((root.clone(), app)).or_default().push((process, label));
-                Some(root)
+                self.told.entry((root, app)).or_default().push((process, label));
             }
             // Programs that write their title over their environment begin at its front, where PATH is;
             // one with PATH and without a mark never had one.
             (None, _, _, _) if value("PATH").is_none() => {
                 self.silent.insert(process);
-                None
             }
-            _ => None,
+            _ => {}
         }
     }
 
@@ -151,12 +141,15 @@ impl Labels {
         let silent = recorded.iter().filter(|id| self.silent.contains(id)).map(|id| (*id, Mark::Silent));
         let key = place.real.to_str().map(|root| (root.to_owned(), place.app.clone()));
         let ours = key.and_then(|key| self.told.get(&key)).into_iter().flatten();
-        // What was started here may have shut itself in since: it is known by the record.
-        let is_here = |id: &ProcessId| recorded.contains(id) || !self.elsewhere.contains(id);
-        let ours =
-            ours.filter(|(id, _)| concerns(id) && is_here(id)).map(|(id, label)| (*id, Mark::Ours(label.clone())));
+        let ours = ours.filter(|(id, _)| concerns(id)).map(|(id, label)| (*id, Mark::Ours(label.clone())));
         Ok(silent.chain(ours).collect())
     }
+}
+
+/// Sets aside what belongs to another root of the same path, as in a container; `is_elsewhere` says so of a process. What is
+/// `recorded` was started here, and may have shut itself in since.
+pub(super) fn at_home(marks: &mut Marks, recorded: &[ProcessId], is_elsewhere: impl Fn(ProcessId) -> bool) {
+    marks.retain(|id, mark| matches!(mark, Mark::Silent) || recorded.contains(id) || !is_elsewhere(*id));
 }
 
 /// Puts a member's family together from what was seen and read.
@@ -373,17 +366,13 @@ mod tests {
 
     #[test]
     fn a_worker_of_a_container_is_not_of_this_root() {
-        let table = ProcessTable { processes: vec![process(10, 1, 10, 7), process(20, 1, 20, 7)] };
-        let mut labels = Labels::default();
-        for pid in [10, 20] {
-            labels.add(id(pid), set(&FULL));
-        }
-        labels.elsewhere.insert(id(20));
-        let believed = |recorded: &[ProcessId]| -> Vec<u32> {
-            labels.marks(&table, &place(), recorded).unwrap().keys().map(|id| id.pid.0).collect()
+        let marked = |recorded: &[ProcessId]| {
+            let mut marks = Marks::from([(id(10), ours(10)), (id(20), ours(20)), (id(30), Mark::Silent)]);
+            at_home(&mut marks, recorded, |process| process != id(10));
+            marks.keys().map(|id| id.pid.0).collect::<Vec<_>>()
         };
-        assert_eq!(believed(&[]), [10]);
-        assert_eq!(believed(&[id(20)]), [10, 20], "started here, and shut in since");
+        assert_eq!(marked(&[]), [10, 30]);
+        assert_eq!(marked(&[id(20)]), [10, 20, 30], "started here, and shut in since");
     }
 
     #[test]

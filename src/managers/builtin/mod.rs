@@ -18,10 +18,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+
 use crate::host::command::{describe, quote, tail};
 use crate::host::spawn::Shim;
 use crate::host::users::Users;
-use crate::host::{blocking, proc, signal};
+use crate::host::{blocking, proc, signal, silence};
 use crate::model::app::{App, Builtin as Settings, Manager, WorkerGroup};
 use crate::model::names::{MemberName, Root};
 use crate::model::observed::MemberState;
@@ -102,12 +104,22 @@ impl Builtin {
             Ok(labels) => labels,
             Err(error) => return nobody(error),
         };
-        let view = |site: Result<(Place, Roster), HostError>| {
+        let view = async |site: Result<(Place, Roster), HostError>| {
             let (place, roster) = site?;
-            let marks = labels.marks(table, &place, &recorded(&roster))?;
+            let recorded = recorded(&roster);
+            let mut marks = labels.marks(table, &place, &recorded)?;
+            if marks.keys().any(|id| !recorded.contains(id)) {
+                // By its path, which may not answer: each App for itself.
+                let real = place.real.clone();
+                let looked = move || {
+                    family::at_home(&mut marks, &recorded, |process| proc::is_elsewhere(process.pid, &real));
+                    marks
+                };
+                marks = silence::at(&place.root, looked).await?;
+            }
             Ok(View { place, roster, marks })
         };
-        sites.into_iter().map(view).collect()
+        join_all(sites.into_iter().map(view)).await
     }
 
     /// Looks at one member now.
@@ -313,7 +325,8 @@ fn members_family(
     proven: Option<ProcessId>,
 ) -> Result<Family, HostError> {
     let labels = Labels::read(family::candidates(table, &place.uids).chain(recorded).collect::<BTreeSet<_>>());
-    let marks = labels.marks(table, place, recorded.as_slice())?;
+    let mut marks = labels.marks(table, place, recorded.as_slice())?;
+    family::at_home(&mut marks, recorded.as_slice(), |process| proc::is_elsewhere(process.pid, &place.real));
     Ok(family::family(table, &marks, place, member, recorded, proven))
 }
 
