@@ -99,7 +99,8 @@ pub trait Processes: Send + Sync {
     fn facts(&self, pid: Pid) -> impl Future<Output = Look> + Send;
 
     /// Whether a process has mounts of its own, and another directory, or none, where `directory` is here: a container
-    /// may have the same paths. No, when that cannot be told in time, as on a dead mount. `root`: whose directory it is.
+    /// may have the same paths. No, when that cannot be told in time, as on a dead mount. `root`: whose directory it
+    /// is.
     fn is_elsewhere(&self, root: &Root, pid: Pid, directory: &Path) -> impl Future<Output = bool> + Send;
 
     /// What somebody who may see every process says of those that name a release of these Apps' roots, whoever
@@ -257,8 +258,8 @@ pub trait Ledger: Send + Sync {
     /// Adds one line to the journal.
     fn journal(&self, root: &Root, entry: &JournalEntry) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Reads what is remembered; nothing there, or nothing that makes sense, is the empty memory. One that may be there and
-    /// cannot be read is an error: somebody may have suspended the App.
+    /// Reads what is remembered; nothing there, or nothing that makes sense, is the empty memory. One that may be there
+    /// and cannot be read is an error: somebody may have suspended the App.
     fn recall(&self, root: &Root) -> impl Future<Output = Result<Memory, HostError>> + Send;
 
     /// The records of all releases, ordered by id. One that cannot be read is an error: half a release must

@@ -30,7 +30,8 @@ impl Drop for Agent {
     }
 }
 
-/// Starts an agent whose log leads to a file, which is the journal if `told`; returns what it says until it says `last`.
+/// Starts an agent whose log leads to a file, which is the journal if `told`; returns what it says until it says
+/// `last`.
 fn log(room: &Path, told: bool, words: &[&str], last: &str) -> String {
     fs::create_dir_all(room.join("m")).unwrap();
     let web = format!(

@@ -294,8 +294,8 @@ fn a_fingerprint_changes_with_what_is_said_and_with_nothing_else() {
     assert_eq!(after, before, "when the host is looked at and changed is no wish");
     assert!([&before.trial, &before.recipe].iter().all(|digest| digest.len() == 64), "{before:?}");
     assert_ne!(before.trial, before.recipe);
-    // They outlive the trueup that wrote them down: another digest of the same text would lift every quarantine, and have
-    // releases made anew.
+    // They outlive the trueup that wrote them down: another digest of the same text would lift every quarantine, and
+    // have releases made anew.
     let pinned = [
         "17c1589de1efbe8edb70e05989661c82de3d6e84422d74cf041949870bf9b3d4",
         "ebd1c5aeff69ee352eb958691243977488cb6423288169b3cc2adabc43148d2d",

@@ -2,7 +2,7 @@
 //!
 //! Needs neither root nor a host of its own: workers of the builtin manager, releases and a repository in a temporary
 //! directory. Parts of it by name: `-- reactions`, `commits`, `passes`, `idle`. `TRUEUP_BENCH_IDLE` says for how many
-//! seconds it is watched doing nothing (60 unless said; 300 for figures that are to be quoted).
+//! seconds it is watched doing nothing (60 by default; 300 for figures that are to be quoted).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may fail on the spot")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people, rounded anyway")]

@@ -20,7 +20,7 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 #[path = "../measure/mod.rs"]
 mod measure;
 
-/// How many turns there are unless said.
+/// How many turns there are by default.
 const TURNS: usize = 20;
 /// How many passes with nothing to do a turn has.
 const PASSES: usize = 5;

@@ -43,7 +43,7 @@ const SCRIPTED: &str = "by-script";
 const WORKERS: usize = 2;
 /// Requests a second.
 const RATE: u32 = 80;
-/// Deploys by each side, unless said otherwise.
+/// Deploys by each side, by default otherwise.
 const ROUNDS: usize = 7;
 const PHASES: [&str; 10] =
     ["fetch", "link", "build", "verify", "migrate", "switch", "services", "workers", "gate", "prune"];

@@ -1,11 +1,11 @@
 //! Many hosts: `trueup reconcile` from a control host, against `ansible-playbook` on the same hosts in the same run:
-//! `cargo bench --bench fleet [-- HOSTS…]` (root, sshd, `ansible-core`; 1, 10 and 50 hosts unless said).
+//! `cargo bench --bench fleet [-- HOSTS…]` (root, sshd, `ansible-core`; 1, 10 and 50 hosts by default).
 //!
 //! Throwaway hosts with an sshd each, on one switch. Both sides have a site of their own on every host: a link, two releases
 //! that are there already, two workers, a health command. A dry run with nothing to do, and a switch; each with new
 //! connections (cold) and with those that the run before has left (warm), in turns. `TRUEUP_BENCH_ROUNDS`: of how many
 //! rounds the medians are (5). `TRUEUP_BENCH_CABLES`: `short`, `long` for 100 ms there and back, or both, which is how
-//! it is unless said. `TRUEUP_BENCH_PROGRAM`: another trueup than the one that was just built.
+//! it is by default. `TRUEUP_BENCH_PROGRAM`: another trueup than the one that was just built.
 //! `TRUEUP_BENCH_ANSIBLE`: another `ansible-playbook` than the one in the PATH.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may fail on the spot")]

@@ -196,8 +196,8 @@ impl Board {
         });
     }
 
-    /// A pass has ended. Tells whether what it did has put something right again: the manifest had not changed since the
-    /// host was brought to it.
+    /// A pass has ended. Tells whether what it did has put something right again: the manifest had not changed since
+    /// the host was brought to it.
     pub fn ended(&self, report: &Arc<PassReport>, schedule: &ScheduleState) -> bool {
         let (app, at, outcome, waited) = (report.app.clone(), ended_at(report), report.outcome, has_waited(report));
         // Only the loop writes: nothing comes in between.

@@ -125,8 +125,8 @@ impl GitSource {
         blocking(move || work(&store)).await
     }
 
-    /// The same for work on the mirror and the trees, which holds git's lock until it is done, even where nobody waits for
-    /// it any more.
+    /// The same for work on the mirror and the trees, which holds git's lock until it is done, even where nobody waits
+    /// for it any more.
     async fn at_work<T: Send + 'static>(
         &self,
         git: &Git<'_>,

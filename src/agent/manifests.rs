@@ -368,8 +368,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         }
     }
 
-    /// Has those that are other than they were watched, and makes passes over them; over the `first` ones later, once it is
-    /// read what is written down of them.
+    /// Has those that are other than they were watched, and makes passes over them; over the `first` ones later, once
+    /// it is read what is written down of them.
     fn wake_changed(
         &mut self,
         changed: &[AppName],

@@ -1,9 +1,9 @@
 //! News that somebody has not taken yet, in the agent's own directory: it is told, whatever becomes of the agent.
 //!
 //! `STATE/outbox.json` has, for each recipient, what was handed over and is not told, in order. It is written once
-//! something is handed over, and once nothing is left; while much is told one after the other, each second. Whoever is told
-//! twice was told by an agent that was killed in between. Those who tell take it from here, one for each recipient at a
-//! time: who follows them, in this agent or the next one, begins with what they have not told.
+//! something is handed over, and once nothing is left; while much is told one after the other, each second. Whoever is
+//! told twice was told by an agent that was killed in between. Those who tell take it from here, one for each recipient
+//! at a time: who follows them, in this agent or the next one, begins with what they have not told.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};

@@ -68,8 +68,8 @@ pub(super) async fn read(source: &SecretSource, what: &'static str) -> Result<St
     read.map_err(|error| NotSent::yet(error.message))
 }
 
-/// Posts, by a client that is kept: making one reads all that the system trusts. After a post that did not reach anybody
-/// the next one is by a new client, which trusts what the system trusts then.
+/// Posts, by a client that is kept: making one reads all that the system trusts. After a post that did not reach
+/// anybody the next one is by a new client, which trusts what the system trusts then.
 #[derive(Debug, Default)]
 pub(super) struct Poster {
     kept: Mutex<Option<Kept>>,
@@ -172,8 +172,8 @@ fn host(shown: &str) -> String {
     }
 }
 
-/// Blocks: what the system trusts is read. No connection is kept: POSTs are few, and one that was closed meanwhile would
-/// fail.
+/// Blocks: what the system trusts is read. No connection is kept: POSTs are few, and one that was closed meanwhile
+/// would fail.
 fn client(within: bool) -> Result<Client, NotSent> {
     install_provider();
     let mut builder = Client::builder()

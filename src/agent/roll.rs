@@ -188,8 +188,8 @@ impl Roll {
         self.before.iter().map(|known| &known.loaded).chain(self.left())
     }
 
-    /// Roots that were left have somebody again. Of the Apps that were left running, those that are somebody else's business
-    /// now.
+    /// Roots that were left have somebody again. Of the Apps that were left running, those that are somebody else's
+    /// business now.
     pub(super) fn give_way(&mut self, succeeded: impl Fn(&Loaded) -> bool) -> Vec<AppName> {
         let before = self.former.len();
         self.former.retain(|loaded| !succeeded(loaded));
@@ -299,8 +299,8 @@ fn known(listed: &Listed<'_, Value>, here: bool) -> Option<Known> {
     Some(Known { loaded, standing: listed.standing, here, heard: listed.heard.clone() })
 }
 
-/// Of which roots nothing is left, as far as that can be told in time: dead mounts hold up nobody, however many there are,
-/// nor what is said of other roots.
+/// Of which roots nothing is left, as far as that can be told in time: dead mounts hold up nobody, however many there
+/// are, nor what is said of other roots.
 fn gone(roots: BTreeSet<PathBuf>, patience: Duration, look: fn(&Path) -> bool) -> BTreeSet<PathBuf> {
     let (tell, told) = mpsc::channel();
     for root in roots {

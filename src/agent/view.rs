@@ -1,7 +1,7 @@
 //! A snapshot of what outsiders may see: of the agent, of one App, and of a pass that was made.
 //!
-//! In: what the [`Board`](super::board::Board) has been told. Out: values that cost a few clones of pointers, and that stay
-//! as they are. What a pass has seen goes on under a newer manifest, and without a worker that has ended since.
+//! In: what the [`Board`](super::board::Board) has been told. Out: values that cost a few clones of pointers, and that
+//! stay as they are. What a pass has seen goes on under a newer manifest, and without a worker that has ended since.
 
 use std::sync::Arc;
 
@@ -152,8 +152,8 @@ impl Made {
         Some(Self { loaded, report: Arc::new(report), behind: self.behind })
     }
 
-    /// What it has seen, held against the manifest that is in force now: one that is still to come about is not there yet,
-    /// however well the one before was. None where nothing was seen of its root.
+    /// What it has seen, held against the manifest that is in force now: one that is still to come about is not there
+    /// yet, however well the one before was. None where nothing was seen of its root.
     pub(super) fn under(&self, loaded: &Arc<Loaded>) -> Option<Self> {
         let (app, was) = (&loaded.app, &self.loaded.app);
         if app.root != was.root {

@@ -103,8 +103,8 @@ impl Watch {
     /// may not be, so look afterwards.
     ///
     /// # Errors
-    /// Something cannot be watched; everything else is. [`HostErrorKind::Unreachable`]: a file system does not answer, and
-    /// what was watched before is.
+    /// Something cannot be watched; everything else is. [`HostErrorKind::Unreachable`]: a file system does not answer,
+    /// and what was watched before is.
     pub fn arm(&mut self, topic: Topic, what: &[What]) -> Result<(), HostError> {
         let all = what.to_vec();
         let limit = patience(self.silent.map(|silent| silent.elapsed()));

@@ -154,8 +154,9 @@ impl About {
         self.unreachable.as_ref().map(|trouble| format!("newer manifests cannot be asked for: {}", first(trouble)))
     }
 
-    /// Puts what only the agent knows of an App into the conditions of its status, as the API has them; the exit code that
-    /// this alone would have: 1: newer manifests are refused, 2: drift comes back, or a worker dies again and again.
+    /// Puts what only the agent knows of an App into the conditions of its status, as the API has them; the exit code
+    /// that this alone would have: 1: newer manifests are refused, 2: drift comes back, or a worker dies again and
+    /// again.
     pub fn add(&self, app: &AppName, status: &mut AppStatus) -> u8 {
         let known = self.apps.iter().find(|known| known.name == app.as_str());
         let turns = known.and_then(|known| known.schedule.as_ref()).map(Turns::schedule);
@@ -293,7 +294,7 @@ mod tests {
             (about(json!(null), fought), ready, "True TooManyCorrections", 2),
             (about(json!(null), looping), "False CrashLoop", "True CrashLoop", 2),
             (json!({"apps": [leaving]}), ready, "False NothingStalled", 0),
-            (json!({"apps": [left]}), "Unknown Orphaned", "True Orphaned", 0),
+            (json!({"apps": [left]}), ready, "True Orphaned", 0),
             (json!({"apps": []}), ready, "False NothingStalled", 0),
         ];
         for (about, ready, stalled, code) in rows {

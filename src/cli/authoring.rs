@@ -68,7 +68,8 @@ fn checked(paths: &Paths, agents: &[&PathBuf], manifests: Vec<&PathBuf>) -> Resu
     Err(Failure::Manifests(LoadErrors { mistakes }))
 }
 
-/// Prints the JSON schema of manifests or of the agent's own configuration: as JSON, or as YAML where that is asked for.
+/// Prints the JSON schema of manifests or of the agent's own configuration: as JSON, or as YAML where that is asked
+/// for.
 ///
 /// # Errors
 /// When it cannot be written, or has no such form.

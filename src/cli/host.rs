@@ -37,8 +37,8 @@ pub fn request(mode: Mode, wait: Duration, ignore_windows: bool) -> Request {
     Request { mode, wait, trigger, interrupt, withheld: None, ignore_windows, counting: Counting::Off }
 }
 
-/// Makes one pass over Apps from these manifests; the reports are in the order of the Apps. Without an `approval` of the
-/// manifests, nothing of them is run, and no address in them is connected to. A wish to stop stays in the request.
+/// Makes one pass over Apps from these manifests; the reports are in the order of the Apps. Without an `approval` of
+/// the manifests, nothing of them is run, and no address in them is connected to. A wish to stop stays in the request.
 ///
 /// # Errors
 /// When no pass could begin at all; everything else is in the reports.

@@ -1,9 +1,9 @@
 //! What the agent of this host has in force, for the verbs that go by it where they were given no PATH.
 //!
-//! Its manifests may come from git and be nowhere here, and of newer ones that are wrong it goes by the last good ones: what
-//! it goes by is what an operator wants to see. In: the agent's own documents, through its socket. Out: Apps, as if they had
-//! been loaded here, and one line that says so. Where no agent answers, or it knows none that was asked for, the manifests
-//! of the usual place count.
+//! Its manifests may come from git and be nowhere here, and of newer ones that are wrong it goes by the last good ones:
+//! what it goes by is what an operator wants to see. In: the agent's own documents, through its socket. Out: Apps, as
+//! if they had been loaded here, and one line that says so. Where no agent answers, or it knows none that was asked
+//! for, the manifests of the usual place count.
 
 use serde_json::Value;
 
@@ -54,8 +54,8 @@ pub fn select_standing(
     }
 }
 
-/// The Apps that were asked for, for whoever acts on them: an agent that leaves it to the manifests here is told of. Whoever
-/// chooses among `hosts` means these, and no agent of this one.
+/// The Apps that were asked for, for whoever acts on them: an agent that leaves it to the manifests here is told of.
+/// Whoever chooses among `hosts` means these, and no agent of this one.
 ///
 /// # Errors
 /// As [`select`].

@@ -64,8 +64,8 @@ pub fn full_places(paths: &Paths) -> Result<Option<Vec<PathBuf>>, Failure> {
     })
 }
 
-/// Loads all manifests and keeps the Apps that were asked for. Where some were named, what is wrong in other files is only
-/// told.
+/// Loads all manifests and keeps the Apps that were asked for. Where some were named, what is wrong in other files is
+/// only told.
 ///
 /// # Errors
 /// All that is wrong with the manifests, or an App that is not there.
@@ -74,8 +74,8 @@ pub fn select(selection: &Selection) -> Result<Vec<Loaded>, Failure> {
     chosen(selection, beside(&selection.paths, &names)?)
 }
 
-/// The same for whoever only looks: files that are wrong are told and left out, and hide none of the others. Tells whether
-/// there are any.
+/// The same for whoever only looks: files that are wrong are told and left out, and hide none of the others. Tells
+/// whether there are any.
 ///
 /// # Errors
 /// As [`select`], where no file is without mistakes.
@@ -182,7 +182,8 @@ fn elsewhere(loaded: &[Loaded]) -> Failure {
     Failure::Elsewhere(Box::new(Elsewhere::new(loaded, &names(), trouble())))
 }
 
-/// Loads all manifests and keeps the one App that was asked for, as it is written. What is wrong in other files is only told.
+/// Loads all manifests and keeps the one App that was asked for, as it is written. What is wrong in other files is only
+/// told.
 ///
 /// # Errors
 /// All that is wrong with the manifests, or the App is not there.

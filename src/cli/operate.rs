@@ -128,8 +128,8 @@ enum Whose {
 
 /// Finds the App, and has the agent do it that looks after it here, if there is one.
 ///
-/// Without a PATH the agent's own manifest counts: it may come from git, and not be anywhere here. Whoever chooses among
-/// `hosts` means these, whatever this host is.
+/// Without a PATH the agent's own manifest counts: it may come from git, and not be anywhere here. Whoever chooses
+/// among `hosts` means these, whatever this host is.
 fn whose(
     verb: &str,
     which: &One,

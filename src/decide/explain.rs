@@ -168,8 +168,8 @@ pub fn kept_out(app: &App, observed: &Observed) -> Option<Problem> {
     };
     let since = quarantine.at.strftime("%Y-%m-%d %H:%M:%S UTC");
     let mut message = format!("release `{}` {by} at {since}: {}", app.release.id, quarantine.reason);
-    // What the gate says of a failed attempt is mostly the evidence itself. Of a release that never served, what was seen
-    // says nothing.
+    // What the gate says of a failed attempt is mostly the evidence itself. Of a release that never served, what was
+    // seen says nothing.
     let evidence = quarantine.evidence.iter().filter(|_| served);
     for seen in evidence.filter(|seen| !quarantine.reason.contains(seen.as_str())) {
         message.push_str("; ");

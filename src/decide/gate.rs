@@ -74,8 +74,8 @@ pub fn in_order(records: &[ReleaseRecord], now: Timestamp) -> Timestamp {
     next.map_or(now, |next| next.max(now))
 }
 
-/// The record of a release that has passed its gate. What failed before, under the same id, is over: nothing of it speaks
-/// against the release any more.
+/// The record of a release that has passed its gate. What failed before, under the same id, is over: nothing of it
+/// speaks against the release any more.
 #[must_use]
 pub fn passed(app: &App, observed: &Observed, at: Timestamp) -> ReleaseRecord {
     let proven = Some(in_order(&observed.records, at));
@@ -89,8 +89,8 @@ pub enum Trial {
     Passed,
     /// All is well so far, but some worker is too young: look again after this.
     TooYoung(Duration),
-    /// Nothing speaks against it, and not everything can be judged: what of a worker is not known, a service that cannot
-    /// be observed. That neither proves a release nor is its fault.
+    /// Nothing speaks against it, and not everything can be judged: what of a worker is not known, a service that
+    /// cannot be observed. That neither proves a release nor is its fault.
     Unclear(Vec<String>),
     /// Not yet, or not at all.
     Failed(Vec<String>),

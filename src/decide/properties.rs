@@ -110,8 +110,8 @@ fn a_case() -> impl Strategy<Value = (App, Observed)> {
     )
 }
 
-/// What is known of a release: that it was proven, nothing, that it failed, that it failed and is good since, that it was
-/// only looked over.
+/// What is known of a release: that it was proven, nothing, that it failed, that it failed and is good since, that it
+/// was only looked over.
 fn remember(observed: &mut Observed, name: &str, what: u8) {
     let verified = ReleaseRecord::adopted(id(name), seconds_before(noon(), 3000));
     let known = match what {

@@ -7,8 +7,8 @@ use crate::model::observed::{Observed, ObservedGroup, Unreadable, Worker};
 
 /// What was seen of the App as it `was`, for the App as it is now. The root must be the same.
 ///
-/// What was asked for another release or by another contract says nothing, and a group that somebody else looks after now
-/// was not seen. A builtin group that is new has no workers yet.
+/// What was asked for another release or by another contract says nothing, and a group that somebody else looks after
+/// now was not seen. A builtin group that is new has no workers yet.
 #[must_use]
 pub fn under(app: &App, was: &App, observed: &Observed) -> Observed {
     let mut seen = observed.clone();

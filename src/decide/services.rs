@@ -40,8 +40,8 @@ pub fn unseen<'a>(app: &'a App, observed: &'a Observed) -> impl Iterator<Item = 
     })
 }
 
-/// Services that cannot be observed, and would have to serve the release that is to come: found out after the switch, it
-/// would be in force half.
+/// Services that cannot be observed, and would have to serve the release that is to come: found out after the switch,
+/// it would be in force half.
 pub fn blockers<'a>(app: &'a App, observed: &'a Observed) -> impl Iterator<Item = Blocker> + 'a {
     let needed = unseen(app, observed).filter(|(service, _)| is_needed(app, observed, service));
     needed.map(|(service, why)| Blocker::ServiceUnreadable { service: service.name.clone(), why: why.clone() })

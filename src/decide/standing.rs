@@ -1,4 +1,5 @@
-//! What is known of an App beyond a snapshot of the host, by its agent or by its root's lock, put into the App's conditions.
+//! What is known of an App beyond a snapshot of the host, by its agent or by its root's lock, put into the App's
+//! conditions.
 
 use jiff::Timestamp;
 

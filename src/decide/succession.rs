@@ -114,8 +114,8 @@ pub enum Former {
     LeftBefore,
 }
 
-/// What becomes of roots that an earlier agent has looked after, in that order. An App's own root stands before those that
-/// it has left.
+/// What becomes of roots that an earlier agent has looked after, in that order. An App's own root stands before those
+/// that it has left.
 #[must_use]
 pub fn formers<'a>(known: impl IntoIterator<Item = (&'a AppName, &'a Root)>, heirs: &Heirs) -> Vec<Former> {
     let (mut seen, mut went) = (BTreeSet::new(), BTreeSet::new());

@@ -1,7 +1,8 @@
 //! What of a pass is news to people who are not looking, and how a commit fares.
 //!
-//! In: what they were told before ([`Told`]) and one report. Out: what they should be told now, and often nothing.
-//! What goes on as before is not told again; [`Repeats`](super::repeats::Repeats) keeps what goes to and fro from filling a chat.
+//! In: what they were told before ([`Told`]) and one report. Out: what they should be told now, and often nothing. What
+//! goes on as before is not told again; [`Repeats`](super::repeats::Repeats) keeps what goes to and fro from filling a
+//! chat.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! Whether a pass may act on what it sees, and why not.
 //!
-//! In: an App, a snapshot and the difference, and what whoever makes the pass says of it. Out: a [`Withheld`], or nothing.
-//! A suspended App is left as it is. Else a pass always goes on with what is half done: a release that was switched to
-//! is judged, and one that failed is taken back to the end.
+//! In: an App, a snapshot and the difference, and what whoever makes the pass says of it. Out: a [`Withheld`], or
+//! nothing. A suspended App is left as it is. Else a pass always goes on with what is half done: a release that was
+//! switched to is judged, and one that failed is taken back to the end.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -42,9 +42,10 @@ pub fn withheld(app: &App, observed: &Observed, difference: &Difference, permit:
     }
 }
 
-/// Whether a pass that may not act for this reason still starts workers that are down. Most have ended by themselves, as
-/// queue workers do, and starting them is no correction: the App that stands still because somebody works against it must
-/// not lose one worker after the other as well. They run what is in force, as if their manager had started them again.
+/// Whether a pass that may not act for this reason still starts workers that are down. Most have ended by themselves,
+/// as queue workers do, and starting them is no correction: the App that stands still because somebody works against it
+/// must not lose one worker after the other as well. They run what is in force, as if their manager had started them
+/// again.
 #[must_use]
 pub fn starts_workers(app: &App, observed: &Observed, why: &Withheld, permit: Permit<'_>) -> bool {
     matches!(why, Withheld::TooManyCorrections { .. })

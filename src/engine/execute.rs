@@ -144,7 +144,8 @@ impl<'a, H: Host> Executor<'a, H> {
         .await;
     }
 
-    /// Waits until a worker that starts is clearly younger than the last change, whoever made it and by whichever clock.
+    /// Waits until a worker that starts is clearly younger than the last change, whoever made it and by whichever
+    /// clock.
     async fn keep_clear_of(&self, change: Option<Timestamp>) {
         let Some(change) = change else { return };
         let now = self.host.now();

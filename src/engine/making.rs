@@ -129,8 +129,8 @@ impl<H: Host> Making<'_, '_, H> {
         host.record(&app.root, &ReleaseRecord { made: Made::Built, since: host.now(), ..record }).await
     }
 
-    /// A shutdown, or a logout that leaves nobody behind, tells the steps to end along with whoever makes the pass: what
-    /// fails after that is judged when it is done again.
+    /// A shutdown, or a logout that leaves nobody behind, tells the steps to end along with whoever makes the pass:
+    /// what fails after that is judged when it is done again.
     async fn judged<T>(&self, ended: Result<T, HostError>, usual: fn(HostError) -> HostError) -> Result<T, HostError> {
         let Err(error) = ended else { return ended };
         // Where both were told at once, whoever listens for the wish to end has its turn first.

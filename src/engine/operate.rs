@@ -98,8 +98,8 @@ pub struct Suspended {
     pub now: Option<String>,
 }
 
-/// Leaves the App alone on this host from now on, for that reason; whoever gives none does not take away the reason that
-/// stands.
+/// Leaves the App alone on this host from now on, for that reason; whoever gives none does not take away the reason
+/// that stands.
 ///
 /// # Errors
 /// What the host refuses; then nothing has changed.

@@ -146,8 +146,8 @@ impl<'a, H: Host> Pass<'a, H> {
         Self { host, app, request, listener, report, kept_out: false, taken_back: false, cut_short: false }
     }
 
-    /// The whole pass, from its first look on. `locked`: the App's lock was taken before that. `slot`: the leave to prepare
-    /// a release, which others wait for.
+    /// The whole pass, from its first look on. `locked`: the App's lock was taken before that. `slot`: the leave to
+    /// prepare a release, which others wait for.
     pub(super) async fn run(
         mut self,
         look: Result<Observed, HostError>,
@@ -178,7 +178,8 @@ impl<'a, H: Host> Pass<'a, H> {
                 self.report
             }
             Ok(observed) => {
-                // While it waited for the lock, somebody may have put another release in force: it leaves from that one.
+                // While it waited for the lock, somebody may have put another release in force: it leaves from that
+                // one.
                 let leaving = if self.app.leaving { without_workers(self.app, &observed.layout) } else { None };
                 match &leaving {
                     Some(app) => self.over(app).onwards(observed, acts, slot).await,
@@ -343,8 +344,8 @@ impl<'a, H: Host> Pass<'a, H> {
         }
     }
 
-    /// Whether the next step is the proof, and has something to say although not everything can be put right: what nobody
-    /// can tell is waited for, but not with a sick release in force.
+    /// Whether the next step is the proof, and has something to say although not everything can be put right: what
+    /// nobody can tell is waited for, but not with a sick release in force.
     async fn is_judged_all_the_same(&mut self, app: &App, observed: &mut Observed, next: Option<Phase>) -> bool {
         if next != Some(Phase::Prove) {
             return false;
@@ -356,7 +357,8 @@ impl<'a, H: Host> Pass<'a, H> {
         observed.health.as_ref().is_some_and(|verdict| !verdict.healthy)
     }
 
-    /// Keeps the release out that never comes to rest, where that is its own fault; none where nothing more can be done.
+    /// Keeps the release out that never comes to rest, where that is its own fault; none where nothing more can be
+    /// done.
     async fn blame_unsettled(
         &mut self,
         executor: &Executor<'_, H>,
@@ -378,8 +380,8 @@ impl<'a, H: Host> Pass<'a, H> {
         Some(next)
     }
 
-    /// Another look, after a moment in which something may come by itself; once in a stretch of waiting, people are told
-    /// what is waited for.
+    /// Another look, after a moment in which something may come by itself; once in a stretch of waiting, people are
+    /// told what is waited for.
     async fn wait_a_moment(
         &mut self,
         executor: &Executor<'_, H>,

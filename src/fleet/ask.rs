@@ -78,7 +78,8 @@ impl Asker {
     }
 }
 
-/// Asks, tells `watch` what goes on meanwhile, and returns what came of it. `at` is what the host is at once it answers.
+/// Asks, tells `watch` what goes on meanwhile, and returns what came of it. `at` is what the host is at once it
+/// answers.
 ///
 /// # Errors
 /// [`Silence`]: there is no whole answer.

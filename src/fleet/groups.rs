@@ -35,8 +35,8 @@ fn digest(texts: [&str; 3]) -> Digest {
     digest.finalize().into()
 }
 
-/// What stands in the way on a host, and why it keeps the release out, as far as another host may say the same: pids, and
-/// when that was, are its own.
+/// What stands in the way on a host, and why it keeps the release out, as far as another host may say the same: pids,
+/// and when that was, are its own.
 fn obstacles(summary: &Summary) -> String {
     let kept_out = summary.kept_out.as_deref();
     let known = |problem: &&Problem| kept_out.is_some_and(|reason| problem.message.contains(reason));
@@ -71,8 +71,8 @@ pub struct Looked {
     pub hosts: Vec<HostReport>,
     /// Equal hosts together; in the order of the first of each.
     pub groups: Vec<Group>,
-    /// For people: what the hosts look like that are not as they should be, by their places among `hosts`; of all but the
-    /// first [`DETAILED`] the text is empty.
+    /// For people: what the hosts look like that are not as they should be, by their places among `hosts`; of all but
+    /// the first [`DETAILED`] the text is empty.
     pub details: Vec<(usize, String)>,
     /// The exit code of each host that answered.
     pub codes: Vec<Option<u8>>,
@@ -137,7 +137,8 @@ impl Looked {
         Migrations { run_on: None, recorded_by: known.into_iter().map(|(name, _)| name.clone()).collect() }
     }
 
-    /// The waves in which a rollout would change these hosts; none where it would not be begun, or not all were looked at.
+    /// The waves in which a rollout would change these hosts; none where it would not be begun, or not all were looked
+    /// at.
     #[must_use]
     pub fn waves(&self, app: &App, fleet: &Fleet) -> Vec<Wave> {
         let seen = |outcome| Some(Found::Seen { outcome, migrated: false, had_release: false });

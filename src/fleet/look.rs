@@ -42,8 +42,8 @@ pub async fn look<R: Reach>(
     }
 }
 
-/// How a pass would end that a look reports of. To a look what differs is drift; a pass does not put it right where nobody
-/// may act on it, or where the release is kept out and is not let in again by that pass (`retry`).
+/// How a pass would end that a look reports of. To a look what differs is drift; a pass does not put it right where
+/// nobody may act on it, or where the release is kept out and is not let in again by that pass (`retry`).
 pub(super) fn would_end(report: &Report, retry: bool) -> Outcome {
     match &report.summary {
         _ if report.outcome != Outcome::Drift => report.outcome,

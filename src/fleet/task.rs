@@ -203,8 +203,8 @@ struct Made {
     killed: bool,
 }
 
-/// A pass, begun anew where the one who made it was killed on the host: whoever wants no more hosts still wants this one
-/// whole.
+/// A pass, begun anew where the one who made it was killed on the host: whoever wants no more hosts still wants this
+/// one whole.
 async fn pass<R: Reach>(
     work: &Work<'_, R>,
     target: &Target,
@@ -221,8 +221,8 @@ async fn pass<R: Reach>(
         };
         work.watch().says(Some(&target.host.name), "the pass there was killed; another one goes on from what it left");
         if let Operation::Apply { retry, .. } = &mut operation {
-            // Where it acted, the release was let in again. What has failed meanwhile is kept out: a person has wished for one
-            // more try. Where it waited for the lock, nobody has had that try.
+            // Where it acted, the release was let in again. What has failed meanwhile is kept out: a person has wished
+            // for one more try. Where it waited for the lock, nobody has had that try.
             *retry &= !acted;
         }
         anew += 1;

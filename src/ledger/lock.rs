@@ -63,8 +63,8 @@ impl Drop for Lock {
 /// Takes the lock of a root, waiting for at most `wait`; `command` is what others will read about us.
 ///
 /// # Errors
-/// [`HostErrorKind::Locked`] with the holder's pid and since when; [`HostErrorKind::Unreachable`] where the root does not
-/// answer; or what the file system refuses.
+/// [`HostErrorKind::Locked`] with the holder's pid and since when; [`HostErrorKind::Unreachable`] where the root does
+/// not answer; or what the file system refuses.
 pub async fn lock(root: &Root, wait: Duration, command: &str) -> Result<Lock, HostError> {
     let began = Instant::now();
     let mut opened = None;
@@ -163,15 +163,16 @@ fn introduce(file: &File, holder: &Holder) -> io::Result<()> {
     file.write_all_at(&text, 0)
 }
 
-/// Who holds the lock of a root; none where nobody does, or this user cannot tell. It touches no lock: whoever looks is in
-/// nobody's way.
+/// Who holds the lock of a root; none where nobody does, or this user cannot tell. It touches no lock: whoever looks is
+/// in nobody's way.
 pub async fn holder(root: &Root) -> Option<Holder> {
     let of = root.clone();
     silence::at(root, move || -> Option<Holder> {
         let mut file = Folder::existing(&of).ok()??.readable(NAME).ok()??;
         let inode = file.metadata().ok()?.ino();
         let holder = introduced(&mut file)?;
-        // What a holder wrote outlives it. The kernel lists who took a lock, also once a command of its alone still has it.
+        // What a holder wrote outlives it. The kernel lists who took a lock, also once a command of its alone still has
+        // it.
         let locks = fs::read_to_string("/proc/locks").ok()?;
         (holder.host == hostname() && is_listed(&locks, holder.pid, inode)).then_some(holder)
     })

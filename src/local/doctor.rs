@@ -30,7 +30,8 @@ const RIGHTS: Duration = Duration::from_secs(30);
 const MEASURED: usize = 20;
 
 impl LocalHost {
-    /// What the host itself is like, and how those of its daemons are configured that root or the users of these Apps run.
+    /// What the host itself is like, and how those of its daemons are configured that root or the users of these Apps
+    /// run.
     ///
     /// # Errors
     /// Who runs trueup, or what runs here, cannot be found out.

@@ -15,8 +15,8 @@ use super::text::{Unreadable, text};
 use super::yaml::{FINDINGS, Finding, parse};
 use crate::model::agent::AgentConfig;
 
-/// Whether a file is the agent's own configuration, by the `kind` of its first document. What cannot be read again, such as
-/// a pipe, is none.
+/// Whether a file is the agent's own configuration, by the `kind` of its first document. What cannot be read again,
+/// such as a pipe, is none.
 #[must_use]
 pub fn is_agent(path: &Path) -> bool {
     let read = || {

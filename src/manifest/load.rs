@@ -24,8 +24,8 @@ const STDIN: &str = "<stdin>";
 /// One document, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// What it desires. With [`Self::fleet`], it is what is desired of the first host: what names no var is the same for
-    /// all, and nothing of it is meant for this host.
+    /// What it desires. With [`Self::fleet`], it is what is desired of the first host: what names no var is the same
+    /// for all, and nothing of it is meant for this host.
     pub app: App,
     /// The hosts that it is for; none: the host that reads it.
     pub fleet: Option<Fleet>,
@@ -65,8 +65,8 @@ pub fn load(paths: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Loaded>, Load
     Loader::default().all(paths, stdin)
 }
 
-/// The same where only these Apps are wanted: what is wrong in files that have nothing to do with them is handed back beside
-/// what loaded, and whoever asks has to tell of it.
+/// The same where only these Apps are wanted: what is wrong in files that have nothing to do with them is handed back
+/// beside what loaded, and whoever asks has to tell of it.
 ///
 /// # Errors
 /// As [`load`], where one of them is not in a file without mistakes, or another file claims what it claims.
@@ -83,8 +83,8 @@ pub fn load_beside(
     }
 }
 
-/// What is in files without mistakes that claim nothing which another one claims; and all that is wrong, which whoever asks
-/// has to tell. For whoever only looks.
+/// What is in files without mistakes that claim nothing which another one claims; and all that is wrong, which whoever
+/// asks has to tell. For whoever only looks.
 #[must_use]
 pub fn load_sound(paths: &[PathBuf], stdin: &mut dyn Read) -> (Vec<Loaded>, Option<LoadErrors>) {
     let mut loader = Loader::default();
@@ -133,7 +133,8 @@ pub fn load_commit(tree: &Path, inside: Option<&Path>, may_be_empty: bool) -> Re
     loader.done()
 }
 
-/// Whether there is nothing at that place of a tree, nor any link on the way to it: one that leads nowhere is a mistake.
+/// Whether there is nothing at that place of a tree, nor any link on the way to it: one that leads nowhere is a
+/// mistake.
 fn is_gone(top: &Path, inside: &Path) -> bool {
     let mut place = top.to_owned();
     for part in inside {

@@ -112,7 +112,8 @@ pub struct Spec {
     /// When changes may be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sync: Option<Sync>,
-    /// The hosts that the manifest is for, reached by SSH, or each by its own agent. Without it: the host that reads it.
+    /// The hosts that the manifest is for, reached by SSH, or each by its own agent. Without it: the host that reads
+    /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Hosts>,
     /// How a change is rolled out over the hosts.

@@ -134,8 +134,8 @@ fn tab(at: usize) -> Finding {
     Finding::new(at..at, "a tab in the indentation").help("YAML is indented with spaces only")
 }
 
-/// A tab before the first word of this line or of the one that follows: behind a text, such a line is taken for more of the
-/// text, and the text is blamed.
+/// A tab before the first word of this line or of the one that follows: behind a text, such a line is taken for more of
+/// the text, and the text is blamed.
 fn tab_near(text: &str, at: usize) -> Option<usize> {
     let mut start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
     let mut read = 0;

@@ -88,8 +88,8 @@ impl App {
         }
     }
 
-    /// The same where another host has run the migrations. Nothing else tells the two apart: what is kept out here stays
-    /// out, whichever host ran them.
+    /// The same where another host has run the migrations. Nothing else tells the two apart: what is kept out here
+    /// stays out, whichever host ran them.
     #[must_use]
     pub fn without_migrations(mut self) -> Self {
         self.release.migrate.clear();

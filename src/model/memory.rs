@@ -76,8 +76,8 @@ pub struct Renewed {
     pub service: GroupName,
     /// When that was done.
     pub at: Timestamp,
-    /// [`crate::model::observed::Layout::link_changed`] as it was right before: by that alone one tells that it was done for
-    /// this very switch, whatever the clock says.
+    /// [`crate::model::observed::Layout::link_changed`] as it was right before: by that alone one tells that it was
+    /// done for this very switch, whatever the clock says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<Timestamp>,
 }

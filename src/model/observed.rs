@@ -32,8 +32,8 @@ pub struct Observed {
     /// What the contract says of what is aimed at: what a gate judges by. None without a contract, or where nobody was
     /// asked. How the application is now, says [`Self::health_in_force`].
     pub health: Option<HealthVerdict>,
-    /// What the contract says of the release that is in force, whatever is desired; none where nobody was asked, or none
-    /// is in force.
+    /// What the contract says of the release that is in force, whatever is desired; none where nobody was asked, or
+    /// none is in force.
     pub well: Option<HealthVerdict>,
     /// Restarts that did not help, as recorded by earlier passes.
     pub helpless: Vec<Helpless>,

@@ -117,8 +117,8 @@ impl SshTarget {
         self.port
     }
 
-    /// Whether both lead to the same host, as far as their texts tell: whoever they are there, unless one of them is to a
-    /// gateway, which knows by the user where to go on to.
+    /// Whether both lead to the same host, as far as their texts tell: whoever they are there, unless one of them is to
+    /// a gateway, which knows by the user where to go on to.
     #[must_use]
     pub fn is_same_place(&self, other: &Self) -> bool {
         let port = |target: &Self| target.port.unwrap_or(PORT);

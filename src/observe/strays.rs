@@ -37,7 +37,8 @@ pub struct Search<'a, H> {
 }
 
 impl<H: Host> Search<'_, H> {
-    /// Finds them among all processes but those that are owned, ourselves and our ancestors, and what trueup has in hand.
+    /// Finds them among all processes but those that are owned, ourselves and our ancestors, and what trueup has in
+    /// hand.
     pub async fn find(&self) -> Vec<Stray> {
         let Self { host, app, layout, table, owned, told, .. } = *self;
         let ourselves = with_ancestors(table, host.own());
@@ -97,7 +98,8 @@ impl<H: Host> Search<'_, H> {
         Some((evidence, orphan_of))
     }
 
-    /// Whether what it calls the root is another directory, as in a container. Where it works counts, whatever it calls it.
+    /// Whether what it calls the root is another directory, as in a container. Where it works counts, whatever it calls
+    /// it.
     async fn is_of_another_root(&self, facts: &ProcessFacts) -> bool {
         let Self { host, app, layout, .. } = *self;
         let works_in = facts.summary.cwd.known().and_then(|cwd| cwd.inode);
@@ -120,8 +122,8 @@ fn spared(process: &ProcessSummary, users: &BTreeSet<u32>) -> Option<String> {
     process.terminal.then(|| "it has a terminal: somebody may work there".to_owned())
 }
 
-/// Whether a living trueup, ourselves or another one, has started it, or what has started it. Unless it is a worker, that
-/// is a step or a question for health, and ends with it.
+/// Whether a living trueup, ourselves or another one, has started it, or what has started it. Unless it is a worker,
+/// that is a step or a question for health, and ends with it.
 fn is_in_hand<H: Host>(host: &H, table: &ProcessTable, process: &ProcessSummary) -> bool {
     let is_trueup = |above: &ProcessSummary| {
         above.id.pid == host.own() || above.executable.known().is_some_and(|place| names_trueup(&place.path))

@@ -98,8 +98,8 @@ impl Place {
         finish(release, self.owner, mode).map_err(|error| self.failed(error))
     }
 
-    /// Removes what is left of the release. What a process still uses is only set aside, and swept up when it is used no
-    /// more: nobody can hold up a deployment by looking into a release.
+    /// Removes what is left of the release. What a process still uses is only set aside, and swept up when it is used
+    /// no more: nobody can hold up a deployment by looking into a release.
     pub(super) fn clear(&self) -> Result<(), HostError> {
         match rustix::fs::statat(&self.releases, self.id.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if kind(&found) != FileType::Directory => {

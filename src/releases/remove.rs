@@ -28,12 +28,13 @@ const REMOVED: &str = ".trueup-removed-";
 /// killed. The caller holds the root's lock.
 ///
 /// # Guarantees
-/// The release has no name in `releases/` any more, on disk too, before the first of its files goes. While a process uses
-/// one of them, all stay aside until [`sweep`] finds them unused. Nothing outside of it is touched, by whatever links.
+/// The release has no name in `releases/` any more, on disk too, before the first of its files goes. While a process
+/// uses one of them, all stay aside until [`sweep`] finds them unused. Nothing outside of it is touched, by whatever
+/// links.
 ///
 /// # Errors
-/// The release that `current` leads to, or into; one that is no directory; a file system that is mounted in it; what the
-/// file system refuses.
+/// The release that `current` leads to, or into; one that is no directory; a file system that is mounted in it; what
+/// the file system refuses.
 pub async fn remove(root: &Root, id: &ReleaseId) -> Result<(), HostError> {
     let (root, id) = (root.clone(), id.clone());
     blocking(move || {
@@ -50,8 +51,8 @@ pub async fn remove(root: &Root, id: &ReleaseId) -> Result<(), HostError> {
     .await?
 }
 
-/// Removes what is left of removals that were killed or refused, in `releases/` and in `.trueup/`, and what was set aside
-/// and is used no more. The caller holds the root's lock.
+/// Removes what is left of removals that were killed or refused, in `releases/` and in `.trueup/`, and what was set
+/// aside and is used no more. The caller holds the root's lock.
 ///
 /// # Errors
 /// What stood in their way may still do.

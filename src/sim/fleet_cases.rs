@@ -82,8 +82,8 @@ fn played(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> (Rolled, Vec<u3
     })
 }
 
-/// Its name, what is agreed, what hosts are like, how it ends, what becomes of each, the exit code, and what is told of the
-/// first one.
+/// Its name, what is agreed, what hosts are like, how it ends, what becomes of each, the exit code, and what is told of
+/// the first one.
 type Row<'a> = (&'a str, &'a Terms, Vec<Habit>, How, Vec<Verdict>, u8, &'a str);
 
 #[test]

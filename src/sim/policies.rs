@@ -1,5 +1,5 @@
-//! Passes that may not act, or not yet: outside an App's windows, after anything may have happened, only what is half done
-//! goes on; and what cannot be observed is neither switched past nor taken for something else.
+//! Passes that may not act, or not yet: outside an App's windows, after anything may have happened, only what is half
+//! done goes on; and what cannot be observed is neither switched past nor taken for something else.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Trials in which something cannot be put right, or not be seen: a sick release is taken back all the same, a good one is
-//! not, and what nobody can judge is neither proven nor held against it.
+//! Trials in which something cannot be put right, or not be seen: a sick release is taken back all the same, a good one
+//! is not, and what nobody can judge is neither proven nor held against it.
 
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 //!
 //! Nothing in here depends on how fast something is: conditions are waited for, generously. Begin with [`saves`] and
 //! [`rounds`] for the manifests, [`host`] and [`drift`] for what happens on a host, [`unit`] for the agent as a systemd
-//! unit, [`crash_loop`] for what monitoring sees, [`reload`] for its own configuration, [`absence`] for what happens while
-//! it is down, [`succession`] for names and roots that change, [`own_name`] for manifests of many hosts, [`commit`] for all of it
-//! together.
+//! unit, [`crash_loop`] for what monitoring sees, [`reload`] for its own configuration, [`absence`] for what happens
+//! while it is down, [`succession`] for names and roots that change, [`own_name`] for manifests of many hosts,
+//! [`commit`] for all of it together.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that fails should fail its test on the spot")]
 

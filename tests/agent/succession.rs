@@ -1,4 +1,5 @@
-//! Names and roots that change under a running agent: whoever has a root looks after what is there, and nobody else does.
+//! Names and roots that change under a running agent: whoever has a root looks after what is there, and nobody else
+//! does.
 
 use serde_json::Value;
 

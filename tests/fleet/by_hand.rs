@@ -95,7 +95,8 @@ fn who_cannot_be_reached_is_told_and_keeps_nobody_from_going_back() {
     network.hosts().iter().for_each(|host| is_whole(host, "r1"));
 }
 
-/// What is about one host is refused with a command that does it there: with its own program, or the one that was copied.
+/// What is about one host is refused with a command that does it there: with its own program, or the one that was
+/// copied.
 #[test]
 fn what_is_done_on_a_host_is_told_word_for_word() {
     let Some(network) = Network::bare(1) else { return };

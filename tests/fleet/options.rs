@@ -1,5 +1,5 @@
-//! What the words for Apps with hosts do: whom a run is about, whom it trusts, how many hosts are asked at a time, and for
-//! how long.
+//! What the words for Apps with hosts do: whom a run is about, whom it trusts, how many hosts are asked at a time, and
+//! for how long.
 
 use std::time::{Duration, Instant};
 

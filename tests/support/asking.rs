@@ -85,8 +85,8 @@ pub fn request(operation: Operation) -> Request {
     }
 }
 
-/// A pass over an App of that release whose only step, a build, lasts until `/tmp/go`; it has begun when `/tmp/begun` is
-/// there. See [`lay_out`].
+/// A pass over an App of that release whose only step, a build, lasts until `/tmp/go`; it has begun when `/tmp/begun`
+/// is there. See [`lay_out`].
 pub fn held(release: &str) -> Request {
     let step = "touch /tmp/begun; until [ -e /tmp/go ]; do sleep 0.1; done";
     let manifest = app(&format!(

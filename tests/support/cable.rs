@@ -1,7 +1,7 @@
 //! Cables that are slow: by netem, where the kernel has it, else by a process between the ends that delivers late.
 //!
-//! The process carries whole frames (`cable.py`), so that everything takes its time: handshakes, answers, what is lost and
-//! sent again. It belongs to the test, not to the hosts: no control group of theirs has its processor time.
+//! The process carries whole frames (`cable.py`), so that everything takes its time: handshakes, answers, what is lost
+//! and sent again. It belongs to the test, not to the hosts: no control group of theirs has its processor time.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -38,7 +38,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// `web1` to `webN` without systemd, reached as `deploy`; nothing, with a visible reason, where no host can be made.
+    /// `web1` to `webN` without systemd, reached as `deploy`; nothing, with a visible reason, where no host can be
+    /// made.
     pub fn bare(count: usize) -> Option<Network> {
         Network::bare_as(count, "deploy")
     }
@@ -48,8 +49,8 @@ impl Network {
         Network::new(count, user, Host::bare)
     }
 
-    /// `web1` to `webN` with systemd and these units, reached as `deploy` through an sshd that is one of their units, with
-    /// PAM as the distribution has it.
+    /// `web1` to `webN` with systemd and these units, reached as `deploy` through an sshd that is one of their units,
+    /// with PAM as the distribution has it.
     pub fn booted(count: usize, units: &[Unit]) -> Option<Network> {
         Network::new(count, "deploy", |name| Host::boot(name, units))
     }

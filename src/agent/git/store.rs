@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -27,6 +28,13 @@ const PATH: &str = "path";
 /// What is being written, beside what it will take the place of.
 const FRESH: &str = ".fresh";
 const OLD: &str = ".old";
+
+/// A child that is just being started has a copy of each of our descriptors until it runs its program: so long somebody
+/// else's lock may be our own.
+const FOR_A_MOMENT: Duration = Duration::from_secs(1);
+
+/// How often the lock is tried meanwhile.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Where a branch is kept.
 #[derive(Debug, Clone)]
@@ -68,14 +76,18 @@ impl Store {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(0o600));
         let lock = lock.map_err(|error| cannot("open", &path, &error.into()))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::AGAIN) => {
-                let message = format!("another agent, or its git, is at work in `{}`", self.all.display());
-                return Err(HostError::new(HostErrorKind::Other, message)
-                    .with_help("run one agent only, or give each its own `--state-dir`"));
+        let began = Instant::now();
+        loop {
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::AGAIN) if began.elapsed() < FOR_A_MOMENT => std::thread::sleep(BETWEEN),
+                Err(Errno::AGAIN) => {
+                    let message = format!("another agent, or its git, is at work in `{}`", self.all.display());
+                    return Err(HostError::new(HostErrorKind::Other, message)
+                        .with_help("run one agent only, or give each its own `--state-dir`"));
+                }
+                Err(error) => return Err(cannot("lock", &path, &error.into())),
             }
-            Err(error) => return Err(cannot("lock", &path, &error.into())),
         }
         let mirror = rustix::fs::openat(CWD, self.mirror(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
         let cleaned = mirror.and_then(|mirror| leftovers::clean(&mirror));

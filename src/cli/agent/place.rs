@@ -18,7 +18,8 @@ pub(in crate::cli) const CONFIG: &str = "/etc/trueup/agent.yaml";
 /// Where manifests come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Files and directories of this host; absolute, since the present directory means nothing to those who read of them.
+    /// Files and directories of this host; absolute, since the present directory means nothing to those who read of
+    /// them.
     Paths(Vec<PathBuf>),
     /// A branch of a git repository.
     Git(GitOptions),

@@ -145,7 +145,8 @@ fn not_well(rolled: &Rolled) -> String {
     told.join(", ")
 }
 
-/// What kept a rollout of so many hosts from being begun: those that cannot be changed, and those that are only unhealthy.
+/// What kept a rollout of so many hosts from being begun: those that cannot be changed, and those that are only
+/// unhealthy.
 fn hindered(all: usize, stuck: usize, sick: usize) -> String {
     let (all, are) = (count(all, "host"), if sick == 1 { "is" } else { "are" });
     match (stuck, sick) {

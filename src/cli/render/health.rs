@@ -7,9 +7,8 @@ use crate::model::health::{HealthContract, HealthVerdict, Probe, RuleVerdict};
 use crate::model::observed::Observed;
 use crate::model::release::public;
 
-/// What is wrong with the App's health, by the release that is in force; none when it is healthy or was not asked, or when
-/// none ever was in force.
-/// `attempts`: how often it was asked, where that matters.
+/// What is wrong with the App's health, by the release that is in force; none when it is healthy or was not asked, or
+/// when none ever was in force. `attempts`: how often it was asked, where that matters.
 #[must_use]
 pub fn complaint(app: &App, observed: &Observed, attempts: Option<u32>) -> Option<Complaint> {
     let sick = |verdict: &&HealthVerdict| !verdict.healthy;

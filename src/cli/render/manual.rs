@@ -1,7 +1,7 @@
 //! The manual: one page for the program, and one for each of its verbs.
 //!
-//! In: the commands with what stands below their options. Out: roff. What is written in lines there, such as examples, keeps
-//! its lines here. Begin at [`pages`].
+//! In: the commands with what stands below their options. Out: roff. What is written in lines there, such as examples,
+//! keeps its lines here. Begin at [`pages`].
 
 use std::io;
 

@@ -1,8 +1,8 @@
 //! Values to text: everything that the program prints, and nothing that reads or asks.
 //!
-//! Every function is pure and renders in colour; whoever prints strips the colours where they are not
-//! wanted. Only [`remedy`] knows how this program was called. Foreign text goes through [`words::safe`] before it reaches a terminal. Begin at [`preview`]
-//! for what would be done, [`report`] for what was done, [`status`] for what is.
+//! Every function is pure and renders in colour; whoever prints strips the colours where they are not wanted. Only
+//! [`remedy`] knows how this program was called. Foreign text goes through [`words::safe`] before it reaches a
+//! terminal. Begin at [`preview`] for what would be done, [`report`] for what was done, [`status`] for what is.
 
 pub mod board;
 pub mod doctor;

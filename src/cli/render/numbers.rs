@@ -14,8 +14,8 @@ pub struct Ran {
     pub fresh: u32,
 }
 
-/// WORKERS and FRESH: `2/2` and `0/2` where two of two run, and both are stale; `1/1 +1` where one runs too many. Without
-/// numbers nobody knows, or where none are wanted either, there is nothing to know.
+/// WORKERS and FRESH: `2/2` and `0/2` where two of two run, and both are stale; `1/1 +1` where one runs too many.
+/// Without numbers nobody knows, or where none are wanted either, there is nothing to know.
 #[must_use]
 pub fn numbers(desired: u32, ran: Option<Ran>, is_right: bool) -> [Cell; 2] {
     let style = if is_right { GOOD } else { WARN };

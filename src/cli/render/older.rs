@@ -7,8 +7,8 @@ use crate::model::wake::short_commit;
 /// Most mistakes that are told one by one.
 const MOST: usize = 20;
 
-/// What is said, in colour. `agent` is its place in words, `why` the first line of what it gave as its reason, and `about`
-/// what else it says.
+/// What is said, in colour. `agent` is its place in words, `why` the first line of what it gave as its reason, and
+/// `about` what else it says.
 #[must_use]
 pub fn older(agent: &str, why: &str, about: Option<&About>) -> String {
     let same = |trouble: &&Trouble| trouble.message.lines().next().is_some_and(|line| line.starts_with(why.trim()));

@@ -1,5 +1,5 @@
-//! A command that is advised, as it has to be written where this program was called with PATHs or with `--as`: without them
-//! it would be about other manifests, or about none.
+//! A command that is advised, as it has to be written where this program was called with PATHs or with `--as`: without
+//! them it would be about other manifests, or about none.
 //!
 //! What decides knows Apps, and not how a person has named their manifests.
 

@@ -64,7 +64,8 @@ fn overview(entries: &[Entry<'_>]) -> Table {
     table
 }
 
-/// What there is to be said of an App in a word or two: what takes a person first, then why nobody acts, then what goes on.
+/// What there is to be said of an App in a word or two: what takes a person first, then why nobody acts, then what goes
+/// on.
 fn state(status: &AppStatus) -> Cell {
     let holds = |of| status.condition(of).filter(|condition| condition.status == Truth::True);
     let ready = status.condition(ConditionType::Ready);
@@ -193,8 +194,8 @@ fn is_wished(app: &App, status: &AppStatus, problem: &Problem) -> bool {
 /// In place of what a problem below says in full.
 const BELOW: &str = "see below";
 
-/// All conditions that say something beyond "all is well", and beyond what Ready says. What a problem below says in full is
-/// left to it.
+/// All conditions that say something beyond "all is well", and beyond what Ready says. What a problem below says in
+/// full is left to it.
 fn conditions(status: &AppStatus, problems: &[Problem]) -> Table {
     let told = |condition: &Condition| problems.iter().any(|problem| problem.message.contains(&condition.message));
     let mut table = Table::new(&[]).give_way(&[3]).indented(2);

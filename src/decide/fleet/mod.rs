@@ -1,11 +1,11 @@
 //! What comes next in a rollout over many hosts.
 //!
-//! In: what is agreed ([`Terms`]) and how far each host is ([`Progress`]). Out: what may be begun now, or how it ended. It
-//! remembers nothing and has no clock: asked again with the same facts, it says the same.
+//! In: what is agreed ([`Terms`]) and how far each host is ([`Progress`]). Out: what may be begun now, or how it ended.
+//! It remembers nothing and has no clock: asked again with the same facts, it says the same.
 //!
-//! All hosts are looked at before anything is changed anywhere. Those that have something to be done take their turns in
-//! waves, and a wave is judged before the next one begins. Too many failures stop it, and what was changed is taken back.
-//! Begin at [`next`].
+//! All hosts are looked at before anything is changed anywhere. Those that have something to be done take their turns
+//! in waves, and a wave is judged before the next one begins. Too many failures stop it, and what was changed is taken
+//! back. Begin at [`next`].
 
 mod back;
 mod ending;
@@ -189,8 +189,8 @@ impl<'a> Course<'a> {
         first.filter(|_| self.terms.migrates && !hosts.iter().any(has_migrated))
     }
 
-    /// The waves. Who cannot take part takes nobody's place: a canary that is out of reach would prove nothing, also where
-    /// that shows only as its turn comes.
+    /// The waves. Who cannot take part takes nobody's place: a canary that is out of reach would prove nothing, also
+    /// where that shows only as its turn comes.
     fn divided(&self) -> Vec<Vec<&'a HostState>> {
         let hosts = &self.progress.hosts;
         let all = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
@@ -224,8 +224,8 @@ fn has_drift(host: &HostState) -> bool {
     matches!(host.found, Some(Found::Seen { outcome: Outcome::Drift, .. }))
 }
 
-/// By its record; or the release is in force and proven there, whoever has run them: as on one host, what is in force has
-/// had its chance.
+/// By its record; or the release is in force and proven there, whoever has run them: as on one host, what is in force
+/// has had its chance.
 fn has_migrated(host: &HostState) -> bool {
     matches!(host.found, Some(Found::Seen { migrated: true, .. } | Found::Seen { had_release: true, .. }))
 }
@@ -261,8 +261,8 @@ fn has_failed(host: &HostState) -> bool {
     found || applied || host.held == Some(false)
 }
 
-/// This rollout has brought the release there, and it has not gone back by itself. Of one that was lost nobody knows: it
-/// is asked to.
+/// This rollout has brought the release there, and it has not gone back by itself. Of one that was lost nobody knows:
+/// it is asked to.
 fn is_changed(host: &HostState) -> bool {
     if matches!(host.found, Some(Found::Seen { had_release: true, .. })) {
         return false;

@@ -73,9 +73,9 @@ impl ControlFolder {
         Ok(Self { path })
     }
 
-    /// Removes what nobody holds any more: sockets of ssh processes that were killed, also under the name by which ssh makes
-    /// one, and what of ours was killed while it connected. What is younger than that takes is left alone, and so is
-    /// everything that somebody listens at.
+    /// Removes what nobody holds any more: sockets of ssh processes that were killed, also under the name by which ssh
+    /// makes one, and what of ours was killed while it connected. What is younger than that takes is left alone, and so
+    /// is everything that somebody listens at.
     pub fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {

@@ -7,8 +7,8 @@
 //! taken up again with the same id (`asking`).
 //!
 //! # Guarantees
-//! A host whose key is not the known one is never spoken to. A program from the cache is run only when its digest is that
-//! of ours. Nothing asks a person anything.
+//! A host whose key is not the known one is never spoken to. A program from the cache is run only when its digest is
+//! that of ours. Nothing asks a person anything.
 
 mod asking;
 mod connection;

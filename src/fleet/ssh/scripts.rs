@@ -11,15 +11,15 @@ const NEEDED: &str = "trueup-needed 1";
 /// What ends it.
 const NEEDED_END: &str = "trueup-needed-end";
 
-/// Where programs are kept between two visits. Paths that do not begin at the root are no caches, says XDG. What it opens it
-/// closes, so that it may stand in a `$(…)`.
+/// Where programs are kept between two visits. Paths that do not begin at the root are no caches, says XDG. What it
+/// opens it closes, so that it may stand in a `$(…)`.
 pub const CACHE: &str = "c=$XDG_CACHE_HOME; case $c in (/*) ;; (*) c=$HOME/.cache;; esac; c=$c/trueup/bin";
 
 /// How many programs stay in a cache beside that of this version: the one before.
 const OTHERS: usize = 1;
 
-/// Runs the far side: the host's own program when it would speak with this `voice`, ours, else the one in the cache when it
-/// is ours to the last byte. Otherwise nothing is run, and the host says what it is like.
+/// Runs the far side: the host's own program when it would speak with this `voice`, ours, else the one in the cache
+/// when it is ours to the last byte. Otherwise nothing is run, and the host says what it is like.
 pub fn run(program: &Program, voice: &str) -> String {
     let sha256 = &program.sha256;
     one_line(&[

@@ -38,8 +38,8 @@ fn below(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     names.into_iter().map(|name| directory.join(name)).collect()
 }
 
-/// Whether a name fits a pattern of `*`, `?` and `[…]`. Takes no longer than their lengths multiplied: the pattern may be
-/// anybody's.
+/// Whether a name fits a pattern of `*`, `?` and `[…]`. Takes no longer than their lengths multiplied: the pattern may
+/// be anybody's.
 #[must_use]
 pub fn fits(pattern: &str, name: &str) -> bool {
     let (pieces, letters) = (pieces(pattern), name.chars().collect::<Vec<_>>());

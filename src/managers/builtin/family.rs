@@ -146,8 +146,8 @@ impl Labels {
     }
 }
 
-/// Sets aside what belongs to another root of the same path, as in a container; `is_elsewhere` says so of a process. What is
-/// `recorded` was started here, and may have shut itself in since.
+/// Sets aside what belongs to another root of the same path, as in a container; `is_elsewhere` says so of a process.
+/// What is `recorded` was started here, and may have shut itself in since.
 pub(super) fn at_home(marks: &mut Marks, recorded: &[ProcessId], is_elsewhere: impl Fn(ProcessId) -> bool) {
     marks.retain(|id, mark| matches!(mark, Mark::Silent) || recorded.contains(id) || !is_elsewhere(*id));
 }

@@ -18,7 +18,8 @@ use crate::ports::{HostError, HostErrorKind};
 
 /// No call of ours makes supervisord wait, so an answer that takes longer than this is a fault of its.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// No more of an answer is read: ten times what a thousand programs make. Whoever has the socket need not be supervisord.
+/// No more of an answer is read: ten times what a thousand programs make. Whoever has the socket need not be
+/// supervisord.
 const ANSWER_LIMIT: usize = 16 << 20;
 /// How much of a worker's log is asked for, in bytes.
 const LOG_BYTES: i32 = 2048;

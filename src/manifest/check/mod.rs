@@ -49,8 +49,8 @@ pub(super) struct Claim {
     pub hosts: Option<Arc<[Whereabouts]>>,
 }
 
-/// What a host is called, and how it is reached. Two of them are one where either is the same: an agent knows its host by
-/// the name, whoever connects by the other.
+/// What a host is called, and how it is reached. Two of them are one where either is the same: an agent knows its host
+/// by the name, whoever connects by the other.
 pub(super) type Whereabouts = (HostName, SshTarget);
 
 impl Claim {

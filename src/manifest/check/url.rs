@@ -7,8 +7,8 @@ use crate::manifest::node::cut;
 /// Reads a URL.
 ///
 /// # Errors
-/// What is wrong with it, to stand behind its key, and what to do; `scheme` is the one to begin with, and `example` is one
-/// that is whole.
+/// What is wrong with it, to stand behind its key, and what to do; `scheme` is the one to begin with, and `example` is
+/// one that is whole.
 pub(super) fn parse(text: &str, scheme: &str, example: &str) -> Result<Url, (String, String)> {
     let whole = || format!("write it whole, such as `{example}`");
     if begins_with_host(text) {

@@ -38,8 +38,8 @@ pub enum AgentKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentMetadata {
-    /// The host's name in notifications and commit statuses, and among `spec.hosts` of manifests for many hosts: letters,
-    /// digits, `-`, `_` and `.`; its hostname by default.
+    /// The host's name in notifications and commit statuses, and among `spec.hosts` of manifests for many hosts:
+    /// letters, digits, `-`, `_` and `.`; its hostname by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }

@@ -31,8 +31,8 @@ pub struct Host {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub name: Option<String>,
-    /// Where it is reached: `USER@HOST:PORT`, of which only the host, or an alias of it in ssh's own configuration, must
-    /// be given; IPv6 in brackets. The name by default.
+    /// Where it is reached: `USER@HOST:PORT`, of which only the host, or an alias of it in ssh's own configuration,
+    /// must be given; IPv6 in brackets. The name by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("examples" = ["web1", "deploy@web1.example.org", "deploy@[2001:db8::1]:2222"]))]
     pub ssh: Option<String>,

@@ -41,7 +41,8 @@ pub enum Habit {
     KilledRefused,
     /// The same, and a step of the killed pass still holds the lock.
     KilledLocked,
-    /// The new release is kept out there already, and the maker of its first pass is killed while it waits for the lock.
+    /// The new release is kept out there already, and the maker of its first pass is killed while it waits for the
+    /// lock.
     KilledWaiting,
     /// The maker of its first pass is killed when all is done, and nobody has heard of it.
     KilledWhole,
@@ -110,7 +111,8 @@ impl Habit {
         anew || matches!(self, Self::KilledAway | Self::KilledRefused | Self::KilledLocked | Self::KilledWaiting)
     }
 
-    /// What the maker of a pass leaves where it is killed: of one to take the host back, or of the first one of its sort.
+    /// What the maker of a pass leaves where it is killed: of one to take the host back, or of the first one of its
+    /// sort.
     pub fn killed(self, back: bool, first: bool) -> Option<Release> {
         match self {
             Self::KilledBack if back && first => Some(Release::Old),

@@ -8,7 +8,8 @@ use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{Doing, Found, How, Next, Order, TakenBack, Terms, Verdict};
 
-/// What would be done is what is done: the first of those that can change go first, in waves without those that need nothing.
+/// What would be done is what is done: the first of those that can change go first, in waves without those that need
+/// nothing.
 #[test]
 fn the_waves_are_told_before_any_is_begun() {
     let out = Found::Unreachable;
@@ -62,7 +63,8 @@ fn what_is_not_begun_is_ordered_again_until_it_is_stopped() {
     assert_eq!(hosts.iter().map(HostName::as_str).collect::<Vec<_>>(), ["h1"]);
 }
 
-/// Whether the rest of a wave stays healthy decides nothing any more once too many have failed; it may take half an hour.
+/// Whether the rest of a wave stays healthy decides nothing any more once too many have failed; it may take half an
+/// hour.
 #[test]
 fn who_has_to_stay_healthy_is_taken_back_at_once() {
     let mut progress = hosts(&[Fate::of(DRIFT, GOOD); 3]);
