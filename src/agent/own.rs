@@ -162,6 +162,7 @@ mod tests {
         let log = room.path().join("log");
         let file = Arc::new(std::fs::File::create(&log).unwrap());
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(file).finish();
+        let _second = crate::agent::testing::second_listener();
         let _guard = tracing::subscriber::set_default(subscriber);
         let mut before = 0;
         let rows = [

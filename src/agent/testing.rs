@@ -338,3 +338,9 @@ impl Stage {
         self.passes() - before
     }
 }
+
+/// Keep it for as long as a subscriber of one's own listens. While there is but one subscriber, whichever thread comes first
+/// to a place that logs decides for all whether it does, also a thread of another test that has none.
+pub fn second_listener() -> tracing::Dispatch {
+    tracing::Dispatch::new(tracing_subscriber::registry())
+}

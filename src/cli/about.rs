@@ -109,15 +109,10 @@ impl Turns {
     #[must_use]
     pub fn schedule(&self) -> ScheduleState {
         ScheduleState {
-            running: false,
-            next: None,
-            pending: Vec::new(),
-            failures: 0,
-            backoff_until: None,
             corrections: self.corrections,
-            withheld: None,
             stalled: self.stalled,
             looping: self.looping.clone(),
+            ..ScheduleState::default()
         }
     }
 }

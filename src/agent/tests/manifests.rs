@@ -11,7 +11,7 @@ use crate::agent::herald::Herald;
 use crate::agent::roll::Roll;
 use crate::agent::senses::News;
 use crate::agent::source::SourceProblemKind;
-use crate::agent::testing::{SECOND, Shelf, Stage, contract, loaded, play, play_from, seldom, wanted};
+use crate::agent::testing::{SECOND, Shelf, Stage, contract, loaded, play, play_from, second_listener, seldom, wanted};
 use crate::agent::view::AppView;
 use crate::decide::testing::{id, record};
 use crate::model::health::HealthContract;
@@ -45,6 +45,7 @@ async fn a_thousand_writes_are_one_look_and_no_pass_when_nothing_is_new() {
 #[tokio::test(start_paused = true)]
 async fn the_log_says_what_to_do_about_what_cannot_be_used() {
     let log = tempfile::NamedTempFile::new().unwrap();
+    let _second = second_listener();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(log.reopen().unwrap())).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     play(wanted("r2"), async |stage| {

@@ -108,17 +108,7 @@ fn statuses() {
 /// The turns of an App one of whose workers dies again and again.
 fn looping() -> ScheduleState {
     let looping = Looping { group: GroupName::new("web").unwrap(), member: member(1) };
-    ScheduleState {
-        running: false,
-        next: None,
-        pending: Vec::new(),
-        failures: 0,
-        backoff_until: None,
-        corrections: 0,
-        withheld: None,
-        stalled: false,
-        looping: vec![looping],
-    }
+    ScheduleState { looping: vec![looping], ..ScheduleState::default() }
 }
 
 #[test]

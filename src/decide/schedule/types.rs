@@ -51,8 +51,9 @@ pub struct Ended {
     pub drift: bool,
 }
 
-/// What outsiders may know of one App's schedule. Documents name what runs and what has woken the App elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What outsiders may know of one App's schedule; by default, of one that has had no turn and needs none. Documents name
+/// what runs and what has woken the App elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleState {
     /// A pass is under way.
