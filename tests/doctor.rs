@@ -87,10 +87,11 @@ fn yujix(host: &Host) -> Site<'_> {
 fn a_good_host_has_no_traps_and_is_left_as_it_is() {
     let host = require_host!("doctor-good", [Unit::Supervisor, Unit::Nginx, Unit::PhpFpm]);
     let site = yujix(&host);
-    // Anybody may call a process what he likes, and name any file.
-    host.write("/tmp/supervisord", "import time\ntime.sleep(600)\n");
-    let _trap = host.spawn_as("nobody", &["python3", "/tmp/supervisord", "-c", "/tmp/no-such-file.conf"]);
-    host.wait_until("somebody's supervisord", SOON, || !host.pids_of("/tmp/supervisord -c").is_empty());
+    // Anybody may call a process what he likes, and name any file: this one would be read before the right one.
+    host.write("/tmp/supervisord", "import time\nprint('up', flush=True)\ntime.sleep(600)\n");
+    host.write("/dev/shm/s.conf", "[program:yujix-worker]\ncommand=true\nautorestart=false\n");
+    let somebody = host.spawn_as("nobody", &["python3", "/tmp/supervisord", "-c", "/dev/shm/s.conf"]);
+    host.wait_until("somebody's supervisord", SOON, || !somebody.stdout().is_empty());
     let etc = |host: &Host| footprint(host, "/etc");
     let (before, configured) = (footprint(&host, site.root()), etc(&host));
     let said = Said::by(&host, "root");

@@ -300,8 +300,10 @@ impl Host {
 
     /// Starts a command as `user` in the background.
     pub fn spawn_as(&self, user: &str, argv: &[&str]) -> Background<'_> {
+        // Not everybody's group is called as its user: nobody's is not.
+        let group = self.run(&["id", "-g", user]);
         // setpriv, since runuser would stay between us and the command.
-        let become_user = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--reset-env", "--"];
+        let become_user = ["setpriv", "--reuid", user, "--regid", group.ok(), "--init-groups", "--reset-env", "--"];
         self.spawn(&[&become_user, argv].concat())
     }
 
