@@ -24,7 +24,7 @@ use crate::host::users::User;
 use crate::host::witnesses::Informant;
 use crate::host::{blocking, command, proc, signal, silence, steps};
 use crate::ledger;
-use crate::managers::Doors;
+use crate::managers::HostManagers;
 use crate::managers::sudoers::{Needed, spelled};
 use crate::model::app::{App, CommandLine};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
@@ -60,7 +60,7 @@ const NOBODY_TO_ASK: &str = "what it runs is not shown to us";
 #[derive(Debug)]
 pub struct LocalHost {
     shim: Shim,
-    doors: Doors,
+    doors: HostManagers,
     probes: Probes<ProbeCommands>,
     /// What others read about us in the lock.
     command: String,
@@ -98,7 +98,7 @@ impl LocalHost {
     #[must_use]
     pub fn with_shim(shim: Shim, command: impl Into<String>) -> Self {
         Self {
-            doors: Doors::new(shim.clone()),
+            doors: HostManagers::new(shim.clone()),
             probes: Probes::new(ProbeCommands { shim: shim.clone() }),
             shim,
             command: command.into(),

@@ -12,8 +12,8 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde_json::Value;
-use trueup::agent::forge::{StatusPoster, Verdict};
-use trueup::agent::notify::{Teller, TellingTasks};
+use trueup::agent::forge::{CommitVerdict, StatusPoster};
+use trueup::agent::notify::{DeliveryTasks, NotificationQueue};
 use trueup::agent::outbox::Outbox;
 use trueup::decide::telling::CommitState;
 use trueup::host::spawn::Shim;
@@ -96,12 +96,12 @@ fn notification(name: &str, to: Recipient, severity: Severity) -> Notification {
     Notification { name: name.to_owned(), to, severity, apps: Vec::new() }
 }
 
-fn start(all: Vec<Notification>) -> (Teller, TellingTasks) {
+fn start(all: Vec<Notification>) -> (NotificationQueue, DeliveryTasks) {
     start_with(all, &Outbox::none())
 }
 
-fn start_with(all: Vec<Notification>, outbox: &Outbox) -> (Teller, TellingTasks) {
-    Teller::start(&Shim::new(env!("CARGO_BIN_EXE_trueup")), "web01", all, outbox)
+fn start_with(all: Vec<Notification>, outbox: &Outbox) -> (NotificationQueue, DeliveryTasks) {
+    NotificationQueue::start(&Shim::new(env!("CARGO_BIN_EXE_trueup")), "web01", all, outbox)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,9 +289,9 @@ async fn those_who_are_told_of_after_a_reload_get_what_waited_at_their_new_addre
     assert!(!left.contains("gone"), "{left}");
 }
 
-fn verdict(app: Option<&str>, state: CommitState, reason: &str) -> Verdict {
+fn verdict(app: Option<&str>, state: CommitState, reason: &str) -> CommitVerdict {
     let app = app.map(|app| AppName::new(app).unwrap());
-    Verdict { commit: "c0ffee".repeat(6) + "c0ff", app, state, reason: reason.to_owned() }
+    CommitVerdict { commit: "c0ffee".repeat(6) + "c0ff", app, state, reason: reason.to_owned() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,7 +316,8 @@ async fn commit_statuses_have_the_shape_that_each_forge_wants() {
         poster.report(verdict(Some("shop"), CommitState::Success, "release r2 is in force"));
         let success = next();
         // Right after each other: a newer commit leaves none pending.
-        let newer = Verdict { commit: "f00d".repeat(10), ..verdict(Some("shop"), CommitState::Pending, "deploying") };
+        let newer =
+            CommitVerdict { commit: "f00d".repeat(10), ..verdict(Some("shop"), CommitState::Pending, "deploying") };
         poster.report(verdict(Some("shop"), CommitState::Superseded, "a newer commit came"));
         poster.report(newer.clone());
         let mut last = [next(), next()];

@@ -12,7 +12,7 @@ use support::asking::{Asked, ask, ask_aloud, held, lay_out, options, request};
 use support::cable::Cable;
 use support::network::{Network, slim_program};
 use trueup::documents::wire::{Ended, Operation};
-use trueup::fleet::reach::Way;
+use trueup::fleet::reach::ConnectionNews;
 use trueup::fleet::ssh::options::Options;
 
 const MANIFEST: &str = "/etc/fleet/shop.yaml";
@@ -25,8 +25,8 @@ const FARTHER: Duration = Duration::from_secs(1);
 /// A conversation is opened, a command is started, which makes room for a question, and the question is answered.
 const TRIPS: u32 = 3;
 
-fn is_lost(way: &Way) -> bool {
-    matches!(way, Way::Lost { .. })
+fn is_lost(way: &ConnectionNews) -> bool {
+    matches!(way, ConnectionNews::Lost { .. })
 }
 
 fn furnish(network: &Network) {

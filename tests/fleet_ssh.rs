@@ -12,15 +12,15 @@ use support::asking::{Asked, Run, ask, ask_aloud, held, lay_out, masters, option
 use support::cable::Cable;
 use support::network::{Network, address};
 use trueup::documents::wire::{Ended, Operation};
-use trueup::fleet::reach::{Broken, Way};
+use trueup::fleet::reach::{Broken, ConnectionNews};
 use trueup::fleet::ssh::options::Options;
 
 const CACHE: &str = "/home/deploy/.cache/trueup/bin";
 
 const SOON: Duration = Duration::from_secs(30);
 
-fn is_lost(way: &Way) -> bool {
-    matches!(way, Way::Lost { .. })
+fn is_lost(way: &ConnectionNews) -> bool {
+    matches!(way, ConnectionNews::Lost { .. })
 }
 
 #[track_caller]
@@ -82,7 +82,8 @@ fn the_program_is_copied_once_and_a_changed_copy_is_never_run() {
         host.wait_until(&change, SOON, || host.sh(&change).success());
         let asked = answers(&network, &options, "web1");
         assert!(asked.copied(), "{change}");
-        let noted = asked.ways.iter().any(|way| matches!(way, Way::Note(note) if note.contains("was not run")));
+        let noted =
+            asked.ways.iter().any(|way| matches!(way, ConnectionNews::Note(note) if note.contains("was not run")));
         assert!(noted, "{change}: {:?}", asked.ways);
         assert!(!host.exists("/tmp/owned"), "{change}");
         assert!(!answers(&network, &options, "web1").copied(), "{change}");
@@ -314,7 +315,7 @@ fn what_only_looks_is_tried_again_where_the_host_was_there() {
             asking.join().unwrap().unwrap();
         });
         let asked = heard.lock().unwrap().clone();
-        assert!(asked.ways.iter().any(is_lost) && asked.ways.contains(&Way::Back), "{what}: {asked:?}");
+        assert!(asked.ways.iter().any(is_lost) && asked.ways.contains(&ConnectionNews::Back), "{what}: {asked:?}");
         assert!(asked.ended().is_some(), "{what}: {asked:?}");
         asked.is_whole();
         asked
@@ -353,7 +354,8 @@ fn what_only_looks_is_tried_again_where_the_host_was_there() {
     network.stop_sshd(0);
     network.start_sshd(0);
     let asked = recovers(&run, "the end of its name", &|| std::fs::write(network.config(), &config).unwrap());
-    let nameless = |way: &Way| matches!(way, Way::Lost { why, .. } if why.contains("no host of the name"));
+    let nameless =
+        |way: &ConnectionNews| matches!(way, ConnectionNews::Lost { why, .. } if why.contains("no host of the name"));
     assert!(asked.ways.iter().any(nameless), "{asked:?}");
     network.stop_sshd(0);
 }
@@ -377,7 +379,7 @@ fn what_only_looks_is_not_waited_for_as_a_pass_is() {
     });
     // That it was noticed late is no part of the time in which it may come back.
     let asked = heard.lock().unwrap().clone();
-    assert!(asked.ways.iter().any(is_lost) && !asked.ways.contains(&Way::Back), "{asked:?}");
+    assert!(asked.ways.iter().any(is_lost) && !asked.ways.contains(&ConnectionNews::Back), "{asked:?}");
     network.heal(0);
     network.stop_sshd(0);
 }
@@ -401,7 +403,7 @@ fn a_refusal_behind_a_lost_request_is_no_sign_that_nothing_has_begun() {
     let unreached = came.unwrap_err();
     assert_eq!((unreached.broken, unreached.in_hand), (Broken::Lost, true), "{unreached:?} {asked:?}");
     assert!(unreached.message.starts_with("cannot keep runs in `/proc/trueup/far`"), "{unreached:?}");
-    assert!(asked.ways.contains(&Way::Back), "{asked:?}");
+    assert!(asked.ways.contains(&ConnectionNews::Back), "{asked:?}");
     // One that was never sent before is refused, and that is all.
     let (asked, came) = ask(&network, &options, "web1", &apply());
     came.unwrap();
@@ -447,19 +449,19 @@ fn a_pass_goes_on_while_its_link_is_cut_and_is_found_again() {
     let heard = Arc::new(Mutex::new(Asked::default()));
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| ask_aloud(&network, &options, "web1", &request, &heard));
-        let ways = |wanted: &dyn Fn(&Way) -> bool| heard.lock().unwrap().ways.iter().any(wanted);
+        let ways = |wanted: &dyn Fn(&ConnectionNews) -> bool| heard.lock().unwrap().ways.iter().any(wanted);
         let soon = Duration::from_secs(30);
         host.wait_until("the step", soon, || host.exists("/tmp/begun") || asking.is_finished());
         for _ in 0..2 {
             network.cut(0);
-            host.wait_until("the loss to be told", soon, || ways(&|way| matches!(way, Way::Lost { .. })));
+            host.wait_until("the loss to be told", soon, || ways(&|way| matches!(way, ConnectionNews::Lost { .. })));
             network.heal(0);
-            host.wait_until("its return", soon, || ways(&|way| *way == Way::Back));
+            host.wait_until("its return", soon, || ways(&|way| *way == ConnectionNews::Back));
             heard.lock().unwrap().ways.clear();
         }
         network.stop_sshd(0);
         network.start_sshd(0);
-        host.wait_until("its return", soon, || ways(&|way| *way == Way::Back));
+        host.wait_until("its return", soon, || ways(&|way| *way == ConnectionNews::Back));
         host.run(&["touch", "/tmp/go"]).ok();
         asking.join().unwrap().unwrap();
     });

@@ -11,7 +11,7 @@ use support::Unit;
 use support::asking::{self, Asked, ask_aloud};
 use support::network::Network;
 use trueup::documents::wire::{BEAT, Ended, Request, RunId};
-use trueup::fleet::reach::{Broken, Unreached, Way};
+use trueup::fleet::reach::{Broken, ConnectionNews, Unreached};
 use trueup::fleet::ssh::options::Options;
 
 const SOON: Duration = Duration::from_mins(1);
@@ -33,17 +33,18 @@ fn who_does_not_stir_is_asked_anew_and_not_waited_for_for_ever() {
     asking::lay_out(host);
     let front = |signal: &str| host.sh(&format!("pkill -{signal} -f 'trueup far$'")).ok().to_owned();
     let runner = |signal: &str| host.sh(&format!("pkill -{signal} -f 'trueup far --run$'")).ok().to_owned();
-    let lost = |way: &Way, words: &str| matches!(way, Way::Lost { why, .. } if why.contains(words));
+    let lost =
+        |way: &ConnectionNews, words: &str| matches!(way, ConnectionNews::Lost { why, .. } if why.contains(words));
 
     let (first, heard) = (request("first-00000001", "r1"), Arc::new(Mutex::new(Asked::default())));
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| ask(&network, SOON, &first, &heard));
-        let told = |is: &dyn Fn(&Way) -> bool| heard.lock().unwrap().ways.iter().any(is);
+        let told = |is: &dyn Fn(&ConnectionNews) -> bool| heard.lock().unwrap().ways.iter().any(is);
         host.wait_until("the step", SOON, || host.exists("/tmp/begun") || asking.is_finished());
         // The connection stands, and sshd answers: only whoever copies the lines is stopped.
         front("STOP");
         host.wait_until("its silence", SOON, || told(&|way| lost(way, "nothing was heard for 10 s")));
-        host.wait_until("another one", SOON, || told(&|way| *way == Way::Back));
+        host.wait_until("another one", SOON, || told(&|way| *way == ConnectionNews::Back));
         runner("STOP");
         host.wait_until("its silence", SOON, || told(&|way| lost(way, "has given no sign of life for")));
         runner("CONT");
@@ -51,7 +52,7 @@ fn who_does_not_stir_is_asked_anew_and_not_waited_for_for_ever() {
         let before = heard.lock().unwrap().ways.len();
         std::thread::sleep(BEAT * 3);
         let since = heard.lock().unwrap().ways[before..].to_vec();
-        assert!(since.iter().filter(|way| matches!(way, Way::Lost { .. })).count() <= 1, "{since:?}");
+        assert!(since.iter().filter(|way| matches!(way, ConnectionNews::Lost { .. })).count() <= 1, "{since:?}");
         host.run(&["touch", "/tmp/go"]).ok();
         asking.join().unwrap().unwrap();
     });

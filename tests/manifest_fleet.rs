@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use trueup::manifest::{LoadErrors, Loaded, load, load_commit, of_this_host};
 use trueup::model::amount::Amount;
-use trueup::model::fleet::{Fleet, Pick, Rollout};
+use trueup::model::fleet::{Fleet, HostPattern, Rollout};
 use trueup::model::health::Probe;
 use trueup::model::release::EnvValue;
 
@@ -45,7 +45,7 @@ fn hosts_and_rollout_have_their_defaults() {
         "  hosts: [{name: web1, labels: {zone: eu}}, {name: web2}]\n  rollout: {canary: 50%, batch: 3, maxFailures: 2, pause: 30s, healthyFor: 0s, order: [web2, zone=eu]}\n",
     ));
     let rollout = loaded.fleet.unwrap().rollout;
-    let order = vec![Pick::Host("web2".to_owned().try_into().unwrap()), Pick::label("zone=eu").unwrap()];
+    let order = vec![HostPattern::Host("web2".to_owned().try_into().unwrap()), HostPattern::label("zone=eu").unwrap()];
     let expected = Rollout {
         canary: Amount::Percent(50),
         batch: Amount::Count(3),

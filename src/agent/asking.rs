@@ -109,9 +109,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// The manifests were looked at: passes are made now, by the newest ones unless there is a `problem` with those.
     pub(super) fn grant(&mut self, people: Vec<Person>, problem: Option<&str>) {
         for Person { asked: Asked { apps, wake, woken }, .. } in people {
-            let apps = apps.unwrap_or_else(|| self.ground.board.names());
+            let apps = apps.unwrap_or_else(|| self.context.board.names());
             // No pass that has begun by now counts: it may be made by older manifests, or within windows.
-            let mark = self.ground.board.mark();
+            let mark = self.context.board.mark();
             for app in &apps {
                 self.wake(app, wake.clone());
             }

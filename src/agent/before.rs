@@ -17,13 +17,13 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// Takes up the manifests that an earlier agent had in force, from where they come from now. Nothing, where there
     /// are none.
     pub(super) fn take_up_what_was_in_force(&mut self) {
-        let apps = self.ground.roll.in_force();
+        let apps = self.context.registry.in_force();
         if apps.is_empty() {
             return;
         }
         info!(apps = apps.len(), "what was in force before the agent began stays so");
         self.take_over(Found { revision: None, apps }, &Aliases::new(), &BTreeSet::new());
         // As after a look: whether newer ones are believed to be wrong may take a while.
-        self.ground.service.ready();
+        self.context.service.ready();
     }
 }

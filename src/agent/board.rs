@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::seat::has_waited;
-use super::tally::Tally;
+use super::counters::Counters;
+use super::tracked::has_waited;
 use super::view::{AppView, Made, Running, View};
 use crate::decide::schedule::{ScheduleState, Turn};
 use crate::documents::agent::{Configuration, ManifestProblem, Revision, Unreachable};
@@ -33,7 +33,7 @@ struct Inner {
     state: Mutex<State>,
     /// Counts what was written; who waits for a pass looks again after each change.
     changes: watch::Sender<u64>,
-    tally: Tally,
+    counters: Counters,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ impl Board {
             started: Timestamp::now(),
             state: Mutex::default(),
             changes: watch::Sender::new(0),
-            tally: Tally::default(),
+            counters: Counters::default(),
         }))
     }
 
@@ -156,7 +156,7 @@ impl Board {
 
     /// An App has left: there is nothing more to be said of it, nor counted.
     pub fn left(&self, app: &AppName) {
-        self.0.tally.forget(app);
+        self.0.counters.forget(app);
         self.write(|state| {
             state.gone.remove(app);
             state.apps.retain(|entry| entry.name() != app);
@@ -175,7 +175,7 @@ impl Board {
     /// A pass has begun.
     pub fn began(&self, app: &AppName, turn: &Turn, at: Timestamp) {
         // Timers, back-offs and windows come to be reasons only now.
-        turn.wakes.iter().for_each(|wake| self.0.tally.woken(app, wake));
+        turn.wakes.iter().for_each(|wake| self.0.counters.woken(app, wake));
         self.write(|state| {
             state.begun += 1;
             let number = state.begun;
@@ -233,7 +233,7 @@ impl Board {
         });
         // The one before is freed here, outside of the lock.
         drop(before);
-        self.0.tally.ended(&made.report, repair);
+        self.0.counters.ended(&made.report, repair);
         repair
     }
 
@@ -294,8 +294,8 @@ impl Board {
     }
 
     /// What has happened since the agent began, counted.
-    pub(super) fn tally(&self) -> &Tally {
-        &self.0.tally
+    pub(super) fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 
     /// A mark between the passes that have begun and those that have not.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
-use super::senses::{Member, News};
+use super::senses::{HostNews, Member};
 use crate::host::signal::Handle;
 use crate::model::names::AppName;
 use crate::model::process::ProcessId;
@@ -18,7 +18,7 @@ use crate::ports::HostError;
 #[derive(Debug)]
 pub struct Deaths {
     held: BTreeMap<AppName, BTreeMap<ProcessId, Hold>>,
-    news: UnboundedSender<News>,
+    news: UnboundedSender<HostNews>,
     open: Open,
     /// Apps not all of whose workers are held: tried again after each pass.
     unheld: BTreeSet<AppName>,
@@ -42,11 +42,11 @@ impl Drop for Hold {
 impl Deaths {
     /// Holds nothing yet; deaths are told to `news`.
     #[must_use]
-    pub fn new(news: UnboundedSender<News>) -> Self {
+    pub fn new(news: UnboundedSender<HostNews>) -> Self {
         Self::with(Handle::open, news)
     }
 
-    fn with(open: Open, news: UnboundedSender<News>) -> Self {
+    fn with(open: Open, news: UnboundedSender<HostNews>) -> Self {
         Self { held: BTreeMap::new(), news, open, unheld: BTreeSet::new(), complained: false }
     }
 
@@ -102,7 +102,7 @@ impl Deaths {
 
     /// A hold; none on one that has ended.
     fn take(&self, app: &AppName, member: &Member) -> Result<Option<Hold>, HostError> {
-        let died = News::Death { app: app.clone(), member: member.clone() };
+        let died = HostNews::Death { app: app.clone(), member: member.clone() };
         let Some(handle) = (self.open)(member.process)? else {
             let _ = self.news.send(died);
             return Ok(None);
@@ -159,7 +159,7 @@ mod tests {
         assert!(!deaths.complained && deaths.unheld.is_empty());
         crate::host::signal::terminate(child.process(), std::time::Duration::ZERO).await.unwrap();
         child.wait().unwrap();
-        assert_eq!(told.recv().await, Some(News::Death { app: shop.clone(), member: members[0].clone() }));
+        assert_eq!(told.recv().await, Some(HostNews::Death { app: shop.clone(), member: members[0].clone() }));
         USED_UP.store(true, Ordering::SeqCst);
         deaths.hold(&shop, &members);
         assert!(deaths.complained, "it is said again");
@@ -181,7 +181,7 @@ mod tests {
         let [mut first, mut second] = children;
         crate::host::signal::terminate(first.process(), std::time::Duration::ZERO).await.unwrap();
         first.wait().unwrap();
-        let died = News::Death { app: app.clone(), member: members[0].clone() };
+        let died = HostNews::Death { app: app.clone(), member: members[0].clone() };
         assert_eq!(told.recv().await, Some(died.clone()));
         deaths.hold(&app, &members);
         assert_eq!(told.recv().await, Some(died), "it is still taken for living");

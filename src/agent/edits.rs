@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::quiet::{Gap, Quiet};
+use super::debounce::{Absence, Debounce};
 use crate::model::names::RelativePath;
 use crate::model::observed::ObservedConfig;
 use crate::model::process::Known;
@@ -25,14 +25,14 @@ pub(super) type Found = (RelativePath, Known<Option<String>>);
 
 /// Changes of an App's files that nobody has looked at.
 pub(super) struct Edits {
-    stirred: Quiet,
+    stirred: Debounce,
     /// A file was not there at the last look.
-    gap: Gap,
+    gap: Absence,
 }
 
 impl Edits {
     pub(super) fn new() -> Self {
-        Self { stirred: Quiet::new(CALM, CALM_AT_MOST), gap: Gap::new(GAP) }
+        Self { stirred: Debounce::new(CALM, CALM_AT_MOST), gap: Absence::new(GAP) }
     }
 
     pub(super) fn stir(&mut self, now: Timestamp) {

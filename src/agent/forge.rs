@@ -1,6 +1,6 @@
 //! Posts how a commit of the manifests fares to the forge that it came from: GitLab, GitHub, Gitea, Forgejo.
 //!
-//! In: [`Verdict`]s, handed over without waiting. Out: one commit status for each App, `trueup/HOST/APP`. Only the last
+//! In: [`CommitVerdict`]s, handed over without waiting. Out: one commit status for each App, `trueup/HOST/APP`. Only the last
 //! verdict of an App on a commit counts; one that is posted already is not posted again, and one that was refused not
 //! until the token is another one, or an hour is over. Begin at [`StatusPoster::start`].
 
@@ -37,7 +37,7 @@ type Key = (String, String);
 
 /// How a commit fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct CommitVerdict {
     /// Its full hash.
     pub commit: String,
     /// With which App; none: with all of them, where it could not even come into force.
@@ -48,7 +48,7 @@ pub struct Verdict {
     pub reason: String,
 }
 
-impl Verdict {
+impl CommitVerdict {
     /// Whether another one would tell nobody anything new.
     fn says(&self, other: &Self) -> bool {
         let of = |it: &Self| (it.commit.clone(), it.state, without_numbers(&cut(&it.reason)));
@@ -58,7 +58,7 @@ impl Verdict {
 
 /// What became of the last verdict of a status.
 struct Known {
-    verdict: Verdict,
+    verdict: CommitVerdict,
     at: Instant,
     /// It was refused, with the token of this digest; none: it is posted.
     refused: Option<[u8; 32]>,
@@ -66,7 +66,7 @@ struct Known {
 
 impl Known {
     /// Whether posting it again would tell nobody anything new, or be refused again.
-    async fn settles(&self, verdict: &Verdict, token: &SecretSource) -> bool {
+    async fn settles(&self, verdict: &CommitVerdict, token: &SecretSource) -> bool {
         if !self.verdict.says(verdict) {
             return false;
         }
@@ -85,7 +85,7 @@ fn digest(token: &str) -> [u8; 32] {
 /// Takes verdicts to be posted.
 #[derive(Debug, Clone)]
 pub struct StatusPoster {
-    queue: mpsc::Sender<Verdict>,
+    queue: mpsc::Sender<CommitVerdict>,
 }
 
 impl StatusPoster {
@@ -97,24 +97,24 @@ impl StatusPoster {
 
     /// Hands everything over to a test.
     #[cfg(test)]
-    pub(super) fn into(queue: mpsc::Sender<Verdict>) -> Self {
+    pub(super) fn into(queue: mpsc::Sender<CommitVerdict>) -> Self {
         Self { queue }
     }
 
     /// Hands a verdict over. Never waits.
-    pub fn report(&self, verdict: Verdict) {
+    pub fn report(&self, verdict: CommitVerdict) {
         if let Err(error) = self.queue.try_send(verdict) {
             let why = error.to_string();
-            let Verdict { app, commit, .. } = error.into_inner();
+            let CommitVerdict { app, commit, .. } = error.into_inner();
             let app = app.as_ref().map(AppName::as_str);
             tracing::warn!(app, commit, why, "the queue takes no more: this commit status is not posted");
         }
     }
 }
 
-async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<Verdict>) {
+async fn run(status: CommitStatus, host: String, mut taken: mpsc::Receiver<CommitVerdict>) {
     let mut posted: BTreeMap<String, Known> = BTreeMap::new();
-    let mut waiting: BTreeMap<Key, Verdict> = BTreeMap::new();
+    let mut waiting: BTreeMap<Key, CommitVerdict> = BTreeMap::new();
     let (mut tries, poster) = (pauses(), Poster::default());
     loop {
         let Some((key, verdict)) = waiting.pop_first() else {
@@ -178,8 +178,8 @@ fn know(posted: &mut BTreeMap<String, Known>, context: String, known: Known) {
 async fn pause_or_hear(
     pause: Duration,
     host: &str,
-    taken: &mut mpsc::Receiver<Verdict>,
-    waiting: &mut BTreeMap<Key, Verdict>,
+    taken: &mut mpsc::Receiver<CommitVerdict>,
+    waiting: &mut BTreeMap<Key, CommitVerdict>,
 ) {
     let over = tokio::time::sleep(pause);
     tokio::pin!(over);
@@ -195,7 +195,7 @@ async fn pause_or_hear(
 }
 
 /// Takes the place of what it makes old. What is to be told to a forge that is away for long is bounded.
-fn keep(waiting: &mut BTreeMap<Key, Verdict>, host: &str, verdict: Verdict) {
+fn keep(waiting: &mut BTreeMap<Key, CommitVerdict>, host: &str, verdict: CommitVerdict) {
     if waiting.len() >= QUEUE {
         let lost = waiting.pop_first();
         tracing::warn!(commit = lost.map(|(_, lost)| lost.commit), "too much waits: a commit status is not posted");
@@ -211,7 +211,7 @@ async fn send(
     poster: &Poster,
     status: &CommitStatus,
     context: &str,
-    verdict: &Verdict,
+    verdict: &CommitVerdict,
     token: String,
 ) -> Result<(), NotSent> {
     let description = cut(&verdict.reason);

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::agent::herald::Herald;
+use crate::agent::publisher::Publisher;
 use crate::documents::agent::Revision;
 
 /// A forge that knows one token; tells the context and the token of each status that comes.
@@ -37,9 +37,9 @@ async fn forge() -> (String, mpsc::UnboundedReceiver<(String, String)>) {
     (api, comes)
 }
 
-fn verdict(app: &str) -> Verdict {
+fn verdict(app: &str) -> CommitVerdict {
     let (app, reason) = (Some(AppName::new(app).unwrap()), "release r2 is in force".to_owned());
-    Verdict { commit: "3fa9c1d2".to_owned(), app, state: CommitState::Success, reason }
+    CommitVerdict { commit: "3fa9c1d2".to_owned(), app, state: CommitState::Success, reason }
 }
 
 fn token(at: &Path, text: &str) -> SecretSource {
@@ -79,7 +79,7 @@ async fn what_was_refused_is_tried_again_after_an_hour_and_what_is_posted_never(
     let refused = Known { verdict: verdict("a"), at: Instant::now(), refused: Some(digest("same")) };
     let posted = Known { verdict: verdict("a"), at: Instant::now(), refused: None };
     assert!(refused.settles(&verdict("a"), &source).await && posted.settles(&verdict("a"), &source).await);
-    let other = Verdict { state: CommitState::Failure, ..verdict("a") };
+    let other = CommitVerdict { state: CommitState::Failure, ..verdict("a") };
     assert!(!refused.settles(&other, &source).await && !posted.settles(&other, &source).await);
     tokio::time::advance(REFUSED).await;
     assert!(!refused.settles(&verdict("a"), &source).await && posted.settles(&verdict("a"), &source).await);
@@ -99,12 +99,12 @@ async fn what_is_known_of_statuses_is_bounded() {
 #[tokio::test]
 async fn that_manifests_are_in_force_is_said_at_each_look() {
     let (queue, mut taken) = mpsc::channel(8);
-    let mut herald = Herald::new(None, Some(StatusPoster::into(queue)));
+    let mut publisher = Publisher::new(None, Some(StatusPoster::into(queue)));
     let now = jiff::Timestamp::UNIX_EPOCH;
     let (subject, author) = ("shop: r2".to_owned(), "Anna".to_owned());
     let revision = Revision { commit: "3fa9c1d2".to_owned(), subject, author, at: now, signed_by: None };
     for _ in 0..2 {
-        herald.well(Some(&revision), now);
+        publisher.well(Some(&revision), now);
         let verdict = taken.try_recv().unwrap();
         assert_eq!((verdict.app, verdict.state), (None, CommitState::Success));
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::agent::herald::Herald;
-use crate::agent::notify::Teller;
-use crate::agent::roll::Roll;
+use crate::agent::notify::NotificationQueue;
+use crate::agent::publisher::Publisher;
+use crate::agent::registry::AppRegistry;
 use crate::agent::testing::{SECOND, Shelf, Stage, play_from};
 use crate::decide::testing::{id, record};
 use crate::manifest::{self, Loaded};
@@ -28,7 +28,7 @@ struct Site {
     room: tempfile::TempDir,
     host: SimHost,
     wish: Loaded,
-    teller: Teller,
+    teller: NotificationQueue,
     tellings: Mutex<mpsc::Receiver<Telling>>,
 }
 
@@ -55,7 +55,7 @@ impl Site {
         let wish = wish("web", room.path(), "r2", &format!("{more}\n  {WORKERS}"));
         let host = SimHost::new(settled(wish.app.clone(), vec![record("r1", 50), record("r2", 10)]));
         let (queue, tellings) = mpsc::channel(64);
-        Self { room, host, wish, teller: Teller::into(queue), tellings: Mutex::new(tellings) }
+        Self { room, host, wish, teller: NotificationQueue::into(queue), tellings: Mutex::new(tellings) }
     }
 
     /// What people were told since this was asked last.
@@ -64,18 +64,18 @@ impl Site {
         std::iter::from_fn(|| tellings.try_recv().ok()).map(|telling| telling.news).collect()
     }
 
-    fn roll(&self) -> Roll {
-        Roll::open(self.room.path(), "here".to_owned())
+    fn registry(&self) -> AppRegistry {
+        AppRegistry::open(self.room.path(), "here".to_owned())
     }
 
     /// An agent begins that finds these manifests.
     async fn agent(&self, named: bool, scene: impl AsyncFnOnce(&Stage)) {
-        self.agent_with(self.shelf(named), self.roll(), scene).await;
+        self.agent_with(self.shelf(named), self.registry(), scene).await;
     }
 
-    async fn agent_with(&self, shelf: Shelf, roll: Roll, scene: impl AsyncFnOnce(&Stage)) {
-        let herald = Herald::new(Some(self.teller.clone()), None);
-        play_from(&self.host, shelf, roll, herald, async |stage| scene(&stage).await).await;
+    async fn agent_with(&self, shelf: Shelf, registry: AppRegistry, scene: impl AsyncFnOnce(&Stage)) {
+        let publisher = Publisher::new(Some(self.teller.clone()), None);
+        play_from(&self.host, shelf, registry, publisher, async |stage| scene(&stage).await).await;
     }
 
     fn shelf(&self, named: bool) -> Shelf {
@@ -156,7 +156,7 @@ async fn a_commit_that_removes_an_app_while_no_agent_runs_counts() {
     site.agent(true, looked_after).await;
     site.may_stop(true);
     let shelf = Shelf { before: Some(vec![site.wish.clone()]), whole: true, ..site.shelf(false) };
-    site.agent_with(shelf, site.roll(), seen_off).await;
+    site.agent_with(shelf, site.registry(), seen_off).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,8 +196,8 @@ async fn what_nobody_has_removed_is_not_stopped() {
         let site = Site::new("prune: true");
         site.agent(true, looked_after).await;
         change(&site);
-        let roll = Roll::open(site.room.path(), from.to_owned());
-        site.agent_with(site.shelf(false), roll, async |stage| {
+        let registry = AppRegistry::open(site.room.path(), from.to_owned());
+        site.agent_with(site.shelf(false), registry, async |stage| {
             stage.until("its manifests", |stage| stage.board.view().ready).await;
             tokio::time::sleep(5 * SECOND).await;
             assert_eq!((stage.running(), stage.passes()), (2, 0), "{what}");
@@ -238,7 +238,7 @@ async fn what_was_in_force_stays_so_where_the_first_look_finds_nothing_that_can_
         // However often it is started again.
         for _ in 0..2 {
             dies();
-            site.agent_with(shelf(), site.roll(), async |stage| {
+            site.agent_with(shelf(), site.registry(), async |stage| {
                 looked_after(stage).await;
                 stage.until("it is ready", |stage| stage.board.view().ready).await;
                 let told = |stage: &Stage| {
@@ -253,13 +253,13 @@ async fn what_was_in_force_stays_so_where_the_first_look_finds_nothing_that_can_
         }
         // Of manifests that come from elsewhere now, nothing is known.
         dies();
-        site.agent_with(shelf(), Roll::open(site.room.path(), "elsewhere".to_owned()), async |stage| {
+        site.agent_with(shelf(), AppRegistry::open(site.room.path(), "elsewhere".to_owned()), async |stage| {
             tokio::time::sleep(Duration::from_mins(10)).await;
             assert!(!stage.board.view().ready && stage.app().is_none() && stage.running() == 1, "{kind:?}");
         })
         .await;
         // Once they are mended, what they do not name any more is seen off.
-        site.agent_with(shelf(), site.roll(), async |stage| {
+        site.agent_with(shelf(), site.registry(), async |stage| {
             looked_after(stage).await;
             stage.holds(Ok(vec![site.wish.clone()]));
             let mended = |stage: &Stage| {
@@ -293,9 +293,9 @@ async fn who_is_told_from_a_restart_on_hears_what_is_wrong_already() {
     site.host.world().healthy = false;
     let ((queue, mut all), (apart, mut some)) = (mpsc::channel(64), mpsc::channel(64));
     for (names, to_all, to_some) in [(&["chat"][..], 1, 0), (&["chat", "mail"], 0, 1), (&["chat", "mail"], 0, 0)] {
-        let herald = Herald::new(Some(Teller::into_both(queue.clone(), apart.clone(), names)), None);
+        let publisher = Publisher::new(Some(NotificationQueue::into_both(queue.clone(), apart.clone(), names)), None);
         let passed = async |stage: Arc<Stage>| stage.until("a pass", Stage::is_idle).await;
-        play_from(&site.host, site.shelf(true), site.roll(), herald, passed).await;
+        play_from(&site.host, site.shelf(true), site.registry(), publisher, passed).await;
         let all = std::iter::from_fn(|| all.try_recv().ok()).collect::<Vec<Telling>>();
         let some = std::iter::from_fn(|| some.try_recv().ok()).map(|(names, _)| names).collect::<Vec<_>>();
         assert_eq!((all.len(), some.len()), (to_all, to_some), "{names:?}: {all:?}, {some:?}");
@@ -331,7 +331,7 @@ async fn a_renamed_app_is_not_seen_off_from_under_its_successor() {
         })
         .await;
         site.host.world().app = heir.app.clone();
-        site.agent_with(Shelf::with(vec![heir.clone()]), site.roll(), takes_over).await;
+        site.agent_with(Shelf::with(vec![heir.clone()]), site.registry(), takes_over).await;
         let told = site.told();
         assert!(!told.iter().any(|news| matches!(news, News::Removed | News::Orphaned)), "{what}: {told:?}");
         assert!(!site.remembers().contains("web"), "{what}: {}", site.remembers());
@@ -399,7 +399,7 @@ async fn a_root_that_its_app_leaves_is_seen_off_or_told() {
         .await;
         site.host.world().app = moved.app.clone();
         for _ in 0..2 {
-            site.agent_with(Shelf::with(vec![moved.clone()]), site.roll(), moves).await;
+            site.agent_with(Shelf::with(vec![moved.clone()]), site.registry(), moves).await;
         }
         assert_eq!(site.told(), [if prune { News::Removed } else { News::Orphaned }], "{what}: once");
         assert!(!site.remembers().contains("leaving"), "{what}: {}", site.remembers());
@@ -432,7 +432,7 @@ async fn roots_that_were_left_are_shown_until_somebody_has_them() {
             |stage: &Stage| stage.board.view().former_roots_of(&site.wish.app.name).cloned().collect::<Vec<_>>();
         stage.until(what, |stage| stage.board.view().ready && former(stage) == expected).await;
     };
-    site.agent_with(Shelf::with(rows[0].1.clone()), site.roll(), async |stage| {
+    site.agent_with(Shelf::with(rows[0].1.clone()), site.registry(), async |stage| {
         for (what, wishes, roots) in &rows {
             site.host.world().app = wishes[0].app.clone();
             stage.holds(Ok(wishes.clone()));
@@ -448,7 +448,7 @@ async fn roots_that_were_left_are_shown_until_somebody_has_them() {
     })
     .await;
     let (what, wishes, roots) = &rows[7];
-    site.agent_with(Shelf::with(wishes.clone()), site.roll(), async |stage| shows(stage, what, roots).await).await;
+    site.agent_with(Shelf::with(wishes.clone()), site.registry(), async |stage| shows(stage, what, roots).await).await;
 }
 
 /// It goes while no agent runs, and another App gets a root that it had before.
@@ -459,7 +459,7 @@ async fn an_app_is_seen_off_whoever_has_a_root_that_it_had_before() {
     std::fs::create_dir(&there).unwrap();
     let [before, blog] = ["web", "blog"].map(|name| wish(name, &there, "r2", ""));
     site.host.world().app = before.app.clone();
-    site.agent_with(Shelf::with(vec![before]), site.roll(), async |stage| {
+    site.agent_with(Shelf::with(vec![before]), site.registry(), async |stage| {
         stage.until("a pass", Stage::is_idle).await;
         site.host.world().app = site.wish.app.clone();
         stage.holds(Ok(vec![site.wish.clone()]));
@@ -468,7 +468,7 @@ async fn an_app_is_seen_off_whoever_has_a_root_that_it_had_before() {
     })
     .await;
     site.may_stop(true);
-    site.agent_with(Shelf::with(vec![blog]), site.roll(), seen_off).await;
+    site.agent_with(Shelf::with(vec![blog]), site.registry(), seen_off).await;
 }
 
 /// The agent ends before a window opens in which the workers at the old root may be stopped.
@@ -487,7 +487,7 @@ async fn a_root_that_is_left_is_not_forgotten_over_a_restart() {
     })
     .await;
     assert!(site.remembers().contains("leaving") && site.remembers().contains("inForce"), "{}", site.remembers());
-    site.agent_with(Shelf::with(vec![moved.clone()]), site.roll(), async |stage| {
+    site.agent_with(Shelf::with(vec![moved.clone()]), site.registry(), async |stage| {
         tokio::time::sleep(Duration::from_hours(1)).await;
         assert_eq!(stage.running(), 2, "it is outside");
         stage.until("a window", |stage| stage.host.world().now.strftime("%H").to_string() == "14").await;
@@ -505,7 +505,7 @@ async fn an_app_whose_old_root_is_another_ones_by_now_keeps_its_place() {
     let moved = wish("web", &site.room.path().join("elsewhere"), "r2", "");
     let heir = wish("anew", site.room.path(), "r2", WORKERS);
     site.host.world().app = heir.app.clone();
-    site.agent_with(Shelf::with(vec![moved.clone(), heir]), site.roll(), async |stage| {
+    site.agent_with(Shelf::with(vec![moved.clone(), heir]), site.registry(), async |stage| {
         let has_passed = |name: &str| stage.board.app(name).is_some_and(|app| app.last.is_some());
         stage.until("a pass over each", |_| has_passed("web") && has_passed("anew")).await;
         let web = stage.board.app("web").unwrap();

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::edits::Found;
-use super::seat::{Seat, seen_by};
 use super::senses::Senses;
 use super::source::Source;
+use super::tracked::{TrackedApp, seen_by};
 use super::{Agent, Done};
 use crate::engine::probing::health_now;
 use crate::manifest::Loaded;
@@ -23,8 +23,8 @@ use crate::ports::{Host, HostError};
 impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// Looks whether a file that workers read is other than what the last pass has seen.
     pub(super) fn look_at_files(&mut self, name: &AppName) {
-        let Some((app, turn)) = self.begin_look(name, |seat| seat.edits.settle()) else { return };
-        let (host, name) = (self.ground.host, name.clone());
+        let Some((app, turn)) = self.begin_look(name, |tracked| tracked.edits.settle()) else { return };
+        let (host, name) = (self.context.host, name.clone());
         self.work.push(Box::pin(async move {
             let found = join_all(app.app.files().into_iter().map(async |path| {
                 let content = host.content(&app.app.root, path).await;
@@ -36,17 +36,17 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     pub(super) fn read(&mut self, name: &AppName, turn: u64, found: &[Found]) {
         let now = self.now;
-        let Some(seat) = self.free(name, turn) else { return };
-        let seen = seen_by(seat.last.as_ref()).map(|seen| &*seen.config);
-        if let Some(wake) = seat.edits.notice(found, seen, now) {
+        let Some(tracked) = self.free(name, turn) else { return };
+        let seen = seen_by(tracked.last.as_ref()).map(|seen| &*seen.config);
+        if let Some(wake) = tracked.edits.notice(found, seen, now) {
             self.wake(name, wake);
         }
     }
 
     /// Looks whether something at the root is other than what the last pass left behind.
     pub(super) fn look_at_root(&mut self, name: &AppName) {
-        let Some((app, turn)) = self.begin_look(name, |seat| seat.stirred.settle()) else { return };
-        let (host, name) = (self.ground.host, name.clone());
+        let Some((app, turn)) = self.begin_look(name, |tracked| tracked.stirred.settle()) else { return };
+        let (host, name) = (self.context.host, name.clone());
         self.work.push(Box::pin(async move {
             let layout = host.layout(&app.app).await;
             Done::Layout(name, turn, layout)
@@ -55,22 +55,22 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     pub(super) fn noticed(&mut self, name: &AppName, turn: u64, layout: &Result<Layout, HostError>) {
         let now = self.now;
-        let Some(seat) = self.free(name, turn) else { return };
-        if seat.leaving && seat.layout.is_none() {
+        let Some(tracked) = self.free(name, turn) else { return };
+        if tracked.leaving && tracked.layout.is_none() {
             return self.found_to_leave(name, layout);
         }
-        if let Some(wake) = seat.notice(layout.as_ref(), now) {
+        if let Some(wake) = tracked.notice(layout.as_ref(), now) {
             self.wake(name, wake);
         }
     }
 
     /// Begins a turn of an App in which something that `settles` is looked at; none where the App is gone.
-    fn begin_look(&mut self, name: &AppName, settles: impl FnOnce(&mut Seat)) -> Option<(Arc<Loaded>, u64)> {
-        let seat = self.seats.get_mut(name)?;
-        settles(seat);
+    fn begin_look(&mut self, name: &AppName, settles: impl FnOnce(&mut TrackedApp)) -> Option<(Arc<Loaded>, u64)> {
+        let tracked = self.tracked.get_mut(name)?;
+        settles(tracked);
         self.turns += 1;
-        seat.engage(self.turns, None);
-        let app = Arc::clone(&seat.loaded);
+        tracked.engage(self.turns, None);
+        let app = Arc::clone(&tracked.loaded);
         // First, so that what changes while it is looked at is told.
         self.senses.app(&app.app);
         Some((app, self.turns))
@@ -78,13 +78,13 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// Asks an application how it is, between two passes.
     pub(super) fn ask(&mut self, name: &AppName) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
-        seat.ask_at = None;
-        let last = seat.last.clone();
-        if seat.seen().is_none() {
-            return seat.ask_again(self.now);
+        let Some(tracked) = self.tracked.get_mut(name) else { return };
+        tracked.ask_at = None;
+        let last = tracked.last.clone();
+        if tracked.seen().is_none() {
+            return tracked.ask_again(self.now);
         }
-        let (host, app, name) = (self.ground.host, Arc::clone(&seat.loaded), name.clone());
+        let (host, app, name) = (self.context.host, Arc::clone(&tracked.loaded), name.clone());
         self.work.push(Box::pin(async move {
             let verdict = match seen_by(last.as_ref()) {
                 Some(seen) => health_now(host, &app.app, seen).await,
@@ -97,10 +97,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn answered(&mut self, name: &AppName, verdict: Option<&HealthVerdict>) {
         let now = self.now;
         // A pass that began meanwhile asks for itself; a look at the root or at files does not.
-        let Some(seat) = self.seats.get_mut(name).filter(|seat| !seat.passes() && seat.ask_at.is_none()) else {
+        let Some(tracked) = self.tracked.get_mut(name).filter(|tracked| !tracked.passes() && tracked.ask_at.is_none())
+        else {
             return;
         };
-        if seat.answered(verdict.map(|verdict| verdict.healthy), now) {
+        if tracked.answered(verdict.map(|verdict| verdict.healthy), now) {
             self.wake(name, Wake::Health);
         }
     }

@@ -12,16 +12,16 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::asking::{Askers, Asking};
-use super::doubt::{BadNews, Doubt};
-use super::quiet::Quiet;
-use super::roll::{Known, Standing};
-use super::seat::Seat;
+use super::bad_news::{BadNews, PendingBadNews};
+use super::debounce::Debounce;
+use super::registry::{KnownApp, Lifecycle};
 use super::senses::Senses;
 use super::source::{Found, Source, SourceProblem, SourceProblemKind};
 use super::succession::{Aliases, aliases};
+use super::tracked::TrackedApp;
 use super::{Agent, Done};
 use crate::decide::schedule::later;
-use crate::decide::succession::{Fate, Former, Heirs, Seated, fates, formers};
+use crate::decide::succession::{AppFate, FormerRootFate, RootHolder, RootOwners, fates, formers};
 use crate::documents::agent::{ManifestProblem, Revision, Unreachable};
 use crate::manifest::Loaded;
 use crate::model::agent::GitOptions;
@@ -42,11 +42,11 @@ const RECALL: Duration = Duration::from_secs(5);
 pub(super) struct Manifests<S> {
     /// None while it looks.
     source: Option<S>,
-    quiet: Quiet,
+    quiet: Debounce,
     /// The next look in any case.
     look_at: Option<Timestamp>,
     /// Bad news that was seen, and is to be seen again before it is believed.
-    doubt: Doubt,
+    doubt: PendingBadNews,
     /// How the source looks from the next look on, where that has changed.
     renewed: Option<GitOptions>,
     /// Somebody waits to be told that a look is over.
@@ -78,9 +78,9 @@ impl<S> Manifests<S> {
     pub(super) fn new(source: S, now: Timestamp) -> Self {
         Self {
             source: Some(source),
-            quiet: Quiet::new(CALM, CALM_AT_MOST),
+            quiet: Debounce::new(CALM, CALM_AT_MOST),
             look_at: Some(now),
-            doubt: Doubt::default(),
+            doubt: PendingBadNews::default(),
             renewed: None,
             reloading: false,
             askers: Askers::default(),
@@ -204,7 +204,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         }
         self.grant(people, problem.as_deref());
         if std::mem::take(&mut self.manifests.reloading) || first {
-            self.ground.service.ready();
+            self.context.service.ready();
         }
         self.tell_status();
     }
@@ -218,8 +218,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 && self.manifests.refused.is_none())
             .then(|| BadNews::Wrong(problem.message.clone())),
             Ok(found) => {
-                let mut gone: BTreeSet<AppName> = self.ground.roll.expected().cloned().collect();
-                gone.extend(self.seats.iter().filter(|(_, seat)| !seat.leaving).map(|(name, _)| name.clone()));
+                let mut gone: BTreeSet<AppName> = self.context.registry.expected().cloned().collect();
+                gone.extend(self.tracked.iter().filter(|(_, tracked)| !tracked.leaving).map(|(name, _)| name.clone()));
                 for one in &found.apps {
                     gone.remove(&one.app.name);
                 }
@@ -230,7 +230,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// The source cannot be asked. Nothing is known of newer manifests, and what is in force, or refused, stays so.
     fn not_reached(&mut self, problem: SourceProblem) {
-        self.ground.herald.refused(&problem, self.now);
+        self.context.publisher.refused(&problem, self.now);
         let known = self.manifests.unreachable.as_ref();
         if known.is_some_and(|known| known.message == problem.message) {
             return;
@@ -238,7 +238,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         warn!(problem = %problem.message, help = problem.remedy(), "newer manifests cannot be asked for");
         let since = known.map_or(self.now, |known| known.since);
         let unreachable = Unreachable { message: problem.message, help: problem.help, since };
-        self.ground.board.unreachable(Some(unreachable.clone()));
+        self.context.board.unreachable(Some(unreachable.clone()));
         self.manifests.unreachable = Some(unreachable);
     }
 
@@ -246,13 +246,13 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn reached(&mut self) {
         if self.manifests.unreachable.take().is_some() {
             info!("manifests can be asked for again");
-            self.ground.board.unreachable(None);
+            self.context.board.unreachable(None);
         }
     }
 
     /// The last good ones stay in force.
     fn refuse(&mut self, problem: SourceProblem) {
-        self.ground.herald.refused(&problem, self.now);
+        self.context.publisher.refused(&problem, self.now);
         if self.manifests.refused.as_ref() == Some(&problem.message) {
             return;
         }
@@ -263,39 +263,42 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         }
         self.manifests.refused = Some(problem.message.clone());
         let SourceProblem { revision, message, help, mistakes, .. } = problem;
-        self.ground.board.refused(ManifestProblem { revision, message, help, mistakes, since: self.now });
+        self.context.board.refused(ManifestProblem { revision, message, help, mistakes, since: self.now });
     }
 
     /// `aliases`: of roots that were looked after so far. `forges`: those that have told of it.
     pub(super) fn take_over(&mut self, found: Found, aliases: &Aliases, forges: &BTreeSet<String>) {
         let Found { revision, apps } = found;
-        self.ground.herald.well(revision.as_ref(), self.now);
+        self.context.publisher.well(revision.as_ref(), self.now);
         let first = !self.manifests.are_known();
-        let before = self.ground.roll.take_up();
-        let heirs = Heirs::new(apps.iter().map(|one| (&one.app.name, &one.app.root)), aliases);
-        let seated =
-            self.seats.iter().map(|(name, seat)| Seated { name, root: &seat.loaded.app.root, leaving: seat.leaving });
-        let fates = fates(&seated.collect::<Vec<_>>(), &heirs);
-        let gone = fates.values().any(|fate| matches!(fate, Fate::Succeeded { .. } | Fate::Disappears));
+        let before = self.context.registry.take_up();
+        let owners = RootOwners::new(apps.iter().map(|one| (&one.app.name, &one.app.root)), aliases);
+        let holders = self.tracked.iter().map(|(name, tracked)| RootHolder {
+            name,
+            root: &tracked.loaded.app.root,
+            leaving: tracked.leaving,
+        });
+        let fates = fates(&holders.collect::<Vec<_>>(), &owners);
+        let gone = fates.values().any(|fate| matches!(fate, AppFate::Succeeded { .. } | AppFate::Disappears));
         let moved_on = !first && self.manifests.revision != revision;
         let told = apps.clone();
-        let woken = self.seat(apps, &fates, &heirs, &before);
+        let woken = self.track(apps, &fates, &owners, &before);
         if first || gone || moved_on || self.manifests.refused.is_some() || !woken.is_empty() {
-            self.come_into_force(revision.clone(), &told, &heirs, woken.len());
+            self.come_into_force(revision.clone(), &told, &owners, woken.len());
         }
-        self.give_way(&heirs);
+        self.give_way(&owners);
         for (name, fate) in &fates {
             match fate {
-                Fate::Comes | Fate::Stays | Fate::Moves => {}
-                Fate::Succeeded { heir } => self.succeeded(name, heir),
-                Fate::Disappears => self.disappeared(name),
+                AppFate::Comes | AppFate::Stays | AppFate::Moves => {}
+                AppFate::Succeeded { heir } => self.succeeded(name, heir),
+                AppFate::Disappears => self.disappeared(name),
             }
         }
-        self.settle(before, &heirs);
-        self.ground.board.former_roots(self.ground.roll.former_roots());
+        self.settle(before, &owners);
+        self.context.board.former_roots(self.context.registry.former_roots());
         self.wake_changed(&woken, first, revision.as_ref(), forges);
         if moved_on {
-            let untouched: Vec<AppName> = heirs.named().iter().filter(|name| !woken.contains(name)).cloned().collect();
+            let untouched: Vec<AppName> = owners.named().iter().filter(|name| !woken.contains(name)).cloned().collect();
             self.stand(&untouched);
         }
         if first {
@@ -305,26 +308,26 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     }
 
     /// Gives each App its place; which of them are other than they were.
-    fn seat(
+    fn track(
         &mut self,
         apps: Vec<Loaded>,
-        fates: &BTreeMap<AppName, Fate>,
-        heirs: &Heirs,
-        before: &[Known],
+        fates: &BTreeMap<AppName, AppFate>,
+        owners: &RootOwners,
+        before: &[KnownApp],
     ) -> Vec<AppName> {
         let mut changed = Vec::new();
         for loaded in apps {
             let name = loaded.app.name.clone();
-            let renewed = match (self.seats.get_mut(&name), fates.get(&name)) {
-                (Some(seat), Some(Fate::Stays)) => seat.renew(loaded),
+            let renewed = match (self.tracked.get_mut(&name), fates.get(&name)) {
+                (Some(tracked), Some(AppFate::Stays)) => tracked.renew(loaded),
                 (Some(_), _) => {
-                    self.move_out(loaded, heirs);
+                    self.move_out(loaded, owners);
                     true
                 }
                 (None, _) => {
-                    let mut seat = Seat::new(loaded, self.ground.seed);
-                    seat.came = Self::came(before, heirs, &name);
-                    self.seats.insert(name.clone(), seat);
+                    let mut tracked = TrackedApp::new(loaded, self.context.seed);
+                    tracked.came = Self::came(before, owners, &name);
+                    self.tracked.insert(name.clone(), tracked);
                     true
                 }
             };
@@ -336,34 +339,34 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     }
 
     /// Says that these manifests are in force.
-    fn come_into_force(&mut self, revision: Option<Revision>, apps: &[Loaded], heirs: &Heirs, changed: usize) {
+    fn come_into_force(&mut self, revision: Option<Revision>, apps: &[Loaded], owners: &RootOwners, changed: usize) {
         let commit = revision.as_ref().map(|revision| revision.commit.clone());
         self.manifests.refused = None;
         self.manifests.stage = Stage::InForce;
         self.manifests.revision.clone_from(&revision);
-        self.ground.board.manifests(revision, apps);
-        self.ground.roll.named(heirs.named());
+        self.context.board.manifests(revision, apps);
+        self.context.registry.named(owners.named());
         info!(apps = apps.len(), changed, revision = commit, "manifests are in force");
     }
 
     /// Goes on with what an earlier agent has known.
-    fn settle(&mut self, before: Vec<Known>, heirs: &Heirs) {
-        let formers = formers(before.iter().map(|known| (&known.loaded.app.name, &known.loaded.app.root)), heirs);
+    fn settle(&mut self, before: Vec<KnownApp>, owners: &RootOwners) {
+        let formers = formers(before.iter().map(|known| (&known.loaded.app.name, &known.loaded.app.root)), owners);
         for (known, former) in before.into_iter().zip(formers) {
             let name = known.loaded.app.name.clone();
-            let in_force = known.standing == Standing::InForce;
+            let in_force = known.standing == Lifecycle::InForce;
             match former {
-                Former::HandedOn if !in_force => {}
-                Former::Kept | Former::HandedOn => {
+                FormerRootFate::HandedOn if !in_force => {}
+                FormerRootFate::Kept | FormerRootFate::HandedOn => {
                     if let Some(heard) = known.heard {
-                        self.ground.herald.recall(&name, heard);
+                        self.context.publisher.recall(&name, heard);
                     }
                 }
-                Former::Left => self.has_moved_out(known),
-                Former::Succeeded { heir } => self.succeeded(&name, &heir),
+                FormerRootFate::Left => self.has_moved_out(known),
+                FormerRootFate::Succeeded { heir } => self.succeeded(&name, &heir),
                 // Its own root is written down before those that it has left.
-                Former::LeftBefore => self.go_on_with_former(known),
-                Former::Orphaned => self.go_on_with(known),
+                FormerRootFate::LeftBefore => self.go_on_with_former(known),
+                FormerRootFate::Orphaned => self.go_on_with(known),
             }
         }
     }
@@ -379,8 +382,8 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     ) {
         let commit = revision.map(|revision| revision.commit.clone());
         for name in changed {
-            if let Some(seat) = self.seats.get(name) {
-                self.senses.app(&seat.loaded.app);
+            if let Some(tracked) = self.tracked.get(name) {
+                self.senses.app(&tracked.loaded.app);
             }
             if !first {
                 self.wake(name, Wake::Manifest { revision: commit.clone() });
@@ -395,15 +398,15 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// the others are looked at, however long it would be to their timers.
     fn stand(&mut self, untouched: &[AppName]) {
         for name in untouched {
-            let Some(seat) = self.seats.get(name) else { continue };
-            if !seat.passed && !seat.passes() {
+            let Some(tracked) = self.tracked.get(name) else { continue };
+            if !tracked.passed && !tracked.passes() {
                 // Its first pass is still to come.
                 continue;
             }
             // What waits may be about a commit in between, that it was never brought to.
-            let waits = !seat.schedule.state(self.now).pending.is_empty();
-            if !seat.passes() && !waits && seat.standing() == Some(Outcome::Converged) {
-                self.ground.herald.stands(&seat.loaded.app);
+            let waits = !tracked.schedule.state(self.now).pending.is_empty();
+            if !tracked.passes() && !waits && tracked.standing() == Some(Outcome::Converged) {
+                self.context.publisher.stands(&tracked.loaded.app);
             } else {
                 self.wake(name, Wake::Timer);
             }
@@ -412,9 +415,10 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// Reads what is written down of these Apps, all of which are then woken together.
     fn recall(&mut self, names: Vec<AppName>) {
-        let host = self.ground.host;
-        let seats = names.into_iter().filter_map(|name| Some((self.seats.get(&name)?.loaded.app.root.clone(), name)));
-        let each = seats.map(|(root, name)| async move {
+        let host = self.context.host;
+        let tracked =
+            names.into_iter().filter_map(|name| Some((self.tracked.get(&name)?.loaded.app.root.clone(), name)));
+        let each = tracked.map(|(root, name)| async move {
             let memory = tokio::select! {
                 // Where it cannot be read, each pass says so.
                 memory = host.recall(&root) => memory.unwrap_or_default(),
@@ -430,9 +434,9 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// What was counted before the agent began counts on.
     pub(super) fn recalled(&mut self, memories: &[(AppName, Memory)]) {
         for (name, memory) in memories {
-            if let Some(seat) = self.seats.get_mut(name) {
-                let settled = memory.settled.as_ref() == Some(&seat.loaded.app.fingerprint.wish);
-                seat.schedule.recall(settled, &memory.corrections, self.now);
+            if let Some(tracked) = self.tracked.get_mut(name) {
+                let settled = memory.settled.as_ref() == Some(&tracked.loaded.app.fingerprint.wish);
+                tracked.schedule.recall(settled, &memory.corrections, self.now);
             }
             self.wake(name, Wake::Started);
         }

@@ -7,45 +7,45 @@
 //!
 //! Everything that takes time is a piece of work beside the loop; the loop itself never waits for one of them. What is
 //! told of the host is a reason to look and never a fact, and what a look shows is compared with what the last pass
-//! left behind: so our own deeds wake nobody. Begin at [`Agent::run`]; `seat` is one App's place, `manifests` and
+//! left behind: so our own deeds wake nobody. Begin at [`Agent::run`]; `tracked` is one App's place, `manifests` and
 //! `passes` hold what the loop does with either.
 
-pub mod alone;
+pub mod agent_lock;
 mod asking;
+mod bad_news;
 mod before;
 pub mod board;
 mod body;
+mod counters;
 pub mod deaths;
-mod doubt;
+pub mod debounce;
 mod edits;
 pub mod forge;
 pub mod git;
-pub mod herald;
+pub mod host_filter;
 mod leaving;
 mod looks;
 mod manifests;
 pub mod notify;
 pub mod orders;
 pub mod outbox;
-pub mod own;
 mod passes;
 mod post;
-pub mod quiet;
-pub mod renewal;
-pub mod roll;
-mod seat;
+pub mod publisher;
+pub mod reconfiguration;
+pub mod registry;
 pub mod senses;
 pub mod service;
 pub mod setup;
 pub mod source;
 mod state;
-mod stock;
 mod succession;
-mod tally;
+mod summary;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tracked;
 pub mod view;
 pub mod watch;
 pub mod web;
@@ -64,16 +64,16 @@ use tracing::{info, warn};
 
 use self::asking::Askers;
 use self::board::Board;
-use self::herald::Herald;
 use self::manifests::Manifests;
 use self::orders::{Operated, Operation, Order};
-use self::renewal::Renewal;
-use self::roll::Roll;
-use self::seat::{Errand, Seat};
-use self::senses::{News, Senses};
+use self::publisher::Publisher;
+use self::reconfiguration::Reconfiguration;
+use self::registry::AppRegistry;
+use self::senses::{HostNews, Senses};
 use self::service::Service;
 use self::source::{Found, Source, SourceProblem};
-use self::succession::{Aliases, Farewell, Parting};
+use self::succession::{Aliases, LeftRoot, LeftRootOutcome};
+use self::tracked::{PendingOperation, TrackedApp};
 use crate::decide::schedule::later;
 use crate::documents::agent::Configuration;
 use crate::engine::events::Listener;
@@ -90,7 +90,7 @@ use crate::ports::{Host, HostError, HostErrorKind};
 const AT_LEAST: Duration = Duration::from_mins(1);
 
 /// What the loop stands on, for as long as it runs.
-pub struct Ground<'a, H> {
+pub struct AgentContext<'a, H> {
     /// The host.
     pub host: &'a H,
     /// Listens to all passes.
@@ -98,7 +98,7 @@ pub struct Ground<'a, H> {
     /// Where outsiders see what goes on.
     pub board: Board,
     /// Tells others.
-    pub herald: Herald,
+    pub publisher: Publisher,
     /// The line to the service manager.
     pub service: Service,
     /// Ends the loop, between two steps of whatever pass.
@@ -106,21 +106,21 @@ pub struct Ground<'a, H> {
     /// So many Apps have their releases prepared at the same time; at least 1.
     pub concurrency: usize,
     /// Which Apps there were before the loop begins; it is kept up.
-    pub roll: Roll,
+    pub registry: AppRegistry,
     /// Spreads timers and pauses: another for each host, always the same for one.
     pub seed: u64,
 }
 
 /// The agent's loop.
 pub struct Agent<'a, H, S, W> {
-    ground: Ground<'a, H>,
+    context: AgentContext<'a, H>,
     senses: W,
     orders: mpsc::Receiver<Order>,
     slots: Arc<Semaphore>,
     manifests: Manifests<S>,
-    seats: BTreeMap<AppName, Seat>,
+    tracked: BTreeMap<AppName, TrackedApp>,
     /// Roots that their Apps have left, and whose workers are yet to be stopped.
-    farewells: Vec<Farewell>,
+    left_roots: Vec<LeftRoot>,
     /// What goes on beside the loop.
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done<S>> + 'a>>>,
     reports: mpsc::UnboundedReceiver<Reported>,
@@ -160,9 +160,9 @@ enum Done<S> {
     /// A question to an application.
     Asked(AppName, Option<HealthVerdict>),
     /// What a person has asked for.
-    Operated(AppName, u64, Errand, Result<Operated, HostError>),
+    Operated(AppName, u64, PendingOperation, Result<Operated, HostError>),
     /// Workers at a root that their App has left.
-    Parted(u64, Parting),
+    Parted(u64, LeftRootOutcome),
     /// Which Apps there are was written down.
     Written(Result<(), HostError>),
 }
@@ -172,25 +172,25 @@ enum Event<S> {
     Done(Done<S>),
     Reported(Reported),
     Order(Order),
-    News(News),
+    HostNews(HostNews),
     Stop,
     Time,
 }
 
 impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// An agent that has done nothing yet.
-    pub fn new(ground: Ground<'a, H>, source: S, senses: W, orders: mpsc::Receiver<Order>) -> Self {
+    pub fn new(context: AgentContext<'a, H>, source: S, senses: W, orders: mpsc::Receiver<Order>) -> Self {
         let (report, reports) = mpsc::unbounded_channel();
-        let now = ground.host.now();
-        let beat_at = ground.service.beat().map(|_| now);
+        let now = context.host.now();
+        let beat_at = context.service.beat().map(|_| now);
         Self {
-            slots: Arc::new(Semaphore::new(ground.concurrency.max(1))),
-            ground,
+            slots: Arc::new(Semaphore::new(context.concurrency.max(1))),
+            context,
             senses,
             orders,
             manifests: Manifests::new(source, now),
-            seats: BTreeMap::new(),
-            farewells: Vec::new(),
+            tracked: BTreeMap::new(),
+            left_roots: Vec::new(),
             work: FuturesUnordered::new(),
             reports,
             report,
@@ -219,7 +219,7 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 Event::Done(done) => self.done(done),
                 Event::Reported(reported) => self.reported(reported),
                 Event::Order(order) => self.order(order),
-                Event::News(news) => self.news(news),
+                Event::HostNews(news) => self.news(news),
                 Event::Stop => self.stop(),
                 Event::Time => {}
             }
@@ -231,12 +231,12 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         let pause = self.pause();
         tokio::select! {
             biased;
-            () = self.ground.stop.asked(), if !self.stopping => Event::Stop,
+            () = self.context.stop.asked(), if !self.stopping => Event::Stop,
             Some(reported) = self.reports.recv() => Event::Reported(reported),
             Some(done) = self.work.next(), if !self.work.is_empty() => Event::Done(done),
             Some(order) = self.orders.recv() => Event::Order(order),
-            news = self.senses.news() => Event::News(news),
-            () = self.ground.host.sleep(pause) => Event::Time,
+            news = self.senses.news() => Event::HostNews(news),
+            () = self.context.host.sleep(pause) => Event::Time,
         }
     }
 
@@ -246,66 +246,66 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             None
         } else {
             let manifests = [self.manifests.due(), self.manifests.patience()].into_iter().flatten();
-            let farewells = self.farewells.iter().filter_map(|farewell| farewell.schedule.due());
-            self.seats.values().filter_map(Seat::due).chain(farewells).chain(manifests).min()
+            let left_roots = self.left_roots.iter().filter_map(|left_root| left_root.schedule.due());
+            self.tracked.values().filter_map(TrackedApp::due).chain(left_roots).chain(manifests).min()
         };
         let next = [due, self.beat_at].into_iter().flatten().min().unwrap_or_else(|| later(self.now, AT_LEAST));
         Duration::try_from(next.duration_since(self.now)).unwrap_or_default().min(AT_LEAST)
     }
 
     fn read_clock(&mut self) {
-        let now = self.ground.host.now();
+        let now = self.context.host.now();
         if now < self.now {
             warn!(was = %self.now, is = %now, "the clock was set back; every App is looked at");
             // What was due at some time is due at another one now.
-            for seat in self.seats.values_mut() {
-                seat.clock_was_set(now);
+            for tracked in self.tracked.values_mut() {
+                tracked.clock_was_set(now);
             }
-            for farewell in &mut self.farewells {
-                farewell.schedule.clock_was_set(now);
+            for left_root in &mut self.left_roots {
+                left_root.schedule.clock_was_set(now);
             }
             self.manifests.clock_was_set(now);
             self.beat_at = self.beat_at.map(|_| now);
         }
         self.now = now;
         if self.beat_at.is_some_and(|at| at <= now) {
-            self.ground.service.alive();
-            self.beat_at = self.ground.service.beat().map(|pause| later(now, pause));
+            self.context.service.alive();
+            self.beat_at = self.context.service.beat().map(|pause| later(now, pause));
         }
     }
 
     fn wake(&mut self, app: &AppName, wake: Wake) {
-        if let Some(seat) = self.seats.get_mut(app) {
-            self.ground.board.woken(app, &wake);
-            seat.schedule.wake(wake, self.now);
-            self.ground.board.scheduled(app, seat.schedule.state(self.now));
+        if let Some(tracked) = self.tracked.get_mut(app) {
+            self.context.board.woken(app, &wake);
+            tracked.schedule.wake(wake, self.now);
+            self.context.board.scheduled(app, tracked.schedule.state(self.now));
         }
     }
 
     fn wake_all(&mut self, wake: &Wake) {
-        let apps: Vec<AppName> = self.seats.keys().cloned().collect();
+        let apps: Vec<AppName> = self.tracked.keys().cloned().collect();
         for app in &apps {
             self.wake(app, wake.clone());
         }
     }
 
-    fn news(&mut self, news: News) {
+    fn news(&mut self, news: HostNews) {
         match news {
-            News::Manifests => self.manifests.stir(self.now),
-            News::Layout(app) => {
-                if let Some(seat) = self.seats.get_mut(&app) {
-                    seat.stirred.stir(self.now);
+            HostNews::Manifests => self.manifests.stir(self.now),
+            HostNews::Layout(app) => {
+                if let Some(tracked) = self.tracked.get_mut(&app) {
+                    tracked.stirred.stir(self.now);
                 }
             }
-            News::Files(app) => {
-                if let Some(seat) = self.seats.get_mut(&app) {
-                    seat.edits.stir(self.now);
+            HostNews::Files(app) => {
+                if let Some(tracked) = self.tracked.get_mut(&app) {
+                    tracked.edits.stir(self.now);
                 }
             }
-            News::Death { app, member } => {
-                if self.seats.get(&app).is_some_and(|seat| seat.mourns(&member)) {
+            HostNews::Death { app, member } => {
+                if self.tracked.get(&app).is_some_and(|tracked| tracked.mourns(&member)) {
                     // Its pass may wait; who asks meanwhile is to know.
-                    self.ground.board.died(&app, member.process);
+                    self.context.board.died(&app, member.process);
                     self.wake(&app, Wake::Death { group: member.group, member: member.member });
                 }
             }
@@ -325,26 +325,26 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
             }
             // Dropping `woken` tells whoever asked that the agent is ending.
             Order::Request(_) => {}
-            Order::Reload(renewal) => {
-                let Renewal { herald, git, standing } = *renewal;
-                self.ground.service.reloading();
-                if let Some(herald) = herald {
-                    self.ground.herald.renew(herald);
+            Order::Reload(reconfiguration) => {
+                let Reconfiguration { publisher, git, standing } = *reconfiguration;
+                self.context.service.reloading();
+                if let Some(publisher) = publisher {
+                    self.context.publisher.renew(publisher);
                     // Who is told is written down.
-                    self.ground.roll.touch();
+                    self.context.registry.touch();
                 }
                 self.manifests.reload(git, self.now);
-                self.ground.board.configured(standing.clone());
+                self.context.board.configured(standing.clone());
                 self.configuration = standing;
                 self.wake_all(&Wake::Hangup);
             }
-            Order::Operate { app, what, reply } => match self.seats.get_mut(&app).filter(|_| !self.stopping) {
-                Some(seat) => {
+            Order::Operate { app, what, reply } => match self.tracked.get_mut(&app).filter(|_| !self.stopping) {
+                Some(tracked) => {
                     // As `suspend` in a manifest. A rollback takes back what is in force: it ends no preparations.
                     if matches!(what, Operation::Suspend { .. }) {
-                        seat.cut_short();
+                        tracked.cut_short();
                     }
-                    seat.errands.push_back(Errand { what, reply });
+                    tracked.errands.push_back(PendingOperation { what, reply });
                 }
                 None => {
                     let _ = reply.send(Err(self.nobody(&app)));
@@ -385,11 +385,11 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     fn stop(&mut self) {
         info!("asked to end: the steps in hand are finished first");
         self.stopping = true;
-        self.ground.board.ready(false);
-        self.ground.service.stopping();
+        self.context.board.ready(false);
+        self.context.service.stopping();
         self.manifests.askers = Askers::default();
-        for seat in self.seats.values_mut() {
-            for errand in seat.errands.drain(..) {
+        for tracked in self.tracked.values_mut() {
+            for errand in tracked.errands.drain(..) {
                 let gone = HostError::new(HostErrorKind::Interrupted, "the agent is about to end");
                 let _ = errand.reply.send(Err(gone));
             }

@@ -3,7 +3,7 @@
 //! In: [`Telling`]s, handed over without waiting. Out: each to everybody whom it concerns, in order, tried again for a
 //! day where they cannot be reached, over a restart as well: until then it is in the [`Outbox`], which is the queue.
 //! One who does not answer holds up nobody else; what does not fit is dropped, and the log says so. Those who tell can
-//! be called off for others to go on where they were. Begin at [`Teller::start`].
+//! be called off for others to go on where they were. Begin at [`NotificationQueue::start`].
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -42,7 +42,7 @@ const AT_THE_END: Duration = Duration::from_secs(1);
 
 /// Takes what is to be told.
 #[derive(Debug, Clone)]
-pub struct Teller {
+pub struct NotificationQueue {
     queue: mpsc::Sender<Telling>,
     apart: mpsc::Sender<Apart>,
     names: Arc<[String]>,
@@ -51,9 +51,9 @@ pub struct Teller {
 /// What only some are to be told, by their names: the others know it.
 type Apart = (BTreeSet<String>, Telling);
 
-/// The tasks behind a [`Teller`].
+/// The tasks behind a [`NotificationQueue`].
 #[derive(Debug)]
-pub struct TellingTasks {
+pub struct DeliveryTasks {
     all: Vec<JoinHandle<()>>,
     until: watch::Sender<Until>,
     outbox: Outbox,
@@ -70,10 +70,10 @@ enum Until {
     Relieved,
 }
 
-impl Teller {
+impl NotificationQueue {
     /// Starts to tell, first what waits in the outbox, there from an earlier agent or from those before. `host` is what
     /// this host is called.
-    pub fn start(shim: &Shim, host: &str, notifications: Vec<Notification>, outbox: &Outbox) -> (Self, TellingTasks) {
+    pub fn start(shim: &Shim, host: &str, notifications: Vec<Notification>, outbox: &Outbox) -> (Self, DeliveryTasks) {
         let names: Arc<[String]> = notifications.iter().map(|notification| notification.name.clone()).collect();
         outbox.is_for(&notifications.iter().map(|notification| notification.name.as_str()).collect::<Vec<_>>());
         let (until, _) = watch::channel(Until::Further);
@@ -87,7 +87,7 @@ impl Teller {
         let (apart, taken_apart) = mpsc::channel(QUEUE);
         let sorter = Sorter { notifications, outbox: outbox.clone(), until: until.clone() };
         tasks.push(tokio::spawn(sorter.run(taken, taken_apart)));
-        (Self { queue, apart, names }, TellingTasks { all: tasks, until, outbox: outbox.clone() })
+        (Self { queue, apart, names }, DeliveryTasks { all: tasks, until, outbox: outbox.clone() })
     }
 
     /// Hands everything over to a test.
@@ -132,7 +132,7 @@ fn dropped(telling: &Telling, why: &str, names: Option<&BTreeSet<String>>) {
     tracing::warn!(app, news = %telling.news, only, why, "the queue takes no more: this notification is dropped");
 }
 
-impl TellingTasks {
+impl DeliveryTasks {
     /// Nothing is left to be told.
     #[must_use]
     pub fn are_finished(&self) -> bool {
@@ -144,7 +144,7 @@ impl TellingTasks {
         self.until.send_replace(Until::Relieved);
     }
 
-    /// Waits until all is told that was handed over, once the last [`Teller`] is gone, but no longer than `limit`.
+    /// Waits until all is told that was handed over, once the last [`NotificationQueue`] is gone, but no longer than `limit`.
     pub async fn finish(self, limit: Duration) {
         let aborts: Vec<_> = self.all.iter().map(JoinHandle::abort_handle).collect();
         let ended = tokio::time::timeout(limit, async {

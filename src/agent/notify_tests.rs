@@ -64,7 +64,7 @@ async fn what_was_told_before_the_end_is_not_told_by_the_next_agent() {
         apps: Vec::new(),
     };
     let outbox = Outbox::open(room.path());
-    let (teller, tasks) = Teller::start(&Shim::own(), "web01", vec![chat], &outbox);
+    let (teller, tasks) = NotificationQueue::start(&Shim::own(), "web01", vec![chat], &outbox);
     for app in ["one", "two", "three"] {
         teller.tell(telling(Some(app), News::Unhealthy));
     }

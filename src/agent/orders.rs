@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::renewal::Renewal;
+use super::reconfiguration::Reconfiguration;
 use crate::model::names::{AppName, ReleaseId};
 use crate::model::report::PassReport;
 use crate::model::wake::Wake;
@@ -21,7 +21,7 @@ pub enum Order {
     /// Look for manifests, then make passes.
     Request(Asked),
     /// Look at manifests and Apps again; the agent's own configuration was read again before.
-    Reload(Box<Renewal>),
+    Reload(Box<Reconfiguration>),
     /// Do what a person asks for.
     Operate {
         /// Over this App.

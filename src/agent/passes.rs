@@ -7,10 +7,10 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::orders::{Operated, Operation};
-use super::seat::{Errand, Seat, has_waited};
 use super::senses::Senses;
 use super::source::Source;
-use super::{Agent, Done, Reported, stock};
+use super::tracked::{PendingOperation, TrackedApp, has_waited};
+use super::{Agent, Done, Reported, summary};
 use crate::decide::explain;
 use crate::decide::leaving::without_workers;
 use crate::decide::schedule::{Ended, May, Turn};
@@ -44,26 +44,26 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn begin_what_is_due(&mut self) {
         let now = self.now;
         let due: Vec<AppName> = self
-            .seats
+            .tracked
             .iter()
-            .filter(|(_, seat)| seat.due().is_some_and(|due| due <= now))
+            .filter(|(_, tracked)| tracked.due().is_some_and(|due| due <= now))
             .map(|(name, _)| name.clone())
             .collect();
         let mut together = Vec::new();
         for name in due {
-            let Some(seat) = self.seats.get_mut(&name) else { continue };
-            if let Some(errand) = seat.errands.pop_front() {
+            let Some(tracked) = self.tracked.get_mut(&name) else { continue };
+            if let Some(errand) = tracked.errands.pop_front() {
                 self.operate(&name, errand);
-            } else if seat.schedule.due().is_some_and(|due| due <= now) {
+            } else if tracked.schedule.due().is_some_and(|due| due <= now) {
                 // One that fails may have a manager that does not answer: nobody else should wait for that.
-                let alone = seat.failures > 0;
+                let alone = tracked.failures > 0;
                 let begun = self.begin(&name);
                 if alone { self.pass(begun.into_iter().collect()) } else { together.extend(begun) }
-            } else if seat.look_at().is_some_and(|at| at <= now) {
+            } else if tracked.look_at().is_some_and(|at| at <= now) {
                 self.look_at_root(&name);
-            } else if seat.edits.due().is_some_and(|at| at <= now) {
+            } else if tracked.edits.due().is_some_and(|at| at <= now) {
                 self.look_at_files(&name);
-            } else if seat.ask_at.is_some_and(|at| at <= now) {
+            } else if tracked.ask_at.is_some_and(|at| at <= now) {
                 self.ask(&name);
             }
         }
@@ -75,38 +75,41 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     fn those_who_join(&mut self) -> Vec<Begun> {
         let now = self.now;
-        let stirs = |seat: &Seat| seat.look_at().is_some() || seat.edits.due().is_some() || !seat.errands.is_empty();
-        let joins =
-            |seat: &Seat| seat.is_free() && seat.failures == 0 && !stirs(seat) && seat.schedule.joins(now, SLACK);
+        let stirs = |tracked: &TrackedApp| {
+            tracked.look_at().is_some() || tracked.edits.due().is_some() || !tracked.errands.is_empty()
+        };
+        let joins = |tracked: &TrackedApp| {
+            tracked.is_free() && tracked.failures == 0 && !stirs(tracked) && tracked.schedule.joins(now, SLACK)
+        };
         let names: Vec<AppName> =
-            self.seats.iter().filter(|(_, seat)| joins(seat)).map(|(name, _)| name.clone()).collect();
+            self.tracked.iter().filter(|(_, tracked)| joins(tracked)).map(|(name, _)| name.clone()).collect();
         names.iter().filter_map(|name| self.begin(name)).collect()
     }
 
     /// A turn for this App.
     fn begin(&mut self, name: &AppName) -> Option<Begun> {
         let Some(app) = self.wanted(name) else {
-            if self.seats.get(name)?.layout.is_none() {
+            if self.tracked.get(name)?.layout.is_none() {
                 self.look_at_root(name);
             } else {
                 self.keep_running(name);
             }
             return None;
         };
-        let seat = self.seats.get_mut(name)?;
-        let turn = seat.schedule.begin(self.now);
+        let tracked = self.tracked.get_mut(name)?;
+        let turn = tracked.schedule.begin(self.now);
         self.turns += 1;
-        let interrupt = self.ground.stop.of_one_pass();
-        seat.engage(self.turns, Some(interrupt.clone()));
-        seat.seen_off = seat.leaving.then_some(self.turns);
+        let interrupt = self.context.stop.of_one_pass();
+        tracked.engage(self.turns, Some(interrupt.clone()));
+        tracked.seen_off = tracked.leaving.then_some(self.turns);
         // The pass looks for itself.
-        seat.stirred.settle();
-        seat.edits.settle();
-        self.ground.board.began(name, &turn, self.now);
-        self.ground.board.scheduled(name, seat.schedule.state(self.now));
-        self.ground.herald.began(name);
+        tracked.stirred.settle();
+        tracked.edits.settle();
+        self.context.board.began(name, &turn, self.now);
+        self.context.board.scheduled(name, tracked.schedule.state(self.now));
+        self.context.publisher.began(name);
         let request = request(words(&turn.wakes), &turn, interrupt);
-        seat.answers = turn.wakes;
+        tracked.answers = turn.wakes;
         debug!(app = %name, trigger = request.trigger, "a pass begins");
         Some(Begun { app, turn: self.turns, request })
     }
@@ -114,15 +117,16 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// The App as a pass is to bring it about: without its workers when it leaves. None where nothing says on which
     /// release.
     fn wanted(&self, name: &AppName) -> Option<Arc<App>> {
-        let seat = self.seats.get(name)?;
-        let app = &seat.loaded.app;
-        let app = if seat.leaving { without_workers(&self.alone(app), seat.layout.as_ref()?)? } else { app.clone() };
+        let tracked = self.tracked.get(name)?;
+        let app = &tracked.loaded.app;
+        let app =
+            if tracked.leaving { without_workers(&self.alone(app), tracked.layout.as_ref()?)? } else { app.clone() };
         Some(Arc::new(app))
     }
 
     /// Passes over these Apps, which share one look.
     fn pass(&mut self, begun: Vec<Begun>) {
-        let (host, listener) = (self.ground.host, self.ground.listener);
+        let (host, listener) = (self.context.host, self.context.listener);
         let (slots, reports) = (Arc::clone(&self.slots), self.report.clone());
         self.acting += 1;
         self.work.push(Box::pin(async move {
@@ -141,26 +145,26 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn reported(&mut self, reported: Reported) {
         let Reported { turn, report } = reported;
         let name = report.app.clone();
-        let Some(seat) = self.seats.get_mut(&name).filter(|seat| seat.is_at(turn)) else {
+        let Some(tracked) = self.tracked.get_mut(&name).filter(|tracked| tracked.is_at(turn)) else {
             self.abandoned(&name);
             return debug!(app = %name, "a pass has ended over an App that is not ours any more");
         };
-        if seat.is_of_former_root(turn) {
-            seat.release();
+        if tracked.is_of_former_root(turn) {
+            tracked.release();
             return self.abandoned(&name);
         }
-        let state = seat.ended(&report, self.now);
-        let repair = self.ground.board.ended(&report, &state);
-        let seen_off = seat.leaving && seat.seen_off == Some(turn) && report.outcome == Outcome::Converged;
+        let state = tracked.ended(&report, self.now);
+        let repair = self.context.board.ended(&report, &state);
+        let seen_off = tracked.leaving && tracked.seen_off == Some(turn) && report.outcome == Outcome::Converged;
         if seen_off {
-            self.ground.herald.left(&name);
-        } else if self.ground.herald.ended(&seat.loaded.app, &report, &state, repair) {
-            self.ground.roll.touch();
+            self.context.publisher.left(&name);
+        } else if self.context.publisher.ended(&tracked.loaded.app, &report, &state, repair) {
+            self.context.registry.touch();
         }
         let (outcome, actions, took_ms) = (report.outcome, report.tried.len(), report.took.as_millis());
         match outcome {
             Outcome::Interrupted if has_waited(&report) => {
-                info!(app = %name, why = why(&seat.loaded.app, &report), took_ms, "pass ended");
+                info!(app = %name, why = why(&tracked.loaded.app, &report), took_ms, "pass ended");
             }
             Outcome::Converged if state.crash_loop().is_some() => {
                 warn!(app = %name, why = state.crash_loop(), actions, took_ms, "pass ended");
@@ -172,13 +176,13 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
                 info!(app = %name, outcome = %outcome.word(), actions, took_ms, "pass ended");
             }
             Outcome::Failed | Outcome::Unhealthy | Outcome::RolledBack | Outcome::Quarantined => {
-                let (why, failures) = (why(&seat.loaded.app, &report), state.failures);
+                let (why, failures) = (why(&tracked.loaded.app, &report), state.failures);
                 // What waits already may be due for a while.
                 let next_in_s = state.next.map(|next| next.duration_since(self.now).as_secs().max(0));
                 warn!(app = %name, outcome = %outcome.word(), actions, took_ms, why, failures, next_in_s, "pass ended");
             }
         }
-        let members = seat.members();
+        let members = tracked.members();
         if seen_off {
             self.left(&name);
         } else {
@@ -190,40 +194,40 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
 
     /// Nothing more is done for an App that has left; one that has come back has its own turns.
     fn abandoned(&self, name: &AppName) {
-        if self.seats.get(name).is_none_or(Seat::is_free) {
-            self.ground.board.abandoned(name);
+        if self.tracked.get(name).is_none_or(TrackedApp::is_free) {
+            self.context.board.abandoned(name);
         }
     }
 
     /// The App's turn is over; none when it was not its own.
-    pub(super) fn free(&mut self, name: &AppName, turn: u64) -> Option<&mut Seat> {
-        let seat = self.seats.get_mut(name).filter(|seat| seat.is_at(turn))?;
-        seat.release();
-        Some(seat)
+    pub(super) fn free(&mut self, name: &AppName, turn: u64) -> Option<&mut TrackedApp> {
+        let tracked = self.tracked.get_mut(name).filter(|tracked| tracked.is_at(turn))?;
+        tracked.release();
+        Some(tracked)
     }
 
     /// Does what a person has asked for.
-    fn operate(&mut self, name: &AppName, errand: Errand) {
-        let Some(seat) = self.seats.get_mut(name) else { return };
+    fn operate(&mut self, name: &AppName, errand: PendingOperation) {
+        let Some(tracked) = self.tracked.get_mut(name) else { return };
         self.turns += 1;
-        let interrupt = self.ground.stop.of_one_pass();
-        seat.engage(self.turns, errand.what.makes_a_pass().then(|| interrupt.clone()));
-        let (app, number, now) = (Arc::clone(&seat.loaded), self.turns, self.now);
+        let interrupt = self.context.stop.of_one_pass();
+        tracked.engage(self.turns, errand.what.makes_a_pass().then(|| interrupt.clone()));
+        let (app, number, now) = (Arc::clone(&tracked.loaded), self.turns, self.now);
         let (verb, by) = (errand.what.verb(), errand.what.by());
         info!(app = %name, by, "{verb}");
         let mut turn = Turn { wakes: Vec::new(), may: May::Act, counting: Counting::Anew };
         if errand.what.makes_a_pass() {
             // It answers whatever has come by now; what comes later waits for the next pass.
-            seat.schedule.wake(errand.what.wake(), now);
-            turn.wakes = seat.schedule.begin(now).wakes;
-            self.ground.board.began(name, &turn, now);
-            self.ground.board.scheduled(name, seat.schedule.state(now));
-            self.ground.herald.began(name);
+            tracked.schedule.wake(errand.what.wake(), now);
+            turn.wakes = tracked.schedule.begin(now).wakes;
+            self.context.board.began(name, &turn, now);
+            self.context.board.scheduled(name, tracked.schedule.state(now));
+            self.context.publisher.began(name);
         }
         let mut request = request(format!("{verb} by {by}"), &turn, interrupt);
         request.ignore_windows |= matches!(errand.what, Operation::Retry { ignore_windows: true, .. });
-        seat.answers = turn.wakes;
-        let (host, listener, name) = (self.ground.host, self.ground.listener, name.clone());
+        tracked.answers = turn.wakes;
+        let (host, listener, name) = (self.context.host, self.context.listener, name.clone());
         self.acting += 1;
         self.work.push(Box::pin(async move {
             let app = &app.app;
@@ -251,7 +255,13 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         }));
     }
 
-    pub(super) fn operated(&mut self, name: &AppName, turn: u64, errand: Errand, result: Result<Operated, HostError>) {
+    pub(super) fn operated(
+        &mut self,
+        name: &AppName,
+        turn: u64,
+        errand: PendingOperation,
+        result: Result<Operated, HostError>,
+    ) {
         if let Err(error) = &result {
             let (by, verb) = (errand.what.by(), errand.what.verb());
             warn!(app = %name, by, %error, "{verb} came to nothing");
@@ -274,28 +284,31 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// own.
     fn in_vain(&mut self, name: &AppName, turn: u64, what: &Operation) -> bool {
         let now = self.now;
-        let Some(seat) = self.free(name, turn) else { return false };
+        let Some(tracked) = self.free(name, turn) else { return false };
         if what.makes_a_pass() {
-            seat.schedule.end(&Ended { outcome: Outcome::Interrupted, corrections: 0, drift: false }, now);
+            tracked.schedule.end(&Ended { outcome: Outcome::Interrupted, corrections: 0, drift: false }, now);
         }
-        for wake in std::mem::take(&mut seat.answers).into_iter().filter(Wake::brings_news) {
-            seat.schedule.wake(wake, now);
+        for wake in std::mem::take(&mut tracked.answers).into_iter().filter(Wake::brings_news) {
+            tracked.schedule.wake(wake, now);
         }
         true
     }
 
     /// One line for the service manager.
     pub(super) fn tell_status(&self) {
-        let of = |(name, seat): (_, &Seat)| stock::Of { name: AppName::as_str(name), ended: seat.standing() };
-        let apps: Vec<_> = self.seats.iter().map(of).collect();
-        let mut line = stock::line(&apps);
+        let of = |(name, tracked): (_, &TrackedApp)| summary::AppSummary {
+            name: AppName::as_str(name),
+            ended: tracked.standing(),
+        };
+        let apps: Vec<_> = self.tracked.iter().map(of).collect();
+        let mut line = summary::line(&apps);
         if let Some(words) = self.manifests.trouble() {
             let _ = write!(line, "; {words}");
         }
         if let Some(words) = self.configuration.words() {
             let _ = write!(line, "; {words}");
         }
-        self.ground.service.status(&line);
+        self.context.service.status(&line);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::ports::{HostError, HostErrorKind};
 
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub enum HostNews {
     /// Where manifests are.
     Manifests,
     /// At `current`, or in `releases/`, of this App.
@@ -62,7 +62,7 @@ pub trait Senses {
     fn forget(&mut self, app: &AppName);
 
     /// The next that happens. Dropping it loses nothing.
-    fn news(&mut self) -> impl Future<Output = News>;
+    fn news(&mut self) -> impl Future<Output = HostNews>;
 }
 
 type Arms = fn(&mut Watch, Topic, &[What]) -> Result<(), HostError>;
@@ -77,7 +77,7 @@ pub struct Kernel {
     /// Has it watch something.
     arms: Arms,
     deaths: Deaths,
-    told: UnboundedReceiver<News>,
+    told: UnboundedReceiver<HostNews>,
     /// Whether it was said that watching fails.
     complained: bool,
     /// Apps of which not everything is watched: tried again after each pass.
@@ -189,12 +189,12 @@ impl Senses for Kernel {
         self.take_heart();
     }
 
-    async fn news(&mut self) -> News {
+    async fn news(&mut self) -> HostNews {
         tokio::select! {
             topic = changed(self.watch.as_mut()) => match topic {
-                Topic::Manifests => News::Manifests,
-                Topic::App(app) => News::Layout(app),
-                Topic::Files(app) => News::Files(app),
+                Topic::Manifests => HostNews::Manifests,
+                Topic::App(app) => HostNews::Layout(app),
+                Topic::Files(app) => HostNews::Files(app),
             },
             news = self.told.recv() => match news {
                 Some(news) => news,
@@ -242,7 +242,7 @@ mod tests {
             kernel.workers(&shop.name, &[]);
         }
         std::os::unix::fs::symlink("releases/r1", shop.root.current()).unwrap();
-        assert_eq!(kernel.news().await, News::Layout(shop.name.clone()));
+        assert_eq!(kernel.news().await, HostNews::Layout(shop.name.clone()));
         kernel.forget(&shop.name);
     }
 
@@ -272,7 +272,7 @@ mod tests {
         kernel.workers(&shop.name, &[]);
         assert!(!kernel.complained && kernel.unwatched.is_empty());
         std::os::unix::fs::symlink("releases/r1", shop.root.current()).unwrap();
-        assert_eq!(kernel.news().await, News::Layout(shop.name.clone()));
+        assert_eq!(kernel.news().await, HostNews::Layout(shop.name.clone()));
         USED_UP.store(true, Ordering::SeqCst);
         kernel.app(&shop);
         assert!(kernel.complained, "it is said again");

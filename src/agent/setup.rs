@@ -7,9 +7,9 @@ use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
 use super::forge::StatusPoster;
-use super::herald::Herald;
-use super::notify::{Teller, TellingTasks};
+use super::notify::{DeliveryTasks, NotificationQueue};
 use super::outbox::Outbox;
+use super::publisher::Publisher;
 use super::web::{Watched, Webhooks};
 use crate::host::machine::hostname;
 use crate::host::secret;
@@ -21,35 +21,35 @@ use crate::ports::HostError;
 /// How long what is still to be told may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// What goes on behind a [`Herald`].
+/// What goes on behind a [`Publisher`].
 #[derive(Debug)]
-pub struct Behind {
-    tellers: TellingTasks,
+pub struct PublisherTasks {
+    deliveries: DeliveryTasks,
     poster: Option<JoinHandle<()>>,
 }
 
 /// Starts those who tell others what the loop does, first of all what the outbox has, and relieves those `before` them
 /// who told it. Must be called within a runtime.
-pub fn herald(config: &AgentConfig, outbox: &Outbox, before: &[Behind]) -> (Herald, Behind) {
+pub fn publisher(config: &AgentConfig, outbox: &Outbox, before: &[PublisherTasks]) -> (Publisher, PublisherTasks) {
     let host = config.name.clone().unwrap_or_else(hostname);
     for one in before {
-        one.tellers.relieve();
+        one.deliveries.relieve();
     }
     // With nobody to be told, too, it is said and written down what was to be told to somebody.
-    let (teller, tasks) = Teller::start(&Shim::own(), &host, config.notifications.clone(), outbox);
+    let (teller, tasks) = NotificationQueue::start(&Shim::own(), &host, config.notifications.clone(), outbox);
     let told = (!config.notifications.is_empty()).then_some(teller);
     let posted = config.commit_status.clone().map(|status| StatusPoster::start(status, &host)).unzip();
-    (Herald::new(told, posted.0), Behind { tellers: tasks, poster: posted.1 })
+    (Publisher::new(told, posted.0), PublisherTasks { deliveries: tasks, poster: posted.1 })
 }
 
-impl Behind {
+impl PublisherTasks {
     /// Nothing is left to be told.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.poster.as_ref().is_none_or(JoinHandle::is_finished) && self.tellers.are_finished()
+        self.poster.as_ref().is_none_or(JoinHandle::is_finished) && self.deliveries.are_finished()
     }
 
-    /// Waits a moment for the last words, once the herald is gone.
+    /// Waits a moment for the last words, once the publisher is gone.
     pub async fn finish(self) {
         let poster = async {
             if let Some(task) = self.poster
@@ -58,7 +58,7 @@ impl Behind {
                 tracing::warn!("not every commit status was posted before the end");
             }
         };
-        tokio::join!(poster, self.tellers.finish(LAST_WORDS));
+        tokio::join!(poster, self.deliveries.finish(LAST_WORDS));
     }
 }
 

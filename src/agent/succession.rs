@@ -11,14 +11,14 @@ use std::sync::Arc;
 use tracing::{debug, info, warn};
 
 use super::passes::{LOCK_WAIT, words};
-use super::roll::{Known, Standing};
-use super::seat::{Came, Seat, has_waited};
+use super::registry::{KnownApp, Lifecycle};
 use super::senses::Senses;
 use super::source::{Found, Source};
+use super::tracked::{FirstSeen, TrackedApp, has_waited};
 use super::{Agent, Done};
 use crate::decide::leaving::{without_groups_of, without_workers};
 use crate::decide::schedule::{Ended, Schedule};
-use crate::decide::succession::Heirs;
+use crate::decide::succession::RootOwners;
 use crate::engine::batch::reconcile_each;
 use crate::engine::pass::Request;
 use crate::manifest::{Loaded, same_roots};
@@ -40,15 +40,15 @@ pub(super) async fn aliases(former: Vec<PathBuf>, found: &Found) -> Aliases {
 }
 
 /// A root that its App has left for another one, and whose workers are yet to be stopped.
-pub(super) struct Farewell {
+pub(super) struct LeftRoot {
     pub(super) loaded: Arc<Loaded>,
     pub(super) schedule: Schedule,
     /// The turn in which they are; none now.
     turn: Option<u64>,
 }
 
-/// What came of a farewell.
-pub(super) enum Parting {
+/// What came of a root that is left.
+pub(super) enum LeftRootOutcome {
     Passed(Box<PassReport>),
     /// There is no root any more, or nothing says which release it has.
     Nothing,
@@ -58,22 +58,22 @@ pub(super) enum Parting {
 impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     /// All roots that are, or were, looked after.
     pub(super) fn roots(&self) -> Vec<PathBuf> {
-        let seated = self.seats.values().map(|seat| &*seat.loaded);
-        let parting = self.farewells.iter().map(|farewell| &*farewell.loaded);
-        let all = seated.chain(parting).chain(self.ground.roll.known());
+        let holders = self.tracked.values().map(|tracked| &*tracked.loaded);
+        let parting = self.left_roots.iter().map(|left_root| &*left_root.loaded);
+        let all = holders.chain(parting).chain(self.context.registry.known());
         all.map(|loaded| loaded.app.root.path().to_owned()).collect()
     }
 
     /// Apps that were left running, or were to be seen off from a root, where the root has somebody new.
-    pub(super) fn give_way(&mut self, heirs: &Heirs) {
+    pub(super) fn give_way(&mut self, owners: &RootOwners) {
         // An orphan bears no name that the manifests name.
-        for name in self.ground.roll.give_way(|loaded| heirs.of(&loaded.app.root).is_some()) {
-            self.ground.board.left(&name);
+        for name in self.context.registry.give_way(|loaded| owners.of(&loaded.app.root).is_some()) {
+            self.context.board.left(&name);
         }
-        let before = self.farewells.len();
-        self.farewells.retain(|farewell| heirs.of(&farewell.loaded.app.root).is_none());
-        if self.farewells.len() < before {
-            self.ground.roll.touch();
+        let before = self.left_roots.len();
+        self.left_roots.retain(|left_root| owners.of(&left_root.loaded.app.root).is_none());
+        if self.left_roots.len() < before {
+            self.context.registry.touch();
         }
     }
 
@@ -81,12 +81,12 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     pub(super) fn succeeded(&mut self, name: &AppName, heir: &AppName) {
         info!(app = %name, successor = %heir, "it is no longer in the manifests, and another App has its root");
         self.senses.forget(name);
-        self.ground.board.left(name);
-        self.ground.herald.succeeded(name);
-        self.ground.roll.touch();
-        if let Some(seat) = self.seats.remove(name) {
-            seat.cut_short();
-            for errand in seat.errands {
+        self.context.board.left(name);
+        self.context.publisher.succeeded(name);
+        self.context.registry.touch();
+        if let Some(tracked) = self.tracked.remove(name) {
+            tracked.cut_short();
+            for errand in tracked.errands {
                 // Whoever asked may have gone.
                 let _ = errand.reply.send(Err(self.nobody(name)));
             }
@@ -94,120 +94,124 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
     }
 
     /// An App gets another root: a new place, which has its turn when what is under way at the old one has ended.
-    pub(super) fn move_out(&mut self, to: Loaded, heirs: &Heirs) {
+    pub(super) fn move_out(&mut self, to: Loaded, owners: &RootOwners) {
         let name = to.app.name.clone();
-        let Some(seat) = self.seats.remove(&name) else { return };
-        seat.cut_short();
+        let Some(tracked) = self.tracked.remove(&name) else { return };
+        tracked.cut_short();
         self.senses.forget(&name);
-        let prune = seat.leaving || (seat.loaded.app.sync.prune && seat.may_have_workers());
-        let from = Arc::clone(&seat.loaded);
+        let prune = tracked.leaving || (tracked.loaded.app.sync.prune && tracked.may_have_workers());
+        let from = Arc::clone(&tracked.loaded);
         let new_root = to.app.root.clone();
-        let mut new = Seat::new(to, self.ground.seed);
+        let mut new = TrackedApp::new(to, self.context.seed);
         // Whoever has asked for a pass is answered by the next one.
-        let waits = seat.schedule.state(self.now).pending.into_iter().chain(seat.answers.iter().cloned());
+        let waits = tracked.schedule.state(self.now).pending.into_iter().chain(tracked.answers.iter().cloned());
         for asked in waits.filter(|wake| matches!(wake, Wake::Request { .. })) {
             new.schedule.wake(asked, self.now);
         }
-        for errand in new.succeed(seat) {
+        for errand in new.succeed(tracked) {
             let message = format!("the App `{name}` has just got the root `{new_root}`");
             let error = HostError::new(HostErrorKind::NotApplicable, message).with_help("ask again");
             let _ = errand.reply.send(Err(error));
         }
-        self.seats.insert(name, new);
-        if heirs.of(&from.app.root).is_none() {
+        self.tracked.insert(name, new);
+        if owners.of(&from.app.root).is_none() {
             self.part(from, &new_root, prune);
         }
     }
 
     /// Goes on with a root that an earlier agent has known, and its App has left since.
-    pub(super) fn has_moved_out(&mut self, known: Known) {
-        let Known { loaded, standing, here, heard } = known;
+    pub(super) fn has_moved_out(&mut self, known: KnownApp) {
+        let KnownApp { loaded, standing, here, heard } = known;
         let name = loaded.app.name.clone();
         match standing {
-            Standing::InForce => {
+            Lifecycle::InForce => {
                 if let Some(heard) = heard {
-                    self.ground.herald.recall(&name, heard);
+                    self.context.publisher.recall(&name, heard);
                 }
-                let Some(to) = self.seats.get(&name).map(|seat| seat.loaded.app.root.clone()) else { return };
+                let Some(to) = self.tracked.get(&name).map(|tracked| tracked.loaded.app.root.clone()) else { return };
                 let prune = loaded.app.sync.prune && here;
                 self.part(Arc::new(loaded), &to, prune);
             }
-            Standing::Leaving => self.see_off_from_root(Arc::new(loaded)),
+            Lifecycle::Leaving => self.see_off_from_root(Arc::new(loaded)),
             // That was told.
-            Standing::Orphaned => self.ground.roll.left_root(Arc::new(loaded)),
+            Lifecycle::Orphaned => self.context.registry.left_root(Arc::new(loaded)),
         }
     }
 
     /// Goes on with a root that an App had before its own one, neither of which anybody has any more.
-    pub(super) fn go_on_with_former(&mut self, known: Known) {
+    pub(super) fn go_on_with_former(&mut self, known: KnownApp) {
         match known.standing {
-            Standing::Leaving => self.see_off_from_root(Arc::new(known.loaded)),
-            Standing::Orphaned => self.ground.roll.left_root(Arc::new(known.loaded)),
-            Standing::InForce => self.go_on_with(known),
+            Lifecycle::Leaving => self.see_off_from_root(Arc::new(known.loaded)),
+            Lifecycle::Orphaned => self.context.registry.left_root(Arc::new(known.loaded)),
+            Lifecycle::InForce => self.go_on_with(known),
         }
     }
 
     /// A root is nobody's any more.
     fn part(&mut self, from: Arc<Loaded>, to: &Root, prune: bool) {
         let (name, root) = (&from.app.name, &from.app.root);
-        self.ground.herald.moved(name, root, to, !prune, self.now);
-        self.ground.roll.touch();
+        self.context.publisher.moved(name, root, to, !prune, self.now);
+        self.context.registry.touch();
         if prune {
             info!(app = %name, %root, %to, "it has another root: its workers at the old one are stopped");
             self.see_off_from_root(from);
         } else {
             let help = "stop what runs there by hand; `sync: {prune: true}` has it stopped the next time";
             warn!(app = %name, %root, %to, help, "it has another root: what runs at the old one is left running");
-            self.ground.roll.left_root(from);
+            self.context.registry.left_root(from);
         }
     }
 
     /// Stops what runs at a root that an App has left.
     pub(super) fn see_off_from_root(&mut self, loaded: Arc<Loaded>) {
-        let mut schedule = Schedule::new(loaded.app.sync.clone(), self.ground.seed);
+        let mut schedule = Schedule::new(loaded.app.sync.clone(), self.context.seed);
         schedule.wake(Wake::Manifest { revision: None }, self.now);
-        self.farewells.push(Farewell { loaded, schedule, turn: None });
+        self.left_roots.push(LeftRoot { loaded, schedule, turn: None });
     }
 
     /// The App without its workers, and without the groups that others have by now.
     pub(super) fn alone(&self, app: &App) -> App {
-        let staying = self.seats.values().filter(|seat| !seat.leaving);
-        without_groups_of(app, &staying.map(|seat| &seat.loaded.app))
+        let staying = self.tracked.values().filter(|tracked| !tracked.leaving);
+        without_groups_of(app, &staying.map(|tracked| &tracked.loaded.app))
     }
 
-    /// Begins the farewells that are due.
+    /// Begins to stop what runs at left roots, where that is due.
     pub(super) fn say_farewell(&mut self) {
         let now = self.now;
-        let is_due = |farewell: &Farewell| farewell.schedule.due().is_some_and(|due| due <= now);
+        let is_due = |left_root: &LeftRoot| left_root.schedule.due().is_some_and(|due| due <= now);
         let due: Vec<usize> =
-            (0..self.farewells.len()).filter(|at| self.farewells.get(*at).is_some_and(is_due)).collect();
+            (0..self.left_roots.len()).filter(|at| self.left_roots.get(*at).is_some_and(is_due)).collect();
         for at in due {
-            let Some(app) = self.farewells.get(at).map(|farewell| self.alone(&farewell.loaded.app)) else { continue };
+            let Some(app) = self.left_roots.get(at).map(|left_root| self.alone(&left_root.loaded.app)) else {
+                continue;
+            };
             self.turns += 1;
             let number = self.turns;
-            let Some(farewell) = self.farewells.get_mut(at) else { continue };
-            farewell.turn = Some(number);
-            let turn = farewell.schedule.begin(now);
+            let Some(left_root) = self.left_roots.get_mut(at) else { continue };
+            left_root.turn = Some(number);
+            let turn = left_root.schedule.begin(now);
             let request = Request {
                 mode: Mode::Apply,
                 wait: LOCK_WAIT,
                 trigger: words(&turn.wakes),
-                interrupt: self.ground.stop.of_one_pass(),
+                interrupt: self.context.stop.of_one_pass(),
                 withheld: turn.may.withheld().cloned(),
                 ignore_windows: false,
                 counting: turn.counting,
             };
-            let (host, listener) = (self.ground.host, self.ground.listener);
+            let (host, listener) = (self.context.host, self.context.listener);
             self.acting += 1;
             self.work.push(Box::pin(async move {
                 let parting = match host.layout(&app).await {
-                    Err(error) if error.kind == HostErrorKind::Misconfigured => Parting::Nothing,
-                    Err(error) => Parting::Failed(error),
+                    Err(error) if error.kind == HostErrorKind::Misconfigured => LeftRootOutcome::Nothing,
+                    Err(error) => LeftRootOutcome::Failed(error),
                     Ok(layout) => match without_workers(&app, &layout) {
-                        None => Parting::Nothing,
+                        None => LeftRootOutcome::Nothing,
                         Some(app) => {
                             let made = reconcile_each(host, &[(&app, request)], None, listener, |report| report).await;
-                            made.into_iter().next().map_or(Parting::Nothing, |made| Parting::Passed(Box::new(made)))
+                            made.into_iter()
+                                .next()
+                                .map_or(LeftRootOutcome::Nothing, |made| LeftRootOutcome::Passed(Box::new(made)))
                         }
                     },
                 };
@@ -216,52 +220,52 @@ impl<'a, H: Host, S: Source + 'a, W: Senses> Agent<'a, H, S, W> {
         }
     }
 
-    /// Takes in what came of a farewell.
-    pub(super) fn parted(&mut self, turn: u64, parting: &Parting) {
+    /// Takes in what came of a root that is left.
+    pub(super) fn parted(&mut self, turn: u64, parting: &LeftRootOutcome) {
         let now = self.now;
         self.acting -= 1;
-        let Some(at) = self.farewells.iter().position(|farewell| farewell.turn == Some(turn)) else {
+        let Some(at) = self.left_roots.iter().position(|left_root| left_root.turn == Some(turn)) else {
             return debug!("a root that was to be left is looked after again");
         };
-        let Some(farewell) = self.farewells.get_mut(at) else { return };
-        farewell.turn = None;
-        let (name, root) = (&farewell.loaded.app.name, &farewell.loaded.app.root);
+        let Some(left_root) = self.left_roots.get_mut(at) else { return };
+        left_root.turn = None;
+        let (name, root) = (&left_root.loaded.app.name, &left_root.loaded.app.root);
         let outcome = match parting {
-            Parting::Nothing => {
+            LeftRootOutcome::Nothing => {
                 warn!(app = %name, %root, "nothing says which release is at its former root: what runs there is left running");
                 None
             }
-            Parting::Passed(report) if report.outcome == Outcome::Converged => {
+            LeftRootOutcome::Passed(report) if report.outcome == Outcome::Converged => {
                 info!(app = %name, %root, "its workers at its former root are stopped");
                 None
             }
-            Parting::Passed(report) => {
+            LeftRootOutcome::Passed(report) => {
                 let why = report.problems.first().map(|problem| &*problem.message);
                 if has_waited(report) {
-                    farewell.schedule.wake(Wake::Timer, now);
+                    left_root.schedule.wake(Wake::Timer, now);
                 } else {
                     let outcome = report.outcome.word();
                     warn!(app = %name, %root, %outcome, why, "its workers at its former root cannot be stopped yet");
                 }
                 Some(report.outcome)
             }
-            Parting::Failed(error) => {
+            LeftRootOutcome::Failed(error) => {
                 warn!(app = %name, %root, %error, "its workers at its former root cannot be stopped yet");
                 Some(Outcome::Failed)
             }
         };
         if let Some(outcome) = outcome {
-            farewell.schedule.end(&Ended { outcome, corrections: 0, drift: true }, now);
+            left_root.schedule.end(&Ended { outcome, corrections: 0, drift: true }, now);
         } else {
-            self.farewells.remove(at);
-            self.ground.roll.touch();
+            self.left_roots.remove(at);
+            self.context.registry.touch();
             self.take_stock();
         }
     }
 
     /// Whether an earlier agent has looked after this App's root, for whichever App.
-    pub(super) fn came(before: &[Known], heirs: &Heirs, name: &AppName) -> Came {
-        let of_root = |known: &Known| known.here && heirs.of(&known.loaded.app.root) == Some(name);
-        if before.iter().any(of_root) { Came::Before } else { Came::Now }
+    pub(super) fn came(before: &[KnownApp], owners: &RootOwners, name: &AppName) -> FirstSeen {
+        let of_root = |known: &KnownApp| known.here && owners.of(&known.loaded.app.root) == Some(name);
+        if before.iter().any(of_root) { FirstSeen::Before } else { FirstSeen::Now }
     }
 }

@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::agent::board::Board;
-use crate::agent::herald::Herald;
 use crate::agent::orders::{Asked, Operated, Operation, Order, Woken};
-use crate::agent::roll::Roll;
-use crate::agent::senses::{Member, News, Senses};
+use crate::agent::publisher::Publisher;
+use crate::agent::registry::AppRegistry;
+use crate::agent::senses::{HostNews, Member, Senses};
 use crate::agent::service::Service;
 use crate::agent::source::{Found, Source, SourceProblem, SourceProblemKind, Wakes};
 use crate::agent::view::AppView;
-use crate::agent::{Agent, Ground};
+use crate::agent::{Agent, AgentContext};
 pub use crate::decide::testing::contract;
 use crate::decide::testing::{app, builtin, group, id, noon, record};
 use crate::documents::agent::Revision;
@@ -102,7 +102,7 @@ impl Source for Shelf {
 
 /// Tells what a test has it tell.
 pub struct Ears {
-    pub news: mpsc::UnboundedReceiver<News>,
+    pub news: mpsc::UnboundedReceiver<HostNews>,
     pub workers: Arc<Mutex<Vec<Member>>>,
 }
 
@@ -119,7 +119,7 @@ impl Senses for Ears {
         self.workers.lock().unwrap().clear();
     }
 
-    async fn news(&mut self) -> News {
+    async fn news(&mut self) -> HostNews {
         match self.news.recv().await {
             Some(news) => news,
             None => std::future::pending().await,
@@ -132,7 +132,7 @@ pub struct Stage {
     pub host: SimHost,
     pub shelf: Shelf,
     pub board: Board,
-    pub news: mpsc::UnboundedSender<News>,
+    pub news: mpsc::UnboundedSender<HostNews>,
     pub orders: mpsc::Sender<Order>,
     stop: Interrupt,
     pub workers: Arc<Mutex<Vec<Member>>>,
@@ -181,7 +181,7 @@ pub async fn play<F: Future<Output = ()>>(wish: App, scene: impl FnOnce(Arc<Stag
 
 /// Plays with an agent that begins on that host.
 pub async fn play_on<F: Future<Output = ()>>(host: &SimHost, wish: App, scene: impl FnOnce(Arc<Stage>) -> F) {
-    play_from(host, Shelf::with(vec![loaded(wish)]), Roll::none(), Herald::default(), async |stage| {
+    play_from(host, Shelf::with(vec![loaded(wish)]), AppRegistry::none(), Publisher::default(), async |stage| {
         stage.until("the first pass", |stage| stage.passes() == 1 && stage.is_idle()).await;
         scene(stage).await;
     })
@@ -192,8 +192,8 @@ pub async fn play_on<F: Future<Output = ()>>(host: &SimHost, wish: App, scene: i
 pub async fn play_from<F: Future<Output = ()>>(
     host: &SimHost,
     shelf: Shelf,
-    roll: Roll,
-    herald: Herald,
+    registry: AppRegistry,
+    publisher: Publisher,
     scene: impl FnOnce(Arc<Stage>) -> F,
 ) {
     let (news, heard) = mpsc::unbounded_channel();
@@ -207,19 +207,19 @@ pub async fn play_from<F: Future<Output = ()>>(
         stop: Interrupt::default(),
         workers: Arc::default(),
     });
-    let ground = Ground {
-        herald,
+    let context = AgentContext {
+        publisher,
         host,
         listener: &Silent,
         board: stage.board.clone(),
         service: Service::none(),
         stop: stage.stop.clone(),
         concurrency: 4,
-        roll,
+        registry,
         seed: 7,
     };
     let ears = Ears { news: heard, workers: stage.workers.clone() };
-    let agent = Agent::new(ground, shelf, ears, ordered);
+    let agent = Agent::new(context, shelf, ears, ordered);
     let scene = async {
         scene(stage.clone()).await;
         stage.stop.ask();
@@ -267,13 +267,13 @@ impl Stage {
         triggers.collect()
     }
 
-    pub fn tell(&self, news: News) {
+    pub fn tell(&self, news: HostNews) {
         self.news.send(news).unwrap();
     }
 
     pub fn hold(&self, apps: Result<Vec<App>, &str>) {
         self.put(apps);
-        self.tell(News::Manifests);
+        self.tell(HostNews::Manifests);
     }
 
     /// The same, and nobody tells of it.
@@ -289,7 +289,7 @@ impl Stage {
     /// As `hold`, with what the world wishes left as it is.
     pub fn holds(&self, held: Held) {
         *self.shelf.holds.lock().unwrap() = held;
-        self.tell(News::Manifests);
+        self.tell(HostNews::Manifests);
     }
 
     /// Workers that live.
@@ -301,7 +301,7 @@ impl Stage {
         let mut world = self.host.world();
         (world.link, world.link_changed) = (Link::Release { id: id(to) }, Some(world.now));
         drop(world);
-        self.tell(News::Layout(shop()));
+        self.tell(HostNews::Layout(shop()));
     }
 
     pub fn link(&self) -> Link {
@@ -312,7 +312,7 @@ impl Stage {
     pub fn kill(&self) -> Member {
         let member = self.workers.lock().unwrap()[0].clone();
         self.host.world().end(member.process.pid);
-        self.tell(News::Death { app: shop(), member: member.clone() });
+        self.tell(HostNews::Death { app: shop(), member: member.clone() });
         member
     }
 

@@ -21,19 +21,19 @@ use super::live::Live;
 use super::options::agent::Agent as Options;
 use super::options::{Global, LogFormat, Paths};
 use super::render::{operate as text, report};
-use crate::agent::alone::Alone;
+use crate::agent::agent_lock::AgentLock;
 use crate::agent::board::Board;
 use crate::agent::git::GitSource;
+use crate::agent::host_filter::{HostFilter, names};
 use crate::agent::orders::Orders;
 use crate::agent::outbox::Outbox;
-use crate::agent::own::{Own, names};
-use crate::agent::roll::Roll;
+use crate::agent::registry::AppRegistry;
 use crate::agent::senses::Kernel;
 use crate::agent::service::Service;
-use crate::agent::setup::{self, Behind};
+use crate::agent::setup::{self, PublisherTasks};
 use crate::agent::source::Directory;
 use crate::agent::web::{Door, Operators, Port, Reach, Socket, Texts, Web, Webhooks, serve};
-use crate::agent::{Agent, Ground};
+use crate::agent::{Agent, AgentContext};
 use crate::documents::agent::Configuration;
 use crate::engine::events::{Listener, Silent};
 use crate::engine::interrupt::Interrupt;
@@ -53,9 +53,9 @@ pub fn run(options: &Options, global: &Global) -> Result<u8, Failure> {
     let place = place(options, &config)?;
     let webhooks = setup::webhooks(&config.webhooks, place.watched())?;
     let operators = Operators::named(options.operator_group.as_deref())?;
-    let _alone = Alone::claim(&options.state_dir)?;
+    let _alone = AgentLock::claim(&options.state_dir)?;
     let names = names(&config);
-    let roll = Roll::open(&options.state_dir, place.origin(&names));
+    let registry = AppRegistry::open(&options.state_dir, place.origin(&names));
     let outbox = Outbox::open(&options.state_dir);
     let stop = Interrupt::default();
     // At a terminal somebody looks on; elsewhere the log says the same.
@@ -72,7 +72,7 @@ pub fn run(options: &Options, global: &Global) -> Result<u8, Failure> {
     };
     // No reason to look after nothing: the host's Apps come before the news of them.
     let problem = setup::tokens(&config).err().map(|error| words(error.into()));
-    let told = Told { config, place, webhooks, operators, names, roll, problem, outbox };
+    let told = Told { config, place, webhooks, operators, names, registry, problem, outbox };
     let work = async |host: &LocalHost| follow(options, told, host, &*listener, &stop).await;
     on_this_host(AGENT, manifests.as_ref(), Some(&stop), work)??;
     Ok(0)
@@ -86,7 +86,7 @@ struct Told {
     operators: Operators,
     /// What this host is called.
     names: Vec<String>,
-    roll: Roll,
+    registry: AppRegistry,
     /// Why somebody cannot be told of what happens.
     problem: Option<String>,
     outbox: Outbox,
@@ -127,17 +127,17 @@ async fn follow(
         warn!(problem, "somebody cannot be notified as the agent's own configuration says; the agent goes on");
         board.configured(Configuration { problem: Some(problem), needs_restart: Vec::new() });
     }
-    let (herald, behind) = setup::herald(&told.config, &told.outbox, &[]);
-    let Told { config, place, names, roll, outbox, .. } = told;
-    let ground = Ground {
+    let (publisher, behind) = setup::publisher(&told.config, &told.outbox, &[]);
+    let Told { config, place, names, registry, outbox, .. } = told;
+    let context = AgentContext {
         host,
-        herald,
+        publisher,
         listener,
         board,
         service: Service::from_environment(),
         stop: stop.clone(),
         concurrency: options.concurrency.get(),
-        roll,
+        registry,
         seed: setup::seed(&names),
     };
     let (over, is_over) = oneshot::channel();
@@ -146,11 +146,11 @@ async fn follow(
     let following = async {
         match place {
             Place::Paths(paths) => {
-                Agent::new(ground, Own::new(Directory::new(paths), names), senses, ordered).run().await;
+                Agent::new(context, HostFilter::new(Directory::new(paths), names), senses, ordered).run().await;
             }
             Place::Git(git) => {
-                let source = Own::new(GitSource::new(git, &options.state_dir), names);
-                Agent::new(ground, source, senses, ordered).run().await;
+                let source = HostFilter::new(GitSource::new(git, &options.state_dir), names);
+                Agent::new(context, source, senses, ordered).run().await;
             }
         }
         let _ = over.send(());
@@ -158,7 +158,7 @@ async fn follow(
     let ((), behind) = tokio::join!(following, reloader.run(hangups, is_over));
     drop(ending);
     let _ = serving.await;
-    join_all(behind.into_iter().map(Behind::finish)).await;
+    join_all(behind.into_iter().map(PublisherTasks::finish)).await;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use super::render::{shape, unified::unified};
 use crate::decide::aim::aimed;
 use crate::decide::health;
 use crate::documents::wire::voice;
-use crate::far::answer::Faces;
+use crate::far::answer::Renderers;
 use crate::far::front::front;
 use crate::far::runner::runner;
 use crate::far::{ASKED, RUN, VERB};
@@ -21,7 +21,7 @@ use crate::manifest::Loaded;
 use crate::model::report::{PassReport, Problem};
 use crate::model::status::AppStatus;
 
-const FACES: Faces = Faces { diff, preview, status };
+const FACES: Renderers = Renderers { diff, preview, status };
 
 /// Runs it, if that is what these arguments ask for.
 pub fn main(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Option<ExitCode> {

@@ -30,7 +30,7 @@ use crate::engine::events::Silent;
 use crate::manifest::Loaded;
 use crate::model::observed::Aim;
 use crate::model::report::{Mode, PassReport, worst};
-use crate::model::status::{AppStatus, Verdict};
+use crate::model::status::{AppStatus, WorkerVerdict};
 
 /// Shows what differs; 0: nothing, 1: something, 2: it could not be told, 130: nobody waited for it.
 ///
@@ -191,7 +191,7 @@ impl Here<'_> {
 fn tell_who_drains(loaded: &[Loaded], found: &mut [(AppStatus, u8)]) -> Result<(), Failure> {
     let is_stale = |status: &AppStatus| {
         let mut members = status.workers.iter().flat_map(|group| &group.members);
-        members.any(|member| member.verdict == Verdict::Stale)
+        members.any(|member| member.verdict == WorkerVerdict::Stale)
     };
     if !found.iter().any(|(status, _)| is_stale(status)) {
         return Ok(());

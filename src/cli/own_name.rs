@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::agent::{self, CONFIG, configuration};
-use crate::agent::own;
+use crate::agent::host_filter;
 
 /// In the environment of whoever calls: what this host is called. Each step of a manifest with hosts has it.
 const VARIABLE: &str = "TRUEUP_HOST";
@@ -30,7 +30,7 @@ pub fn names() -> Vec<String> {
     // Where the configuration cannot be used, the hostname may do all the same; if it does not, `trouble` says why. The
     // environment comes first, and not alone: a step has the name that its own App gives this host, and another App may
     // have another one for it.
-    let own = own::names(&configuration(None).unwrap_or_default());
+    let own = host_filter::names(&configuration(None).unwrap_or_default());
     environment().into_iter().chain(own).collect()
 }
 

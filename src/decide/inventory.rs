@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::decide::aim::quarantine;
 use crate::model::app::App;
 use crate::model::drift::{Difference, Drift};
-use crate::model::inventory::{ReleaseStatus, Standing, Use};
+use crate::model::inventory::{ReleaseStanding, ReleaseStatus, Use};
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Evidence, Link, Observed, Runs};
 use crate::model::record::{Making, Quarantine, ReleaseRecord};
@@ -36,12 +36,12 @@ fn status(app: &App, observed: &Observed, difference: &Difference, id: &ReleaseI
         current: observed.layout.link == Link::Release { id: id.clone() },
         desired: *id == app.release.id,
         state: match record {
-            _ if kept_out.is_some() => Standing::Quarantined,
-            _ if present.is_none() => Standing::Absent,
-            None => Standing::Unknown,
-            Some(record) if record.made != Making::Built => Standing::HalfMade,
-            Some(record) if record.proven.is_some() => Standing::Good,
-            Some(_) => Standing::Unproven,
+            _ if kept_out.is_some() => ReleaseStanding::Quarantined,
+            _ if present.is_none() => ReleaseStanding::Absent,
+            None => ReleaseStanding::Unknown,
+            Some(record) if record.made != Making::Built => ReleaseStanding::HalfMade,
+            Some(record) if record.proven.is_some() => ReleaseStanding::Good,
+            Some(_) => ReleaseStanding::Unproven,
         },
         quarantine: kept_out.cloned(),
         origin: record.and_then(|record| record.origin.clone()),
@@ -100,23 +100,32 @@ mod tests {
         let unproven = ReleaseRecord { proven: None, ..record("r1", 5) };
         let half = ReleaseRecord { made: Making::Fetched, ..record("r1", 5) };
         let rows = [
-            ("proven", "r1", Some(record("r1", 5)), Standing::Good),
-            ("failed", "r1", Some(kept_out("r1", 5, "another")), Standing::Quarantined),
-            ("failed, mended and proven", "r1", Some(mended("r1", 5)), Standing::Good),
-            ("desired and failed", "r3", Some(kept_out("r3", 5, "trial")), Standing::Quarantined),
-            ("desired, failed before the App changed", "r3", Some(kept_out("r3", 5, "another")), Standing::Unproven),
-            ("half a release", "r1", Some(half), Standing::HalfMade),
-            ("whole", "r1", Some(unproven), Standing::Unproven),
-            ("uploaded", "r1", None, Standing::Unknown),
-            ("gone", "r9", Some(record("r9", 5)), Standing::Absent),
-            ("failed and never there", "r9", Some(kept_out("r9", 5, "another")), Standing::Quarantined),
+            ("proven", "r1", Some(record("r1", 5)), ReleaseStanding::Good),
+            ("failed", "r1", Some(kept_out("r1", 5, "another")), ReleaseStanding::Quarantined),
+            ("failed, mended and proven", "r1", Some(mended("r1", 5)), ReleaseStanding::Good),
+            ("desired and failed", "r3", Some(kept_out("r3", 5, "trial")), ReleaseStanding::Quarantined),
+            (
+                "desired, failed before the App changed",
+                "r3",
+                Some(kept_out("r3", 5, "another")),
+                ReleaseStanding::Unproven,
+            ),
+            ("half a release", "r1", Some(half), ReleaseStanding::HalfMade),
+            ("whole", "r1", Some(unproven), ReleaseStanding::Unproven),
+            ("uploaded", "r1", None, ReleaseStanding::Unknown),
+            ("gone", "r9", Some(record("r9", 5)), ReleaseStanding::Absent),
+            ("failed and never there", "r9", Some(kept_out("r9", 5, "another")), ReleaseStanding::Quarantined),
         ];
         for (name, of, record, standing) in rows {
             let mut observed = seen("r2", vec![]);
             observed.records = record.into_iter().collect();
             let all = inventory(&wanted, &observed, &Difference::default());
             let one = all.iter().find(|one| one.id == id(of)).unwrap();
-            assert_eq!((one.state, one.quarantine.is_some()), (standing, standing == Standing::Quarantined), "{name}");
+            assert_eq!(
+                (one.state, one.quarantine.is_some()),
+                (standing, standing == ReleaseStanding::Quarantined),
+                "{name}"
+            );
             assert_eq!((one.current, one.desired), (false, of == "r3"), "{name}");
         }
     }

@@ -16,7 +16,8 @@ use crate::model::observed::{Link, MemberState, Observed, ObservedGroup, Worker}
 use crate::model::process::ProcessId;
 use crate::model::service::ObservedService;
 use crate::model::status::{
-    AppStatus, Condition, ConditionType, GroupNumbers, GroupStatus, Reason, ServiceStatus, Truth, Verdict, WorkerStatus,
+    AppStatus, Condition, ConditionType, GroupNumbers, GroupStatus, Reason, ServiceStatus, Truth, WorkerStatus,
+    WorkerVerdict,
 };
 use crate::model::sync::Withheld;
 
@@ -186,9 +187,9 @@ fn count(members: &[WorkerStatus]) -> GroupNumbers {
     for member in members.iter().filter(|member| member.state.is_up()) {
         numbers.running += 1;
         match member.verdict {
-            Verdict::Fresh => numbers.fresh += 1,
-            Verdict::Stale => numbers.stale += 1,
-            Verdict::Unknown | Verdict::Down => numbers.unknown += 1,
+            WorkerVerdict::Fresh => numbers.fresh += 1,
+            WorkerVerdict::Stale => numbers.stale += 1,
+            WorkerVerdict::Unknown | WorkerVerdict::Down => numbers.unknown += 1,
         }
     }
     numbers
@@ -199,14 +200,14 @@ fn count(members: &[WorkerStatus]) -> GroupNumbers {
 pub fn worker_status(app: &App, observed: &Observed, group: &WorkerGroup, worker: &Worker) -> WorkerStatus {
     let (verdict, stale_because) = match worker.state {
         MemberState::Stopped | MemberState::Exited | MemberState::Failed | MemberState::Backoff => {
-            (Verdict::Down, None)
+            (WorkerVerdict::Down, None)
         }
-        MemberState::Unknown => (Verdict::Unknown, None),
+        MemberState::Unknown => (WorkerVerdict::Unknown, None),
         MemberState::Running | MemberState::Starting | MemberState::Stopping => {
             match freshness(app, observed, group, worker) {
-                Freshness::Fresh => (Verdict::Fresh, None),
-                Freshness::Stale(because) => (Verdict::Stale, Some(because)),
-                Freshness::Unknown => (Verdict::Unknown, None),
+                Freshness::Fresh => (WorkerVerdict::Fresh, None),
+                Freshness::Stale(because) => (WorkerVerdict::Stale, Some(because)),
+                Freshness::Unknown => (WorkerVerdict::Unknown, None),
             }
         }
     };

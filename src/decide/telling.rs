@@ -1,6 +1,6 @@
 //! What of a pass is news to people who are not looking, and how a commit fares.
 //!
-//! In: what they were told before ([`Told`]) and one report. Out: what they should be told now, and often nothing. What
+//! In: what they were told before ([`ToldOfApp`]) and one report. Out: what they should be told now, and often nothing. What
 //! goes on as before is not told again; [`Repeats`](super::repeats::Repeats) keeps what goes to and fro from filling a
 //! chat.
 
@@ -35,7 +35,7 @@ pub struct Besides<'a> {
 
 /// What people know of one App.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Told {
+pub struct ToldOfApp {
     /// The release that was last seen to be right.
     good: Option<ReleaseId>,
     /// What is wrong, with which release, and the key of what was told of it.
@@ -49,7 +49,7 @@ pub struct Told {
     crash_loop: bool,
 }
 
-impl Told {
+impl ToldOfApp {
     /// What is new in a report. `revision` says which commit of the manifests is in force.
     pub fn of(&mut self, app: &App, report: &PassReport, besides: Besides<'_>, revision: Option<&str>) -> Vec<Telling> {
         let Besides { stalled, crash_loop, .. } = besides;

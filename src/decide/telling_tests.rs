@@ -113,7 +113,7 @@ fn what_is_new_is_told_once() {
         ),
     ];
     for (story, passes) in stories {
-        let (mut told, mut converged) = (Told::default(), None);
+        let (mut told, mut converged) = (ToldOfApp::default(), None);
         for (number, (report, expected)) in passes.iter().enumerate() {
             let besides = Besides { repair: converged.as_ref() == Some(&report.release), ..Besides::default() };
             let all = told.of(&the_app(report.release.as_str()), report, besides, Some("abc"));
@@ -128,7 +128,7 @@ fn what_is_new_is_told_once() {
 
 #[test]
 fn corrections_are_told_without_pids() {
-    let mut told = Told::default();
+    let mut told = ToldOfApp::default();
     let (app, repair) = (the_app("r1"), Besides { repair: true, ..Besides::default() });
     let mut said = |pid| {
         let all = told.of(&app, &report("r1", Outcome::Converged, &[restart(pid)]), repair, None);
@@ -136,7 +136,7 @@ fn corrections_are_told_without_pids() {
     };
     assert_eq!(said(7), said(8));
     let many: Vec<Action> = (0..13).map(restart).collect();
-    let all = Told::default().of(&app, &report("r1", Outcome::Converged, &many), repair, None);
+    let all = ToldOfApp::default().of(&app, &report("r1", Outcome::Converged, &many), repair, None);
     assert!(all[0].message.contains("13 actions") && all[0].message.ends_with("\n- and 3 more"), "{}", all[0].message);
 }
 
@@ -153,7 +153,7 @@ fn what_nobody_has_changed_is_not_told_as_corrected() {
         ("and one more was started", true, vec![restart(7), start()], Some("drift was corrected by 2 actions")),
     ];
     for (name, repair, actions, expected) in rows {
-        let mut told = Told { good: Some(id("r1")), ..Told::default() };
+        let mut told = ToldOfApp { good: Some(id("r1")), ..ToldOfApp::default() };
         let report = report("r1", Outcome::Converged, &actions);
         let all = told.of(&the_app("r1"), &report, Besides { repair, ..Besides::default() }, None);
         assert_eq!(
@@ -167,7 +167,7 @@ fn what_nobody_has_changed_is_not_told_as_corrected() {
 
 #[test]
 fn a_stalled_app_is_told_when_it_becomes_so() {
-    let mut told = Told::default();
+    let mut told = ToldOfApp::default();
     let mut news = |stalled| {
         let besides = Besides { stalled, ..Besides::default() };
         let all = told.of(&the_app("r1"), &report("r1", Outcome::Converged, &[]), besides, None);
@@ -241,15 +241,15 @@ fn workers_that_die_again_and_again_are_told_once_and_when_they_live() {
         ("it lives", converged(&[]), lives, vec![News::Recovered]),
         ("it goes on", converged(&[]), lives, vec![]),
     ];
-    let mut told = Told { good: Some(id("r1")), ..Told::default() };
+    let mut told = ToldOfApp { good: Some(id("r1")), ..ToldOfApp::default() };
     for (name, report, crash_loop, expected) in rows {
         let besides = Besides { repair: true, crash_loop, ..Besides::default() };
         let all = told.of(&the_app("r1"), &report, besides, None);
         assert_eq!(all.iter().map(|telling| telling.news).collect::<Vec<_>>(), expected, "{name}");
         // As an agent reads it that begins in between, and as an older one has written it.
         let written = serde_json::to_value(&told).unwrap();
-        assert_eq!(serde_json::from_value::<Told>(written).unwrap(), told, "{name}");
+        assert_eq!(serde_json::from_value::<ToldOfApp>(written).unwrap(), told, "{name}");
     }
     let older = serde_json::json!({"good": "r1", "wrong": null, "withheld": false, "stalled": false});
-    assert_eq!(serde_json::from_value::<Told>(older).unwrap(), told);
+    assert_eq!(serde_json::from_value::<ToldOfApp>(older).unwrap(), told);
 }

@@ -7,7 +7,7 @@ use super::API_VERSION;
 use super::pass::PassDocument;
 use crate::model::names::{AppName, HostName, ReleaseId};
 use crate::model::report::{Outcome, Problem};
-use crate::model::rollout::{How, Verdict};
+use crate::model::rollout::{HostVerdict, RolloutOutcome};
 
 /// Documents of this host and of others, and what the others have in common.
 #[derive(Debug, Serialize)]
@@ -106,33 +106,33 @@ pub struct FleetHostDocument<'a> {
 
 /// How a rollout ended.
 #[must_use]
-pub fn how(how: How) -> &'static str {
+pub fn how(how: RolloutOutcome) -> &'static str {
     match how {
-        How::Complete => "complete",
-        How::NotBegun => "notBegun",
-        How::Stopped => "stopped",
-        How::Withheld => "withheld",
-        How::Interrupted => "interrupted",
+        RolloutOutcome::Complete => "complete",
+        RolloutOutcome::NotBegun => "notBegun",
+        RolloutOutcome::Stopped => "stopped",
+        RolloutOutcome::Withheld => "withheld",
+        RolloutOutcome::Interrupted => "interrupted",
     }
 }
 
 /// What became of a host.
 #[must_use]
-pub fn verdict(verdict: Verdict) -> &'static str {
+pub fn verdict(verdict: HostVerdict) -> &'static str {
     match verdict {
-        Verdict::Settled => "settled",
-        Verdict::Changed => "changed",
-        Verdict::NotReached => "notTouched",
-        Verdict::Withheld => "withheld",
-        Verdict::Refused(ended) | Verdict::Failed(ended) => ended.word(),
-        Verdict::NotHealthy => "unhealthy",
-        Verdict::RolledBack => "rolledBack",
-        Verdict::TakenBack | Verdict::GoneBack => "takenBack",
-        Verdict::NotTakenBack => "notTakenBack",
-        Verdict::Unreachable => "unreachable",
-        Verdict::Declined => "refused",
-        Verdict::Lost => "lost",
-        Verdict::Untold => Outcome::Failed.word(),
-        Verdict::Unseen => "notLookedAt",
+        HostVerdict::Settled => "settled",
+        HostVerdict::Changed => "changed",
+        HostVerdict::NotReached => "notTouched",
+        HostVerdict::Withheld => "withheld",
+        HostVerdict::Refused(ended) | HostVerdict::Failed(ended) => ended.word(),
+        HostVerdict::NotHealthy => "unhealthy",
+        HostVerdict::RolledBack => "rolledBack",
+        HostVerdict::TakenBack | HostVerdict::GoneBack => "takenBack",
+        HostVerdict::NotTakenBack => "notTakenBack",
+        HostVerdict::Unreachable => "unreachable",
+        HostVerdict::Declined => "refused",
+        HostVerdict::Lost => "lost",
+        HostVerdict::Untold => Outcome::Failed.word(),
+        HostVerdict::Unseen => "notLookedAt",
     }
 }

@@ -99,7 +99,7 @@ pub enum Happened<'a> {
         #[serde(with = "millis", rename = "tookMs")]
         took: Duration,
         /// Every one of them.
-        hosts: Vec<HostVerdict<'a>>,
+        hosts: Vec<HostVerdictDocument<'a>>,
     },
 }
 
@@ -155,7 +155,7 @@ pub enum PhaseDocument<'a> {
 /// What became of one host.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct HostVerdict<'a> {
+pub struct HostVerdictDocument<'a> {
     /// The host.
     pub host: &'a HostName,
     /// In one word.

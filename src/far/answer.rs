@@ -17,7 +17,7 @@ use crate::model::status::AppStatus;
 /// How things are shown to people; it is done where the facts are, since only what it makes is small enough to travel.
 /// All of it without colour.
 #[derive(Debug, Clone, Copy)]
-pub struct Faces {
+pub struct Renderers {
     /// The unified diff from what is to what should be; empty when nothing differs.
     pub diff: fn(&Loaded, &PassReport) -> String,
     /// All that a dry run shows.
@@ -70,12 +70,12 @@ pub fn summary(one: &Loaded, report: &PassReport) -> Result<Summary, Failed> {
 ///
 /// # Errors
 /// The manifest has no JSON form.
-pub fn status(one: &Loaded, report: &PassReport, status: &AppStatus, faces: &Faces) -> Result<Status, Failed> {
+pub fn status(one: &Loaded, report: &PassReport, status: &AppStatus, renderers: &Renderers) -> Result<Status, Failed> {
     Ok(Status {
         exit_code: app::exit_code(report),
         summary: summary(one, report)?,
         document: bounds::document(serde_json::to_value(document(one, status)).map_err(|error| formless(&error))?),
-        text: (faces.status)(one, status, problems(one, report)),
+        text: (renderers.status)(one, status, problems(one, report)),
     })
 }
 
@@ -83,13 +83,19 @@ pub fn status(one: &Loaded, report: &PassReport, status: &AppStatus, faces: &Fac
 ///
 /// # Errors
 /// It has no JSON form.
-pub fn report(one: &Loaded, made: &PassReport, host: &HostName, faces: &Faces, back: bool) -> Result<Report, Failed> {
+pub fn report(
+    one: &Loaded,
+    made: &PassReport,
+    host: &HostName,
+    renderers: &Renderers,
+    back: bool,
+) -> Result<Report, Failed> {
     let mut document = serde_json::to_value(pass::pass(made)).map_err(|error| formless(&error))?;
     if let Value::Object(keys) = &mut document {
         keys.insert("host".to_owned(), json!(host));
     }
     let done = made.tried.iter().filter(|one| one.problem.is_none()).count();
-    let shown = || Shown { diff: (faces.diff)(one, made), text: (faces.preview)(one, made) };
+    let shown = || Shown { diff: (renderers.diff)(one, made), text: (renderers.preview)(one, made) };
     Ok(Report {
         exit_code: if back { code_back(made) } else { made.exit_code(false) },
         outcome: made.outcome,

@@ -70,12 +70,12 @@ spec:
 #[test]
 fn a_large_app_is_told_whole() {
     let (one, made) = large();
-    let faces = Faces {
+    let renderers = Renderers {
         diff: |_, _| "-    release: r1\n+    release: r2\n".repeat(400),
         preview: |_, made| "restart web:web_001 (pid 101), which runs r1\n".repeat(made.tried.len()),
         status: |_, _, _| String::new(),
     };
-    let told = report(&one, &made, &HostName::new("web1").unwrap(), &faces, false).unwrap();
+    let told = report(&one, &made, &HostName::new("web1").unwrap(), &renderers, false).unwrap();
     let document = told.document.len();
     assert!(made.tried.len() >= 200 && !told.document.contains("leftOut"), "{document}");
     let what = What::Report(Box::new(told));

@@ -13,13 +13,13 @@ use std::process::{Command, ExitCode};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::answer::Faces;
+use super::answer::Renderers;
 use super::follow::{Followed, follow};
 use super::input::{self, SIZE_LIMIT, TIME_LIMIT};
 use super::looking::look;
-use super::place::Place;
-use super::say::Speaker;
+use super::say::LineWriter;
 use super::spool::{Spool, State};
+use super::spool_directory::SpoolDirectory;
 use super::{RUN, VERB, app_of};
 use crate::documents::wire::{BEAT, Ended, FIRST, Failed, Fault, Operation, Request, What, read};
 use crate::local::runtime::runtime;
@@ -30,13 +30,13 @@ const VACANCIES: u32 = 1;
 
 /// Answers one request; success when the answer came to its end.
 #[must_use]
-pub fn front(faces: &Faces) -> ExitCode {
+pub fn front(renderers: &Renderers) -> ExitCode {
     let text = input::read(io::stdin(), SIZE_LIMIT, TIME_LIMIT);
     let mut out = io::stdout().lock();
     match text.and_then(|text| read::request(&text)) {
-        Ok(request) => done(answer(&request, faces, &mut out).unwrap_or(false)),
+        Ok(request) => done(answer(&request, renderers, &mut out).unwrap_or(false)),
         Err(failed) => {
-            let mut speaker = Speaker::new(&mut out);
+            let mut speaker = LineWriter::new(&mut out);
             done(speaker.hello(false).and_then(|()| speaker.refuse(failed)).is_ok())
         }
     }
@@ -48,13 +48,13 @@ fn done(heard: bool) -> ExitCode {
 }
 
 /// Says all lines; false: nobody heard the last ones.
-fn answer(request: &Request, faces: &Faces, out: &mut (impl Write + AsFd)) -> io::Result<bool> {
+fn answer(request: &Request, renderers: &Renderers, out: &mut (impl Write + AsFd)) -> io::Result<bool> {
     if request.operation.changes() {
         return run(request, out);
     }
-    let mut speaker = Speaker::new(out);
+    let mut speaker = LineWriter::new(out);
     speaker.hello(false)?;
-    match at_once(request, faces) {
+    match at_once(request, renderers) {
         Ok(what) => {
             speaker.say(what)?;
             speaker.say(What::End(Ended::Done))?;
@@ -65,10 +65,10 @@ fn answer(request: &Request, faces: &Faces, out: &mut (impl Write + AsFd)) -> io
 }
 
 /// What this process does itself.
-fn at_once(request: &Request, faces: &Faces) -> Result<What, Failed> {
+fn at_once(request: &Request, renderers: &Renderers) -> Result<What, Failed> {
     let one = app_of(request)?;
     let runtime = runtime().map_err(|error| HostError::io("cannot begin", &error))?;
-    let answered = runtime.block_on(Box::pin(look(request, &one, faces)));
+    let answered = runtime.block_on(Box::pin(look(request, &one, renderers)));
     // Whatever still blocks, such as a dead mount, changes nothing any more.
     runtime.shutdown_background();
     answered
@@ -76,7 +76,7 @@ fn at_once(request: &Request, faces: &Faces) -> Result<What, Failed> {
 
 /// Has a runner do it, or finds the one that does, and copies what that says.
 fn run(request: &Request, out: &mut (impl Write + AsFd)) -> io::Result<bool> {
-    let mut speaker = Speaker::new(out);
+    let mut speaker = LineWriter::new(out);
     let mut greeted = false;
     let mut vacancies = 0;
     loop {
@@ -110,7 +110,7 @@ fn run(request: &Request, out: &mut (impl Write + AsFd)) -> io::Result<bool> {
 }
 
 /// Where the run is kept; only for a request that this host can do.
-fn place(request: &Request) -> Result<Place, Failed> {
+fn place(request: &Request) -> Result<SpoolDirectory, Failed> {
     let loaded = app_of(request)?;
     if let Operation::TakeBack { release, .. } = &request.operation
         && *release != loaded.app.release.id
@@ -119,13 +119,13 @@ fn place(request: &Request) -> Result<Place, Failed> {
             format!("release `{release}` is to be taken back, and the manifest has `{}`", loaded.app.release.id);
         return Err(Failed::new(Fault::Request, message));
     }
-    let place = Place::own()?;
+    let place = SpoolDirectory::own()?;
     place.make()?;
     Ok(place)
 }
 
 /// Starts a runner, unless there is one or was one: true.
-fn begin(place: &Place, request: &Request) -> Result<bool, Failed> {
+fn begin(place: &SpoolDirectory, request: &Request) -> Result<bool, Failed> {
     let path = place.spool(&request.id);
     let failed = |error: io::Error| HostError::io(format!("cannot keep the run in `{}`", path.display()), &error);
     // Whoever has heard lines of a run wants that one and no other.

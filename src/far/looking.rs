@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::answer::{self, Faces};
+use super::answer::{self, Renderers};
 use super::who;
 use crate::decide::history::asked_to_end;
 use crate::decide::operate::as_tried_again;
@@ -16,11 +16,11 @@ use crate::engine::pass;
 use crate::local::LocalHost;
 use crate::manifest::Loaded;
 use crate::model::report::{Mode, PassReport};
-use crate::model::status::{AppStatus, Verdict};
+use crate::model::status::{AppStatus, WorkerVerdict};
 use crate::model::sync::Counting;
 
 /// Looks once, and says what was asked for.
-pub(super) async fn look(request: &Request, one: &Loaded, faces: &Faces) -> Result<What, Failed> {
+pub(super) async fn look(request: &Request, one: &Loaded, renderers: &Renderers) -> Result<What, Failed> {
     let host = LocalHost::new("trueup far");
     let (ignore_windows, retry) = match request.operation {
         Operation::DryRun { ignore_windows, retry } => (ignore_windows, retry),
@@ -41,11 +41,13 @@ pub(super) async fn look(request: &Request, one: &Loaded, faces: &Faces) -> Resu
     host.tell_who_is_at_work(&mut reports).await;
     let report = reports.into_iter().next().ok_or_else(|| Failed::new(Fault::Other, "there is no report"))?;
     Ok(match request.operation {
-        Operation::DryRun { .. } => What::Report(Box::new(answer::report(one, &report, &request.host, faces, false)?)),
+        Operation::DryRun { .. } => {
+            What::Report(Box::new(answer::report(one, &report, &request.host, renderers, false)?))
+        }
         Operation::Health => What::Health(Box::new(answer::health(one, &report)?)),
         _ => {
             let status = status(&host, one, &report).await?;
-            What::Status(Box::new(answer::status(one, &report, &status, faces)?))
+            What::Status(Box::new(answer::status(one, &report, &status, renderers)?))
         }
     })
 }
@@ -56,7 +58,7 @@ async fn status(host: &LocalHost, one: &Loaded, report: &PassReport) -> Result<A
         .map_err(|error| Failed::new(Fault::Other, "the answer has no JSON form").cause(error.to_string()));
     let mut status = status?;
     let mut members = status.workers.iter().flat_map(|group| &group.members);
-    if members.any(|member| member.verdict == Verdict::Stale) {
+    if members.any(|member| member.verdict == WorkerVerdict::Stale) {
         // Without its journal the status is as true as before, and says less.
         let entries = host.journaled(&one.app.root).await.unwrap_or_default();
         mark_draining(&mut status, &asked_to_end(&one.app.name, entries));

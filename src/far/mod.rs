@@ -18,10 +18,10 @@ mod follow;
 pub mod front;
 pub mod input;
 mod looking;
-pub mod place;
 pub mod runner;
 mod say;
 pub mod spool;
+pub mod spool_directory;
 
 use crate::documents::wire::{Failed, Fault, Request};
 use crate::manifest::{Loaded, load};

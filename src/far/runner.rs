@@ -15,7 +15,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stdin, dup2_stdout, stdout};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::answer::{self, Faces};
+use super::answer::{self, Renderers};
 use super::spool::Spool;
 use super::{app_of, who};
 use crate::decide::aim::quarantine;
@@ -45,7 +45,7 @@ type Shared = Arc<Mutex<Spool>>;
 
 /// Makes the pass of the request that is on the standard input, and says all of it into the file on the standard output.
 #[must_use]
-pub fn runner(faces: &Faces) -> ExitCode {
+pub fn runner(renderers: &Renderers) -> ExitCode {
     let spool = match settle().and_then(|spool| Ok((spool.try_clone()?, spool))) {
         Ok(both) => both,
         Err(error) => {
@@ -55,7 +55,7 @@ pub fn runner(faces: &Faces) -> ExitCode {
     };
     let (pulse, spool) = spool;
     let spool = Arc::new(Mutex::new(Spool::new(spool)));
-    let ended = match run(faces, pulse, &spool) {
+    let ended = match run(renderers, pulse, &spool) {
         Ok(report) => {
             say(&spool, report);
             Ended::Done
@@ -80,7 +80,7 @@ fn settle() -> io::Result<File> {
     Ok(File::from(spool))
 }
 
-fn run(faces: &Faces, pulse: File, spool: &Shared) -> Result<What, Failed> {
+fn run(renderers: &Renderers, pulse: File, spool: &Shared) -> Result<What, Failed> {
     let request = request()?;
     let one = app_of(&request)?;
     let unsure = |why: String| Failed::new(Fault::Host, "cannot tell which process this is").cause(why);
@@ -102,7 +102,7 @@ fn run(faces: &Faces, pulse: File, spool: &Shared) -> Result<What, Failed> {
     // Whatever still blocks changes nothing any more.
     runtime.shutdown_background();
     let back = matches!(request.operation, Operation::TakeBack { .. });
-    Ok(What::Report(Box::new(answer::report(&one, &made?, &request.host, faces, back)?)))
+    Ok(What::Report(Box::new(answer::report(&one, &made?, &request.host, renderers, back)?)))
 }
 
 fn request() -> Result<Request, Failed> {

@@ -8,12 +8,12 @@ use crate::documents::wire::bounds;
 use crate::documents::wire::{Ended, FIRST, Failed, Hello, Line, What};
 
 /// Numbers what is said.
-pub(super) struct Speaker<W> {
+pub(super) struct LineWriter<W> {
     out: W,
     next: u64,
 }
 
-impl<W: Write> Speaker<W> {
+impl<W: Write> LineWriter<W> {
     pub(super) fn new(out: W) -> Self {
         Self { out, next: FIRST }
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::follow::{Followed, follow};
 use super::input;
-use super::place::Place;
 use super::spool::{Spool, State};
+use super::spool_directory::SpoolDirectory;
 use crate::documents::wire::{Beat, Ended, Fault, Line, RunId, What, read};
 use crate::model::event::Event;
 
@@ -199,7 +199,7 @@ fn what_was_reserved_and_not_used_is_given_back() {
 #[test]
 fn the_place_is_its_users_alone_and_does_not_grow_for_ever() {
     let directory = tempfile::tempdir().unwrap();
-    let place = Place::at(directory.path().join("state/trueup/far"));
+    let place = SpoolDirectory::at(directory.path().join("state/trueup/far"));
     let inside = directory.path().join("state/trueup/far");
     let mode = || fs::symlink_metadata(&inside).unwrap().permissions().mode() & 0o777;
     place.make().unwrap();

@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::phase::{News, Phase, Watch};
-use super::reach::{Broken, Heard, Reach, Unreached, Way};
+use super::phase::{FleetListener, FleetNews, Phase};
+use super::reach::{Broken, ConnectionNews, HostSaid, Reach, Unreached};
 use crate::documents::wire::bounds::Bounds;
 use crate::documents::wire::{self, Ended, FIRST, Failed, Operation, PROGRAM, RunId, WIRE, What};
 use crate::model::event::Event;
@@ -34,7 +34,7 @@ pub struct Answer {
 
 /// Why a host has not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Silence {
+pub enum Unanswered {
     /// It was not reached, or was lost, or has lost what a run there had told.
     Unreached(Unreached),
     /// It could not do it; nothing has changed, or only what a killed pass left.
@@ -82,23 +82,23 @@ impl Asker {
 /// answers.
 ///
 /// # Errors
-/// [`Silence`]: there is no whole answer.
+/// [`Unanswered`]: there is no whole answer.
 pub async fn ask(
     reach: &impl Reach,
-    watch: &dyn Watch,
+    watch: &dyn FleetListener,
     host: &FleetHost,
     request: &wire::Request,
     at: &Phase,
-) -> Result<Answer, Silence> {
+) -> Result<Answer, Unanswered> {
     let mut answer = Answer::default();
     let mut failed = None;
     let mut ended = None;
     let mut acted = false;
     let mut last = 0;
-    let mut heard = |heard: Heard| {
+    let mut heard = |heard: HostSaid| {
         let line = match heard {
-            Heard::Way(way) => return way_told(watch, host, &way, at),
-            Heard::Line(line) => *line,
+            HostSaid::Connection(way) => return way_told(watch, host, &way, at),
+            HostSaid::Line(line) => *line,
         };
         let seq = line.seq;
         match bounded(line) {
@@ -128,15 +128,15 @@ pub async fn ask(
         last = last.max(seq);
     };
     let reached = reach.ask(host, request, &mut heard).await;
-    reached.map_err(Silence::Unreached)?;
+    reached.map_err(Unanswered::Unreached)?;
     match (ended, failed) {
-        (Some(Ended::Killed), _) => Err(Silence::Killed { acted }),
-        (_, Some((why, true))) if request.operation.changes() => Err(Silence::Unreached(forgotten(why))),
-        (_, Some((why, _))) => Err(Silence::Refused(why)),
+        (Some(Ended::Killed), _) => Err(Unanswered::Killed { acted }),
+        (_, Some((why, true))) if request.operation.changes() => Err(Unanswered::Unreached(forgotten(why))),
+        (_, Some((why, _))) => Err(Unanswered::Refused(why)),
         (Some(Ended::Done), None) => Ok(answer),
         (Some(Ended::Failed) | None, None) => {
             let why = "it ended its answer without saying why";
-            Err(Silence::Refused(Failed::new(wire::Fault::Other, why)))
+            Err(Unanswered::Refused(Failed::new(wire::Fault::Other, why)))
         }
     }
 }
@@ -153,17 +153,17 @@ fn bounded(mut line: wire::Line) -> What {
     line.what
 }
 
-fn way_told(watch: &dyn Watch, host: &FleetHost, way: &Way, at: &Phase) {
+fn way_told(watch: &dyn FleetListener, host: &FleetHost, way: &ConnectionNews, at: &Phase) {
     match way {
         // Asked for its health once more, it is at what it was at.
-        Way::Connecting if matches!(at, Phase::Holding { .. }) => {}
-        Way::Connecting => watch.phase(&host.name, &Phase::Connecting),
-        Way::Copying { size } => watch.phase(&host.name, &Phase::Copying { size: *size }),
-        Way::Lost { why, again_in } => {
-            watch.news(Some(&host.name), &News::Lost { why, again_in: *again_in });
+        ConnectionNews::Connecting if matches!(at, Phase::Holding { .. }) => {}
+        ConnectionNews::Connecting => watch.phase(&host.name, &Phase::Connecting),
+        ConnectionNews::Copying { size } => watch.phase(&host.name, &Phase::Copying { size: *size }),
+        ConnectionNews::Lost { why, again_in } => {
+            watch.news(Some(&host.name), &FleetNews::Lost { why, again_in: *again_in });
             watch.phase(&host.name, &Phase::Lost { again_in: *again_in });
         }
-        Way::Back => watch.phase(&host.name, at),
-        Way::Note(text) => watch.says(Some(&host.name), text),
+        ConnectionNews::Back => watch.phase(&host.name, at),
+        ConnectionNews::Note(text) => watch.says(Some(&host.name), text),
     }
 }

@@ -12,8 +12,8 @@ use crate::decide::testing::id;
 use crate::documents::wire::tests::report;
 use crate::documents::wire::{Ended, Failed, Fault, Hello, Line, Operation, Report, Request, Summary, What};
 use crate::fleet::ask::Asker;
-use crate::fleet::phase::Unwatched;
-use crate::fleet::reach::{Broken, Heard, Unreached};
+use crate::fleet::phase::SilentFleet;
+use crate::fleet::reach::{Broken, HostSaid, Unreached};
 use crate::model::fleet::{FleetHost, HostName, SshTarget};
 use crate::model::names::ReleaseId;
 use crate::model::report::{Outcome, Problem};
@@ -47,9 +47,9 @@ enum Kind {
 }
 
 /// What hosts are like, where they are to go, what becomes of them, and the exit code.
-type Row<'a> = (&'a [Kind], Option<&'a str>, &'a [Verdict], u8);
+type Row<'a> = (&'a [Kind], Option<&'a str>, &'a [HostVerdict], u8);
 /// So long after the wish before.
-type Wished = (Duration, Wish);
+type Wished = (Duration, StopWish);
 
 struct Hosts {
     kinds: BTreeMap<HostName, Kind>,
@@ -70,7 +70,7 @@ impl Reach for Hosts {
         &self,
         host: &FleetHost,
         request: &Request,
-        heard: &mut (dyn FnMut(Heard) + Send),
+        heard: &mut (dyn FnMut(HostSaid) + Send),
     ) -> Result<(), Unreached> {
         let kind = self.kinds[&host.name];
         {
@@ -102,7 +102,7 @@ impl Reach for Hosts {
         };
         let ended = if matches!(said, What::Failed(_)) { Ended::Failed } else { Ended::Done };
         for what in [What::Hello(Hello::own(false)), said, What::End(ended)] {
-            heard(Heard::Line(Box::new(Line { seq: 0, at: jiff::Timestamp::UNIX_EPOCH, what })));
+            heard(HostSaid::Line(Box::new(Line { seq: 0, at: jiff::Timestamp::UNIX_EPOCH, what })));
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ fn taken_back(kinds: &[Kind], to: Option<&str>, wishes: &[Wished]) -> (Rolled, S
         Target { host: FleetHost { name: name(at), ssh, labels, vars }, manifest: String::new() }
     };
     let targets: Vec<Target> = (0..kinds.len()).map(target).collect();
-    let way = Way {
+    let way = RolloutOptions {
         release: id("r3"),
         wait: Duration::ZERO,
         ignore_windows: true,
@@ -158,9 +158,9 @@ fn taken_back(kinds: &[Kind], to: Option<&str>, wishes: &[Wished]) -> (Rolled, S
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let rolled = runtime.block_on(async {
-        let (sender, wish) = watch::channel(Wish::GoOn);
+        let (sender, wish) = watch::channel(StopWish::GoOn);
         let asker = Asker::new("test");
-        let work = Work::new(&hosts, &Unwatched, &asker, 2, wish);
+        let work = Work::new(&hosts, &SilentFleet, &asker, 2, wish);
         let wished = async {
             for (after, wish) in wishes {
                 sleep(*after).await;
@@ -176,16 +176,16 @@ fn taken_back(kinds: &[Kind], to: Option<&str>, wishes: &[Wished]) -> (Rolled, S
     (rolled, hosts.seen.into_inner().unwrap())
 }
 
-fn verdicts(rolled: &Rolled) -> Vec<Verdict> {
-    let told: Vec<Verdict> = rolled.hosts.iter().map(|host| host.verdict).collect();
+fn verdicts(rolled: &Rolled) -> Vec<HostVerdict> {
+    let told: Vec<HostVerdict> = rolled.hosts.iter().map(|host| host.verdict).collect();
     assert_eq!(told, rolled.ending.hosts.iter().map(|(_, verdict)| *verdict).collect::<Vec<_>>());
     told
 }
 
 #[test]
 fn those_that_have_it_in_force_go_back_and_no_failure_keeps_others_from_it() {
+    use HostVerdict::{Declined, GoneBack, NotHealthy, NotTakenBack, Settled, Unreachable, Untold};
     use Kind::{Blind, Elsewhere, InForce, KeptOut, Lost, NoWay, Sick, Silent, Stuck, Unwilling};
-    use Verdict::{Declined, GoneBack, NotHealthy, NotTakenBack, Settled, Unreachable, Untold};
     let rows: [Row<'_>; 10] = [
         (&[InForce, InForce, InForce], None, &[GoneBack, GoneBack, GoneBack], 0),
         (&[KeptOut, Elsewhere, InForce], None, &[Settled, Settled, GoneBack], 0),
@@ -201,7 +201,11 @@ fn those_that_have_it_in_force_go_back_and_no_failure_keeps_others_from_it() {
     for (kinds, to, expected, code) in rows {
         let (rolled, seen) = taken_back(kinds, to, &[]);
         assert_eq!(verdicts(&rolled), expected, "{kinds:?}");
-        assert_eq!((rolled.ending.how, rolled.ending.exit_code(), rolled.waves), (How::Complete, code, 0), "{kinds:?}");
+        assert_eq!(
+            (rolled.ending.how, rolled.ending.exit_code(), rolled.waves),
+            (RolloutOutcome::Complete, code, 0),
+            "{kinds:?}"
+        );
         assert_eq!(seen.most, 2, "{kinds:?}");
         for (host, asked, looks) in &seen.backs {
             assert_eq!((asked.as_ref(), *looks), (to.map(id).as_ref(), kinds.len()), "{host} of {kinds:?}");
@@ -221,24 +225,28 @@ fn those_that_have_it_in_force_go_back_and_no_failure_keeps_others_from_it() {
 
 #[test]
 fn a_wish_for_the_end_begins_nobody_and_one_to_leave_waits_for_nobody() {
+    use HostVerdict::{GoneBack, NotReached, NotTakenBack, Unseen};
     use Kind::InForce;
-    use Verdict::{GoneBack, NotReached, NotTakenBack, Unseen};
     let (two, half) = (ANSWER * 2, ANSWER / 2);
-    let rows: [(&str, &[Wished], [Verdict; 4]); 4] = [
-        ("as they are looked at", &[(half, Wish::NoMore)], [Unseen; 4]),
-        ("as the first go", &[(two + half, Wish::NoMore)], [GoneBack, GoneBack, NotReached, NotReached]),
+    let rows: [(&str, &[Wished], [HostVerdict; 4]); 4] = [
+        ("as they are looked at", &[(half, StopWish::NoMore)], [Unseen; 4]),
+        ("as the first go", &[(two + half, StopWish::NoMore)], [GoneBack, GoneBack, NotReached, NotReached]),
         (
             "left",
-            &[(two + half, Wish::NoMore), (Duration::from_millis(1), Wish::Leave)],
+            &[(two + half, StopWish::NoMore), (Duration::from_millis(1), StopWish::Leave)],
             [NotTakenBack, NotTakenBack, NotReached, NotReached],
         ),
-        ("when all have begun", &[(ANSWER * 3 + half, Wish::NoMore)], [GoneBack; 4]),
+        ("when all have begun", &[(ANSWER * 3 + half, StopWish::NoMore)], [GoneBack; 4]),
     ];
     for (name, wishes, expected) in rows {
         let (rolled, seen) = taken_back(&[InForce; 4], None, wishes);
         assert_eq!(verdicts(&rolled), expected, "{name}");
         let whole = expected == [GoneBack; 4];
-        assert_eq!(rolled.ending.how, if whole { How::Complete } else { How::Interrupted }, "{name}");
+        assert_eq!(
+            rolled.ending.how,
+            if whole { RolloutOutcome::Complete } else { RolloutOutcome::Interrupted },
+            "{name}"
+        );
         assert_eq!(rolled.ending.exit_code(), u8::from(!whole), "{name}");
         let begun = expected.iter().filter(|verdict| !matches!(verdict, NotReached | Unseen)).count();
         assert_eq!(seen.backs.len(), begun, "{name}");

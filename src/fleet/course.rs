@@ -3,17 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::phase::{News, Phase, Watch};
+use super::document_budget::DocumentBudget;
+use super::phase::{FleetListener, FleetNews, Phase};
 use super::report::{HostReport, Migrations, Rolled, Trouble};
-use super::rollout::Way;
-use super::shelf::Shelf;
+use super::rollout::RolloutOptions;
 use super::task::{Done, Fact, Task};
 use super::work::Target;
 use crate::decide::fleet::{abandoned, migrated_by};
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{
-    Applied, Doing, Ending, Found, HostState, Order, Patience, Progress, TakenBack, Terms, Verdict,
+    Applied, Doing, Found, HostState, HostVerdict, Order, Patience, Progress, RolloutEnding, TakenBack, Terms,
 };
 
 /// What a rollout is decided by, and what is reported of it.
@@ -32,7 +32,7 @@ pub(super) struct Course {
     migrations: Migrations,
     /// How many hosts of the App were not asked for anything.
     others: usize,
-    shelf: Shelf,
+    budget: DocumentBudget,
 }
 
 /// Where a host stands.
@@ -44,7 +44,7 @@ pub(super) struct Place {
 
 impl Course {
     /// A rollout that has not begun, of hosts that change in that order.
-    pub(super) fn new(targets: &[Target], order: &[HostName], way: &Way) -> Self {
+    pub(super) fn new(targets: &[Target], order: &[HostName], way: &RolloutOptions) -> Self {
         let reports = targets.iter().map(|target| HostReport::new(target.host.name.clone())).collect();
         let states: HashMap<&HostName, usize> = order.iter().zip(0..).collect();
         let place = |(at, target): (usize, &Target)| {
@@ -62,13 +62,13 @@ impl Course {
             holds: 0,
             migrations: Migrations::default(),
             others: way.others,
-            shelf: Shelf::new(way.keep),
+            budget: DocumentBudget::new(way.keep),
         }
     }
 
     /// Takes an order apart into who and what; says when a wave begins, and when more hosts join it, when its hosts
     /// have to stay healthy, and before the first one whose record spares the migrations.
-    pub(super) fn take(&mut self, order: Order, terms: &Terms, watch: &dyn Watch) -> (Vec<HostName>, Task) {
+    pub(super) fn take(&mut self, order: Order, terms: &Terms, watch: &dyn FleetListener) -> (Vec<HostName>, Task) {
         match order {
             Order::Observe { hosts } => (hosts, Task::Observe { patience: terms.patience }),
             Order::Apply { wave, hosts, migrate } => {
@@ -97,7 +97,7 @@ impl Course {
                 let joining: Vec<HostName> =
                     hosts.iter().filter(|host| !self.joined.contains(*host)).cloned().collect();
                 if !joining.is_empty() {
-                    watch.news(None, &News::Wave { wave: self.waves.len(), hosts: &joining, migrate });
+                    watch.news(None, &FleetNews::Wave { wave: self.waves.len(), hosts: &joining, migrate });
                     self.joined.extend(joining);
                 }
                 (hosts, Task::Apply { migrate })
@@ -106,7 +106,7 @@ impl Course {
                 let begun = self.waves.iter().take_while(|begun| **begun <= wave).count();
                 if begun > self.holds {
                     self.holds = begun;
-                    watch.news(None, &News::Hold { wave: begun, hosts: &hosts, length });
+                    watch.news(None, &FleetNews::Hold { wave: begun, hosts: &hosts, length });
                 }
                 (hosts, Task::Hold { length, has_health: terms.has_health, patience: terms.patience })
             }
@@ -142,7 +142,7 @@ impl Course {
     }
 
     /// Writes down what came of it.
-    pub(super) fn end(&mut self, place: Place, task: &Task, done: Done, took: Duration, watch: &dyn Watch) {
+    pub(super) fn end(&mut self, place: Place, task: &Task, done: Done, took: Duration, watch: &dyn FleetListener) {
         let (Some(state), Some(report)) =
             (self.progress.hosts.get_mut(place.state), self.reports.get_mut(place.target))
         else {
@@ -165,16 +165,16 @@ impl Course {
             report.took += took;
         }
         if let Some(told) = done.report {
-            report.take(*told, &mut self.shelf);
+            report.take(*told, &mut self.budget);
         }
         if let Some(seen) = done.seen {
             report.see(seen);
         }
         if matches!(done.fact, Fact::Applied(Some(Applied::Lost)) | Fact::TakenBack(TakenBack::Lost)) {
-            report.forget(&mut self.shelf);
+            report.forget(&mut self.budget);
         }
         if let Some(trouble) = done.trouble {
-            watch.news(Some(&state.name), &News::Trouble(&trouble));
+            watch.news(Some(&state.name), &FleetNews::Trouble(&trouble));
             report.trouble(trouble);
         }
         let phase = phase(done.fact, actions);
@@ -185,12 +185,12 @@ impl Course {
     }
 
     /// The end, as nobody waits any more for what is in hand: it goes on where it is.
-    pub(super) fn cut_short(&mut self, terms: &Terms) -> Ending {
+    pub(super) fn cut_short(&mut self, terms: &Terms) -> RolloutEnding {
         let in_hand = |state: &&HostState| matches!(state.doing, Some(Doing::Apply | Doing::TakeBack));
         for state in self.progress.hosts.iter().filter(in_hand) {
             let report = self.places.get(&state.name).and_then(|place| self.reports.get_mut(place.target));
             if let Some(report) = report {
-                report.forget(&mut self.shelf);
+                report.forget(&mut self.budget);
                 report.trouble(left());
             }
         }
@@ -198,7 +198,7 @@ impl Course {
     }
 
     /// What is reported in the end.
-    pub(super) fn close(mut self, ending: Ending, took: Duration, watch: &dyn Watch) -> Rolled {
+    pub(super) fn close(mut self, ending: RolloutEnding, took: Duration, watch: &dyn FleetListener) -> Rolled {
         for (name, verdict) in &ending.hosts {
             let Some(report) = self.places.get(name).and_then(|place| self.reports.get_mut(place.target)) else {
                 continue;
@@ -209,7 +209,7 @@ impl Course {
             }
             report.verdict = *verdict;
         }
-        watch.news(None, &News::Ended { how: Some(ending.how), hosts: &ending.hosts, took });
+        watch.news(None, &FleetNews::Ended { how: Some(ending.how), hosts: &ending.hosts, took });
         let waves = self.waves();
         Rolled { ending, hosts: self.reports, waves, migrations: self.migrations, took }
     }
@@ -220,21 +220,25 @@ fn phase(fact: Fact, actions: usize) -> Phase {
     match fact {
         Fact::Found(None) | Fact::Applied(None) => Phase::Waiting,
         Fact::Found(Some(Found::Unreachable)) | Fact::Applied(Some(Applied::NotBegun)) => {
-            Phase::Ended(Verdict::Unreachable)
+            Phase::Ended(HostVerdict::Unreachable)
         }
-        Fact::Found(Some(Found::Refused)) | Fact::Applied(Some(Applied::Refused)) => Phase::Ended(Verdict::Declined),
-        Fact::Found(Some(Found::Seen { outcome: Outcome::Converged, .. })) => Phase::Ended(Verdict::Settled),
+        Fact::Found(Some(Found::Refused)) | Fact::Applied(Some(Applied::Refused)) => {
+            Phase::Ended(HostVerdict::Declined)
+        }
+        Fact::Found(Some(Found::Seen { outcome: Outcome::Converged, .. })) => Phase::Ended(HostVerdict::Settled),
         Fact::Found(Some(Found::Seen { outcome: Outcome::Drift, .. })) => Phase::Seen { actions },
-        Fact::Found(Some(Found::Seen { outcome, .. })) => Phase::Ended(Verdict::Refused(outcome)),
+        Fact::Found(Some(Found::Seen { outcome, .. })) => Phase::Ended(HostVerdict::Refused(outcome)),
         Fact::Applied(Some(Applied::Ended { outcome: Outcome::Converged, .. })) | Fact::Held(true) => {
-            Phase::Ended(Verdict::Changed)
+            Phase::Ended(HostVerdict::Changed)
         }
-        Fact::Applied(Some(Applied::Ended { outcome: Outcome::RolledBack, .. })) => Phase::Ended(Verdict::RolledBack),
-        Fact::Applied(Some(Applied::Ended { outcome, .. })) => Phase::Ended(Verdict::Failed(outcome)),
-        Fact::Applied(Some(Applied::Lost)) => Phase::Ended(Verdict::Lost),
-        Fact::Held(false) => Phase::Ended(Verdict::NotHealthy),
-        Fact::TakenBack(TakenBack::Ended { is_back: true }) => Phase::Ended(Verdict::TakenBack),
-        Fact::TakenBack(_) => Phase::Ended(Verdict::NotTakenBack),
+        Fact::Applied(Some(Applied::Ended { outcome: Outcome::RolledBack, .. })) => {
+            Phase::Ended(HostVerdict::RolledBack)
+        }
+        Fact::Applied(Some(Applied::Ended { outcome, .. })) => Phase::Ended(HostVerdict::Failed(outcome)),
+        Fact::Applied(Some(Applied::Lost)) => Phase::Ended(HostVerdict::Lost),
+        Fact::Held(false) => Phase::Ended(HostVerdict::NotHealthy),
+        Fact::TakenBack(TakenBack::Ended { is_back: true }) => Phase::Ended(HostVerdict::TakenBack),
+        Fact::TakenBack(_) => Phase::Ended(HostVerdict::NotTakenBack),
     }
 }
 

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::ask::{Answer, Silence};
+use super::ask::{Answer, Unanswered};
+use super::document_budget::DocumentBudget;
 use super::look::verdict;
 use super::report::{HostReport, Migrations};
-use super::shelf::Shelf;
 use crate::decide::fleet::{Wave, waves};
 use crate::documents::wire::bounds::{Bounds, cut};
 use crate::documents::wire::{Shown, Summary};
 use crate::model::app::App;
 use crate::model::fleet::{Fleet, FleetHost, HostName};
 use crate::model::report::{Outcome, Problem};
-use crate::model::rollout::{Found, HostState, Progress, Terms, Verdict};
+use crate::model::rollout::{Found, HostState, HostVerdict, Progress, Terms};
 
 /// The highest exit code of a pass or of a status.
 const MOST: u8 = 4;
@@ -81,7 +81,7 @@ pub struct Looked {
     /// Whose each host's group is.
     keys: HashMap<(Outcome, Digest), usize>,
     members: Vec<Vec<usize>>,
-    shelf: Shelf,
+    budget: DocumentBudget,
     /// Bytes that are shown of the groups so far.
     shown: usize,
 }
@@ -93,12 +93,12 @@ impl Looked {
         let hosts: Vec<HostReport> = hosts.map(HostReport::new).collect();
         let codes = vec![None; hosts.len()];
         let (groups, details, keys, members) = (Vec::new(), Vec::new(), HashMap::new(), Vec::new());
-        let shelf = Shelf::new(keep);
-        Self { hosts, groups, details, codes, took: Duration::ZERO, keys, members, shelf, shown: 0 }
+        let budget = DocumentBudget::new(keep);
+        Self { hosts, groups, details, codes, took: Duration::ZERO, keys, members, budget, shown: 0 }
     }
 
     /// Takes in what the host at that place has answered.
-    pub fn take(&mut self, at: usize, took: Duration, answer: Result<Answer, Silence>) {
+    pub fn take(&mut self, at: usize, took: Duration, answer: Result<Answer, Unanswered>) {
         let Some(host) = self.hosts.get_mut(at) else { return };
         host.verdict = verdict(&answer);
         host.took = took;
@@ -111,13 +111,13 @@ impl Looked {
                     self.group(at, report.outcome, shown, &obstacles(&report.summary));
                 }
                 if let Some(host) = self.hosts.get_mut(at) {
-                    host.take(*report, &mut self.shelf);
+                    host.take(*report, &mut self.budget);
                 }
             }
             Ok(Answer { status: Some(status), .. }) => {
                 host.see(status.summary);
-                self.shelf.keep(&mut host.document, &host.name, "App", &status.document);
-                if host.verdict != Verdict::Settled {
+                self.budget.keep(&mut host.document, &host.name, "App", &status.document);
+                if host.verdict != HostVerdict::Settled {
                     self.details.push((at, status.text));
                     self.details.sort_by_key(|(at, _)| *at);
                     self.details.iter_mut().skip(DETAILED).for_each(|(_, text)| *text = String::new());
@@ -143,15 +143,16 @@ impl Looked {
     pub fn waves(&self, app: &App, fleet: &Fleet) -> Vec<Wave> {
         let seen = |outcome| Some(Found::Seen { outcome, migrated: false, had_release: false });
         let found = |verdict| match verdict {
-            Verdict::Settled => seen(Outcome::Converged),
-            Verdict::NotReached => seen(Outcome::Drift),
-            Verdict::Withheld => seen(Outcome::Withheld),
-            Verdict::Refused(outcome) => seen(outcome),
-            Verdict::Unreachable => Some(Found::Unreachable),
-            Verdict::Unseen => None,
+            HostVerdict::Settled => seen(Outcome::Converged),
+            HostVerdict::NotReached => seen(Outcome::Drift),
+            HostVerdict::Withheld => seen(Outcome::Withheld),
+            HostVerdict::Refused(outcome) => seen(outcome),
+            HostVerdict::Unreachable => Some(Found::Unreachable),
+            HostVerdict::Unseen => None,
             _ => Some(Found::Refused),
         };
-        let verdicts: HashMap<&HostName, Verdict> = self.hosts.iter().map(|host| (&host.name, host.verdict)).collect();
+        let verdicts: HashMap<&HostName, HostVerdict> =
+            self.hosts.iter().map(|host| (&host.name, host.verdict)).collect();
         let state = |host: &FleetHost| HostState {
             found: verdicts.get(&host.name).and_then(|verdict| found(*verdict)),
             ..HostState::new(host.name.clone())

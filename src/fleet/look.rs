@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
-use super::ask::{Answer, Silence};
+use super::ask::{Answer, Unanswered};
 use super::phase::Phase;
 use super::reach::Reach;
-use super::work::{Target, Wish, Work};
+use super::work::{StopWish, Target, Work};
 use crate::documents::wire::{Operation, Report, Summary};
 use crate::model::report::Outcome;
-use crate::model::rollout::Verdict;
+use crate::model::rollout::HostVerdict;
 
 /// Asks every host that, and hands each answer on as it comes, with the host's place among the targets and how long it
 /// took. A wish to end leaves the others out.
@@ -19,7 +19,7 @@ pub async fn look<R: Reach>(
     work: &Work<'_, R>,
     targets: &[Target],
     operation: &Operation,
-    mut seen: impl FnMut(usize, Duration, Result<Answer, Silence>),
+    mut seen: impl FnMut(usize, Duration, Result<Answer, Unanswered>),
 ) {
     let one = async |(at, target): (usize, &Target)| {
         let began = Instant::now();
@@ -33,7 +33,7 @@ pub async fn look<R: Reach>(
     loop {
         tokio::select! {
             biased;
-            () = work.wished(Wish::NoMore) => return,
+            () = work.wished(StopWish::NoMore) => return,
             answer = answers.next() => match answer {
                 Some((at, took, answer)) => seen(at, took, answer),
                 None => return,
@@ -55,27 +55,27 @@ pub(super) fn would_end(report: &Report, retry: bool) -> Outcome {
 
 /// What a look says of a host, in one word.
 #[must_use]
-pub fn verdict(answer: &Result<Answer, Silence>) -> Verdict {
+pub fn verdict(answer: &Result<Answer, Unanswered>) -> HostVerdict {
     match answer {
-        Err(Silence::Unreached(_)) => Verdict::Unreachable,
+        Err(Unanswered::Unreached(_)) => HostVerdict::Unreachable,
         // It was not to be changed.
-        Err(Silence::Refused(_) | Silence::Killed { .. }) => Verdict::Untold,
-        Ok(Answer { report: Some(report), .. }) if !report.summary.observed => Verdict::Untold,
+        Err(Unanswered::Refused(_) | Unanswered::Killed { .. }) => HostVerdict::Untold,
+        Ok(Answer { report: Some(report), .. }) if !report.summary.observed => HostVerdict::Untold,
         Ok(Answer { report: Some(report), .. }) => match would_end(report, false) {
-            Outcome::Converged => Verdict::Settled,
-            Outcome::Drift => Verdict::NotReached,
-            Outcome::Withheld => Verdict::Withheld,
-            outcome => Verdict::Refused(outcome),
+            Outcome::Converged => HostVerdict::Settled,
+            Outcome::Drift => HostVerdict::NotReached,
+            Outcome::Withheld => HostVerdict::Withheld,
+            outcome => HostVerdict::Refused(outcome),
         },
         Ok(Answer { status: Some(status), .. }) => match status.exit_code {
-            0 => Verdict::Settled,
-            2 => Verdict::NotReached,
+            0 => HostVerdict::Settled,
+            2 => HostVerdict::NotReached,
             3 if status.summary.kept_out.is_some() && status.summary.healthy != Some(false) => {
-                Verdict::Refused(Outcome::Quarantined)
+                HostVerdict::Refused(Outcome::Quarantined)
             }
-            3 => Verdict::Refused(Outcome::Unhealthy),
-            _ => Verdict::Untold,
+            3 => HostVerdict::Refused(Outcome::Unhealthy),
+            _ => HostVerdict::Untold,
         },
-        Ok(_) => Verdict::Unseen,
+        Ok(_) => HostVerdict::Unseen,
     }
 }

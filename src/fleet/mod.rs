@@ -9,13 +9,13 @@
 pub mod ask;
 pub mod back;
 mod course;
+mod document_budget;
 pub mod groups;
 pub mod look;
 pub mod phase;
 pub mod reach;
 pub mod report;
 pub mod rollout;
-mod shelf;
 pub mod ssh;
 mod task;
 pub mod work;

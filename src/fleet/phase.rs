@@ -7,7 +7,7 @@ use crate::documents::wire::bounds::cut;
 use crate::model::action::Action;
 use crate::model::event::Event;
 use crate::model::fleet::HostName;
-use crate::model::rollout::{How, Verdict};
+use crate::model::rollout::{HostVerdict, RolloutOutcome};
 
 /// Most bytes of a step's name; whoever shows it has one line.
 const STEP: usize = 1 << 10;
@@ -52,7 +52,7 @@ pub enum Phase {
         again_in: Duration,
     },
     /// It is done with, unless others fail.
-    Ended(Verdict),
+    Ended(HostVerdict),
 }
 
 impl Phase {
@@ -74,7 +74,7 @@ impl Phase {
 
 /// What is worth a line of its own, of a host or of all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News<'a> {
+pub enum FleetNews<'a> {
     /// A wave begins.
     Wave {
         /// Which one, from 1.
@@ -116,34 +116,34 @@ pub enum News<'a> {
     /// It is over.
     Ended {
         /// How a rollout ended; none: nothing was to be changed.
-        how: Option<How>,
+        how: Option<RolloutOutcome>,
         /// What became of each host.
-        hosts: &'a [(HostName, Verdict)],
+        hosts: &'a [(HostName, HostVerdict)],
         /// How long it took.
         took: Duration,
     },
 }
 
 /// Who watches the work over all hosts. Nothing in here may block.
-pub trait Watch: Send + Sync {
+pub trait FleetListener: Send + Sync {
     /// A host is at something else now.
     fn phase(&self, host: &HostName, phase: &Phase);
     /// Something has happened in a pass there.
     fn event(&self, host: &HostName, event: &Event);
     /// Something worth a line of its own, of a host or of all of them.
-    fn news(&self, host: Option<&HostName>, news: &News<'_>);
+    fn news(&self, host: Option<&HostName>, news: &FleetNews<'_>);
     /// The same, of what has no form but words.
     fn says(&self, host: Option<&HostName>, text: &str) {
-        self.news(host, &News::Note(text));
+        self.news(host, &FleetNews::Note(text));
     }
 }
 
 /// Watches nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Unwatched;
+pub struct SilentFleet;
 
-impl Watch for Unwatched {
+impl FleetListener for SilentFleet {
     fn phase(&self, _: &HostName, _: &Phase) {}
     fn event(&self, _: &HostName, _: &Event) {}
-    fn news(&self, _: Option<&HostName>, _: &News<'_>) {}
+    fn news(&self, _: Option<&HostName>, _: &FleetNews<'_>) {}
 }

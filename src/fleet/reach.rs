@@ -11,16 +11,16 @@ use crate::model::fleet::FleetHost;
 
 /// What is heard while a host is asked.
 #[derive(Debug, Clone)]
-pub enum Heard {
+pub enum HostSaid {
     /// Something about the way to it, for people who wait.
-    Way(Way),
+    Connection(ConnectionNews),
     /// The next line of the far side. A reconnection repeats none and leaves none out. Boxed: a report is large.
     Line(Box<Line>),
 }
 
 /// What the way to a host is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
+pub enum ConnectionNews {
     /// A connection is being made.
     Connecting,
     /// The program is being copied to it.
@@ -85,7 +85,7 @@ pub trait Reach: Send + Sync {
         &self,
         host: &FleetHost,
         request: &Request,
-        heard: &mut (dyn FnMut(Heard) + Send),
+        heard: &mut (dyn FnMut(HostSaid) + Send),
     ) -> impl Future<Output = Result<(), Unreached>> + Send;
 
     /// Closes what is kept open between two requests. What is asked afterwards opens it again.

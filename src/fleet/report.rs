@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::ask::Silence;
-use super::shelf::Shelf;
+use super::ask::Unanswered;
+use super::document_budget::DocumentBudget;
 use crate::documents::wire::{Failed, Report, Summary};
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::{Ending, How, Verdict};
+use crate::model::rollout::{HostVerdict, RolloutEnding, RolloutOutcome};
 
 /// Most troubles of one host that are kept, and most bytes of their texts.
 const TROUBLES: usize = 8;
@@ -30,7 +30,7 @@ pub struct HostReport {
     /// Which one.
     pub name: HostName,
     /// In one word.
-    pub verdict: Verdict,
+    pub verdict: HostVerdict,
     /// As it was seen last; none where it never was.
     pub summary: Option<Summary>,
     /// Actions that were done there.
@@ -60,7 +60,7 @@ pub struct Migrations {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rolled {
     /// How it ended.
-    pub ending: Ending,
+    pub ending: RolloutEnding,
     /// In the order of the manifest.
     pub hosts: Vec<HostReport>,
     /// How many waves were begun.
@@ -77,7 +77,7 @@ impl Rolled {
     pub fn left_out(hosts: impl Iterator<Item = HostName>) -> Self {
         let hosts: Vec<HostReport> = hosts.map(HostReport::new).collect();
         let each = hosts.iter().map(|host| (host.name.clone(), host.verdict)).collect();
-        let ending = Ending { how: How::Interrupted, failed: 0, hosts: each };
+        let ending = RolloutEnding { how: RolloutOutcome::Interrupted, failed: 0, hosts: each };
         Self { ending, hosts, waves: 0, migrations: Migrations::default(), took: Duration::ZERO }
     }
 }
@@ -105,7 +105,7 @@ impl HostReport {
     pub fn new(name: HostName) -> Self {
         Self {
             name,
-            verdict: Verdict::Unseen,
+            verdict: HostVerdict::Unseen,
             summary: None,
             done: 0,
             failed: 0,
@@ -116,8 +116,8 @@ impl HostReport {
         }
     }
 
-    /// Takes in what a pass there has reported, and puts its document on the shelf.
-    pub(super) fn take(&mut self, mut report: Report, shelf: &mut Shelf) {
+    /// Takes in what a pass there has reported, and puts its document on the budget.
+    pub(super) fn take(&mut self, mut report: Report, budget: &mut DocumentBudget) {
         self.done = self.done.saturating_add(report.done);
         self.failed = self.failed.saturating_add(report.failed);
         if !matches!(report.outcome, Outcome::Converged | Outcome::Drift) {
@@ -132,7 +132,7 @@ impl HostReport {
             let left_alone = withheld.map(|why| Trouble::new(format!("not changed: {why}")));
             told.chain(sick).chain(left_alone).for_each(|trouble| self.trouble(trouble));
         }
-        shelf.keep(&mut self.document, &self.name, "PassReport", &report.document);
+        budget.keep(&mut self.document, &self.name, "PassReport", &report.document);
         self.see(report.summary);
     }
 
@@ -142,9 +142,9 @@ impl HostReport {
     }
 
     /// What was seen before tells nothing any more, and its document would be taken for what it is like now.
-    pub(super) fn forget(&mut self, shelf: &mut Shelf) {
+    pub(super) fn forget(&mut self, budget: &mut DocumentBudget) {
         self.summary = None;
-        shelf.forget(&mut self.document);
+        budget.forget(&mut self.document);
     }
 
     /// Takes in what went wrong, once; what is too much is counted.
@@ -187,16 +187,16 @@ impl From<Failed> for Trouble {
     }
 }
 
-impl From<Silence> for Trouble {
-    fn from(silence: Silence) -> Self {
+impl From<Unanswered> for Trouble {
+    fn from(silence: Unanswered) -> Self {
         match silence {
-            Silence::Unreached(unreached) => {
+            Unanswered::Unreached(unreached) => {
                 let causes =
                     if unreached.in_hand { vec!["a pass may still be in hand there".to_owned()] } else { vec![] };
                 Self { message: unreached.message, causes, help: unreached.help }
             }
-            Silence::Refused(failed) => failed.into(),
-            Silence::Killed { .. } => Self {
+            Unanswered::Refused(failed) => failed.into(),
+            Unanswered::Killed { .. } => Self {
                 message: "the pass there was killed".to_owned(),
                 causes: Vec::new(),
                 help: Some("the next one goes on from what it left".to_owned()),

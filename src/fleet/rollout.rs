@@ -10,11 +10,11 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep};
 
 use super::course::Course;
-use super::phase::News;
+use super::phase::FleetNews;
 use super::reach::Reach;
 use super::report::Rolled;
 use super::task::carry_out;
-use super::work::{Target, Wish, Work};
+use super::work::{StopWish, Target, Work};
 use crate::decide::fleet::next;
 use crate::model::fleet::HostName;
 use crate::model::names::ReleaseId;
@@ -22,7 +22,7 @@ use crate::model::rollout::{Doing, Next, Order, Terms};
 
 /// What every host is asked for.
 #[derive(Debug, Clone)]
-pub struct Way {
+pub struct RolloutOptions {
     /// The release that is rolled out.
     pub release: ReleaseId,
     /// How long another pass on a host is waited for.
@@ -43,7 +43,7 @@ pub struct Way {
 pub async fn roll_out<R: Reach>(
     work: &Work<'_, R>,
     terms: &Terms,
-    way: &Way,
+    way: &RolloutOptions,
     targets: &[Target],
     order: &[HostName],
 ) -> Rolled {
@@ -58,10 +58,10 @@ pub async fn roll_out<R: Reach>(
             Next::Done(ending) => break ending,
             Next::Wait => {}
             Next::Do(Order::Pause { after, length }) => {
-                work.watch().news(None, &News::Pause { before: course.waves() + 1, length });
+                work.watch().news(None, &FleetNews::Pause { before: course.waves() + 1, length });
                 tokio::select! {
                     biased;
-                    () = work.wished(Wish::NoMore) => course.progress.interrupted = true,
+                    () = work.wished(StopWish::NoMore) => course.progress.interrupted = true,
                     () = sleep(length) => course.progress.pauses = after,
                 }
                 continue;
@@ -92,8 +92,8 @@ pub async fn roll_out<R: Reach>(
         }
         let (place, task, done, took) = tokio::select! {
             biased;
-            () = work.wished(Wish::Leave) => break course.cut_short(terms),
-            () = work.wished(Wish::NoMore), if !course.progress.interrupted => {
+            () = work.wished(StopWish::Leave) => break course.cut_short(terms),
+            () = work.wished(StopWish::NoMore), if !course.progress.interrupted => {
                 course.progress.interrupted = true;
                 continue;
             }

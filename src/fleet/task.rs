@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::ask::{Answer, Silence};
+use super::ask::{Answer, Unanswered};
 use super::look::would_end;
 use super::phase::Phase;
 use super::reach::{Reach, Unreached};
 use super::report::Trouble;
-use super::rollout::Way;
-use super::work::{Target, Wish, Work};
+use super::rollout::RolloutOptions;
+use super::work::{StopWish, Target, Work};
 use crate::documents::wire::{self, Health, Operation, Report, Summary};
 use crate::model::length::limit;
 use crate::model::names::ReleaseId;
@@ -84,13 +84,18 @@ impl Task {
 }
 
 /// Does it.
-pub(super) async fn carry_out<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task: &Task) -> Done {
+pub(super) async fn carry_out<R: Reach>(
+    work: &Work<'_, R>,
+    way: &RolloutOptions,
+    target: &Target,
+    task: &Task,
+) -> Done {
     match task {
         Task::Observe { patience } => observe(work, way, target, task, *patience).await,
         // Between being ordered and being begun, a person may have wished for the end.
-        Task::Apply { .. } if work.wish() >= Wish::NoMore => Done::only(Fact::Applied(None)),
+        Task::Apply { .. } if work.wish() >= StopWish::NoMore => Done::only(Fact::Applied(None)),
         Task::Apply { migrate } => {
-            let Way { wait, ignore_windows, retry, .. } = *way;
+            let RolloutOptions { wait, ignore_windows, retry, .. } = *way;
             let operation = Operation::Apply { wait, ignore_windows, retry };
             let made = pass(work, target, *migrate, operation, task).await;
             applied(made, &way.release)
@@ -114,11 +119,17 @@ pub(super) async fn carry_out<R: Reach>(work: &Work<'_, R>, way: &Way, target: &
     }
 }
 
-async fn observe<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task: &Task, patience: Patience) -> Done {
+async fn observe<R: Reach>(
+    work: &Work<'_, R>,
+    way: &RolloutOptions,
+    target: &Target,
+    task: &Task,
+    patience: Patience,
+) -> Done {
     let answer = tokio::select! {
         biased;
         // Nothing is changed by it: there is nothing to wait for.
-        () = work.wished(Wish::NoMore) => return Done::only(Fact::Found(None)),
+        () = work.wished(StopWish::NoMore) => return Done::only(Fact::Found(None)),
         answer = seen(work, way, target, task, patience) => answer,
     };
     match answer {
@@ -130,8 +141,8 @@ async fn observe<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task:
         }
         Err(silence) => {
             let found = match &silence {
-                Silence::Unreached(_) => Found::Unreachable,
-                Silence::Refused(_) | Silence::Killed { .. } => Found::Refused,
+                Unanswered::Unreached(_) => Found::Unreachable,
+                Unanswered::Refused(_) | Unanswered::Killed { .. } => Found::Refused,
             };
             Done::silent(Fact::Found(Some(found)), silence)
         }
@@ -142,11 +153,11 @@ async fn observe<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, task:
 /// ask.
 async fn seen<R: Reach>(
     work: &Work<'_, R>,
-    way: &Way,
+    way: &RolloutOptions,
     target: &Target,
     task: &Task,
     patience: Patience,
-) -> Result<Box<Report>, Silence> {
+) -> Result<Box<Report>, Unanswered> {
     let mut missed = 0;
     loop {
         let operation = Operation::DryRun { ignore_windows: way.ignore_windows, retry: way.retry };
@@ -177,10 +188,10 @@ fn applied(Made { answer, killed }: Made, release: &ReleaseId) -> Done {
         }
         Err(silence) => {
             let applied = match &silence {
-                Silence::Unreached(Unreached { in_hand: true, .. }) | Silence::Killed { .. } => Applied::Lost,
-                Silence::Unreached(_) | Silence::Refused(_) if killed => Applied::Lost,
-                Silence::Unreached(_) => Applied::NotBegun,
-                Silence::Refused(_) => Applied::Refused,
+                Unanswered::Unreached(Unreached { in_hand: true, .. }) | Unanswered::Killed { .. } => Applied::Lost,
+                Unanswered::Unreached(_) | Unanswered::Refused(_) if killed => Applied::Lost,
+                Unanswered::Unreached(_) => Applied::NotBegun,
+                Unanswered::Refused(_) => Applied::Refused,
             };
             let mut done = Done::silent(Fact::Applied(Some(applied)), silence);
             if let Some(trouble) = done.trouble.as_mut().filter(|_| killed) {
@@ -198,7 +209,7 @@ fn may_go_back(seen: &Summary, release: &ReleaseId) -> bool {
 
 /// What came of a pass.
 struct Made {
-    answer: Result<Box<Report>, Silence>,
+    answer: Result<Box<Report>, Unanswered>,
     /// One before that was killed in the middle: whatever the last one says, something was begun.
     killed: bool,
 }
@@ -216,7 +227,7 @@ async fn pass<R: Reach>(
     loop {
         let answer = work.ask(target, migrate, operation.clone(), &task.phase()).await.and_then(reported);
         let acted = match answer {
-            Err(Silence::Killed { acted }) if anew < ANEW => acted,
+            Err(Unanswered::Killed { acted }) if anew < ANEW => acted,
             answer => return Made { answer, killed: anew > 0 },
         };
         work.watch().says(Some(&target.host.name), "the pass there was killed; another one goes on from what it left");
@@ -239,7 +250,13 @@ struct Holding {
 
 /// Asks for health, and for the release in force, until the time is over, or until a person wants no more of it: then
 /// once more, and that counts. One that seems not to be well is asked as often as its own passes ask.
-async fn hold<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, holding: &Holding, task: &Task) -> Done {
+async fn hold<R: Reach>(
+    work: &Work<'_, R>,
+    way: &RolloutOptions,
+    target: &Target,
+    holding: &Holding,
+    task: &Task,
+) -> Done {
     let Holding { length, has_health, patience } = *holding;
     let end = Instant::now() + length;
     let pause = (length / QUESTIONS).clamp(OFTEN, SELDOM);
@@ -250,15 +267,15 @@ async fn hold<R: Reach>(work: &Work<'_, R>, way: &Way, target: &Target, holding:
         let now = Instant::now();
         let due = if missed > 0 { now + patience.interval } else { end.min(now + pause) };
         tokio::select! {
-            () = work.wished(Wish::NoMore) => {}
+            () = work.wished(StopWish::NoMore) => {}
             () = sleep_until(due) => {}
         }
-        let (over, unwanted) = (Instant::now() >= end, work.wish() >= Wish::NoMore);
+        let (over, unwanted) = (Instant::now() >= end, work.wish() >= StopWish::NoMore);
         let health = match work.ask(target, false, Operation::Health, &task.phase()).await {
             Ok(Answer { health: Some(health), .. }) => *health,
             Ok(_) => return Done::silent(Fact::Held(false), no_answer()),
             // What hinders a look for a moment is no worse than an answer that is missed.
-            Err(Silence::Refused(_)) if missed + 1 < patience.attempts && !unwanted => {
+            Err(Unanswered::Refused(_)) if missed + 1 < patience.attempts && !unwanted => {
                 missed += 1;
                 work.watch().says(Some(&target.host.name), &unwell(missed, patience, None));
                 continue;
@@ -310,12 +327,12 @@ fn overtaken(seen: &Summary, release: &ReleaseId) -> Option<Trouble> {
     Some(Trouble { help: Some(help.to_owned()), ..Trouble::new(message) })
 }
 
-fn reported(answer: Answer) -> Result<Box<Report>, Silence> {
+fn reported(answer: Answer) -> Result<Box<Report>, Unanswered> {
     answer.report.ok_or_else(no_answer)
 }
 
-fn no_answer() -> Silence {
-    Silence::Refused(wire::Failed::new(wire::Fault::Other, "it has answered something else than what it was asked"))
+fn no_answer() -> Unanswered {
+    Unanswered::Refused(wire::Failed::new(wire::Fault::Other, "it has answered something else than what it was asked"))
 }
 
 impl Done {
@@ -327,7 +344,7 @@ impl Done {
         Self { report: Some(report), ..Self::only(fact) }
     }
 
-    fn silent(fact: Fact, silence: Silence) -> Self {
+    fn silent(fact: Fact, silence: Unanswered) -> Self {
         Self { trouble: Some(silence.into()), ..Self::only(fact) }
     }
 }

@@ -4,8 +4,8 @@ use std::future::Future;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::ask::{Answer, Asker, Silence, ask};
-use super::phase::{Phase, Watch};
+use super::ask::{Answer, Asker, Unanswered, ask};
+use super::phase::{FleetListener, Phase};
 use super::reach::Reach;
 use crate::documents::wire::Operation;
 use crate::model::fleet::FleetHost;
@@ -21,7 +21,7 @@ pub struct Target {
 
 /// What the person at the keyboard wishes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Wish {
+pub enum StopWish {
     /// To the end.
     #[default]
     GoOn,
@@ -34,11 +34,11 @@ pub enum Wish {
 /// How hosts are asked.
 pub struct Work<'a, R> {
     reach: &'a R,
-    watch: &'a dyn Watch,
+    watch: &'a dyn FleetListener,
     asker: &'a Asker,
     forks: usize,
     slots: Semaphore,
-    wish: watch::Receiver<Wish>,
+    wish: watch::Receiver<StopWish>,
 }
 
 impl<'a, R: Reach> Work<'a, R> {
@@ -46,10 +46,10 @@ impl<'a, R: Reach> Work<'a, R> {
     #[must_use]
     pub fn new(
         reach: &'a R,
-        watch: &'a dyn Watch,
+        watch: &'a dyn FleetListener,
         asker: &'a Asker,
         forks: usize,
-        wish: watch::Receiver<Wish>,
+        wish: watch::Receiver<StopWish>,
     ) -> Self {
         let forks = forks.max(1);
         Self { reach, watch, asker, forks, slots: Semaphore::new(forks), wish }
@@ -61,17 +61,17 @@ impl<'a, R: Reach> Work<'a, R> {
     }
 
     /// Who watches.
-    pub fn watch(&self) -> &'a dyn Watch {
+    pub fn watch(&self) -> &'a dyn FleetListener {
         self.watch
     }
 
     /// What is wished now.
-    pub fn wish(&self) -> Wish {
+    pub fn wish(&self) -> StopWish {
         *self.wish.borrow()
     }
 
     /// Returns once at least that is wished.
-    pub fn wished(&self, wish: Wish) -> impl Future<Output = ()> + Send + use<R> {
+    pub fn wished(&self, wish: StopWish) -> impl Future<Output = ()> + Send + use<R> {
         let mut wishes = self.wish.clone();
         async move {
             if wishes.wait_for(|now| *now >= wish).await.is_err() {
@@ -84,14 +84,14 @@ impl<'a, R: Reach> Work<'a, R> {
     /// Asks one host, when it is its turn. `at` is what the host is at meanwhile.
     ///
     /// # Errors
-    /// [`Silence`]: there is no whole answer.
+    /// [`Unanswered`]: there is no whole answer.
     pub async fn ask(
         &self,
         target: &Target,
         migrate: bool,
         operation: Operation,
         at: &Phase,
-    ) -> Result<Answer, Silence> {
+    ) -> Result<Answer, Unanswered> {
         // A closed semaphore would mean that nobody counts any more.
         let _slot = self.slots.acquire().await.ok();
         let request = self.asker.request(&target.host, target.manifest.clone(), migrate, operation);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{BODY_LIMIT, body, failure};
-use crate::host::way::{self, Astray, Wanted};
+use crate::host::way::{self, OpenError, Wanted};
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::length::{in_seconds, limit};
 
@@ -33,9 +33,9 @@ fn read(path: &Path, max_age: Option<Duration>) -> Result<ProbeAnswer, ProbeFail
     let failed = |error: &std::io::Error| failure(format!("cannot read `{}`: {error}", path.display()));
     // What it says ends in reports that the App's user may read.
     let (opened, _) = way::open(path, Wanted::File).map_err(|error| match error {
-        Astray::Failed(error) => failed(&error.into()),
-        Astray::Other(what) => failure(format!("`{}` {what}", path.display())),
-        led @ Astray::Led { .. } => failure(format!("cannot read `{}`: {led}", path.display())),
+        OpenError::Failed(error) => failed(&error.into()),
+        OpenError::Other(what) => failure(format!("`{}` {what}", path.display())),
+        led @ OpenError::Led { .. } => failure(format!("cannot read `{}`: {led}", path.display())),
     })?;
     let file = File::from(opened);
     let metadata = file.metadata().map_err(|error| failed(&error))?;

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, StatVfsMountFlags, statvfs};
 use super::config::text;
 use super::spawn::base_environment;
 use super::users::User;
-use crate::model::facts::{FileKind, Person, Space, Standing};
+use crate::model::facts::{FileKind, HostUser, PathFacts, Space};
 use crate::model::process::Known;
 
 /// How long the clock's daemon may take to answer.
@@ -77,9 +77,9 @@ fn hides(mounts: &str, groups: &[u32]) -> bool {
 
 /// A user, with the names of his groups.
 #[must_use]
-pub fn person(user: &User) -> Person {
+pub fn person(user: &User) -> HostUser {
     let name = |gid: &u32| Some(nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(*gid)).ok()??.name);
-    Person {
+    HostUser {
         name: user.name.clone(),
         uid: user.uid,
         group_names: user.groups.iter().filter_map(name).collect(),
@@ -89,7 +89,7 @@ pub fn person(user: &User) -> Person {
 
 /// What stands at a path; a link is not followed.
 #[must_use]
-pub fn standing(path: &Path) -> Known<Option<Standing>> {
+pub fn standing(path: &Path) -> Known<Option<PathFacts>> {
     let found = path.symlink_metadata();
     match found {
         Ok(found) => Known::Known(Some(stands(&found))),
@@ -102,18 +102,18 @@ pub fn standing(path: &Path) -> Known<Option<Standing>> {
 
 /// What a path leads to, whatever links are on the way; none where it leads nowhere.
 #[must_use]
-pub fn followed(path: &Path) -> Option<Standing> {
+pub fn followed(path: &Path) -> Option<PathFacts> {
     path.metadata().ok().map(|found| stands(&found))
 }
 
-fn stands(found: &std::fs::Metadata) -> Standing {
+fn stands(found: &std::fs::Metadata) -> PathFacts {
     let kind = match found.file_type() {
         kind if kind.is_dir() => FileKind::Directory,
         kind if kind.is_symlink() => FileKind::Link,
         kind if kind.is_file() => FileKind::File,
         _ => FileKind::Other,
     };
-    Standing { kind, device: found.dev(), uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 }
+    PathFacts { kind, device: found.dev(), uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 }
 }
 
 /// What is left on the file system of a path, or of the nearest directory above it that is there.

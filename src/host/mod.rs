@@ -14,7 +14,6 @@ pub mod config;
 pub mod git;
 pub mod hex;
 pub mod https;
-pub mod kept;
 pub mod log;
 pub mod machine;
 mod mask;
@@ -24,6 +23,7 @@ pub mod shared;
 pub mod signal;
 pub mod silence;
 pub mod spawn;
+pub mod state_file;
 pub mod steps;
 #[cfg(test)]
 pub(crate) mod testchild;

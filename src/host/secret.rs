@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
-use super::way::{self, Astray, Wanted};
+use super::way::{self, OpenError, Wanted};
 use crate::model::app::SecretSource;
 use crate::ports::{HostError, HostErrorKind};
 
@@ -33,9 +33,9 @@ pub fn read(source: &SecretSource, key: &str) -> Result<String, HostError> {
                 refused(what, "put the value into its first line, readable for the user who runs trueup")
             };
             let (opened, _) = way::open(path, Wanted::File).map_err(|error| match error {
-                Astray::Led { message, help } => refused(message, &help),
-                Astray::Failed(error) => unreadable(error.into()),
-                Astray::Other(what) => {
+                OpenError::Led { message, help } => refused(message, &help),
+                OpenError::Failed(error) => unreadable(error.into()),
+                OpenError::Other(what) => {
                     refused(format!("{place} {what}"), "put the value into the first line of a file")
                 }
             })?;

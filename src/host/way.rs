@@ -39,7 +39,7 @@ pub enum Wanted {
 
 /// Why nothing was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Astray {
+pub enum OpenError {
     /// The kernel refuses.
     Failed(Errno),
     /// Something else stands there, in words that follow its path: `is no regular file`.
@@ -53,13 +53,13 @@ pub enum Astray {
     },
 }
 
-impl From<Errno> for Astray {
+impl From<Errno> for OpenError {
     fn from(error: Errno) -> Self {
         Self::Failed(error)
     }
 }
 
-impl fmt::Display for Astray {
+impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => std::io::Error::from(*error).fmt(f),
@@ -84,8 +84,8 @@ struct Leader {
 /// end of a pipe.
 ///
 /// # Errors
-/// [`Astray`]: nothing is there or may be opened, something else is, or somebody could have led root there.
-pub fn open(path: &Path, wanted: Wanted) -> Result<(OwnedFd, Led), Astray> {
+/// [`OpenError`]: nothing is there or may be opened, something else is, or somebody could have led root there.
+pub fn open(path: &Path, wanted: Wanted) -> Result<(OwnedFd, Led), OpenError> {
     let (named, led) = if rustix::process::geteuid().is_root() {
         walk(path)?
     } else {
@@ -102,9 +102,9 @@ pub fn open(path: &Path, wanted: Wanted) -> Result<(OwnedFd, Led), Astray> {
             led.allows(named.as_fd())?;
             openat(&named, c".", flags | OFlags::DIRECTORY, Mode::empty())?
         }
-        (FileType::Directory, Wanted::File) => return Err(Astray::Other("is a directory, no regular file")),
-        (_, Wanted::File) => return Err(Astray::Other("is no regular file")),
-        (_, Wanted::Directory) => return Err(Astray::Failed(Errno::NOTDIR)),
+        (FileType::Directory, Wanted::File) => return Err(OpenError::Other("is a directory, no regular file")),
+        (_, Wanted::File) => return Err(OpenError::Other("is no regular file")),
+        (_, Wanted::Directory) => return Err(OpenError::Failed(Errno::NOTDIR)),
     };
     Ok((opened, led))
 }
@@ -121,8 +121,8 @@ impl Led {
     /// Whether what is open, or named, may be read for everybody who could have led here.
     ///
     /// # Errors
-    /// [`Astray::Led`], and what the kernel says.
-    pub fn allows(&self, thing: BorrowedFd<'_>) -> Result<(), Astray> {
+    /// [`OpenError::Led`], and what the kernel says.
+    pub fn allows(&self, thing: BorrowedFd<'_>) -> Result<(), OpenError> {
         let found = fstat(thing)?;
         let is_directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
         self.admits(thing, &found, if is_directory { READ | ENTER } else { READ })?;
@@ -139,7 +139,7 @@ impl Led {
     ///
     /// # Errors
     /// As [`Self::allows`].
-    pub fn beyond(&self, directory: BorrowedFd<'_>) -> Result<Self, Astray> {
+    pub fn beyond(&self, directory: BorrowedFd<'_>) -> Result<Self, OpenError> {
         self.allows(directory)?;
         let mut led = self.clone();
         if rustix::process::geteuid().is_root() {
@@ -148,7 +148,7 @@ impl Led {
         Ok(led)
     }
 
-    fn admits(&self, thing: BorrowedFd<'_>, found: &Stat, need: u32) -> Result<(), Astray> {
+    fn admits(&self, thing: BorrowedFd<'_>, found: &Stat, need: u32) -> Result<(), OpenError> {
         self.0.iter().try_for_each(
             |leader| {
                 if leader.may(found, need) { Ok(()) } else { Err(leader.refused(thing, found)) }
@@ -178,11 +178,11 @@ impl Leader {
         if is_member { to_group } else { to_others }
     }
 
-    fn refused(&self, thing: BorrowedFd<'_>, found: &Stat) -> Astray {
+    fn refused(&self, thing: BorrowedFd<'_>, found: &Stat) -> OpenError {
         let (user, owner) = (name(self.uid), name(found.st_uid));
         let (owns, at) = (self.owns.display(), place(thing).unwrap_or_default());
         let at = at.display();
-        Astray::Led {
+        OpenError::Led {
             message: format!(
                 "`{owns}` belongs to `{user}` and leads to `{at}`, which belongs to `{owner}` and which `{user}` may not \
                  read: root does not read it for him"
@@ -203,7 +203,7 @@ fn link_of(opened: BorrowedFd<'_>) -> PathBuf {
 }
 
 /// Names what stands at a path, name by name, links taken apart by hand, and notes whose each of them is.
-fn walk(path: &Path) -> Result<(OwnedFd, Led), Astray> {
+fn walk(path: &Path) -> Result<(OwnedFd, Led), OpenError> {
     let mut led = Led::default();
     let mut ahead = Vec::new();
     let mut here = set_out(path, &mut ahead, None)?;
@@ -215,7 +215,7 @@ fn walk(path: &Path) -> Result<(OwnedFd, Led), Astray> {
             FileType::Symlink => {
                 links += 1;
                 if links > LINKS {
-                    return Err(Astray::Failed(Errno::LOOP));
+                    return Err(OpenError::Failed(Errno::LOOP));
                 }
                 led.by(next.as_fd(), &found);
                 let target = rustix::fs::readlinkat(&next, c"", Vec::new())?;
@@ -230,16 +230,16 @@ fn walk(path: &Path) -> Result<(OwnedFd, Led), Astray> {
             _ if ahead.is_empty() => {
                 here = next;
             }
-            _ => return Err(Astray::Failed(Errno::NOTDIR)),
+            _ => return Err(OpenError::Failed(Errno::NOTDIR)),
         }
     }
     Ok((here, led))
 }
 
 /// Puts the names of a path ahead of all others, and says where they begin.
-fn set_out(path: &Path, ahead: &mut Vec<OsString>, here: Option<OwnedFd>) -> Result<OwnedFd, Astray> {
+fn set_out(path: &Path, ahead: &mut Vec<OsString>, here: Option<OwnedFd>) -> Result<OwnedFd, OpenError> {
     if path.as_os_str().is_empty() {
-        return Err(Astray::Failed(Errno::NOENT));
+        return Err(OpenError::Failed(Errno::NOENT));
     }
     let names = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),

@@ -43,7 +43,7 @@ fn made(things: &[Made]) -> tempfile::TempDir {
     site
 }
 
-fn told(opened: Result<(OwnedFd, Led), Astray>) -> String {
+fn told(opened: Result<(OwnedFd, Led), OpenError>) -> String {
     match opened {
         Ok(_) => "open".to_owned(),
         Err(error) => error.to_string(),
@@ -130,10 +130,10 @@ fn who_could_lead_on_from_a_directory_is_known_in_it() {
     ]);
     let (app, led) = open(&site.path().join("app"), Wanted::Directory).unwrap();
     let inside = |path: &str| openat(&app, path, OFlags::RDONLY, Mode::empty()).unwrap();
-    assert!(matches!(led.allows(inside("roots").as_fd()), Err(Astray::Led { .. })));
+    assert!(matches!(led.allows(inside("roots").as_fd()), Err(OpenError::Led { .. })));
     assert_eq!(led.allows(inside("web/deploys").as_fd()), Ok(()), "as far as its own owner goes");
     let led = led.beyond(inside("web").as_fd()).unwrap();
-    assert!(matches!(led.allows(inside("web/deploys").as_fd()), Err(Astray::Led { .. })));
+    assert!(matches!(led.allows(inside("web/deploys").as_fd()), Err(OpenError::Led { .. })));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use crate::host::kept::not_plain;
+use crate::host::state_file::not_plain;
 use crate::model::names::Root;
 use crate::ports::{HostError, HostErrorKind};
 

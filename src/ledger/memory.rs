@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::folder::Folder;
 use super::spare;
 use crate::host::blocking;
-use crate::host::kept::{self, Kept};
 use crate::host::silence;
+use crate::host::state_file::{self, StateFile};
 use crate::model::memory::Memory;
 use crate::model::names::Root;
 use crate::ports::{HostError, HostErrorKind};
@@ -27,19 +27,19 @@ pub async fn recall(root: &Root) -> Result<Memory, HostError> {
     let file = root.state().join(NAME);
     let read = loop {
         let of = root.clone();
-        match silence::at(root, move || kept::read(&of, NAME)).await {
+        match silence::at(root, move || state_file::read(&of, NAME)).await {
             // What was not read is not empty: somebody may have suspended the App.
             Err(silent) if silent.kind == HostErrorKind::Unreachable => tokio::time::sleep(PAUSE).await,
             read => break read?,
         }
     };
     let why = match read {
-        Ok(Kept::Absent) => return Ok(Memory::default()),
-        Ok(Kept::Bytes(bytes)) => match serde_json::from_slice(&bytes) {
+        Ok(StateFile::Absent) => return Ok(Memory::default()),
+        Ok(StateFile::Bytes(bytes)) => match serde_json::from_slice(&bytes) {
             Ok(memory) => return Ok(memory),
             Err(error) => format!("it makes no sense: {error}"),
         },
-        Ok(Kept::Damaged(damage)) => damage,
+        Ok(StateFile::Damaged(damage)) => damage,
         Err(error) => return Err(HostError::io(format!("cannot read `{}`", file.display()), &error)),
     };
     tracing::warn!(file = %file.display(), why, "cannot read the memory: it counts as empty");
@@ -65,7 +65,7 @@ pub async fn remember(root: &Root, memory: &Memory) -> Result<(), HostError> {
 }
 
 fn replace(root: &Root, folder: &Folder, text: &[u8]) -> io::Result<()> {
-    if matches!(kept::read(root, NAME), Ok(Kept::Bytes(there)) if there == text) {
+    if matches!(state_file::read(root, NAME), Ok(StateFile::Bytes(there)) if there == text) {
         return Ok(());
     }
     spare::within(folder, || folder.replace(NAME, NEW, text)).map(drop)

@@ -10,7 +10,7 @@ use crate::host::users::User;
 use crate::host::{blocking, machine, proc};
 use crate::managers::configured::{self, Believed};
 use crate::model::app::{App, ConnectTo, Manager};
-use crate::model::facts::{AppFacts, HostFacts, Program, Standing};
+use crate::model::facts::{AppFacts, HostFacts, PathFacts, Program};
 use crate::model::health::Probe;
 use crate::model::names::{GroupName, ReleaseId, Root};
 use crate::model::process::Known;
@@ -134,7 +134,7 @@ fn look(app: &App, programs: Vec<Program>) -> AppFacts {
     }
 }
 
-fn followed(path: &Path) -> Known<Option<Standing>> {
+fn followed(path: &Path) -> Known<Option<PathFacts>> {
     match machine::standing(path) {
         Known::Known(Some(_)) => Known::Known(machine::followed(path)),
         other => other,

@@ -1,12 +1,12 @@
 //! Who runs the workers and services: one port, a door for every manager.
 //!
-//! [`Doors`] takes each group to the manager that its App names; behind each door is the same
+//! [`HostManagers`] takes each group to the manager that its App names; behind each door is the same
 //! [`Managers`] port. A group that comes to a wrong door is an error there, never a silent nothing.
 //! What is done with services is in [`services`].
 
 pub mod builtin;
 pub mod configured;
-mod crew;
+mod old_processes;
 pub mod rights;
 pub mod services;
 pub mod sudoers;
@@ -25,14 +25,14 @@ use crate::model::process::{ProcessId, ProcessTable};
 use crate::ports::{GroupOf, HostError, HostErrorKind, Listed, Managers};
 
 /// All managers of a host; each is reached when the first group asks for it.
-pub struct Doors {
+pub struct HostManagers {
     supervisord: Supervisord,
     systemd: Systemd,
     builtin: Builtin,
     shim: Shim,
 }
 
-impl Doors {
+impl HostManagers {
     /// Starts its own workers, and commands of services, through this shim.
     #[must_use]
     pub fn new(shim: Shim) -> Self {
@@ -62,13 +62,13 @@ macro_rules! behind {
     };
 }
 
-impl std::fmt::Debug for Doors {
+impl std::fmt::Debug for HostManagers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Doors")
+        f.write_str("HostManagers")
     }
 }
 
-impl Managers for Doors {
+impl Managers for HostManagers {
     async fn list(&self, groups: &[GroupOf<'_>], table: &ProcessTable) -> Vec<Result<Vec<Listed>, HostError>> {
         let of_kind = |kind: &'static str| -> Vec<GroupOf<'_>> {
             groups.iter().filter(|of| of.group.manager.kind() == kind).copied().collect()

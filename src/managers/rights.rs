@@ -9,11 +9,11 @@ use futures_util::{StreamExt, stream};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::Doors;
+use super::HostManagers;
 use super::sudoers::{Needed, example};
 use crate::host::config::pattern::fits;
 use crate::model::app::{App, Manager, Supervisord};
-use crate::model::facts::{Door, Right};
+use crate::model::facts::{ManagerAccess, Right};
 use crate::model::service::ServiceManager;
 use crate::ports::HostError;
 
@@ -24,7 +24,7 @@ const AT_ONCE: usize = 4;
 /// More rules than this are not asked about: those of one group are alike.
 const MOST: usize = 48;
 
-impl Doors {
+impl HostManagers {
     /// The way to each group and service of an App, in the order of the manifest.
     pub async fn rights(&self, app: &App) -> Vec<Right> {
         let groups = app.workers.iter().map(|group| match &group.manager {
@@ -40,12 +40,12 @@ impl Doors {
         for (needed, manager) in self.sudo_commands(app).await.into_iter().zip(managers) {
             let Needed { what, commands } = needed;
             let door = match (commands, manager) {
-                (Err(HostError { message, help, .. }), _) => Door::Shut(message, help),
+                (Err(HostError { message, help, .. }), _) => ManagerAccess::Shut(message, help),
                 (Ok(_), Some(manager)) if let Some(socket) = self.supervisord.open_socket(manager) => {
-                    Door::Socket(socket)
+                    ManagerAccess::Socket(socket)
                 }
-                (Ok(_), _) if rustix::process::geteuid().is_root() => Door::Own,
-                (Ok(commands), _) if commands.is_empty() => Door::Own,
+                (Ok(_), _) if rustix::process::geteuid().is_root() => ManagerAccess::Own,
+                (Ok(commands), _) if commands.is_empty() => ManagerAccess::Own,
                 (Ok(commands), _) => by_sudo(commands).await,
             };
             rights.push(Right { what, door });
@@ -54,7 +54,7 @@ impl Doors {
     }
 }
 
-async fn by_sudo(mut commands: Vec<String>) -> Door {
+async fn by_sudo(mut commands: Vec<String>) -> ManagerAccess {
     commands.truncate(MOST);
     let needed = commands.len();
     let asked = commands.into_iter().map(async |spelled| {
@@ -68,7 +68,7 @@ async fn by_sudo(mut commands: Vec<String>) -> Door {
         match answer {
             Ok(_) => allowed.push(plain),
             Err(Refusal::No) => refused.push(spelled),
-            Err(Refusal::Silent(why)) => return Door::Unknown(why),
+            Err(Refusal::Silent(why)) => return ManagerAccess::Unknown(why),
         }
     }
     // Of a single command sudo tells whether a rule allows it, and not whether that rule asks for a password.
@@ -76,7 +76,7 @@ async fn by_sudo(mut commands: Vec<String>) -> Door {
         Ok(listed) => allowed.iter().any(|command| asks_for_password(&listed, command)),
         Err(_) => false,
     };
-    Door::Sudo { needed, refused, password }
+    ManagerAccess::Sudo { needed, refused, password }
 }
 
 /// Whether the last of the listed rules that allow a command asks for a password.

@@ -2,7 +2,7 @@
 //!
 //! In: the services of an App. Out: an [`ObservedService`] for each, or a reload or restart that has really
 //! happened. Behind it are the same doors as for workers; a service may also be nothing but commands (`command`).
-//! Begin at [`Doors::services`] and [`Doors::renew`].
+//! Begin at [`HostManagers::services`] and [`HostManagers::renew`].
 
 mod command;
 pub(super) mod nginx;
@@ -10,13 +10,13 @@ pub(super) mod php_fpm;
 
 use futures_util::future::join_all;
 
-use super::Doors;
+use super::HostManagers;
 use crate::model::app::App;
 use crate::model::process::{Pid, ProcessTable};
 use crate::model::service::{ObservedService, Renewal, Service, ServiceManager, ServiceState};
 use crate::ports::HostError;
 
-impl Doors {
+impl HostManagers {
     /// Looks at the services of these Apps; the answers are in their order. One that many Apps share is asked about
     /// once.
     pub async fn services(&self, apps: &[&App], table: &ProcessTable) -> Vec<Vec<ObservedService>> {

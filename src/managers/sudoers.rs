@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Doors;
+use super::HostManagers;
 use super::supervisorctl;
 use super::systemctl::{self, Verb};
 use crate::model::app::{App, Manager, Supervisord, Systemd};
@@ -22,7 +22,7 @@ pub struct Needed {
     pub commands: Result<Vec<String>, HostError>,
 }
 
-impl Doors {
+impl HostManagers {
     /// What is run by sudo for each group and service of an App, in their order.
     pub async fn sudo_commands(&self, app: &App) -> Vec<Needed> {
         let mut all = Vec::new();

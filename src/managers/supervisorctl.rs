@@ -1,4 +1,4 @@
-//! The other door to supervisord: `sudo -n supervisorctl`, for a user that may not open the socket.
+//! The other client to supervisord: `sudo -n supervisorctl`, for a user that may not open the socket.
 //!
 //! The socket is usually root's alone. These are the only commands run, with exactly these arguments, so a
 //! sudoers line can name each (in sudoers every `:` in an argument is written `\:`):
@@ -15,7 +15,7 @@
 //! that trueup may signal itself, those of its own user. A password for supervisord has to stand in its own
 //! configuration, where supervisorctl finds it.
 //!
-//! It is the poorer door: a call takes some 170 ms, the program's own stop signal and times cannot be asked
+//! It is the poorer client: a call takes some 170 ms, the program's own stop signal and times cannot be asked
 //! for (TERM is sent, and a start may take 30 s), nor can a worker's log be read.
 
 use std::io;
@@ -29,7 +29,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::sudoers::escaped;
-use super::supervisord::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal, since, unknown_member};
+use super::supervisord::client::{Client, Info, Pace, Settings, StartAnswer, StopSignal, since, unknown_member};
 use crate::model::names::MemberName;
 use crate::model::observed::MemberState;
 use crate::model::process::Pid;
@@ -117,7 +117,7 @@ impl Supervisorctl {
     }
 }
 
-impl Door for Supervisorctl {
+impl Client for Supervisorctl {
     async fn all(&self) -> Result<Vec<Info>, HostError> {
         let said = self.run(&["status"], ANSWER_WITHIN).await?.ok_or_else(|| {
             let message = format!("`supervisorctl status` gave no answer for {} s", ANSWER_WITHIN.as_secs());
@@ -420,14 +420,14 @@ mod tests {
         let script = dir.path().join("ctl");
         std::fs::write(&script, SCRIPT).unwrap();
         // By way of a shell: another test's child may hold the file open for writing, and then it cannot be run itself.
-        let door = Supervisorctl::new(vec!["sh".to_owned(), script.display().to_string()], None);
+        let client = Supervisorctl::new(vec!["sh".to_owned(), script.display().to_string()], None);
         let member = MemberName::new("w:w_00").unwrap();
-        assert!(door.all().await.unwrap().is_empty());
-        assert_eq!(door.info(&member).await.unwrap_err().kind, HostErrorKind::Misconfigured);
-        assert_eq!(door.start(&member).await.unwrap(), StartAnswer::Accepted);
-        door.signal(&member, StopSignal::TERM).await.unwrap();
+        assert!(client.all().await.unwrap().is_empty());
+        assert_eq!(client.info(&member).await.unwrap_err().kind, HostErrorKind::Misconfigured);
+        assert_eq!(client.start(&member).await.unwrap(), StartAnswer::Accepted);
+        client.signal(&member, StopSignal::TERM).await.unwrap();
         let begun = std::time::Instant::now();
-        door.stop(&member).await.unwrap();
+        client.stop(&member).await.unwrap();
         assert!(begun.elapsed() < Duration::from_secs(30));
         let said = std::fs::read_to_string(dir.path().join("ctl.said")).unwrap();
         assert_eq!(said, "status\nstatus\nstart w:w_00\nsignal TERM w:w_00\nstop w:w_00\n");

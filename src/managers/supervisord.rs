@@ -13,10 +13,10 @@
 
 mod act;
 mod answers;
-mod descendants;
-pub(super) mod door;
+pub(super) mod client;
 pub(super) mod files;
 mod members;
+mod process_tree;
 mod rpc;
 mod service;
 mod socket;
@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::join_all;
 
 use self::act::Act;
-use self::door::{Door, Info};
+use self::client::{Client, Info};
 use self::rpc::Rpc;
 use self::socket::Address;
 use super::supervisorctl::{self, Supervisorctl};

@@ -3,7 +3,7 @@
 //! In: a document with hosts, and one of them. Out: the document for that host alone, which is one like any other. No
 //! template of YAML: what is filled in is the text of one value, and is checked as if it had been written there.
 
-use super::node::{Node, Place, Span, Tree, cut};
+use super::node::{Cursor, Node, Span, Tree, cut};
 use super::shape::{Count, Document, EnvValue, Hosts, Spec, Step, StepMap, Text};
 use super::yaml::Finding;
 use crate::model::fleet::FleetHost;
@@ -42,7 +42,7 @@ pub(super) struct Filled {
 pub(super) fn fill(
     document: &Document,
     host: Option<&FleetHost>,
-    at: &Place<'_>,
+    at: &Cursor<'_>,
     source: &str,
     findings: &mut Vec<Finding>,
 ) -> Filled {
@@ -70,7 +70,7 @@ struct Filler<'a> {
 }
 
 impl Filler<'_> {
-    fn spec(&mut self, spec: &mut Spec, at: &Place<'_>) {
+    fn spec(&mut self, spec: &mut Spec, at: &Cursor<'_>) {
         if let Some(release) = &mut spec.release {
             let at = at.key("release");
             self.steps(&mut release.build, &at.key("build"));
@@ -101,7 +101,7 @@ impl Filler<'_> {
         }
     }
 
-    fn steps(&mut self, steps: &mut [Step], list: &Place<'_>) {
+    fn steps(&mut self, steps: &mut [Step], list: &Cursor<'_>) {
         for (position, step) in steps.iter_mut().enumerate() {
             let at = list.item(position).key("env");
             let mut map = match step {
@@ -131,7 +131,7 @@ impl Filler<'_> {
         }
     }
 
-    fn count(&mut self, count: &mut Count, at: &Place<'_>) {
+    fn count(&mut self, count: &mut Count, at: &Cursor<'_>) {
         let Count::Named(named) = count else { return };
         let mut text = named.clone();
         let number = self.text(&mut text, at).then(|| text.parse().ok().filter(|number| *number <= MOST));
@@ -148,7 +148,7 @@ impl Filler<'_> {
     }
 
     /// Fills in one text; whether all of its names stand for something.
-    fn text(&mut self, text: &mut String, at: &Place<'_>) -> bool {
+    fn text(&mut self, text: &mut String, at: &Cursor<'_>) -> bool {
         let mut made = String::with_capacity(text.len());
         let mut rest = text.as_str();
         let mut whole = true;
@@ -215,7 +215,7 @@ fn value<'h>(name: &str, host: &'h FleetHost, path: &str, vars: &str) -> Result<
 /// What is meant to be filled in where nothing is.
 pub(super) fn misplaced(tree: &Node, source: &str) -> Vec<Finding> {
     let mut found = Vec::new();
-    walk(&Place::root(tree), tree, &mut Vec::new(), &mut |place, path, text| {
+    walk(&Cursor::root(tree), tree, &mut Vec::new(), &mut |place, path, text| {
         let first = MARKS.iter().filter_map(|mark| text.find(mark)).min();
         let fits = |field: &&[&str]| {
             field.len() == path.len() && field.iter().zip(path).all(|(known, key)| *known == "*" || known == key)
@@ -232,10 +232,10 @@ pub(super) fn misplaced(tree: &Node, source: &str) -> Vec<Finding> {
 }
 
 fn walk<'n>(
-    place: &Place<'_>,
+    place: &Cursor<'_>,
     node: &'n Node,
     path: &mut Vec<&'n str>,
-    look: &mut impl FnMut(&Place<'_>, &[&'n str], &str),
+    look: &mut impl FnMut(&Cursor<'_>, &[&'n str], &str),
 ) {
     match &node.tree {
         Tree::Scalar { text, .. } => look(place, path, text),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::fill::fill;
 use super::load::{Loaded, for_yaml, load};
-use super::node::{Node, Place, Tree};
+use super::node::{Cursor, Node, Tree};
 use super::report::{LoadErrors, Mistake};
 use super::roots::distinct_roots;
 use crate::model::fleet::FleetHost;
@@ -27,7 +27,7 @@ impl Loaded {
     /// What would be wrong with it there. The loader has checked it for all of its own hosts; then only its size can be.
     pub fn on_host(&self, host: &FleetHost) -> Result<Self, LoadErrors> {
         let nowhere = Node { span: 0..0, tree: Tree::Map(Vec::new()) };
-        let filled = fill(&self.document, Some(host), &Place::root(&nowhere), "", &mut Vec::new());
+        let filled = fill(&self.document, Some(host), &Cursor::root(&nowhere), "", &mut Vec::new());
         let written = Self { document: filled.document, ..self.clone() }.wire();
         // The same way as on the host itself, so that both mean the same.
         let mut loaded = load(&["-".into()], &mut written.as_bytes())?;

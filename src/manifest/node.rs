@@ -88,7 +88,7 @@ fn quoted(text: &str) -> String {
 /// A walk through a tree that always knows what to point at: where a key is missing, that is the
 /// key that should contain it.
 #[derive(Debug, Clone)]
-pub(super) struct Place<'a> {
+pub(super) struct Cursor<'a> {
     node: Option<&'a Node>,
     /// The value, or where it should be.
     pub span: Span,
@@ -96,7 +96,7 @@ pub(super) struct Place<'a> {
     pub path: String,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Cursor<'a> {
     /// The document itself.
     pub(super) fn root(node: &'a Node) -> Self {
         Self { node: Some(node), span: node.span.clone(), path: String::new() }
@@ -168,7 +168,7 @@ mod tests {
         ];
         for (text, offset, marked) in rows {
             let tree = parse(text).documents.remove(0);
-            let span = Place::root(&tree).key("k").inside(offset, text);
+            let span = Cursor::root(&tree).key("k").inside(offset, text);
             assert_eq!(text.get(span).map(str::trim_end), Some(marked), "{text}");
         }
     }
@@ -177,7 +177,7 @@ mod tests {
     fn what_is_missing_is_looked_for_where_it_should_be() {
         let text = "a:\n  b: [x, y]\n";
         let tree = parse(text).documents.remove(0);
-        let place = Place::root(&tree).key("a");
+        let place = Cursor::root(&tree).key("a");
         assert_eq!(text.get(place.key("missing").key("too").span), Some("a"));
         let item = place.key("b").item(1);
         assert_eq!((text.get(item.span), item.path.as_str()), (Some("y"), "a.b[1]"));

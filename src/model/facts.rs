@@ -133,7 +133,7 @@ pub struct Fpm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFacts {
     /// Who runs trueup.
-    pub user: Person,
+    pub user: HostUser,
     /// The configuration of every supervisord that runs, or that would be found if it were started.
     pub supervisord: Vec<Configuration>,
     /// nginx's configuration; none where there is no nginx.
@@ -165,7 +165,7 @@ pub struct Unit {
 
 /// A user of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
+pub struct HostUser {
     /// Login name.
     pub name: String,
     /// The user's number.
@@ -178,7 +178,7 @@ pub struct Person {
 
 /// What stands at a path, which is not followed where it is a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct PathFacts {
     /// What it is.
     pub kind: FileKind,
     /// The file system that it is on.
@@ -225,15 +225,15 @@ pub struct Space {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppFacts {
     /// Whom commands and files belong to.
-    pub user: Known<Person>,
+    pub user: Known<HostUser>,
     /// The root; none where it is absent.
-    pub root: Known<Option<Standing>>,
+    pub root: Known<Option<PathFacts>>,
     /// What stands in the root, by its path there: `current`, `releases`, `shared`, `.trueup`, and what is shared.
-    pub inside: BTreeMap<String, Known<Option<Standing>>>,
+    pub inside: BTreeMap<String, Known<Option<PathFacts>>>,
     /// What `current` leads to, as the link says it; none where it is no link.
     pub current: Option<PathBuf>,
     /// The release that `current` leads to, itself; none where it leads nowhere.
-    pub serving: Option<Standing>,
+    pub serving: Option<PathFacts>,
     /// Bytes on disk of the releases that are there; none where that was not found out in time.
     pub release_sizes: Vec<Option<u64>>,
     /// What is left where the root is, or will be.
@@ -255,12 +255,12 @@ pub struct Right {
     /// For people: ``workers `default` ``.
     pub what: String,
     /// Which way is open.
-    pub door: Door,
+    pub door: ManagerAccess,
 }
 
 /// Which way to a manager is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Door {
+pub enum ManagerAccess {
     /// Nobody needs leave: it is our own doing, or we are root.
     Own,
     /// Its socket may be opened.

@@ -66,7 +66,7 @@ pub struct Rollout {
     /// How long the hosts of a wave must stay healthy before the next one; 10 s by default.
     pub healthy_for: Duration,
     /// Who goes first; the others follow as they are written.
-    pub order: Vec<Pick>,
+    pub order: Vec<HostPattern>,
 }
 
 impl Default for Rollout {
@@ -84,7 +84,7 @@ impl Default for Rollout {
 
 /// One or several hosts, as `order` and `--limit` name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pick {
+pub enum HostPattern {
     /// The host of this name.
     Host(HostName),
     /// All hosts that have this label with this value.
@@ -96,7 +96,7 @@ pub enum Pick {
     },
 }
 
-impl Pick {
+impl HostPattern {
     /// `KEY=VALUE`; none for anything else.
     #[must_use]
     pub fn label(text: &str) -> Option<Self> {
@@ -115,7 +115,7 @@ impl Pick {
     }
 }
 
-impl fmt::Display for Pick {
+impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host(name) => write!(f, "{name}"),
@@ -148,7 +148,9 @@ mod tests {
             (&["zone=y", "c", "c"], ["c", "a", "b", "d"]),
         ];
         for (order, expected) in rows {
-            let pick = |text: &&str| Pick::label(text).unwrap_or_else(|| Pick::Host(HostName::new(*text).unwrap()));
+            let pick = |text: &&str| {
+                HostPattern::label(text).unwrap_or_else(|| HostPattern::Host(HostName::new(*text).unwrap()))
+            };
             let rollout = Rollout { order: order.iter().map(pick).collect(), ..Rollout::default() };
             let fleet = Fleet { hosts: hosts.clone(), rollout };
             let found: Vec<&str> = fleet.in_order().iter().map(|host| host.name.as_str()).collect();

@@ -19,7 +19,7 @@ pub struct ReleaseStatus {
     /// The manifest names it.
     pub desired: bool,
     /// What can be said for it.
-    pub state: Standing,
+    pub state: ReleaseStanding,
     /// Why it is kept out; null when it is not.
     pub quarantine: Option<Quarantine>,
     /// What it was made of, such as a commit; null where somebody else put it there.
@@ -41,7 +41,7 @@ pub struct ReleaseStatus {
 /// What can be said for a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Standing {
+pub enum ReleaseStanding {
     /// It was proven on this host: one can go back to it.
     Good,
     /// It failed, or was taken back by hand.
@@ -56,7 +56,7 @@ pub enum Standing {
     Absent,
 }
 
-impl std::fmt::Display for Standing {
+impl std::fmt::Display for ReleaseStanding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Good => "good",

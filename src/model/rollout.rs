@@ -237,23 +237,23 @@ pub enum Next {
     /// Something is in hand, and nothing else may be begun until it has ended.
     Wait,
     /// That was all.
-    Done(Ending),
+    Done(RolloutEnding),
 }
 
 /// How a rollout ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
+pub struct RolloutEnding {
     /// As a whole.
-    pub how: How,
+    pub how: RolloutOutcome,
     /// How many hosts failed. Those that were taken back because of them are others.
     pub failed: usize,
     /// Every host, in the order in which they change.
-    pub hosts: Vec<(HostName, Verdict)>,
+    pub hosts: Vec<(HostName, HostVerdict)>,
 }
 
 /// How a rollout ended as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum How {
+pub enum RolloutOutcome {
     /// All waves have been gone through; failures, if any, were within what is allowed.
     Complete,
     /// So many hosts could not be looked at or changed that nothing was begun anywhere.
@@ -268,7 +268,7 @@ pub enum How {
 
 /// What became of one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
+pub enum HostVerdict {
     /// It was as the App says, and nobody touched it.
     Settled,
     /// It was brought to what the App says.
@@ -303,7 +303,7 @@ pub enum Verdict {
     Unseen,
 }
 
-impl Verdict {
+impl HostVerdict {
     /// Its exit code; none where that depends on how the rollout ended.
     #[must_use]
     fn code(self) -> Option<u8> {
@@ -327,14 +327,14 @@ impl Verdict {
     }
 }
 
-impl Ending {
+impl RolloutEnding {
     /// The exit code: that of the worst host. A rollout that was cut short is an error in itself.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let whole = match self.how {
-            How::Complete | How::NotBegun | How::Stopped => 0,
-            How::Withheld => 4,
-            How::Interrupted => 1,
+            RolloutOutcome::Complete | RolloutOutcome::NotBegun | RolloutOutcome::Stopped => 0,
+            RolloutOutcome::Withheld => 4,
+            RolloutOutcome::Interrupted => 1,
         };
         worst(self.hosts.iter().filter_map(|(_, verdict)| verdict.code()).chain([whole]))
     }

@@ -312,7 +312,7 @@ pub struct WorkerStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
     /// Whether it runs what is desired.
-    pub verdict: Verdict,
+    pub verdict: WorkerVerdict,
     /// Why it is stale.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_because: Option<StaleBecause>,
@@ -329,7 +329,7 @@ pub struct WorkerStatus {
 /// Whether a member runs what is desired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Verdict {
+pub enum WorkerVerdict {
     /// The desired release, with the present configuration.
     Fresh,
     /// Another release, or old configuration.
@@ -340,7 +340,7 @@ pub enum Verdict {
     Down,
 }
 
-impl std::fmt::Display for Verdict {
+impl std::fmt::Display for WorkerVerdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::Fresh => "fresh",

@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::dir::astray;
-use super::place::Place;
+use super::place::ReleaseDirectory;
 use super::tree::{Limits, Tree};
 use super::{content, tape};
-use crate::host::way::{self, Astray, Wanted};
+use crate::host::way::{self, OpenError, Wanted};
 use crate::ports::{HostError, HostErrorKind};
 
 /// What an archive must be, and what of it is wanted.
@@ -37,14 +37,14 @@ pub(super) const HEADERS: u64 = 1 << 30;
 ///
 /// # Errors
 /// There is none, it is no plain file or lies in the release, or somebody leads root to it who may not read it himself.
-pub(super) fn open(place: &Place, path: &Path) -> Result<File, HostError> {
+pub(super) fn open(place: &ReleaseDirectory, path: &Path) -> Result<File, HostError> {
     let wrong = |what: &str| {
         HostError::new(HostErrorKind::Misconfigured, format!("the archive `{}` {what}", path.display()))
             .with_help("correct `spec.release.source`, or put the archive there")
     };
     let (opened, _) = way::open(path, Wanted::File).map_err(|error| match error {
-        Astray::Failed(Errno::NOENT | Errno::NOTDIR) => wrong("does not exist"),
-        Astray::Other(what) => wrong(what),
+        OpenError::Failed(Errno::NOENT | Errno::NOTDIR) => wrong("does not exist"),
+        OpenError::Other(what) => wrong(what),
         error => astray(&format!("cannot open the archive `{}`", path.display()), error),
     })?;
     let real = way::place(opened.as_fd())
@@ -57,7 +57,12 @@ pub(super) fn open(place: &Place, path: &Path) -> Result<File, HostError> {
 ///
 /// # Errors
 /// It is not what it should be, is no archive, has more in it than it may, or anything that would not stay inside.
-pub(super) fn unpack(place: &Place, mut file: File, shown: &str, terms: &Terms) -> Result<String, HostError> {
+pub(super) fn unpack(
+    place: &ReleaseDirectory,
+    mut file: File,
+    shown: &str,
+    terms: &Terms,
+) -> Result<String, HostError> {
     let unreadable = |error: &io::Error| HostError::io(format!("cannot read the archive `{shown}`"), error);
     if let Some(expected) = &terms.sha256 {
         let found = content::digest(&mut file).map_err(|error| unreadable(&error))?;

@@ -93,9 +93,9 @@ impl Site {
         Self { room, app }
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> ReleaseDirectory {
         let user = User { uid: 4242, gid: 4343, ..User::who_runs().unwrap() };
-        Place::open(&self.app, &user).unwrap()
+        ReleaseDirectory::open(&self.app, &user).unwrap()
     }
 
     fn terms() -> Terms {

@@ -9,8 +9,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beneath::{DEPTH, deep};
-use super::place::{DIRECTORY, Owner, Place, finish, give_link, kind};
-use crate::host::way::{self, Astray, Led, Wanted};
+use super::place::{DIRECTORY, Owner, ReleaseDirectory, finish, give_link, kind};
+use crate::host::way::{self, Led, OpenError, Wanted};
 use crate::ports::{HostError, HostErrorKind};
 
 /// Copies the directory into the place. Blocks are shared where the file system can, inodes never are: a
@@ -19,7 +19,7 @@ use crate::ports::{HostError, HostErrorKind};
 /// # Errors
 /// A source that is absent, is empty, holds the root itself or lies in the release; what the file system refuses; and
 /// whatever somebody leads root to who may not read it himself.
-pub(super) fn fetch(place: &Place, source_path: &Path) -> Result<(), HostError> {
+pub(super) fn fetch(place: &ReleaseDirectory, source_path: &Path) -> Result<(), HostError> {
     let (source, led) = open(place, source_path)?;
     let release = place.begin()?;
     let copied = copy_directory((source.as_fd(), &led), release.as_fd(), place.owner, source_path, 0)?;
@@ -31,11 +31,11 @@ pub(super) fn fetch(place: &Place, source_path: &Path) -> Result<(), HostError> 
     place.finish(release.as_fd(), mode)
 }
 
-fn open(place: &Place, path: &Path) -> Result<(OwnedFd, Led), HostError> {
+fn open(place: &ReleaseDirectory, path: &Path) -> Result<(OwnedFd, Led), HostError> {
     let shown = path.display();
     // The source itself may be a link: it is the person's word, not the tree's.
     let (source, led) = way::open(path, Wanted::Directory).map_err(|error| match error {
-        Astray::Failed(Errno::NOENT | Errno::NOTDIR) | Astray::Other(_) => {
+        OpenError::Failed(Errno::NOENT | Errno::NOTDIR) | OpenError::Other(_) => {
             HostError::new(HostErrorKind::Misconfigured, format!("the source `{shown}` is not a directory"))
                 .with_help("correct `spec.release.source`, or put the release there")
         }
@@ -54,11 +54,11 @@ fn open(place: &Place, path: &Path) -> Result<(OwnedFd, Led), HostError> {
 }
 
 /// What keeps us from something, in the words of this room.
-pub(super) fn astray(doing: &str, error: Astray) -> HostError {
+pub(super) fn astray(doing: &str, error: OpenError) -> HostError {
     match error {
-        Astray::Failed(error) => HostError::io(doing, &error.into()),
-        Astray::Other(what) => HostError::new(HostErrorKind::Misconfigured, format!("{doing}: it {what}")),
-        Astray::Led { message, help } => {
+        OpenError::Failed(error) => HostError::io(doing, &error.into()),
+        OpenError::Other(what) => HostError::new(HostErrorKind::Misconfigured, format!("{doing}: it {what}")),
+        OpenError::Led { message, help } => {
             HostError::new(HostErrorKind::Denied, format!("{doing}: {message}")).with_help(help)
         }
     }
@@ -87,7 +87,7 @@ fn copy_directory(
         }
         let shown = shown.join(name.to_string_lossy().as_ref());
         let failed = |error: Errno| HostError::io(format!("cannot copy `{}`", shown.display()), &error.into());
-        let led_astray = |error: Astray| astray(&format!("cannot copy `{}`", shown.display()), error);
+        let led_astray = |error: OpenError| astray(&format!("cannot copy `{}`", shown.display()), error);
         let found = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
         match kind(&found) {
             FileType::Directory => {
@@ -104,7 +104,7 @@ fn copy_directory(
                 let original = rustix::fs::openat(from, name, OFlags::RDONLY | flags, Mode::empty()).map_err(failed)?;
                 let found = rustix::fs::fstat(&original).map_err(failed)?;
                 if kind(&found) != FileType::RegularFile {
-                    return Err(led_astray(Astray::Other("is no file any more")));
+                    return Err(led_astray(OpenError::Other("is no file any more")));
                 }
                 led.allows(original.as_fd()).map_err(led_astray)?;
                 let fresh = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | flags;

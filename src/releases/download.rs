@@ -9,7 +9,7 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::place::Place;
+use super::place::ReleaseDirectory;
 use crate::host::blocking;
 use crate::host::https::{causes, deeper, install_provider};
 use crate::model::release::public;
@@ -34,11 +34,16 @@ const REDIRECTS: usize = 5;
 ///
 /// # Errors
 /// As [`super::fetch`].
-pub(super) async fn fetch(place: &Place, url: &str, limit: u64) -> Result<File, HostError> {
+pub(super) async fn fetch(place: &ReleaseDirectory, url: &str, limit: u64) -> Result<File, HostError> {
     fetch_with(Client::builder(), place, url, limit).await
 }
 
-async fn fetch_with(builder: ClientBuilder, place: &Place, url: &str, limit: u64) -> Result<File, HostError> {
+async fn fetch_with(
+    builder: ClientBuilder,
+    place: &ReleaseDirectory,
+    url: &str,
+    limit: u64,
+) -> Result<File, HostError> {
     let shown = public(url);
     let parsed = Url::parse(url).map_err(|error| source(format!("`{shown}` is not a URL: {error}")))?;
     if parsed.scheme() != "https" {
@@ -105,7 +110,7 @@ fn answered(status: StatusCode, shown: &str) -> Result<(), HostError> {
     })
 }
 
-async fn store(mut response: Response, place: &Place, shown: &str, limit: u64) -> Result<File, HostError> {
+async fn store(mut response: Response, place: &ReleaseDirectory, shown: &str, limit: u64) -> Result<File, HostError> {
     let too_large = || {
         source(format!("`{shown}` is larger than an archive may be whose files have to fit in its `limit`"))
             .with_help("see what it holds, or set a higher `limit`")
@@ -127,7 +132,7 @@ async fn store(mut response: Response, place: &Place, shown: &str, limit: u64) -
 }
 
 /// A file that goes away with its last user.
-fn nameless(place: &Place) -> Result<File, HostError> {
+fn nameless(place: &ReleaseDirectory) -> Result<File, HostError> {
     let failed = |error: rustix::io::Errno| {
         HostError::io(format!("cannot make `{}`", place.root.state().join(NAME).display()), &error.into())
     };

@@ -20,7 +20,7 @@ struct Site {
     _room: tempfile::TempDir,
     tls: TestTls,
     address: SocketAddr,
-    place: Place,
+    place: ReleaseDirectory,
 }
 
 impl Site {
@@ -32,7 +32,7 @@ impl Site {
         let mut app = testing::app("r1", Vec::new());
         app.root = Root::new(room.path().join("app")).unwrap();
         std::fs::create_dir(app.root.path()).unwrap();
-        let place = Place::open(&app, &User::who_runs().unwrap()).unwrap();
+        let place = ReleaseDirectory::open(&app, &User::who_runs().unwrap()).unwrap();
         Some(Self { _room: room, tls, address, place })
     }
 

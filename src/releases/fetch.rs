@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD};
 
 use super::archive::{self, Terms};
-use super::place::{Place, owner};
+use super::place::{ReleaseDirectory, owner};
 use super::{dir, download, git};
 use crate::host::blocking;
 use crate::host::command::user_of;
@@ -67,9 +67,9 @@ pub async fn fetch(shim: &Shim, app: &App, lock: Option<OwnedFd>) -> Result<Opti
             in_place(app, user, lock, move |place| dir::fetch(place, &path).map(|()| None)).await
         }
         Some(Source::Git { url, revision, submodules }) => {
-            let wish = git::Wish { url, revision, submodules };
+            let wish = git::WantedCommit { url, revision, submodules };
             let (opened, owner) = (app.clone(), user.clone());
-            let place = Arc::new(blocking(move || Place::open(&opened, &owner)).await??);
+            let place = Arc::new(blocking(move || ReleaseDirectory::open(&opened, &owner)).await??);
             let fetched = git::fetch(shim, &place, user, lock, &wish).await;
             if fetched.is_err() {
                 blocking(move || place.abandon()).await?;
@@ -87,7 +87,7 @@ pub async fn fetch(shim: &Shim, app: &App, lock: Option<OwnedFd>) -> Result<Opti
         Some(Source::Archive { location: Location::Url(url), sha256, strip_components, limit }) => {
             let terms = Terms { sha256, strip: strip_components, limit };
             let (opened, owner) = (app.clone(), user.clone());
-            let place = blocking(move || Place::open(&opened, &owner)).await??;
+            let place = blocking(move || ReleaseDirectory::open(&opened, &owner)).await??;
             let shown = public(&url);
             let file = download::fetch(&place, &url, limit.saturating_add(archive::HEADERS)).await?;
             in_place(app.clone(), user, lock, move |place| archive::unpack(place, file, &shown, &terms).map(Some)).await
@@ -104,12 +104,12 @@ async fn in_place<T: Send + 'static>(
     app: App,
     user: User,
     lock: Option<OwnedFd>,
-    work: impl FnOnce(&Place) -> Result<T, HostError> + Send + 'static,
+    work: impl FnOnce(&ReleaseDirectory) -> Result<T, HostError> + Send + 'static,
 ) -> Result<T, HostError> {
     blocking(move || {
         // Held until the work has ended, even when nobody waits for it any more.
         let _lock = lock;
-        let place = Place::open(&app, &user)?;
+        let place = ReleaseDirectory::open(&app, &user)?;
         work(&place).inspect_err(|_| place.abandon())
     })
     .await?

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
-use super::place::{DIRECTORY, Place, discard, own_directory};
+use super::place::{DIRECTORY, ReleaseDirectory, discard, own_directory};
 use crate::host::blocking;
 use crate::host::git::leftovers::clean;
 use crate::host::git::{FETCH, Git, LIMIT, Remote, words};
@@ -34,7 +34,7 @@ const DEEPEST: u32 = 10;
 
 /// One commit to be brought.
 #[derive(Debug, Clone)]
-pub(super) struct Wish {
+pub(super) struct WantedCommit {
     /// Of which repository.
     pub(super) url: String,
     /// Which one.
@@ -58,10 +58,10 @@ enum Target {
 /// As [`super::fetch`].
 pub(super) async fn fetch(
     shim: &Shim,
-    place: &Arc<Place>,
+    place: &Arc<ReleaseDirectory>,
     user: User,
     lock: Option<OwnedFd>,
-    wish: &Wish,
+    wish: &WantedCommit,
 ) -> Result<String, HostError> {
     check(wish)?;
     let mirror = place.root.state().join(MIRROR);
@@ -84,7 +84,7 @@ pub(super) async fn fetch(
 }
 
 /// Refuses what git could take for something else than it is.
-fn check(wish: &Wish) -> Result<(), HostError> {
+fn check(wish: &WantedCommit) -> Result<(), HostError> {
     let refuse = |message: String| {
         Err(HostError::new(HostErrorKind::Misconfigured, message).with_help(format!("correct {NAMED_IN}")))
     };
@@ -100,7 +100,7 @@ fn check(wish: &Wish) -> Result<(), HostError> {
 
 /// Makes the mirror's directory and says whether it is new. One that belongs to somebody else is made anew, for git
 /// would refuse it; with `anew`, any.
-async fn prepare(place: &Arc<Place>, user: &User, anew: bool) -> Result<bool, HostError> {
+async fn prepare(place: &Arc<ReleaseDirectory>, user: &User, anew: bool) -> Result<bool, HostError> {
     let (place, user) = (Arc::clone(place), user.clone());
     blocking(move || {
         let state = place.state(Some(&user))?;
@@ -123,7 +123,7 @@ async fn prepare(place: &Arc<Place>, user: &User, anew: bool) -> Result<bool, Ho
     .await?
 }
 
-async fn sweep(place: &Arc<Place>) -> Result<(), HostError> {
+async fn sweep(place: &Arc<ReleaseDirectory>) -> Result<(), HostError> {
     let place = Arc::clone(place);
     blocking(move || {
         let state = place.state(None)?;
@@ -136,7 +136,7 @@ async fn sweep(place: &Arc<Place>) -> Result<(), HostError> {
 }
 
 /// Asks the remote what a ref leads to.
-async fn resolve(git: &Git<'_>, wish: &Wish) -> Result<Target, HostError> {
+async fn resolve(git: &Git<'_>, wish: &WantedCommit) -> Result<Target, HostError> {
     let name = match &wish.revision {
         Revision::Commit(hash) => return Ok(Target::Commit(hash.clone())),
         Revision::Ref(name) => name,
@@ -171,7 +171,12 @@ async fn resolve(git: &Git<'_>, wish: &Wish) -> Result<Target, HostError> {
 }
 
 /// Brings the commit into the mirror and its files into the place.
-async fn bring(git: &Git<'_>, place: &Arc<Place>, wish: &Wish, fresh: bool) -> Result<String, HostError> {
+async fn bring(
+    git: &Git<'_>,
+    place: &Arc<ReleaseDirectory>,
+    wish: &WantedCommit,
+    fresh: bool,
+) -> Result<String, HostError> {
     let target = resolve(git, wish).await?;
     if fresh {
         let (Target::Commit(hash) | Target::Tip { hash, .. }) = &target;
@@ -282,7 +287,7 @@ async fn submodules(
             let message = format!("the submodules of `{}` lie more than {DEEPEST} deep in each other", public(&url));
             return Err(HostError::new(HostErrorKind::Misconfigured, message).with_help("set `submodules: false`"));
         }
-        check(&Wish { url: url.clone(), revision: Revision::Commit(hash.to_owned()), submodules: true })?;
+        check(&WantedCommit { url: url.clone(), revision: Revision::Commit(hash.to_owned()), submodules: true })?;
         // A repository of this host may name others of this host; one from elsewhere may not.
         let remote = Remote { url: &url, trusted: parent.trusted && is_local(parent.url) };
         let commit = obtain(git, remote, &Target::Commit(hash.to_owned())).await?;

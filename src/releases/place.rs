@@ -34,7 +34,7 @@ pub(super) type Owner = (Uid, Gid);
 
 /// The place of one release.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ReleaseDirectory {
     /// Its root.
     pub(super) root: Root,
     /// Its name.
@@ -47,7 +47,7 @@ pub(super) struct Place {
     begun: AtomicBool,
 }
 
-impl Place {
+impl ReleaseDirectory {
     /// Opens `releases/`, making it if need be.
     pub(super) fn open(app: &App, user: &User) -> Result<Self, HostError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -245,7 +245,7 @@ mod tests {
         for path in ["locked/deep", "locked"] {
             fs::set_permissions(release.join(path), fs::Permissions::from_mode(0o500)).unwrap();
         }
-        let place = Place::open(&app, &user).unwrap();
+        let place = ReleaseDirectory::open(&app, &user).unwrap();
         place.begin().unwrap();
         assert_eq!(fs::read_dir(&release).unwrap().count(), 0);
         place.clear().unwrap();
@@ -259,23 +259,23 @@ mod tests {
         let outside = directory.path().join("outside");
         fs::create_dir_all(outside.join("kept")).unwrap();
         symlink(&outside, app.root.releases()).unwrap();
-        assert!(Place::open(&app, &user).is_err());
+        assert!(ReleaseDirectory::open(&app, &user).is_err());
 
         fs::remove_file(app.root.releases()).unwrap();
         fs::create_dir_all(app.root.releases().join("r1")).unwrap();
         symlink(&outside, app.root.releases().join(REMOVING)).unwrap();
         symlink(&outside, app.root.releases().join("r1/link")).unwrap();
-        Place::open(&app, &user).unwrap().begin().unwrap();
+        ReleaseDirectory::open(&app, &user).unwrap().begin().unwrap();
         assert!(outside.join("kept").exists());
 
         fs::remove_dir(app.root.releases().join("r1")).unwrap();
         symlink(&outside, app.root.releases().join("r1")).unwrap();
-        let error = Place::open(&app, &user).unwrap().begin().unwrap_err();
+        let error = ReleaseDirectory::open(&app, &user).unwrap().begin().unwrap_err();
         assert!(error.message.contains("is not a directory") && error.help.is_some(), "{error:?}");
         assert!(outside.join("kept").exists() && app.root.releases().join("r1").is_symlink());
 
         symlink(&outside, app.root.state()).unwrap();
-        assert!(Place::open(&app, &user).unwrap().state(None).is_err());
+        assert!(ReleaseDirectory::open(&app, &user).unwrap().state(None).is_err());
     }
 
     #[tokio::test]
@@ -286,7 +286,7 @@ mod tests {
         fs::write(release.join("artisan"), "old").unwrap();
         let mut child = std::process::Command::new("sleep").arg("600").current_dir(&release).spawn().unwrap();
         let seen = || fs::read_to_string(format!("/proc/{}/cwd/artisan", child.id())).unwrap_or_default();
-        let place = Place::open(&app, &user).unwrap();
+        let place = ReleaseDirectory::open(&app, &user).unwrap();
         place.begin().unwrap();
         fs::write(release.join("artisan"), "new").unwrap();
         sweep(&app.root).await.unwrap();
@@ -313,7 +313,7 @@ mod tests {
             assert_eq!((found.uid(), found.gid()), (4242, 4343));
             found.mode() & 0o777
         };
-        let place = Place::open(&app, &user).unwrap();
+        let place = ReleaseDirectory::open(&app, &user).unwrap();
         place.state(None).unwrap();
         assert_eq!(mode(), 0o750);
         let rows = [(4242, 1, 0o750), (1, 4343, 0o750), (1, 1, 0o751)];

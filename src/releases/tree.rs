@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::beneath::DEPTH;
 use super::dir::copy_file;
-use super::place::{DIRECTORY, Owner, Place, finish, give_link, kind};
+use super::place::{DIRECTORY, Owner, ReleaseDirectory, finish, give_link, kind};
 use super::tape::shown;
 use crate::ports::{HostError, HostErrorKind, is_hindrance};
 
@@ -49,7 +49,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// The error for people.
-    pub(super) fn about(self, archive: &str, place: &Place) -> HostError {
+    pub(super) fn about(self, archive: &str, place: &ReleaseDirectory) -> HostError {
         let wrong =
             |what: String| HostError::new(HostErrorKind::Misconfigured, format!("the archive `{archive}` {what}"));
         match self {

@@ -22,7 +22,7 @@ use self::member::{report, summary};
 pub use self::rules::Limits;
 use crate::decide::testing::id;
 use crate::documents::wire::{self, Ended, FIRST, Failed, Fault, Hello, Operation, Report, Request, What};
-use crate::fleet::reach::{Broken, Heard, Reach, Unreached, Way};
+use crate::fleet::reach::{Broken, ConnectionNews, HostSaid, Reach, Unreached};
 use crate::fleet::work::Target;
 use crate::model::action::Action;
 use crate::model::event::Event;
@@ -101,7 +101,7 @@ impl SimFleet {
         &self,
         host: &HostName,
         request: &Request,
-        heard: &mut (dyn FnMut(Heard) + Send),
+        heard: &mut (dyn FnMut(HostSaid) + Send),
     ) -> Result<(), Unreached> {
         let back = matches!(request.operation, Operation::TakeBack { .. });
         let (habit, again, was_back, begun) = {
@@ -146,9 +146,9 @@ impl SimFleet {
             Habit::Blinking => {
                 sleep_until(half).await;
                 let pause = Duration::from_secs(2);
-                heard(Heard::Way(Way::Lost { why: "broken pipe".to_owned(), again_in: pause }));
+                heard(HostSaid::Connection(ConnectionNews::Lost { why: "broken pipe".to_owned(), again_in: pause }));
                 sleep(pause).await;
-                heard(Heard::Way(Way::Back));
+                heard(HostSaid::Connection(ConnectionNews::Back));
             }
             Habit::Lost if !back => {
                 sleep_until(half).await;
@@ -166,9 +166,9 @@ impl SimFleet {
                 sleep_until(half).await;
                 self.end(host, Release::Half);
                 let pause = Duration::from_secs(2);
-                heard(Heard::Way(Way::Lost { why: "no route".to_owned(), again_in: pause }));
+                heard(HostSaid::Connection(ConnectionNews::Lost { why: "no route".to_owned(), again_in: pause }));
                 sleep(pause).await;
-                heard(Heard::Way(Way::Back));
+                heard(HostSaid::Connection(ConnectionNews::Back));
                 // Numbered as a front does that has no line of the run.
                 let why = Failed::new(Fault::Unknown, "nothing is known here any more of the run");
                 heard(line(FIRST, What::Failed(why)));
@@ -298,7 +298,7 @@ impl Reach for SimFleet {
         &self,
         host: &FleetHost,
         request: &Request,
-        heard: &mut (dyn FnMut(Heard) + Send),
+        heard: &mut (dyn FnMut(HostSaid) + Send),
     ) -> Result<(), Unreached> {
         let name = &host.name;
         let latency = {
@@ -315,7 +315,7 @@ impl Reach for SimFleet {
             Duration::from_millis(1 + state.random.below(300))
         };
         let _asking = Asking(self);
-        heard(Heard::Way(Way::Connecting));
+        heard(HostSaid::Connection(ConnectionNews::Connecting));
         sleep(latency).await;
         let habit = self.state().members[name].habit;
         let done = match &request.operation {

@@ -8,19 +8,19 @@ use tokio::sync::watch;
 use super::fleet::{Habit, Limits, SimFleet, target};
 use crate::decide::testing::id;
 use crate::fleet::ask::Asker;
-use crate::fleet::phase::{News, Phase, Unwatched, Watch};
+use crate::fleet::phase::{FleetListener, FleetNews, Phase, SilentFleet};
 use crate::fleet::report::Rolled;
-use crate::fleet::rollout::{Way, roll_out};
-use crate::fleet::work::{Target, Wish, Work};
+use crate::fleet::rollout::{RolloutOptions, roll_out};
+use crate::fleet::work::{StopWish, Target, Work};
 use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
 use crate::model::event::Event;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::Verdict::{
+use crate::model::rollout::HostVerdict::{
     self, Changed, Declined, Failed, Lost, NotHealthy, NotTakenBack, RolledBack, Settled, TakenBack, Unreachable,
 };
-use crate::model::rollout::{How, Patience, Terms};
+use crate::model::rollout::{Patience, RolloutOutcome, Terms};
 
 const FORKS: usize = 8;
 
@@ -40,12 +40,12 @@ fn terms() -> Terms {
 }
 
 /// Rolls out over hosts `h0`, `h1`, … in simulated time.
-fn play(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> Rolled {
+fn play(terms: &Terms, habits: &[Habit], watch: &dyn FleetListener) -> Rolled {
     played(terms, habits, watch).0
 }
 
 /// The same, with how often each host was asked for its health.
-fn played(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> (Rolled, Vec<u32>) {
+fn played(terms: &Terms, habits: &[Habit], watch: &dyn FleetListener) -> (Rolled, Vec<u32>) {
     let name = |at: usize| HostName::new(format!("h{at}")).unwrap();
     let hosts: Vec<(HostName, Habit)> = habits.iter().enumerate().map(|(at, habit)| (name(at), *habit)).collect();
     let limits = Limits {
@@ -59,7 +59,7 @@ fn played(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> (Rolled, Vec<u3
     };
     let order: Vec<HostName> = hosts.iter().map(|(name, _)| name.clone()).collect();
     let targets: Vec<Target> = order.iter().map(target).collect();
-    let way = Way {
+    let way = RolloutOptions {
         release: id("r2"),
         wait: Duration::ZERO,
         ignore_windows: false,
@@ -71,7 +71,7 @@ fn played(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> (Rolled, Vec<u3
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let fleet = SimFleet::new(1, &hosts, limits);
-        let (_sender, wish) = watch::channel(Wish::GoOn);
+        let (_sender, wish) = watch::channel(StopWish::GoOn);
         let asker = Asker::new("test");
         let work = Work::new(&fleet, watch, &asker, FORKS, wish);
         let rolled = roll_out(&work, terms, &way, &targets, &order).await;
@@ -84,7 +84,7 @@ fn played(terms: &Terms, habits: &[Habit], watch: &dyn Watch) -> (Rolled, Vec<u3
 
 /// Its name, what is agreed, what hosts are like, how it ends, what becomes of each, the exit code, and what is told of
 /// the first one.
-type Row<'a> = (&'a str, &'a Terms, Vec<Habit>, How, Vec<Verdict>, u8, &'a str);
+type Row<'a> = (&'a str, &'a Terms, Vec<Habit>, RolloutOutcome, Vec<HostVerdict>, u8, &'a str);
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -103,7 +103,7 @@ fn each_story_has_its_end() {
             "it failed its gate while nobody heard of it, and is back when it is asked",
             &plain,
             vec![Returned, Slow],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![TakenBack, TakenBack],
             3,
             "cannot reach `h0`",
@@ -112,7 +112,7 @@ fn each_story_has_its_end() {
             "whoever took it back was killed behind the switch: another one finds it back",
             &plain,
             vec![KilledBack, Failing],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![TakenBack, RolledBack],
             3,
             "",
@@ -121,7 +121,7 @@ fn each_story_has_its_end() {
             "it went down in its pass and knows nothing of it: it is taken back like any other",
             &plain,
             vec![Forgotten, Plain],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![TakenBack, TakenBack],
             3,
             "nothing is known here any more of the run: a pass may still be in hand there",
@@ -130,17 +130,25 @@ fn each_story_has_its_end() {
             "the same, and left alone",
             &halting,
             vec![Forgotten, Plain],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![Lost, Changed],
             1,
             "nothing is",
         ),
-        ("the same, as one may be", &mild, vec![Forgotten, Plain], How::Complete, vec![Lost, Changed], 1, "nothing is"),
+        (
+            "the same, as one may be",
+            &mild,
+            vec![Forgotten, Plain],
+            RolloutOutcome::Complete,
+            vec![Lost, Changed],
+            1,
+            "nothing is",
+        ),
         (
             "somebody else rolls out, and has the last word there",
             &plain,
             vec![Overtaken, Plain],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![NotTakenBack, TakenBack],
             1,
             "release `r2` did not stay in force: now there is `r3`",
@@ -149,7 +157,7 @@ fn each_story_has_its_end() {
             "its pass ended before the switch: there is nothing to take back",
             &plain,
             vec![Hindered, Plain],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![Failed(Outcome::Failed), TakenBack],
             1,
             "",
@@ -158,7 +166,7 @@ fn each_story_has_its_end() {
             "drift was put right of a release that was proven there before: it stays",
             &plain,
             vec![Drifted, Failing],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![Changed, RolledBack],
             3,
             "",
@@ -167,18 +175,34 @@ fn each_story_has_its_end() {
             "the same where one may fail",
             &mild,
             vec![Overtaken, Plain],
-            How::Complete,
+            RolloutOutcome::Complete,
             vec![NotHealthy, Changed],
             3,
             "release `r2` did not stay in force: now there is `r3`",
         ),
-        ("one missed answer is none", &plain, vec![Missing, Plain], How::Complete, vec![Changed, Changed], 0, ""),
-        ("nor is one of a worker", &blind, vec![Missing, Plain], How::Complete, vec![Changed, Changed], 0, ""),
+        (
+            "one missed answer is none",
+            &plain,
+            vec![Missing, Plain],
+            RolloutOutcome::Complete,
+            vec![Changed, Changed],
+            0,
+            "",
+        ),
+        (
+            "nor is one of a worker",
+            &blind,
+            vec![Missing, Plain],
+            RolloutOutcome::Complete,
+            vec![Changed, Changed],
+            0,
+            "",
+        ),
         (
             "nor one of a host with nothing to do",
             &plain,
             vec![Dozing, Plain],
-            How::Complete,
+            RolloutOutcome::Complete,
             vec![Settled, Changed],
             0,
             "",
@@ -187,7 +211,7 @@ fn each_story_has_its_end() {
             "not one answer is good for as long as is asked",
             &plain,
             vec![Sickening, Plain],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![TakenBack, TakenBack],
             3,
             "did not stay healthy for 10s: nobody could tell",
@@ -196,7 +220,7 @@ fn each_story_has_its_end() {
             "a worker goes down for good, and there is no health to ask for",
             &blind,
             vec![Sickening, Plain],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![TakenBack, TakenBack],
             3,
             "did not stay healthy for 10s: 1 of 2 workers run the release",
@@ -205,7 +229,7 @@ fn each_story_has_its_end() {
             "it answers, and refuses",
             &plain,
             vec![Refusing, Plain],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![Declined, TakenBack],
             1,
             "no space left on device",
@@ -214,7 +238,7 @@ fn each_story_has_its_end() {
             "its pass was killed, and then it is away: it keeps nothing of the release",
             &plain,
             vec![KilledAway, Plain],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![TakenBack, TakenBack],
             3,
             "cannot reach `h0`: the pass there was killed before that, in the middle",
@@ -223,7 +247,7 @@ fn each_story_has_its_end() {
             "the same, as one may be",
             &mild,
             vec![KilledAway, Plain],
-            How::Complete,
+            RolloutOutcome::Complete,
             vec![Lost, Changed],
             1,
             "cannot reach `h0`: the pass there was killed before that, in the middle",
@@ -232,7 +256,7 @@ fn each_story_has_its_end() {
             "its pass was killed, and there is no room for another one",
             &plain,
             vec![KilledRefused, Plain],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![TakenBack, TakenBack],
             3,
             "no space left on device: the pass there was killed before that, in the middle",
@@ -241,7 +265,7 @@ fn each_story_has_its_end() {
             "its pass was killed, and a step of it still holds the lock",
             &plain,
             vec![KilledLocked, Plain],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![TakenBack, TakenBack],
             3,
             "",
@@ -250,7 +274,7 @@ fn each_story_has_its_end() {
             "its pass was killed when all was done: it goes back with the others",
             &plain,
             vec![KilledWhole, Failing],
-            How::Stopped,
+            RolloutOutcome::Stopped,
             vec![TakenBack, RolledBack],
             3,
             "",
@@ -259,7 +283,7 @@ fn each_story_has_its_end() {
             "who was to run the migrations is away: the next one runs them",
             &moving,
             vec![Vanishing, Plain, Plain],
-            How::Complete,
+            RolloutOutcome::Complete,
             vec![Unreachable, Changed, Changed],
             1,
             "cannot reach `h0`",
@@ -268,15 +292,15 @@ fn each_story_has_its_end() {
             "the same, and it refuses",
             &moving,
             vec![Refusing, Plain, Plain],
-            How::Complete,
+            RolloutOutcome::Complete,
             vec![Declined, Changed, Changed],
             1,
             "no space left on device",
         ),
     ];
     for (name, terms, habits, how, expected, code, told) in rows {
-        let rolled = play(terms, &habits, &Unwatched);
-        let verdicts: Vec<Verdict> = rolled.hosts.iter().map(|host| host.verdict).collect();
+        let rolled = play(terms, &habits, &SilentFleet);
+        let verdicts: Vec<HostVerdict> = rolled.hosts.iter().map(|host| host.verdict).collect();
         assert_eq!((rolled.ending.how, verdicts), (how, expected), "{name}: {rolled:?}");
         assert_eq!(rolled.ending.exit_code(), code, "{name}");
         for host in &rolled.hosts {
@@ -292,20 +316,20 @@ fn each_story_has_its_end() {
 #[derive(Default)]
 struct Listening(Mutex<Vec<String>>);
 
-impl Watch for Listening {
+impl FleetListener for Listening {
     fn phase(&self, _: &HostName, _: &Phase) {}
     fn event(&self, _: &HostName, _: &Event) {}
-    fn news(&self, host: Option<&HostName>, news: &News<'_>) {
+    fn news(&self, host: Option<&HostName>, news: &FleetNews<'_>) {
         let told = match news {
-            News::Wave { wave, hosts, migrate } => {
+            FleetNews::Wave { wave, hosts, migrate } => {
                 let names: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
                 format!("wave {wave}: {}{}", names.join(" "), if *migrate { ", migrating" } else { "" })
             }
-            News::Hold { wave, hosts, length } => format!("hold {wave} of {} for {length:?}", hosts.len()),
-            News::Pause { before, length } => format!("pause before {before} of {length:?}"),
-            News::Ended { how, hosts, .. } => format!("{how:?} with {}", hosts.len()),
-            News::Trouble(trouble) => format!("{}: {}", host.unwrap(), trouble.message),
-            News::Lost { .. } | News::Stopping(_) | News::Note(_) => format!("{host:?}: {news:?}"),
+            FleetNews::Hold { wave, hosts, length } => format!("hold {wave} of {} for {length:?}", hosts.len()),
+            FleetNews::Pause { before, length } => format!("pause before {before} of {length:?}"),
+            FleetNews::Ended { how, hosts, .. } => format!("{how:?} with {}", hosts.len()),
+            FleetNews::Trouble(trouble) => format!("{}: {}", host.unwrap(), trouble.message),
+            FleetNews::Lost { .. } | FleetNews::Stopping(_) | FleetNews::Note(_) => format!("{host:?}: {news:?}"),
         };
         self.0.lock().unwrap().push(told);
     }
@@ -376,7 +400,7 @@ fn only_who_has_begun_is_said_to_run_the_migrations() {
         (&mild, [Vanishing, Refusing], None),
     ];
     for (terms, habits, expected) in rows {
-        let rolled = play(terms, &habits, &Unwatched);
+        let rolled = play(terms, &habits, &SilentFleet);
         let run_on = rolled.migrations.run_on.as_ref().map(HostName::as_str);
         assert_eq!(run_on, expected, "{habits:?}, {} may fail: {rolled:?}", terms.max_failures);
     }
@@ -388,7 +412,7 @@ fn a_host_is_asked_as_often_however_long_it_has_to_stay_healthy() {
     let rows = [(1, 1, 2), (10, 4, 5), (60, 4, 6), (300, 20, 21), (1_800, 110, 121)];
     for (length, least, most) in rows {
         let terms = Terms { healthy_for: Duration::from_secs(length), ..terms() };
-        let (_, asked) = played(&terms, &[Habit::Plain], &Unwatched);
+        let (_, asked) = played(&terms, &[Habit::Plain], &SilentFleet);
         assert!((least..=most).contains(&asked[0]), "{asked:?} times in {length} s");
     }
 }

@@ -13,15 +13,15 @@ use super::fleet::{Habit, Limits, Release, SimFleet, SimMember, target};
 use super::random::Random;
 use crate::decide::testing::id;
 use crate::fleet::ask::Asker;
-use crate::fleet::phase::Unwatched;
+use crate::fleet::phase::SilentFleet;
 use crate::fleet::report::Rolled;
-use crate::fleet::rollout::{Way, roll_out};
-use crate::fleet::work::{Target, Wish, Work};
+use crate::fleet::rollout::{RolloutOptions, roll_out};
+use crate::fleet::work::{StopWish, Target, Work};
 use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::{How, Patience, Terms, Verdict};
+use crate::model::rollout::{HostVerdict, Patience, RolloutOutcome, Terms};
 
 /// Rollouts in a normal test run, of up to forty hosts each.
 const SCHEDULES: u64 = 3_000;
@@ -37,7 +37,7 @@ struct Schedule {
     forks: usize,
     retry: bool,
     /// When a person wishes for the end, and for more than that.
-    wishes: Vec<(Duration, Wish)>,
+    wishes: Vec<(Duration, StopWish)>,
 }
 
 fn name(number: usize) -> HostName {
@@ -75,9 +75,9 @@ fn schedule(seed: u64) -> Schedule {
     };
     let mut wishes = Vec::new();
     if random.percent(25) {
-        wishes.push((Duration::from_millis(random.below(120_000)), Wish::NoMore));
+        wishes.push((Duration::from_millis(random.below(120_000)), StopWish::NoMore));
         if random.percent(40) {
-            wishes.push((Duration::from_millis(random.below(20_000)), Wish::Leave));
+            wishes.push((Duration::from_millis(random.below(20_000)), StopWish::Leave));
         }
     }
     let forks = 1 + usize::try_from(random.below(16)).unwrap();
@@ -85,7 +85,7 @@ fn schedule(seed: u64) -> Schedule {
 }
 
 /// A rollout over many hosts that begins whatever becomes of it, since all can be looked at.
-fn large(seed: u64, max_failures: usize, wishes: Vec<(Duration, Wish)>) -> Schedule {
+fn large(seed: u64, max_failures: usize, wishes: Vec<(Duration, StopWish)>) -> Schedule {
     let mut random = Random::new(seed);
     let faults = [
         Habit::Vanishing,
@@ -125,7 +125,7 @@ fn large(seed: u64, max_failures: usize, wishes: Vec<(Duration, Wish)>) -> Sched
 struct Played {
     /// How often each habit was met by a request to change.
     met: HashMap<Habit, u64>,
-    how: How,
+    how: RolloutOutcome,
     /// How many hosts were changed and stay so, and how many were taken back.
     changed: usize,
     taken_back: usize,
@@ -148,10 +148,10 @@ async fn run(seed: u64, schedule: Schedule) -> Result<Played, String> {
     let fleet = SimFleet::new(seed, &habits, limits);
     let targets: Vec<Target> = habits.iter().map(|(name, _)| target(name)).collect();
     let order: Vec<HostName> = habits.iter().map(|(name, _)| name.clone()).collect();
-    let (sender, wish) = watch::channel(Wish::GoOn);
+    let (sender, wish) = watch::channel(StopWish::GoOn);
     let asker = Asker::new("test");
-    let work = Work::new(&fleet, &Unwatched, &asker, forks, wish);
-    let way = Way {
+    let work = Work::new(&fleet, &SilentFleet, &asker, forks, wish);
+    let way = RolloutOptions {
         release: id("r2"),
         wait: Duration::ZERO,
         ignore_windows: false,
@@ -172,14 +172,14 @@ async fn run(seed: u64, schedule: Schedule) -> Result<Played, String> {
         rolled = roll_out(&work, &terms, &way, &targets, &order) => rolled,
         () = wished => return Err("nobody waits for a wish".to_owned()),
     };
-    let left = *sender.borrow() == Wish::Leave;
+    let left = *sender.borrow() == StopWish::Leave;
     fleet.settled().await;
     let mut state = fleet.state();
     let untrue = untrue(&state.members, &rolled, &terms, left);
     state.violations.extend(untrue);
     if state.violations.is_empty() {
         let number = |verdict| rolled.hosts.iter().filter(|host| host.verdict == verdict).count();
-        let (changed, taken_back) = (number(Verdict::Changed), number(Verdict::TakenBack));
+        let (changed, taken_back) = (number(HostVerdict::Changed), number(HostVerdict::TakenBack));
         return Ok(Played { met: state.met.clone(), how: rolled.ending.how, changed, taken_back });
     }
     let told = rolled.hosts.iter().map(|host| {
@@ -207,25 +207,27 @@ fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms
         let touched = !member.applied.is_empty();
         let is = |release| member.release == release;
         let so = match host.verdict {
-            Verdict::Settled => matches!(member.habit, Habit::Settled | Habit::Dozing) && !touched,
-            Verdict::Changed => touched && is(Release::New) && member.taken_back.is_empty(),
-            Verdict::NotReached | Verdict::Unseen | Verdict::Withheld | Verdict::Refused(_) => !touched,
+            HostVerdict::Settled => matches!(member.habit, Habit::Settled | Habit::Dozing) && !touched,
+            HostVerdict::Changed => touched && is(Release::New) && member.taken_back.is_empty(),
+            HostVerdict::NotReached | HostVerdict::Unseen | HostVerdict::Withheld | HostVerdict::Refused(_) => !touched,
             // Only of what was to be looked at, or what a person took back.
-            Verdict::Untold | Verdict::GoneBack => false,
-            Verdict::RolledBack | Verdict::Failed(Outcome::RolledBack) => {
+            HostVerdict::Untold | HostVerdict::GoneBack => false,
+            HostVerdict::RolledBack | HostVerdict::Failed(Outcome::RolledBack) => {
                 touched && is(Release::Old) && member.habit == Habit::Failing
             }
-            Verdict::TakenBack => is(Release::Old) && !member.taken_back.is_empty(),
-            Verdict::NotTakenBack => (!member.taken_back.is_empty() && !member.is_back) || left,
-            Verdict::NotHealthy => touched && matches!(member.habit, Habit::Sickening | Habit::Overtaken | Habit::Deaf),
-            Verdict::Unreachable => matches!(member.habit, Habit::Unreachable | Habit::Vanishing),
-            Verdict::Declined => member.habit == Habit::Refusing,
-            Verdict::Lost => {
+            HostVerdict::TakenBack => is(Release::Old) && !member.taken_back.is_empty(),
+            HostVerdict::NotTakenBack => (!member.taken_back.is_empty() && !member.is_back) || left,
+            HostVerdict::NotHealthy => {
+                touched && matches!(member.habit, Habit::Sickening | Habit::Overtaken | Habit::Deaf)
+            }
+            HostVerdict::Unreachable => matches!(member.habit, Habit::Unreachable | Habit::Vanishing),
+            HostVerdict::Declined => member.habit == Habit::Refusing,
+            HostVerdict::Lost => {
                 let habits = [Habit::Lost, Habit::Returned, Habit::Forgotten, Habit::Stopped];
                 let killed = [Habit::KilledAgain, Habit::KilledAway, Habit::KilledRefused];
                 habits.contains(&member.habit) || killed.contains(&member.habit) || left
             }
-            Verdict::Failed(_) => touched,
+            HostVerdict::Failed(_) => touched,
         };
         if !so {
             untrue.push(format!("{} is called {:?}, and {member:?}", host.name, host.verdict));
@@ -234,7 +236,7 @@ fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms
             [Habit::KilledAgain, Habit::KilledAway, Habit::KilledRefused, Habit::KilledLocked].contains(&member.habit);
         if member.release == Release::Half
             && !ends_killed
-            && (member.habit, host.verdict) != (Habit::Forgotten, Verdict::Lost)
+            && (member.habit, host.verdict) != (Habit::Forgotten, HostVerdict::Lost)
             && !(left && matches!(member.habit, Habit::Killed | Habit::Forgotten))
         {
             untrue.push(format!("{} was left half-way", host.name));
@@ -243,19 +245,22 @@ fn untrue(members: &HashMap<HostName, SimMember>, rolled: &Rolled, terms: &Terms
             let (told, _) = member.told?;
             Some(member.healthy_at? >= told + terms.healthy_for)
         };
-        if host.verdict == Verdict::Changed && rolled.ending.how == How::Complete && held(member) != Some(true) {
+        if host.verdict == HostVerdict::Changed
+            && rolled.ending.how == RolloutOutcome::Complete
+            && held(member) != Some(true)
+        {
             untrue.push(format!("{} did not have to stay healthy", host.name));
         }
-        problem += usize::from(!matches!(host.verdict, Verdict::Settled | Verdict::Changed));
+        problem += usize::from(!matches!(host.verdict, HostVerdict::Settled | HostVerdict::Changed));
     }
     if problem > 0 && rolled.ending.exit_code() == 0 {
         untrue.push("something is not as it should be, and the exit code is 0".to_owned());
     }
     // Too many have failed, whatever a person has wished since.
-    let stopped = rolled.ending.how == How::Stopped || rolled.ending.failed > terms.max_failures;
+    let stopped = rolled.ending.how == RolloutOutcome::Stopped || rolled.ending.failed > terms.max_failures;
     if stopped && !left && terms.on_failure == OnFailure::Rollback {
         let drifted = |host: &&crate::fleet::report::HostReport| members[&host.name].habit == Habit::Drifted;
-        let stays = |host: &&crate::fleet::report::HostReport| host.verdict == Verdict::Changed && !drifted(host);
+        let stays = |host: &&crate::fleet::report::HostReport| host.verdict == HostVerdict::Changed && !drifted(host);
         for host in rolled.hosts.iter().filter(stays) {
             untrue.push(format!("{} was not taken back", host.name));
         }
@@ -302,18 +307,23 @@ fn no_rollout_asks_for_what_is_forbidden_or_reports_what_is_not_so() {
 
 #[test]
 fn a_thousand_hosts_are_no_different() {
-    let play = |seed, max_failures, wishes: &[(Duration, Wish)]| {
+    let play = |seed, max_failures, wishes: &[(Duration, StopWish)]| {
         let played = one(seed, large(seed, max_failures, wishes.to_vec()));
         played.map_err(|story| story.chars().take(4000).collect::<String>()).unwrap_or_else(|story| panic!("{story}…"))
     };
     let all = usize::try_from(FAULTY).unwrap();
     let whole = play(1, all, &[]);
-    assert!(whole.how == How::Complete && whole.changed > LARGE - all, "{:?}, {}", whole.how, whole.changed);
+    assert!(whole.how == RolloutOutcome::Complete && whole.changed > LARGE - all, "{:?}, {}", whole.how, whole.changed);
     let stopped = play(2, 5, &[]);
-    assert!(stopped.how == How::Stopped && stopped.taken_back > 10, "{:?}, {}", stopped.how, stopped.taken_back);
+    assert!(
+        stopped.how == RolloutOutcome::Stopped && stopped.taken_back > 10,
+        "{:?}, {}",
+        stopped.how,
+        stopped.taken_back
+    );
     let (soon, later) = (Duration::from_mins(3), Duration::from_secs(1));
-    let ended = play(3, all, &[(soon, Wish::NoMore)]);
-    assert!(ended.how == How::Interrupted && ended.changed > 10, "{:?}, {}", ended.how, ended.changed);
-    let left = play(4, all, &[(soon, Wish::NoMore), (later, Wish::Leave)]);
-    assert_eq!(left.how, How::Interrupted);
+    let ended = play(3, all, &[(soon, StopWish::NoMore)]);
+    assert!(ended.how == RolloutOutcome::Interrupted && ended.changed > 10, "{:?}, {}", ended.how, ended.changed);
+    let left = play(4, all, &[(soon, StopWish::NoMore), (later, StopWish::Leave)]);
+    assert_eq!(left.how, RolloutOutcome::Interrupted);
 }

@@ -17,17 +17,17 @@ const LOST: &str = "web1  lost: ";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// Nothing is heard any more, until it is given up.
-    Silence,
+    Unanswered,
     /// Its ssh is killed.
     Here,
     /// Its sshd is killed, which the other side learns when the link is back.
     There,
 }
 
-use End::{Here, Silence, There};
+use End::{Here, There, Unanswered};
 
 /// In the first of these trials the host stands still in its switch until the loss is told; in those after them it goes on.
-const TRIALS: [End; 10] = [Here, Silence, There, Here, Silence, There, Here, There, Here, There];
+const TRIALS: [End; 10] = [Here, Unanswered, There, Here, Unanswered, There, Here, There, Here, There];
 const HELD: u32 = 7;
 
 /// How many runs the host has ever begun: each has a spool.
@@ -96,7 +96,7 @@ fn a_link_cut_at_ten_moments_of_a_switch_leaves_every_host_whole() {
         }
         network.cut(0);
         match end {
-            Silence => {}
+            Unanswered => {}
             Here => network.control.pids_of("-- web1").iter().for_each(|master| {
                 network.control.run(&["kill", "-KILL", &master.to_string()]);
             }),

@@ -20,7 +20,7 @@ use support::door::{self, Door};
 use support::fixtures::{fix_pool, main_pid};
 use trueup::host::proc;
 use trueup::host::spawn::Shim;
-use trueup::managers::Doors;
+use trueup::managers::HostManagers;
 use trueup::model::app::{App, CommandLine, Supervisord};
 use trueup::model::names::{AppName, GroupName, ReleaseId, Root, UserName};
 use trueup::model::release::Release;
@@ -43,7 +43,7 @@ fn door() {
 /// Looks at a service, or does `{"do": "reload"}` and tells what of `"old"` was alive the moment it returned.
 async fn act(request: &Value) -> Value {
     let app = app(request);
-    let doors = Doors::new(Shim::new("/usr/local/bin/trueup"));
+    let doors = HostManagers::new(Shim::new("/usr/local/bin/trueup"));
     let how = match request["do"].as_str().unwrap() {
         "look" => {
             let table = proc::walk().unwrap();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use trueup::documents::wire::{self, Ended, Line, Operation, PROGRAM, Request, RunId, WIRE, What};
-use trueup::fleet::reach::{Heard, Reach, Unreached, Way};
+use trueup::fleet::reach::{ConnectionNews, HostSaid, Reach, Unreached};
 use trueup::fleet::ssh::Ssh;
 use trueup::fleet::ssh::control::ControlFolder;
 use trueup::fleet::ssh::options::Options;
@@ -18,7 +18,7 @@ use super::network::{Network, slim_program};
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     /// What happened on the way.
-    pub ways: Vec<Way>,
+    pub ways: Vec<ConnectionNews>,
     /// What the far side said.
     pub lines: Vec<Line>,
 }
@@ -26,7 +26,7 @@ pub struct Asked {
 impl Asked {
     /// The program was copied there.
     pub fn copied(&self) -> bool {
-        self.ways.iter().any(|way| matches!(way, Way::Copying { .. }))
+        self.ways.iter().any(|way| matches!(way, ConnectionNews::Copying { .. }))
     }
 
     /// How it ended, if it has.
@@ -128,11 +128,11 @@ impl<'n> Run<'n> {
 
     /// Asks; what is heard can be read meanwhile.
     pub fn ask_aloud(&self, name: &str, request: &Request, heard: &Arc<Mutex<Asked>>) -> Result<(), Unreached> {
-        let mut hear = |one: Heard| {
+        let mut hear = |one: HostSaid| {
             let mut asked = heard.lock().unwrap();
             match one {
-                Heard::Way(way) => asked.ways.push(way),
-                Heard::Line(line) => asked.lines.push(*line),
+                HostSaid::Connection(way) => asked.ways.push(way),
+                HostSaid::Line(line) => asked.lines.push(*line),
             }
         };
         self.inside(self.ssh.ask(&target(name), request, &mut hear))

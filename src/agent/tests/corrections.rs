@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::agent::herald::Herald;
-use crate::agent::notify::Teller;
-use crate::agent::roll::Roll;
-use crate::agent::seat::Seat;
+use crate::agent::notify::NotificationQueue;
+use crate::agent::publisher::Publisher;
+use crate::agent::registry::AppRegistry;
 use crate::agent::senses;
 use crate::agent::testing::{SECOND, Shelf, Stage, loaded, play, play_from, play_on, seldom, shop, wanted};
+use crate::agent::tracked::TrackedApp;
 use crate::decide::schedule::Ended;
 use crate::decide::testing::{id, noon, record};
 use crate::model::names::AppName;
@@ -107,13 +107,13 @@ async fn workers_that_end_by_themselves_are_started_again_however_often() {
 async fn a_link_that_is_made_anew_is_not_interfered_with() {
     play(wanted("r2"), async |stage| {
         stage.host.world().link = Link::Absent;
-        stage.tell(senses::News::Layout(shop()));
+        stage.tell(senses::HostNews::Layout(shop()));
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(stage.link(), Link::Absent, "whoever removed it is about to make it anew");
         stage.move_link("r1");
         stage.until("it is put right", |stage| stage.link() == Link::Release { id: id("r2") }).await;
         stage.host.world().link = Link::Absent;
-        stage.tell(senses::News::Layout(shop()));
+        stage.tell(senses::HostNews::Layout(shop()));
         stage.until("nobody made it", |stage| stage.link() == Link::Release { id: id("r2") }).await;
     })
     .await;
@@ -151,8 +151,8 @@ async fn people_are_told_of_what_was_put_right_and_of_nothing_else() {
     let mut told = move || std::iter::from_fn(|| tellings.try_recv().ok()).map(|one| one.news).collect::<Vec<_>>();
     let wish = seldom("r2");
     let host = SimHost::new(settled(wish.clone(), vec![record("r1", 50), record("r2", 10)]));
-    let herald = Herald::new(Some(Teller::into(queue)), None);
-    play_from(&host, Shelf::with(vec![loaded(wish.clone())]), Roll::none(), herald, async |stage| {
+    let publisher = Publisher::new(Some(NotificationQueue::into(queue)), None);
+    play_from(&host, Shelf::with(vec![loaded(wish.clone())]), AppRegistry::none(), publisher, async |stage| {
         stage.until("the first pass", |stage| stage.passes() == 1 && stage.is_idle()).await;
         let mut more = wish.clone();
         more.workers[0].count = 3;
@@ -174,7 +174,7 @@ fn many_hosts_do_not_come_back_in_step() {
     let again = |host: u64, name: &str| {
         let mut app = wanted("r2");
         app.name = AppName::new(name).unwrap();
-        let mut schedule = Seat::new(loaded(app), host).schedule;
+        let mut schedule = TrackedApp::new(loaded(app), host).schedule;
         schedule.wake(Wake::Started, noon());
         schedule.begin(noon());
         schedule.end(&Ended { outcome: Outcome::Failed, corrections: 0, drift: true }, noon());

@@ -10,7 +10,7 @@ use crate::agent::testing::{Stage, afternoon, contract, play, wanted};
 /// Reasons for passes by their kind.
 fn reasons(stage: &Stage) -> std::collections::BTreeMap<String, u64> {
     let mut text = String::new();
-    encode_registry(&mut text, stage.board.tally().registry()).unwrap();
+    encode_registry(&mut text, stage.board.counters().registry()).unwrap();
     let of_app = text.lines().filter_map(|line| line.strip_prefix("trueup_wakes_total{app=\"web\",cause=\""));
     of_app
         .map(|line| {
@@ -55,7 +55,7 @@ async fn what_an_app_has_left_behind_in_the_counters_goes_with_it() {
         stage.hold(Ok(Vec::new()));
         stage.until("it has left", |stage| stage.app().is_none() && stage.running() == 0).await;
         let mut text = String::new();
-        encode_registry(&mut text, stage.board.tally().registry()).unwrap();
+        encode_registry(&mut text, stage.board.counters().registry()).unwrap();
         assert!(!text.contains("app=\"web\""), "{text}");
     })
     .await;

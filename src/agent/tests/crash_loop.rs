@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::agent::herald::Herald;
-use crate::agent::notify::Teller;
+use crate::agent::notify::NotificationQueue;
 use crate::agent::orders::Order;
-use crate::agent::roll::Roll;
+use crate::agent::publisher::Publisher;
+use crate::agent::registry::AppRegistry;
 use crate::agent::testing::{SECOND, Shelf, Stage, loaded, play_from, wanted};
 use crate::decide::standing::{self, Standing};
 use crate::decide::testing::record;
@@ -37,8 +37,8 @@ fn is_ready(stage: &Stage) -> bool {
 async fn play_aloud<F: Future<Output = ()>>(wish: App, scene: impl FnOnce(Arc<Stage>) -> F) -> Vec<telling::News> {
     let host = SimHost::new(settled(wish.clone(), vec![record("r1", 50), record("r2", 10)]));
     let (queue, mut tellings) = mpsc::channel(64);
-    let herald = Herald::new(Some(Teller::into(queue)), None);
-    play_from(&host, Shelf::with(vec![loaded(wish)]), Roll::none(), herald, async |stage| {
+    let publisher = Publisher::new(Some(NotificationQueue::into(queue)), None);
+    play_from(&host, Shelf::with(vec![loaded(wish)]), AppRegistry::none(), publisher, async |stage| {
         stage.until("the first pass", |stage| stage.passes() == 1 && stage.is_idle()).await;
         scene(stage).await;
     })

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::agent::forge::StatusPoster;
-use crate::agent::herald::Herald;
-use crate::agent::roll::Roll;
-use crate::agent::senses::News;
+use crate::agent::publisher::Publisher;
+use crate::agent::registry::AppRegistry;
+use crate::agent::senses::HostNews;
 use crate::agent::source::SourceProblemKind;
 use crate::agent::testing::{SECOND, Shelf, Stage, contract, loaded, play, play_from, second_listener, seldom, wanted};
 use crate::agent::view::AppView;
@@ -25,7 +25,7 @@ async fn a_thousand_writes_are_one_look_and_no_pass_when_nothing_is_new() {
     play(wanted("r2"), async |stage| {
         let looks = stage.shelf.looks.load(Ordering::SeqCst);
         for _ in 0..1000 {
-            stage.tell(News::Manifests);
+            stage.tell(HostNews::Manifests);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(stage.passes_within(5 * SECOND).await, 0);
@@ -33,7 +33,7 @@ async fn a_thousand_writes_are_one_look_and_no_pass_when_nothing_is_new() {
 
         // Without end: it is looked at all the same.
         for _ in 0..1000 {
-            stage.tell(News::Manifests);
+            stage.tell(HostNews::Manifests);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(stage.shelf.looks.load(Ordering::SeqCst) - looks >= 3);
@@ -58,7 +58,7 @@ async fn the_log_says_what_to_do_about_what_cannot_be_used() {
         for (number, (kind, expected)) in rows.into_iter().enumerate() {
             let problem = format!("trouble {number}");
             stage.holds(Err((kind, problem.clone())));
-            stage.tell(News::Manifests);
+            stage.tell(HostNews::Manifests);
             stage.until("it is told", |_| told().contains(&problem)).await;
             let told = told();
             let line = told.lines().find(|line| line.contains(&problem)).unwrap();
@@ -105,7 +105,7 @@ async fn what_is_gone_while_a_slow_copy_goes_on_is_not_believed_to_be_gone() {
             stage.hold(Ok(vec![]));
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_millis(400)).await;
-                stage.tell(News::Manifests);
+                stage.tell(HostNews::Manifests);
             }
             tokio::time::sleep(Duration::from_millis(400)).await;
             assert!(stage.app().is_some_and(|app| !app.orphaned), "{refused}");
@@ -152,12 +152,12 @@ async fn who_has_nothing_to_look_after_is_ready_as_well() {
     wish.health = Some(HealthContract { attempts: 10, interval: 10 * SECOND, ..contract() });
     let host = SimHost::new(settled(wish.clone(), vec![record("r1", 50), record("r2", 10)]));
     let ready = |stage: &Stage| stage.board.view().ready;
-    play_from(&host, Shelf::with(vec![]), Roll::none(), Herald::default(), async |stage| {
+    play_from(&host, Shelf::with(vec![]), AppRegistry::none(), Publisher::default(), async |stage| {
         stage.until("no App at all", ready).await;
     })
     .await;
     host.world().healthy = false;
-    play_from(&host, Shelf::with(vec![loaded(wish)]), Roll::none(), Herald::default(), async |stage| {
+    play_from(&host, Shelf::with(vec![loaded(wish)]), AppRegistry::none(), Publisher::default(), async |stage| {
         stage.until("a long first pass", |stage| stage.passes() == 1).await;
         assert!(!ready(&stage));
         stage.hold(Ok(vec![]));
@@ -238,12 +238,12 @@ async fn a_commit_that_leaves_an_app_as_it_was_is_judged_all_the_same() {
         let host = SimHost::new(settled(wish.clone(), vec![record("r1", 50), record("r2", 10)]));
         let shelf = Shelf::with(vec![loaded(wish)]);
         *shelf.commit.lock().unwrap() = Some("c1");
-        let herald = Herald::new(None, Some(StatusPoster::into(queue)));
+        let publisher = Publisher::new(None, Some(StatusPoster::into(queue)));
         let mut said = move || {
             let all = std::iter::from_fn(|| posted.try_recv().ok()).filter(|one| one.app.is_some());
             all.map(|one| format!("{} {:?}", one.commit, one.state)).collect::<Vec<_>>()
         };
-        play_from(&host, shelf, Roll::none(), herald, async |stage| {
+        play_from(&host, shelf, AppRegistry::none(), publisher, async |stage| {
             stage.until("the first pass", |stage| stage.passes() == 1 && stage.is_idle()).await;
             assert_eq!(said(), ["c1 Pending", "c1 Success"]);
             if !well {
@@ -252,7 +252,7 @@ async fn a_commit_that_leaves_an_app_as_it_was_is_judged_all_the_same() {
             }
             let passes = stage.passes();
             *stage.shelf.commit.lock().unwrap() = Some("c2");
-            stage.tell(News::Manifests);
+            stage.tell(HostNews::Manifests);
             tokio::time::sleep(5 * SECOND).await;
             let (expected, looks): (&[&str], u64) =
                 if well { (&["c2 Success"], 0) } else { (&["c2 Pending", "c2 Pending"], 1) };

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::agent::herald::Herald;
-use crate::agent::roll::Roll;
+use crate::agent::publisher::Publisher;
+use crate::agent::registry::AppRegistry;
 use crate::agent::testing::{Shelf, loaded, play_from, wanted};
 use crate::decide::testing::{id, record};
 use crate::model::observed::Link;
@@ -25,7 +25,7 @@ async fn a_memory_that_cannot_be_read_is_not_taken_for_an_empty_one() {
         spoil(&mut world);
         let host = SimHost::new(world);
         let shelf = Shelf::with(vec![loaded(wanted("r2"))]);
-        play_from(&host, shelf, Roll::none(), Herald::default(), async |stage| {
+        play_from(&host, shelf, AppRegistry::none(), Publisher::default(), async |stage| {
             // It does not keep the agent from beginning, nor from trying again.
             stage.until("passes that fail", |stage| stage.passes() >= 3 && stage.is_idle()).await;
             assert_eq!((stage.outcome(), stage.host.world().changes), (Some(Outcome::Failed), 0));

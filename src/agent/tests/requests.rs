@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::agent::orders::{Asked, Operated, Operation, Order, Woken};
-use crate::agent::senses::News;
+use crate::agent::senses::HostNews;
 use crate::agent::testing::{SECOND, Stage, afternoon, contract, play, seldom, shop, wanted};
 use crate::decide::testing::id;
 use crate::model::app::CommandLine;
@@ -131,7 +131,7 @@ async fn a_request_goes_by_the_newest_manifests() {
     play(seldom("r2"), async |stage| {
         *stage.shelf.lasts.lock().unwrap() = 10 * SECOND;
         let looks = stage.shelf.looks.load(Ordering::SeqCst);
-        stage.tell(News::Manifests);
+        stage.tell(HostNews::Manifests);
         stage.until("a look", |stage| stage.shelf.looks.load(Ordering::SeqCst) > looks).await;
         // What that one shows is older than the push, of which nobody tells.
         stage.put(Ok(vec![seldom("r1")]));
@@ -222,7 +222,7 @@ async fn a_request_may_ignore_the_windows_and_no_other_pass_does() {
         away().await;
         *stage.shelf.lasts.lock().unwrap() = SECOND;
         let (looks, passes) = (stage.shelf.looks.load(Ordering::SeqCst), stage.passes());
-        stage.tell(News::Manifests);
+        stage.tell(HostNews::Manifests);
         stage.until("a look", |stage| stage.shelf.looks.load(Ordering::SeqCst) > looks).await;
         let (ignoring, plain) = tokio::join!(stage.request(true), stage.request(false));
         assert_eq!(stage.answer(&plain).await.1, Outcome::Converged);

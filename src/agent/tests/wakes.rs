@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::agent::orders::Order;
-use crate::agent::senses::News;
+use crate::agent::senses::HostNews;
 use crate::agent::testing::{SECOND, Stage, afternoon, contract, play, seldom, shop, wanted};
 use crate::decide::testing::id;
 use crate::model::app::RestartOn;
@@ -40,7 +40,7 @@ async fn everything_that_happens_leads_to_a_pass_that_says_why() {
 
         before = stage.passes();
         stage.host.world().releases.push(ReleaseId::new("r7").unwrap());
-        stage.tell(News::Layout(shop()));
+        stage.tell(HostNews::Layout(shop()));
         idle("a release that came", before + 1).await;
 
         before = stage.passes();
@@ -68,9 +68,9 @@ async fn what_a_pass_does_itself_wakes_nobody() {
         stage.until("the pass", |stage| stage.link() == Link::Release { id: id("r1") }).await;
         // All that the kernel tells of it, while it goes on and later.
         let tell = || {
-            stage.tell(News::Layout(shop()));
+            stage.tell(HostNews::Layout(shop()));
             for member in &old {
-                stage.tell(News::Death { app: shop(), member: member.clone() });
+                stage.tell(HostNews::Death { app: shop(), member: member.clone() });
             }
         };
         tell();
@@ -93,7 +93,7 @@ async fn a_file_that_workers_read_wakes_when_its_content_is_another() {
         let passes = stage.passes();
         let old = stage.workers.lock().unwrap().clone();
         for _ in 0..100 {
-            stage.tell(News::Files(shop()));
+            stage.tell(HostNews::Files(shop()));
         }
         assert_eq!(stage.passes_within(5 * SECOND).await, 0, "touched, and the same");
         for round in 1..=3 {
@@ -102,7 +102,7 @@ async fn a_file_that_workers_read_wakes_when_its_content_is_another() {
                 world.config_version += 1;
                 world.config_written = world.now;
             }
-            stage.tell(News::Files(shop()));
+            stage.tell(HostNews::Files(shop()));
             stage.until("a pass", |stage| stage.passes() == passes + round && stage.is_idle()).await;
             assert_eq!(stage.outcome(), Some(Outcome::Converged));
         }
@@ -135,7 +135,7 @@ async fn health_is_asked_for_again_when_an_answer_comes_during_a_look_at_the_roo
         stage.host.world().lasts = BTreeMap::from([(Call::Probe, 2 * SECOND), (Call::Layout, 5 * SECOND)]);
         tokio::time::sleep(Duration::from_millis(30_500)).await;
         // It was asked half a second ago.
-        stage.tell(News::Layout(shop()));
+        stage.tell(HostNews::Layout(shop()));
         tokio::time::sleep(10 * SECOND).await;
         assert_eq!(stage.passes(), 1);
         {

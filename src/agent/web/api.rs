@@ -11,7 +11,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Room;
+use super::WebState;
 use super::answer::{Form, Refusal, document};
 use super::past::Archive;
 use super::peer::Peer;
@@ -26,11 +26,11 @@ use crate::documents::{API_VERSION, List, pass};
 use crate::manifest::mask;
 use crate::model::names::Root;
 use crate::model::nearest::suggestion;
-use crate::model::status::{AppStatus, Verdict};
+use crate::model::status::{AppStatus, WorkerVerdict};
 
 /// `/api/v1/apps`: all Apps, each with its status.
 pub(super) async fn apps(
-    State(room): State<Room>,
+    State(room): State<WebState>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -44,7 +44,7 @@ pub(super) async fn apps(
 
 /// `/api/v1/apps/NAME`: one App with its status.
 pub(super) async fn app(
-    State(room): State<Room>,
+    State(room): State<WebState>,
     Extension(peer): Extension<Peer>,
     InPath(name): InPath<String>,
     headers: HeaderMap,
@@ -61,7 +61,7 @@ pub(super) async fn app(
 
 /// `/api/v1/apps/NAME/diff`: what differs, and what would be done about it.
 pub(super) async fn diff(
-    State(room): State<Room>,
+    State(room): State<WebState>,
     InPath(name): InPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -90,7 +90,7 @@ pub(super) struct Length {
 
 /// `/api/v1/apps/NAME/history`: what passes did.
 pub(super) async fn history(
-    State(room): State<Room>,
+    State(room): State<WebState>,
     InPath(name): InPath<String>,
     length: Result<Query<Length>, QueryRejection>,
     headers: HeaderMap,
@@ -111,7 +111,7 @@ pub(super) async fn history(
 }
 
 /// `/api/v1/agent`: the agent itself.
-pub(super) async fn agent(State(room): State<Room>, headers: HeaderMap) -> Result<Response, Refusal> {
+pub(super) async fn agent(State(room): State<WebState>, headers: HeaderMap) -> Result<Response, Refusal> {
     let view = room.web.board.view();
     let agent = Agent {
         api_version: API_VERSION,
@@ -176,7 +176,7 @@ pub(super) fn find<'a>(view: &'a View, name: &str) -> Result<&'a AppView, Refusa
 async fn status(one: &AppView, view: &View, archive: &Archive) -> Result<AppStatus, Refusal> {
     let mut status = quick_status(one, view)?;
     let mut members = status.workers.iter().flat_map(|group| &group.members);
-    if members.any(|member| member.verdict == Verdict::Stale) {
+    if members.any(|member| member.verdict == WorkerVerdict::Stale) {
         let (root, name) = (one.loaded.app.root.clone(), one.loaded.app.name.clone());
         let leaving = archive.read(root, move |entries| asked_to_end(&name, entries));
         // Without its journal the status is as true as before, and says less.

@@ -25,7 +25,7 @@ pub struct Watched {
 
 /// What a delivery says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Delivered {
     /// There is something new where manifests come from.
     Pushed,
     /// It is about something else.
@@ -98,31 +98,31 @@ impl Forge {
     }
 
     /// What a delivery says, once it is proven.
-    pub(super) fn read(self, headers: &HeaderMap, body: &[u8], watched: &Watched) -> Told {
+    pub(super) fn read(self, headers: &HeaderMap, body: &[u8], watched: &Watched) -> Delivered {
         let push = if self == Self::Gitlab { "Push Hook" } else { "push" };
         match self.event(headers) {
-            None => return Told::Garbled("no header names the event".to_owned()),
+            None => return Delivered::Garbled("no header names the event".to_owned()),
             Some(event) if event == push => {}
-            Some(event) => return Told::Elsewhere(format!("`{}` is no push", short(event))),
+            Some(event) => return Delivered::Elsewhere(format!("`{}` is no push", short(event))),
         }
         let pushed: Push = match serde_json::from_slice(body) {
             Ok(pushed) => pushed,
-            Err(error) => return Told::Garbled(format!("the body is no push in JSON: {error}")),
+            Err(error) => return Delivered::Garbled(format!("the body is no push in JSON: {error}")),
         };
         let Some(branch) = pushed.reference.strip_prefix("refs/heads/") else {
-            return Told::Elsewhere(format!("`{}` is no branch", short(&pushed.reference)));
+            return Delivered::Elsewhere(format!("`{}` is no branch", short(&pushed.reference)));
         };
         if watched.branch.as_deref().is_some_and(|watched| watched != branch) {
-            return Told::Elsewhere(format!("manifests do not come from the branch `{}`", short(branch)));
+            return Delivered::Elsewhere(format!("manifests do not come from the branch `{}`", short(branch)));
         }
         if pushed.after.as_deref().is_some_and(|after| after.bytes().all(|byte| byte == b'0')) {
-            return Told::Elsewhere(format!("the branch `{}` is gone", short(branch)));
+            return Delivered::Elsewhere(format!("the branch `{}` is gone", short(branch)));
         }
         match (watched.repository.as_deref().and_then(path_of), pushed.path()) {
             (Some(watched), Some(path)) if !leads_to(watched, path) => {
-                Told::Elsewhere(format!("manifests do not come from `{}`", short(path)))
+                Delivered::Elsewhere(format!("manifests do not come from `{}`", short(path)))
             }
-            _ => Told::Pushed,
+            _ => Delivered::Pushed,
         }
     }
 }
@@ -302,8 +302,8 @@ mod tests {
             let told = format!("{:?}", github(event, &body, &watched));
             assert!(told.starts_with(expected), "{event} {body}: {told}");
         }
-        assert_eq!(github("push", &push("refs/heads/x", "a/b"), &Watched::default()), Told::Pushed);
-        assert!(matches!(Forge::Github.read(&HeaderMap::new(), b"{}", &watched), Told::Garbled(_)));
+        assert_eq!(github("push", &push("refs/heads/x", "a/b"), &Watched::default()), Delivered::Pushed);
+        assert!(matches!(Forge::Github.read(&HeaderMap::new(), b"{}", &watched), Delivered::Garbled(_)));
 
         let gitlab = |event: &str, path: &str| {
             let body = format!(
@@ -312,8 +312,8 @@ mod tests {
             );
             Forge::Gitlab.read(&headers(&[("x-gitlab-event", event)]), body.as_bytes(), &watched)
         };
-        assert_eq!(gitlab("Push Hook", "ops/manifests"), Told::Pushed);
-        assert!(matches!(gitlab("Push Hook", "ops/else"), Told::Elsewhere(_)));
-        assert!(matches!(gitlab("Tag Push Hook", "ops/manifests"), Told::Elsewhere(_)));
+        assert_eq!(gitlab("Push Hook", "ops/manifests"), Delivered::Pushed);
+        assert!(matches!(gitlab("Push Hook", "ops/else"), Delivered::Elsewhere(_)));
+        assert!(matches!(gitlab("Tag Push Hook", "ops/manifests"), Delivered::Elsewhere(_)));
     }
 }

@@ -20,10 +20,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::Room;
+use super::WebState;
 use super::answer::{Refusal, answer};
 use super::api::quick_status;
-use crate::agent::tally::Tally;
+use crate::agent::counters::Counters;
 use crate::agent::view::{AppView, View};
 use crate::model::status::{AppStatus, ConditionType, Reason, Truth};
 
@@ -31,20 +31,20 @@ const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `/metrics`.
-pub(super) async fn metrics(State(room): State<Room>, headers: HeaderMap) -> Result<Response, Refusal> {
+pub(super) async fn metrics(State(room): State<WebState>, headers: HeaderMap) -> Result<Response, Refusal> {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let view = room.web.board.view();
     let queue = room.web.orders.max_capacity() - room.web.orders.capacity();
-    let open = encoded(room.web.board.tally(), &now(&view, queue)?, &process(view.started))
+    let open = encoded(room.web.board.counters(), &now(&view, queue)?, &process(view.started))
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let wants_open = accept.contains("application/openmetrics-text");
     Ok(if wants_open { answer(OPEN, open) } else { answer(PLAIN, plain(&open)) })
 }
 
 /// All of them as one text in `OpenMetrics`.
-fn encoded(tally: &Tally, now: &Registry, process: &Registry) -> Result<String, std::fmt::Error> {
+fn encoded(counters: &Counters, now: &Registry, process: &Registry) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
-    encode_registry(&mut text, tally.registry())?;
+    encode_registry(&mut text, counters.registry())?;
     encode_registry(&mut text, now)?;
     encode_registry(&mut text, process)?;
     encode_eof(&mut text)?;

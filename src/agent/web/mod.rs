@@ -95,7 +95,7 @@ pub struct Web {
 
 /// What handlers share.
 #[derive(Clone)]
-struct Room {
+struct WebState {
     web: Arc<Web>,
     inbox: Arc<Inbox>,
     archive: Archive,
@@ -128,7 +128,7 @@ pub async fn serve(doors: Vec<Door>, web: Web, stop: impl Future<Output = ()> + 
 fn router(web: Web, stop: watch::Receiver<bool>) -> Router {
     let archive = Archive::new(Arc::clone(&web.journals));
     let held = Arc::new(Semaphore::new(HELD));
-    let room = Room { inbox: Arc::default(), archive, web: Arc::new(web), stop, held };
+    let room = WebState { inbox: Arc::default(), archive, web: Arc::new(web), stop, held };
     let reading = Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/agent", get(api::agent))
@@ -159,7 +159,7 @@ fn router(web: Web, stop: watch::Receiver<bool>) -> Router {
 }
 
 /// Whether the loop is there at all.
-async fn healthz(State(room): State<Room>) -> Response {
+async fn healthz(State(room): State<WebState>) -> Response {
     if room.web.orders.is_closed() {
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the agent makes no passes any more");
         return refusal.help("look into its log, and restart it").into_response();
@@ -168,7 +168,7 @@ async fn healthz(State(room): State<Room>) -> Response {
 }
 
 /// Whether manifests are in force and the loop is at work.
-async fn readyz(State(room): State<Room>) -> Response {
+async fn readyz(State(room): State<WebState>) -> Response {
     if !room.web.board.view().ready || room.web.orders.is_closed() {
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is not at work yet, or about to end");
         return refusal.again(1).into_response();
@@ -196,7 +196,7 @@ async fn unknown(request: Request) -> Refusal {
 }
 
 /// Keeps pages of others out of what is to be read on this host.
-async fn guard(State(room): State<Room>, request: Request, next: Next) -> Response {
+async fn guard(State(room): State<WebState>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
     let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
     match peer {
@@ -229,7 +229,7 @@ fn too_large(limit: usize, headers: &HeaderMap) -> Option<Refusal> {
     length.filter(|length| *length > limit as u64).map(|_| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message()))
 }
 
-async fn count(State(room): State<Room>, request: Request, next: Next) -> Response {
+async fn count(State(room): State<WebState>, request: Request, next: Next) -> Response {
     let path =
         request.extensions().get::<MatchedPath>().map_or_else(|| "other".to_owned(), |at| at.as_str().to_owned());
     let method = match *request.method() {
@@ -239,11 +239,11 @@ async fn count(State(room): State<Room>, request: Request, next: Next) -> Respon
         _ => "other",
     };
     let response = next.run(request).await;
-    room.web.board.tally().answered(&path, method, response.status().as_u16());
+    room.web.board.counters().answered(&path, method, response.status().as_u16());
     response
 }
 
-impl Room {
+impl WebState {
     /// Waits for something, unless the agent ends before.
     async fn unless_stopped<T>(&self, what: impl Future<Output = T>) -> Result<T, Refusal> {
         let mut stop = self.stop.clone();

@@ -18,7 +18,7 @@ use super::answer::{EXIT_CODE, Form, NOTE, Refusal, answer, document, note};
 use super::api::find;
 use super::connection::{Held, Hold};
 use super::peer::Peer;
-use super::{Room, Texts};
+use super::{Texts, WebState};
 use crate::agent::orders::{Asked, Operated, Operation, Order, Woken};
 use crate::agent::view::Made;
 use crate::documents::agent::Requested;
@@ -97,7 +97,13 @@ struct Caller {
     hold: Hold,
 }
 
-async fn caller(room: &Room, peer: Peer, hold: Hold, asked: Queried, headers: &HeaderMap) -> Result<Caller, Refusal> {
+async fn caller(
+    room: &WebState,
+    peer: Peer,
+    hold: Hold,
+    asked: Queried,
+    headers: &HeaderMap,
+) -> Result<Caller, Refusal> {
     let by = room.web.operators.admit(peer, headers).await?;
     let Query(Manner { wait, width }) = asked.map_err(|error| {
         Refusal::new(StatusCode::BAD_REQUEST, error.body_text()).help("there are `wait=true|false` and `width=COLUMNS`")
@@ -106,16 +112,16 @@ async fn caller(room: &Room, peer: Peer, hold: Hold, asked: Queried, headers: &H
 }
 
 /// What somebody asks for who may change things.
-pub(super) struct Errand<T> {
+pub(super) struct OperationRequest<T> {
     caller: Caller,
     /// What the body says.
     said: T,
 }
 
-impl<T: DeserializeOwned + Default> FromRequest<Room> for Errand<T> {
+impl<T: DeserializeOwned + Default> FromRequest<WebState> for OperationRequest<T> {
     type Rejection = Response;
 
-    async fn from_request(request: Request, room: &Room) -> Result<Self, Response> {
+    async fn from_request(request: Request, room: &WebState) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
         let Extension(peer) =
             Extension::from_request_parts(&mut parts, room).await.map_err(IntoResponse::into_response)?;
@@ -152,8 +158,8 @@ fn reason(reason: Option<String>) -> Result<Option<String>, Refusal> {
 
 /// `POST /api/v1/reconcile`: passes over some Apps, or over all of them.
 pub(super) async fn reconcile_all(
-    State(room): State<Room>,
-    Errand { caller, said: Which { apps, ignore_windows } }: Errand<Which>,
+    State(room): State<WebState>,
+    OperationRequest { caller, said: Which { apps, ignore_windows } }: OperationRequest<Which>,
 ) -> Result<Response, Refusal> {
     let apps = apps.map(|names| names.iter().map(|name| known(&room, name)).collect::<Result<_, _>>()).transpose()?;
     request(&room, &caller, apps, ignore_windows).await
@@ -161,9 +167,9 @@ pub(super) async fn reconcile_all(
 
 /// `POST /api/v1/apps/NAME/reconcile`: a pass over one App.
 pub(super) async fn reconcile(
-    State(room): State<Room>,
+    State(room): State<WebState>,
     Path(name): Path<String>,
-    Errand { caller, said: Again { ignore_windows } }: Errand<Again>,
+    OperationRequest { caller, said: Again { ignore_windows } }: OperationRequest<Again>,
 ) -> Result<Response, Refusal> {
     let apps = vec![known(&room, &name)?];
     request(&room, &caller, Some(apps), ignore_windows).await
@@ -171,7 +177,7 @@ pub(super) async fn reconcile(
 
 /// Without `apps`: over all that the manifests name.
 async fn request(
-    room: &Room,
+    room: &WebState,
     caller: &Caller,
     apps: Option<Vec<AppName>>,
     ignore_windows: bool,
@@ -219,9 +225,9 @@ async fn request(
 
 /// `POST /api/v1/apps/NAME/rollback`: takes the desired release back.
 pub(super) async fn rollback(
-    State(room): State<Room>,
+    State(room): State<WebState>,
     Path(name): Path<String>,
-    Errand { caller, said: Back { to, reason: why } }: Errand<Back>,
+    OperationRequest { caller, said: Back { to, reason: why } }: OperationRequest<Back>,
 ) -> Result<Response, Refusal> {
     let to = to.map(ReleaseId::new).transpose();
     let to = to.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("a release's id is {error}")))?;
@@ -231,9 +237,9 @@ pub(super) async fn rollback(
 
 /// `POST /api/v1/apps/NAME/retry`: tries the desired release again.
 pub(super) async fn retry(
-    State(room): State<Room>,
+    State(room): State<WebState>,
     Path(name): Path<String>,
-    Errand { caller, said: Again { ignore_windows } }: Errand<Again>,
+    OperationRequest { caller, said: Again { ignore_windows } }: OperationRequest<Again>,
 ) -> Result<Response, Refusal> {
     let what = Operation::Retry { ignore_windows, by: caller.by.clone() };
     operate(&room, &caller, &name, what).await
@@ -241,9 +247,9 @@ pub(super) async fn retry(
 
 /// `POST /api/v1/apps/NAME/suspend`: leaves the App alone.
 pub(super) async fn suspend(
-    State(room): State<Room>,
+    State(room): State<WebState>,
     Path(name): Path<String>,
-    Errand { caller, said: Why { reason: why } }: Errand<Why>,
+    OperationRequest { caller, said: Why { reason: why } }: OperationRequest<Why>,
 ) -> Result<Response, Refusal> {
     let what = Operation::Suspend { reason: reason(why)?, by: caller.by.clone() };
     operate(&room, &caller, &name, what).await
@@ -251,15 +257,15 @@ pub(super) async fn suspend(
 
 /// `POST /api/v1/apps/NAME/resume`: acts on the App again.
 pub(super) async fn resume(
-    State(room): State<Room>,
+    State(room): State<WebState>,
     Path(name): Path<String>,
-    Errand { caller, said: Nothing {} }: Errand<Nothing>,
+    OperationRequest { caller, said: Nothing {} }: OperationRequest<Nothing>,
 ) -> Result<Response, Refusal> {
     let what = Operation::Resume { by: caller.by.clone() };
     operate(&room, &caller, &name, what).await
 }
 
-async fn operate(room: &Room, caller: &Caller, name: &str, what: Operation) -> Result<Response, Refusal> {
+async fn operate(room: &WebState, caller: &Caller, name: &str, what: Operation) -> Result<Response, Refusal> {
     let one = find(&room.web.board.view(), name)?.clone();
     let app = &one.loaded.app;
     let back = matches!(what, Operation::Rollback { .. });
@@ -299,7 +305,7 @@ fn answered(texts: &Texts, caller: &Caller, app: &App, done: &Operated, back: bo
 }
 
 /// Tells the loop; it is busy for moments only.
-async fn order(room: &Room, order: Order) -> Result<(), Refusal> {
+async fn order(room: &WebState, order: Order) -> Result<(), Refusal> {
     match timeout(PATIENCE, room.web.orders.send(order)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(Refusal::stopping()),
@@ -311,7 +317,7 @@ async fn order(room: &Room, order: Order) -> Result<(), Refusal> {
 }
 
 /// An App over which passes are made; of one that leaves, those that stop its workers.
-fn known(room: &Room, name: &str) -> Result<AppName, Refusal> {
+fn known(room: &WebState, name: &str) -> Result<AppName, Refusal> {
     let view = room.web.board.view();
     let one = find(&view, name)?;
     if !one.orphaned || one.leaving {
@@ -322,7 +328,7 @@ fn known(room: &Room, name: &str) -> Result<AppName, Refusal> {
 }
 
 /// A place among those whose answers are held back, and the connection's leave to live on.
-fn hold(room: &Room, caller: &Caller) -> Result<(OwnedSemaphorePermit, Held), Refusal> {
+fn hold(room: &WebState, caller: &Caller) -> Result<(OwnedSemaphorePermit, Held), Refusal> {
     let Ok(place) = Arc::clone(&room.held).try_acquire_owned() else {
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many wait for the agent already");
         return Err(refusal.help("ask without waiting: `wait=false`, or `--no-wait`").again(5));

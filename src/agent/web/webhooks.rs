@@ -16,9 +16,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tracing::warn;
 
 use super::answer::{Refusal, json};
-use super::forges::{Forge, Told, Watched};
+use super::forges::{Delivered, Forge, Watched};
 use super::seen::Seen;
-use super::{Room, WEBHOOK_BODY, too_large};
+use super::{WEBHOOK_BODY, WebState, too_large};
 use crate::agent::orders::Order;
 use crate::documents::API_VERSION;
 use crate::model::nearest::suggestion;
@@ -77,7 +77,7 @@ impl Complaint {
 }
 
 /// `POST /webhooks/FORGE`.
-pub(super) async fn arrived(State(room): State<Room>, Path(name): Path<String>, request: Request) -> Response {
+pub(super) async fn arrived(State(room): State<WebState>, Path(name): Path<String>, request: Request) -> Response {
     let Some(forge) = Forge::ALL.into_iter().find(|forge| forge.name() == name) else {
         let names = Forge::ALL.map(Forge::name);
         let refusal = Refusal::new(StatusCode::NOT_FOUND, format!("there are no webhooks of `{name}`"));
@@ -92,11 +92,16 @@ pub(super) async fn arrived(State(room): State<Room>, Path(name): Path<String>, 
         }),
     };
     let (result, response) = deliver(&room, forge, &headers, body);
-    room.web.board.tally().webhook(forge.name(), result);
+    room.web.board.counters().webhook(forge.name(), result);
     response
 }
 
-fn deliver(room: &Room, forge: Forge, headers: &HeaderMap, body: Result<Bytes, Refusal>) -> (&'static str, Response) {
+fn deliver(
+    room: &WebState,
+    forge: Forge,
+    headers: &HeaderMap,
+    body: Result<Bytes, Refusal>,
+) -> (&'static str, Response) {
     let webhooks = room.web.webhooks.borrow();
     let Some(secret) = webhooks.secret(forge) else {
         let refusal = Refusal::new(StatusCode::NOT_FOUND, format!("webhooks of {} have no secret here", forge.name()));
@@ -116,16 +121,16 @@ fn deliver(room: &Room, forge: Forge, headers: &HeaderMap, body: Result<Bytes, R
         return ("refused", refusal.help(help).into_response());
     }
     match forge.read(headers, &body, &webhooks.watched) {
-        Told::Garbled(why) => {
+        Delivered::Garbled(why) => {
             let refusal = Refusal::new(StatusCode::BAD_REQUEST, why);
             ("garbled", refusal.help("have the forge send pushes as `application/json`").into_response())
         }
-        Told::Elsewhere(why) => ("ignored", told(StatusCode::OK, "ignored", &why)),
-        Told::Pushed => pushed(room, forge, headers, &body),
+        Delivered::Elsewhere(why) => ("ignored", told(StatusCode::OK, "ignored", &why)),
+        Delivered::Pushed => pushed(room, forge, headers, &body),
     }
 }
 
-fn pushed(room: &Room, forge: Forge, headers: &HeaderMap, body: &[u8]) -> (&'static str, Response) {
+fn pushed(room: &WebState, forge: Forge, headers: &HeaderMap, body: &[u8]) -> (&'static str, Response) {
     // A delivery's name is not signed, so the body counts where that is; GitLab's proof is the same for all of them,
     // and who has it needs no second delivery.
     let name = if forge.signs() { Some(body) } else { forge.delivery(headers) };

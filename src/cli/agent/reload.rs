@@ -11,11 +11,11 @@ use super::super::Failure;
 use super::super::options::agent::Agent as Options;
 use super::super::render::problem::Complaint;
 use super::place::{Place, configuration, place};
-use crate::agent::herald::Herald;
 use crate::agent::orders::{Order, Orders};
 use crate::agent::outbox::Outbox;
-use crate::agent::renewal::Renewal;
-use crate::agent::setup::{self, Behind};
+use crate::agent::publisher::Publisher;
+use crate::agent::reconfiguration::Reconfiguration;
+use crate::agent::setup::{self, PublisherTasks};
 use crate::agent::web::Webhooks;
 use crate::documents::agent::Configuration;
 use crate::model::agent::{AgentConfig, GitOptions};
@@ -33,14 +33,14 @@ pub(super) struct Reloader<'a> {
     /// The way to the loop.
     pub(super) orders: Orders,
     /// What goes on behind those who tell others, and told them before.
-    pub(super) behind: Vec<Behind>,
+    pub(super) behind: Vec<PublisherTasks>,
     /// What is not told yet, by them and those after them.
     pub(super) outbox: Outbox,
 }
 
 impl Reloader<'_> {
     /// Reads it at each of these signals, until the agent has ended; returns what is still to be waited for.
-    pub(super) async fn run(mut self, mut hangups: Signal, mut ended: oneshot::Receiver<()>) -> Vec<Behind> {
+    pub(super) async fn run(mut self, mut hangups: Signal, mut ended: oneshot::Receiver<()>) -> Vec<PublisherTasks> {
         loop {
             tokio::select! {
                 biased;
@@ -50,21 +50,21 @@ impl Reloader<'_> {
                     return self.behind;
                 },
             }
-            let renewal = self.renewal().await;
-            if self.orders.send(Order::Reload(Box::new(renewal))).await.is_err() {
+            let reconfiguration = self.reconfiguration().await;
+            if self.orders.send(Order::Reload(Box::new(reconfiguration))).await.is_err() {
                 return self.behind;
             }
         }
     }
 
-    async fn renewal(&mut self) -> Renewal {
+    async fn reconfiguration(&mut self) -> Reconfiguration {
         match self.read().await {
             Ok(read) => self.take_over(read),
             Err(failure) => {
                 let problem = words(failure);
                 warn!(problem, "the agent's own configuration cannot be used; what was in force stays");
                 let standing = Configuration { problem: Some(problem), needs_restart: Vec::new() };
-                Renewal { standing, ..Renewal::default() }
+                Reconfiguration { standing, ..Reconfiguration::default() }
             }
         }
     }
@@ -81,7 +81,7 @@ impl Reloader<'_> {
         Ok((config, place, webhooks))
     }
 
-    fn take_over(&mut self, (config, place, webhooks): (AgentConfig, Place, Webhooks)) -> Renewal {
+    fn take_over(&mut self, (config, place, webhooks): (AgentConfig, Place, Webhooks)) -> Reconfiguration {
         self.webhooks.send_replace(webhooks);
         let more = [
             ("metadata.name", config.name != self.config.name),
@@ -90,7 +90,7 @@ impl Reloader<'_> {
         let needs_restart = needs_restart(&self.place, &place, more);
         // What the agent began with stays so for all that asks for it, and is compared with, however often it is read.
         let config = AgentConfig { name: self.config.name.clone(), listen: self.config.listen, ..config };
-        let herald = self.herald(&config);
+        let publisher = self.publisher(&config);
         let git = followed(&self.place, &place);
         self.config = config;
         if let Some(git) = &git {
@@ -101,20 +101,20 @@ impl Reloader<'_> {
         } else {
             warn!(needs_restart = needs_restart.join(", "), "what else the agent's own configuration says is in force");
         }
-        Renewal { herald, git, standing: Configuration { problem: None, needs_restart } }
+        Reconfiguration { publisher, git, standing: Configuration { problem: None, needs_restart } }
     }
 
     /// Those who tell others, where that has changed. They go on where those are who told before.
-    fn herald(&mut self, config: &AgentConfig) -> Option<Herald> {
+    fn publisher(&mut self, config: &AgentConfig) -> Option<Publisher> {
         let told =
             |config: &AgentConfig| (config.name.clone(), config.notifications.clone(), config.commit_status.clone());
         if told(config) == told(&self.config) {
             return None;
         }
-        let (herald, behind) = setup::herald(config, &self.outbox, &self.behind);
+        let (publisher, behind) = setup::publisher(config, &self.outbox, &self.behind);
         self.behind.retain(|earlier| !earlier.is_over());
         self.behind.push(behind);
-        Some(herald)
+        Some(publisher)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::chosen::{One, chosen, refuse_own_environment};
 use super::documents::pass_list;
-use super::run::{Ground, Kind, over_hosts};
-use super::{Came, roll};
+use super::run::{HostsContext, Kind, over_hosts};
+use super::{HostsOutcome, roll};
 use crate::cli::Failure;
 use crate::cli::elsewhere::word as shell_word;
 use crate::cli::options::Global;
@@ -14,7 +14,7 @@ use crate::cli::render::{fleet, fleet_back};
 use crate::engine::operate::reason_to_take_back;
 use crate::fleet::back::go_back;
 use crate::fleet::report::Rolled;
-use crate::fleet::rollout::Way;
+use crate::fleet::rollout::RolloutOptions;
 use crate::manifest::Loaded;
 
 /// Rolls the App out as `reconcile` does, and lets its release in on each host that keeps it out.
@@ -24,13 +24,14 @@ use crate::manifest::Loaded;
 pub fn retry(written: &Loaded, options: &Retry, global: &Global, output: Output) -> Result<u8, Failure> {
     let apps = chosen(std::slice::from_ref(written), &options.hosts)?;
     refuse_own_environment(&apps)?;
-    let came = over_hosts(Kind::Rollout, &options.hosts, global, async |ground: &Ground<'_>| {
+    let came = over_hosts(Kind::Rollout, &options.hosts, global, async |context: &HostsContext<'_>| {
         let mut each = Vec::new();
         for one in &apps {
             let release = one.loaded.app.release.id.clone();
             let (wait, ignore_windows, keep) = (options.wait.wait, options.ignore_windows, output.is_document());
-            let way = Way { release, wait, ignore_windows, retry: true, back_to: None, others: one.others, keep };
-            each.push(roll(ground, one, &way).await);
+            let way =
+                RolloutOptions { release, wait, ignore_windows, retry: true, back_to: None, others: one.others, keep };
+            each.push(roll(context, one, &way).await);
         }
         each
     })?;
@@ -44,14 +45,15 @@ pub fn retry(written: &Loaded, options: &Retry, global: &Global, output: Output)
 pub fn rollback(written: &Loaded, options: &Rollback, global: &Global, output: Output) -> Result<u8, Failure> {
     let apps = chosen(std::slice::from_ref(written), &options.hosts)?;
     let reason = reason_to_take_back(options.reason.as_deref(), &person());
-    let came = over_hosts(Kind::Rollout, &options.hosts, global, async |ground: &Ground<'_>| {
+    let came = over_hosts(Kind::Rollout, &options.hosts, global, async |context: &HostsContext<'_>| {
         let mut each = Vec::new();
         for one in &apps {
             let (release, back_to) = (one.loaded.app.release.id.clone(), options.to.clone());
             let (wait, keep) = (options.wait.wait, output.is_document());
             // A way back is gone at any time.
-            let way = Way { release, wait, ignore_windows: true, retry: false, back_to, others: one.others, keep };
-            each.push(ground.with(one, async |work| go_back(work, &way, &reason, &one.targets).await).await);
+            let way =
+                RolloutOptions { release, wait, ignore_windows: true, retry: false, back_to, others: one.others, keep };
+            each.push(context.with(one, async |work| go_back(work, &way, &reason, &one.targets).await).await);
         }
         each
     })?;
@@ -65,7 +67,7 @@ pub fn rollback(written: &Loaded, options: &Rollback, global: &Global, output: O
 /// Prints what came of it; the exit code of the worst host.
 fn show(
     apps: &[One<'_>],
-    came: &Came<Rolled>,
+    came: &HostsOutcome<Rolled>,
     face: impl Fn(&Loaded, &Rolled, Option<usize>) -> String,
     output: Output,
 ) -> Result<u8, Failure> {

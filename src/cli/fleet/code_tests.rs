@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::*;
 use crate::decide::testing::id;
 use crate::documents::wire::{Failed, Fault, Report, Summary};
-use crate::fleet::ask::{Answer, Silence};
+use crate::fleet::ask::{Answer, Unanswered};
 use crate::fleet::reach::{Broken, Unreached};
 use crate::model::names::HostName;
 use crate::model::report::Outcome;
 
 /// What a host answers; none: nobody has asked it.
-type Heard = Option<Result<Answer, Silence>>;
+type HostSaid = Option<Result<Answer, Unanswered>>;
 
 fn answer(change: impl FnOnce(&mut Summary)) -> Answer {
     let mut summary = Summary {
@@ -58,11 +58,11 @@ fn what_cannot_be_told_of_one_host_cannot_be_told_of_all() {
     let unseen = || told(|summary| summary.observed = false);
     let away = || {
         let (broken, message) = (Broken::Connect, "cannot connect".to_owned());
-        Some(Err(Silence::Unreached(Unreached { broken, message, help: None, in_hand: false })))
+        Some(Err(Unanswered::Unreached(Unreached { broken, message, help: None, in_hand: false })))
     };
-    let refused = || Some(Err(Silence::Refused(Failed::new(Fault::Host, "no"))));
+    let refused = || Some(Err(Unanswered::Refused(Failed::new(Fault::Host, "no"))));
     let nothing = || Some(Ok(Answer::default()));
-    let rows: [(&str, Vec<Heard>, u8); 13] = [
+    let rows: [(&str, Vec<HostSaid>, u8); 13] = [
         ("nobody", vec![], 0),
         ("all the same", vec![same(), same()], 0),
         ("one differs", vec![same(), differs(), same()], 1),
@@ -85,8 +85,10 @@ fn what_cannot_be_told_of_one_host_cannot_be_told_of_all() {
                 looked.take(at, Duration::ZERO, answer);
             }
         }
-        let mut came = Came { each: vec![looked.done(Duration::ZERO)], wish: Wish::GoOn };
-        for (wish, expected) in [(Wish::GoOn, expected), (Wish::NoMore, expected), (Wish::Leave, INTERRUPTED)] {
+        let mut came = HostsOutcome { each: vec![looked.done(Duration::ZERO)], wish: StopWish::GoOn };
+        for (wish, expected) in
+            [(StopWish::GoOn, expected), (StopWish::NoMore, expected), (StopWish::Leave, INTERRUPTED)]
+        {
             came.wish = wish;
             assert_eq!(diff_code(&came), expected, "{name}, {wish:?}");
         }

@@ -7,13 +7,13 @@ use tracing::{Level, enabled};
 
 use crate::cli::output::say;
 use crate::documents::fleet::{how, verdict};
-use crate::documents::fleet_event::{FleetEvent, Happened, HostVerdict, PhaseDocument};
-use crate::fleet::phase::{News, Phase, Watch};
+use crate::documents::fleet_event::{FleetEvent, Happened, HostVerdictDocument, PhaseDocument};
+use crate::fleet::phase::{FleetListener, FleetNews, Phase};
 use crate::model::event::Event;
 use crate::model::fleet::HostName;
 use crate::model::names::AppName;
 use crate::model::report::Problem;
-use crate::model::rollout::Verdict;
+use crate::model::rollout::HostVerdict;
 
 /// Tells whoever reads it.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ impl Logged {
     }
 }
 
-impl Watch for Logged {
+impl FleetListener for Logged {
     fn phase(&self, host: &HostName, phase: &Phase) {
         if enabled!(Level::INFO) {
             self.tell(Some(host), Happened::Phase(of_phase(phase)));
@@ -52,9 +52,9 @@ impl Watch for Logged {
         }
     }
 
-    fn news(&self, host: Option<&HostName>, news: &News<'_>) {
+    fn news(&self, host: Option<&HostName>, news: &FleetNews<'_>) {
         let told = match news {
-            News::Trouble(_) => enabled!(Level::WARN),
+            FleetNews::Trouble(_) => enabled!(Level::WARN),
             _ => enabled!(Level::INFO),
         };
         if told {
@@ -82,20 +82,20 @@ fn of_phase(phase: &Phase) -> PhaseDocument<'_> {
     }
 }
 
-fn of_news<'a>(news: &News<'a>) -> Happened<'a> {
+fn of_news<'a>(news: &FleetNews<'a>) -> Happened<'a> {
     match *news {
-        News::Wave { wave, hosts, migrate } => Happened::Wave { wave, hosts, migrate },
-        News::Hold { wave, hosts, length } => Happened::Hold { wave, hosts, length },
-        News::Pause { before, length } => Happened::Pause { before_wave: before, length },
-        News::Lost { why, again_in } => Happened::Lost { why, again_in },
-        News::Stopping(text) => Happened::Stopping { text },
-        News::Trouble(trouble) => {
+        FleetNews::Wave { wave, hosts, migrate } => Happened::Wave { wave, hosts, migrate },
+        FleetNews::Hold { wave, hosts, length } => Happened::Hold { wave, hosts, length },
+        FleetNews::Pause { before, length } => Happened::Pause { before_wave: before, length },
+        FleetNews::Lost { why, again_in } => Happened::Lost { why, again_in },
+        FleetNews::Stopping(text) => Happened::Stopping { text },
+        FleetNews::Trouble(trouble) => {
             let problem = Problem { message: trouble.told(), help: trouble.help.clone(), lasting: false };
             Happened::Problem { problem }
         }
-        News::Note(text) => Happened::Note { text },
-        News::Ended { how: ended, hosts, took } => {
-            let host = |(host, of): &'a (HostName, Verdict)| HostVerdict { host, verdict: verdict(*of) };
+        FleetNews::Note(text) => Happened::Note { text },
+        FleetNews::Ended { how: ended, hosts, took } => {
+            let host = |(host, of): &'a (HostName, HostVerdict)| HostVerdictDocument { host, verdict: verdict(*of) };
             Happened::Ended { outcome: ended.map(how), took, hosts: hosts.iter().map(host).collect() }
         }
     }
@@ -111,7 +111,7 @@ mod tests {
     use crate::model::action::Action;
     use crate::model::health::HealthVerdict;
     use crate::model::report::Outcome;
-    use crate::model::rollout::How;
+    use crate::model::rollout::RolloutOutcome;
 
     #[test]
     fn each_kind_is_one_object_on_one_line() {
@@ -129,7 +129,7 @@ mod tests {
             Phase::Holding { length: second(10) },
             Phase::TakingBack { step: String::new() },
             Phase::Lost { again_in: second(2) },
-            Phase::Ended(Verdict::NotTakenBack),
+            Phase::Ended(HostVerdict::NotTakenBack),
         ];
         let action = || Action::SwitchCurrent { to: id("r2") };
         let events = [
@@ -145,20 +145,20 @@ mod tests {
             help: Some("is it up?".to_owned()),
             ..Trouble::new("cannot reach it")
         };
-        let [back, kept_out] = [Verdict::TakenBack, Verdict::Failed(Outcome::Quarantined)];
+        let [back, kept_out] = [HostVerdict::TakenBack, HostVerdict::Failed(Outcome::Quarantined)];
         let ended = [(hosts[0].clone(), back), (hosts[1].clone(), kept_out)];
         let of_all = [
-            News::Wave { wave: 1, hosts: &hosts[..1], migrate: true },
-            News::Hold { wave: 1, hosts: &hosts, length: second(10) },
-            News::Pause { before: 2, length: Duration::from_mins(10) },
-            News::Stopping("no more hosts are begun"),
-            News::Ended { how: Some(How::Stopped), hosts: &ended, took: second(41) },
-            News::Ended { how: None, hosts: &[], took: second(1) },
+            FleetNews::Wave { wave: 1, hosts: &hosts[..1], migrate: true },
+            FleetNews::Hold { wave: 1, hosts: &hosts, length: second(10) },
+            FleetNews::Pause { before: 2, length: Duration::from_mins(10) },
+            FleetNews::Stopping("no more hosts are begun"),
+            FleetNews::Ended { how: Some(RolloutOutcome::Stopped), hosts: &ended, took: second(41) },
+            FleetNews::Ended { how: None, hosts: &[], took: second(1) },
         ];
         let of_one = [
-            News::Lost { why: "broken pipe", again_in: second(2) },
-            News::Trouble(&trouble),
-            News::Note("waiting: `/srv/shop` is locked"),
+            FleetNews::Lost { why: "broken pipe", again_in: second(2) },
+            FleetNews::Trouble(&trouble),
+            FleetNews::Note("waiting: `/srv/shop` is locked"),
         ];
         let all = phases
             .iter()

@@ -6,7 +6,7 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::Came;
+use super::HostsOutcome;
 use super::chosen::One;
 use super::logged::Logged;
 use super::never;
@@ -20,11 +20,11 @@ use crate::cli::person::person;
 use crate::cli::render::problem::Complaint;
 use crate::cli::{Failure, INTERRUPTED};
 use crate::fleet::ask::Asker;
-use crate::fleet::phase::{News, Watch};
+use crate::fleet::phase::{FleetListener, FleetNews};
 use crate::fleet::reach::Reach;
 use crate::fleet::ssh::Ssh;
 use crate::fleet::ssh::options::Options;
-use crate::fleet::work::{Wish, Work};
+use crate::fleet::work::{StopWish, Work};
 use crate::local::runtime::runtime;
 
 /// What is said where it cannot begin.
@@ -50,23 +50,23 @@ impl Kind {
 }
 
 /// What work over hosts stands on.
-pub struct Ground<'a> {
+pub struct HostsContext<'a> {
     kind: Kind,
     ssh: &'a Ssh,
     asker: Asker,
     forks: usize,
     logs: bool,
-    wish: watch::Receiver<Wish>,
+    wish: watch::Receiver<StopWish>,
 }
 
-impl Ground<'_> {
+impl HostsContext<'_> {
     /// What the person at the keyboard wishes now.
     #[must_use]
-    pub fn wish(&self) -> Wish {
+    pub fn wish(&self) -> StopWish {
         *self.wish.borrow()
     }
 
-    fn work<'w>(&'w self, watch: &'w dyn Watch) -> Work<'w, Ssh> {
+    fn work<'w>(&'w self, watch: &'w dyn FleetListener) -> Work<'w, Ssh> {
         Work::new(self.ssh, watch, &self.asker, self.forks, self.wish.clone())
     }
 
@@ -97,10 +97,10 @@ impl Ground<'_> {
 
     /// Says what the first wish to stop does, through whoever writes there: a line from elsewhere would tear the board
     /// apart, or a log in JSON. Never returns.
-    async fn answer_wish(&self, watch: &dyn Watch) -> Infallible {
+    async fn answer_wish(&self, watch: &dyn FleetListener) -> Infallible {
         let mut wish = self.wish.clone();
-        if wish.wait_for(|wish| *wish > Wish::GoOn).await.is_ok() {
-            watch.news(None, &News::Stopping(self.kind.at_first()));
+        if wish.wait_for(|wish| *wish > StopWish::GoOn).await.is_ok() {
+            watch.news(None, &FleetNews::Stopping(self.kind.at_first()));
         }
         std::future::pending().await
     }
@@ -114,8 +114,8 @@ pub fn over_hosts<T>(
     kind: Kind,
     hosts: &Hosts,
     global: &Global,
-    work: impl AsyncFnOnce(&Ground<'_>) -> Vec<T>,
-) -> Result<Came<T>, Failure> {
+    work: impl AsyncFnOnce(&HostsContext<'_>) -> Vec<T>,
+) -> Result<HostsOutcome<T>, Failure> {
     let runtime = runtime().map_err(|error| cannot_begin(WORK, &error))?;
     let came = runtime.block_on(async {
         let wish = listen().map_err(|error| cannot_begin(WORK, &error))?;
@@ -128,14 +128,14 @@ pub fn over_hosts<T>(
             Failure::Complaint(complaint.cause(error.to_string()).help(help))
         })?;
         let logs = global.log_format == LogFormat::Json;
-        let ground = Ground { kind, ssh: &ssh, asker: Asker::new(who()), forks: hosts.forks(), logs, wish };
-        let each = work(&ground).await;
-        let wish = ground.wish();
+        let context = HostsContext { kind, ssh: &ssh, asker: Asker::new(who()), forks: hosts.forks(), logs, wish };
+        let each = work(&context).await;
+        let wish = context.wish();
         // Who wants to leave waits for no connection.
-        if wish < Wish::Leave {
+        if wish < StopWish::Leave {
             ssh.close().await;
         }
-        Ok(Came { each, wish })
+        Ok(HostsOutcome { each, wish })
     });
     runtime.shutdown_background();
     came
@@ -149,30 +149,30 @@ fn who() -> String {
 /// The first signal wishes for no more, which ends a look; the second one leaves, the third one ends everything at
 /// once. A hang-up wishes for no more, and for nothing else, however often it comes: shells pass on what the kernel
 /// sends already.
-fn listen() -> io::Result<watch::Receiver<Wish>> {
+fn listen() -> io::Result<watch::Receiver<StopWish>> {
     let mut int = signal(SignalKind::interrupt())?;
     let mut term = signal(SignalKind::terminate())?;
     let mut hang_ups = hang_ups()?;
-    let (sender, wish) = watch::channel(Wish::GoOn);
+    let (sender, wish) = watch::channel(StopWish::GoOn);
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = int.recv() => {}
                 _ = term.recv() => {}
                 () = hung_up(&mut hang_ups) => {
-                    sender.send_if_modified(|wish| std::mem::replace(wish, (*wish).max(Wish::NoMore)) < Wish::NoMore);
+                    sender.send_if_modified(|wish| std::mem::replace(wish, (*wish).max(StopWish::NoMore)) < StopWish::NoMore);
                     continue;
                 }
             }
             let now = *sender.borrow();
             match now {
-                Wish::GoOn => {
-                    let _ = sender.send(Wish::NoMore);
+                StopWish::GoOn => {
+                    let _ = sender.send(StopWish::NoMore);
                 }
-                Wish::NoMore => {
-                    let _ = sender.send(Wish::Leave);
+                StopWish::NoMore => {
+                    let _ = sender.send(StopWish::Leave);
                 }
-                Wish::Leave => std::process::exit(INTERRUPTED.into()),
+                StopWish::Leave => std::process::exit(INTERRUPTED.into()),
             }
         }
     });

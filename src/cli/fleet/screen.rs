@@ -19,11 +19,11 @@ use crate::cli::render::in_hand::InHand;
 use crate::cli::render::news;
 use crate::cli::render::style::{DIM, STRONG, paint, plain};
 use crate::cli::render::words::safe;
-use crate::fleet::phase::{News, Phase, Watch};
-use crate::fleet::work::Wish;
+use crate::fleet::phase::{FleetListener, FleetNews, Phase};
+use crate::fleet::work::StopWish;
 use crate::model::event::Event;
 use crate::model::fleet::HostName;
-use crate::model::rollout::Verdict;
+use crate::model::rollout::HostVerdict;
 
 /// Events that come closer together are drawn together.
 const PAUSE: Duration = Duration::from_millis(80);
@@ -38,7 +38,7 @@ pub struct Screen {
     /// The steps in hand, where each thing is told by a line.
     in_hand: Mutex<InHand>,
     kind: Kind,
-    wish: watch::Receiver<Wish>,
+    wish: watch::Receiver<StopWish>,
 }
 
 struct Drawn {
@@ -54,7 +54,7 @@ impl Screen {
         title: &str,
         hosts: impl Iterator<Item = &'a HostName>,
         kind: Kind,
-        wish: watch::Receiver<Wish>,
+        wish: watch::Receiver<StopWish>,
     ) -> Self {
         let draws = foot::draws();
         let drawn = Drawn { board: Board::new(title, hosts), lines: 0, last: None };
@@ -103,7 +103,7 @@ impl Screen {
         let (width, height) = size(&std::io::stderr()).unwrap_or((80, 24));
         let elapsed = now.saturating_duration_since(self.began);
         // The last column and the last line are left alone: terminals scroll when these are written to.
-        let hint = match (self.kind, *self.wish.borrow() > Wish::GoOn) {
+        let hint = match (self.kind, *self.wish.borrow() > StopWish::GoOn) {
             (Kind::Look, false) => Hint::EndsAtOnce,
             (Kind::Look, true) => Hint::Stopped,
             (Kind::Rollout, false) => Hint::EndsAfterThese,
@@ -130,7 +130,7 @@ impl Screen {
     }
 }
 
-impl Watch for Screen {
+impl FleetListener for Screen {
     fn phase(&self, host: &HostName, phase: &Phase) {
         if self.drawn.is_some() {
             return self.with(|drawn, now| {
@@ -144,7 +144,7 @@ impl Watch for Screen {
         if matches!(phase, Phase::Lost { .. } | Phase::Ended(_)) {
             self.with_steps(|steps| steps.forget(host.as_str()));
         }
-        let again = *phase == Phase::Ended(Verdict::Changed)
+        let again = *phase == Phase::Ended(HostVerdict::Changed)
             && self.converged.lock().is_ok_and(|mut told| !told.insert(host.clone()));
         if let Some(line) = line(host, phase).filter(|_| !again) {
             say(&line);
@@ -166,9 +166,9 @@ impl Watch for Screen {
         }
     }
 
-    fn news(&self, host: Option<&HostName>, news: &News<'_>) {
+    fn news(&self, host: Option<&HostName>, news: &FleetNews<'_>) {
         // The board shows it of each host.
-        if self.drawn.is_some() && matches!(news, News::Hold { .. }) {
+        if self.drawn.is_some() && matches!(news, FleetNews::Hold { .. }) {
             return;
         }
         if let Some(text) = news::words(news) {
@@ -192,7 +192,8 @@ fn line(host: &HostName, phase: &Phase) -> Option<String> {
     match phase {
         // Its steps are told as events, and how it ended stands in the summary as well.
         Phase::Changing { step } | Phase::TakingBack { step } if !step.is_empty() => return None,
-        Phase::Ended(verdict) if matches!(verdict, Verdict::Changed | Verdict::GoneBack) || is_bad(*verdict) => {}
+        Phase::Ended(verdict)
+            if matches!(verdict, HostVerdict::Changed | HostVerdict::GoneBack) || is_bad(*verdict) => {}
         Phase::Waiting
         | Phase::Connecting
         | Phase::Looking

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{InForce, Selection, at_least_one};
-use crate::model::fleet::{HostName, Pick};
+use crate::model::fleet::{HostName, HostPattern};
 
 /// Most hosts that are asked at a time by default: one connection costs little more than its handshake.
 const FORKS_AT_MOST: usize = 32;
@@ -23,7 +23,7 @@ pub struct Hosts {
     pub hosts: Vec<HostName>,
     /// Only hosts with this label; with several, all must match
     #[arg(long, value_name = "LABEL=VALUE", value_parser = limit, help_heading = HOSTS)]
-    pub limit: Vec<Pick>,
+    pub limit: Vec<HostPattern>,
     /// How many hosts to work on at a time
     #[arg(
         long,
@@ -86,6 +86,6 @@ pub(super) fn name_or_none(text: &str) -> Result<String, String> {
     if text.is_empty() { Ok(String::new()) } else { name(text).map(|name| name.to_string()) }
 }
 
-fn limit(text: &str) -> Result<Pick, String> {
-    Pick::label(text).ok_or_else(|| "write it as LABEL=VALUE, such as `role=web`".to_owned())
+fn limit(text: &str) -> Result<HostPattern, String> {
+    HostPattern::label(text).ok_or_else(|| "write it as LABEL=VALUE, such as `role=web`".to_owned())
 }

@@ -14,7 +14,7 @@ use crate::fleet::phase::Phase;
 use crate::model::fleet::HostName;
 use crate::model::length::limit;
 use crate::model::report::Outcome;
-use crate::model::rollout::Verdict;
+use crate::model::rollout::HostVerdict;
 
 /// Most columns of a host's name: longer ones are cut.
 const NAME: usize = 24;
@@ -194,57 +194,59 @@ pub fn words(phase: &Phase) -> (Style, &'static str, String) {
 
 /// The word for what became of a host.
 #[must_use]
-pub fn word(verdict: Verdict) -> &'static str {
+pub fn word(verdict: HostVerdict) -> &'static str {
     match verdict {
-        Verdict::Settled => "nothing to do",
-        Verdict::Changed => "converged",
-        Verdict::NotReached => "not touched",
-        Verdict::Withheld | Verdict::Refused(Outcome::Withheld) | Verdict::Failed(Outcome::Withheld) => "withheld",
-        Verdict::Refused(Outcome::Unhealthy) | Verdict::Failed(Outcome::Unhealthy) | Verdict::NotHealthy => {
-            "not healthy"
+        HostVerdict::Settled => "nothing to do",
+        HostVerdict::Changed => "converged",
+        HostVerdict::NotReached => "not touched",
+        HostVerdict::Withheld | HostVerdict::Refused(Outcome::Withheld) | HostVerdict::Failed(Outcome::Withheld) => {
+            "withheld"
         }
-        Verdict::Refused(Outcome::Quarantined | Outcome::RolledBack) => "kept out",
-        Verdict::Failed(Outcome::Quarantined) => "quarantined",
-        Verdict::Refused(_) => "cannot be changed",
-        Verdict::RolledBack | Verdict::Failed(Outcome::RolledBack) => "rolled back",
-        Verdict::Failed(Outcome::Interrupted) => "interrupted",
-        Verdict::Failed(_) => "failed",
-        Verdict::TakenBack | Verdict::GoneBack => "taken back",
-        Verdict::NotTakenBack => "not taken back",
-        Verdict::Unreachable => "not reached",
-        Verdict::Declined => "refused",
-        Verdict::Lost => "lost",
-        Verdict::Untold => "cannot be looked at",
-        Verdict::Unseen => "not looked at",
+        HostVerdict::Refused(Outcome::Unhealthy)
+        | HostVerdict::Failed(Outcome::Unhealthy)
+        | HostVerdict::NotHealthy => "not healthy",
+        HostVerdict::Refused(Outcome::Quarantined | Outcome::RolledBack) => "kept out",
+        HostVerdict::Failed(Outcome::Quarantined) => "quarantined",
+        HostVerdict::Refused(_) => "cannot be changed",
+        HostVerdict::RolledBack | HostVerdict::Failed(Outcome::RolledBack) => "rolled back",
+        HostVerdict::Failed(Outcome::Interrupted) => "interrupted",
+        HostVerdict::Failed(_) => "failed",
+        HostVerdict::TakenBack | HostVerdict::GoneBack => "taken back",
+        HostVerdict::NotTakenBack => "not taken back",
+        HostVerdict::Unreachable => "not reached",
+        HostVerdict::Declined => "refused",
+        HostVerdict::Lost => "lost",
+        HostVerdict::Untold => "cannot be looked at",
+        HostVerdict::Unseen => "not looked at",
     }
 }
 
 /// Its colour.
 #[must_use]
-pub fn colour(verdict: Verdict) -> Style {
+pub fn colour(verdict: HostVerdict) -> Style {
     match verdict {
-        Verdict::Settled | Verdict::Changed | Verdict::GoneBack => GOOD,
-        Verdict::NotReached
-        | Verdict::Unseen
-        | Verdict::Withheld
-        | Verdict::Refused(Outcome::Withheld)
-        | Verdict::Failed(Outcome::Withheld) => WARN,
-        Verdict::Refused(_)
-        | Verdict::Failed(_)
-        | Verdict::NotHealthy
-        | Verdict::RolledBack
-        | Verdict::TakenBack
-        | Verdict::NotTakenBack
-        | Verdict::Unreachable
-        | Verdict::Declined
-        | Verdict::Untold
-        | Verdict::Lost => BAD,
+        HostVerdict::Settled | HostVerdict::Changed | HostVerdict::GoneBack => GOOD,
+        HostVerdict::NotReached
+        | HostVerdict::Unseen
+        | HostVerdict::Withheld
+        | HostVerdict::Refused(Outcome::Withheld)
+        | HostVerdict::Failed(Outcome::Withheld) => WARN,
+        HostVerdict::Refused(_)
+        | HostVerdict::Failed(_)
+        | HostVerdict::NotHealthy
+        | HostVerdict::RolledBack
+        | HostVerdict::TakenBack
+        | HostVerdict::NotTakenBack
+        | HostVerdict::Unreachable
+        | HostVerdict::Declined
+        | HostVerdict::Untold
+        | HostVerdict::Lost => BAD,
     }
 }
 
 /// Something went wrong there.
 #[must_use]
-pub fn is_bad(verdict: Verdict) -> bool {
+pub fn is_bad(verdict: HostVerdict) -> bool {
     colour(verdict) == BAD
 }
 

@@ -7,7 +7,7 @@ use crate::decide::status::worker_status;
 use crate::model::app::App;
 use crate::model::drift::StaleBecause;
 use crate::model::observed::{MemberState, Observed};
-use crate::model::status::{Verdict, WorkerStatus};
+use crate::model::status::{WorkerStatus, WorkerVerdict};
 
 /// One row for each member of every group that could be read.
 #[must_use]
@@ -23,7 +23,7 @@ pub fn evidence(app: &App, observed: &Observed) -> Table {
                 pid(&status),
                 state(&status),
                 match status.verdict {
-                    Verdict::Down => Cell::styled(DIM, "-"),
+                    WorkerVerdict::Down => Cell::styled(DIM, "-"),
                     _ => Cell::new(runs(&status.evidence, &observed.layout.link)),
                 },
                 status.evidence.rung.map_or_else(|| Cell::styled(DIM, "-"), Cell::new),
@@ -63,12 +63,12 @@ pub fn state(status: &WorkerStatus) -> Cell {
 #[must_use]
 pub fn verdict(status: &WorkerStatus) -> Cell {
     match (status.verdict, &status.stale_because) {
-        (Verdict::Fresh, _) => Cell::styled(GOOD, "fresh"),
-        (Verdict::Stale, _) if status.draining => Cell::styled(WARN, "stale, finishing its work"),
-        (Verdict::Stale, Some(StaleBecause::Config(path))) => Cell::styled(WARN, format!("stale: {path}")),
-        (Verdict::Stale, Some(StaleBecause::Command)) => Cell::styled(WARN, "stale: command"),
-        (Verdict::Stale, _) => Cell::styled(WARN, "stale"),
-        (Verdict::Unknown, _) => Cell::styled(WARN, "unknown"),
-        (Verdict::Down, _) => Cell::styled(DIM, "down"),
+        (WorkerVerdict::Fresh, _) => Cell::styled(GOOD, "fresh"),
+        (WorkerVerdict::Stale, _) if status.draining => Cell::styled(WARN, "stale, finishing its work"),
+        (WorkerVerdict::Stale, Some(StaleBecause::Config(path))) => Cell::styled(WARN, format!("stale: {path}")),
+        (WorkerVerdict::Stale, Some(StaleBecause::Command)) => Cell::styled(WARN, "stale: command"),
+        (WorkerVerdict::Stale, _) => Cell::styled(WARN, "stale"),
+        (WorkerVerdict::Unknown, _) => Cell::styled(WARN, "unknown"),
+        (WorkerVerdict::Down, _) => Cell::styled(DIM, "down"),
     }
 }

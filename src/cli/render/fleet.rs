@@ -17,7 +17,7 @@ use crate::model::app::App;
 use crate::model::fleet::HostName;
 use crate::model::length::took;
 use crate::model::report::Outcome;
-use crate::model::rollout::{How, Verdict};
+use crate::model::rollout::{HostVerdict, RolloutOutcome};
 
 /// More hosts than that which were not touched and need nothing are one line.
 const SETTLED: usize = 12;
@@ -47,7 +47,7 @@ pub fn rolled(app: &App, rolled: &Rolled, width: Option<usize>) -> String {
 /// A line for each host; where too many of them need nothing, these are one.
 pub(super) fn each(app: &App, hosts: &[HostReport], width: Option<usize>) -> String {
     let mut text = String::new();
-    let settled = |host: &&HostReport| host.verdict == Verdict::Settled;
+    let settled = |host: &&HostReport| host.verdict == HostVerdict::Settled;
     let quiet = hosts.iter().filter(settled).count();
     let mut table = Table::new(&["HOST", "RELEASE", "STATE", "DONE", "TOOK"]).give_way(&[1]).indented(2);
     for host in hosts.iter().filter(|host| quiet <= SETTLED || !settled(host)) {
@@ -71,53 +71,54 @@ pub(super) fn each(app: &App, hosts: &[HostReport], width: Option<usize>) -> Str
 
 /// A person wanted no more of it before anything was known of any host.
 fn is_left_out(rolled: &Rolled) -> bool {
-    rolled.ending.how == How::Interrupted && rolled.hosts.iter().all(|host| host.verdict == Verdict::Unseen)
+    rolled.ending.how == RolloutOutcome::Interrupted
+        && rolled.hosts.iter().all(|host| host.verdict == HostVerdict::Unseen)
 }
 
 fn result(rolled: &Rolled) -> String {
     if is_left_out(rolled) {
         return format!("{}, {} not looked at", paint(WARN, "interrupted"), count(rolled.hosts.len(), "host"));
     }
-    let number = |is: &dyn Fn(Verdict) -> bool| rolled.hosts.iter().filter(|host| is(host.verdict)).count();
+    let number = |is: &dyn Fn(HostVerdict) -> bool| rolled.hosts.iter().filter(|host| is(host.verdict)).count();
     let all = rolled.hosts.len();
-    let changed = number(&|verdict| verdict == Verdict::Changed);
+    let changed = number(&|verdict| verdict == HostVerdict::Changed);
     let bad = number(&is_bad);
-    let withheld = number(&|verdict| word(verdict) == word(Verdict::Withheld));
-    let left = number(&|verdict| matches!(verdict, Verdict::NotReached | Verdict::Unseen));
-    let back = number(&|verdict| verdict == Verdict::TakenBack);
+    let withheld = number(&|verdict| word(verdict) == word(HostVerdict::Withheld));
+    let left = number(&|verdict| matches!(verdict, HostVerdict::NotReached | HostVerdict::Unseen));
+    let back = number(&|verdict| verdict == HostVerdict::TakenBack);
     let time = took(rolled.took);
     let waves = count(rolled.waves, "wave");
     let mut parts = Vec::new();
     let head = match rolled.ending.how {
-        How::Complete if bad == 0 && rolled.waves == 0 && withheld == 0 => {
+        RolloutOutcome::Complete if bad == 0 && rolled.waves == 0 && withheld == 0 => {
             return format!("{}, nothing to do on {}", paint(GOOD, "converged"), count(all, "host"));
         }
-        How::Complete if bad == 0 && rolled.waves == 0 => {
+        RolloutOutcome::Complete if bad == 0 && rolled.waves == 0 => {
             return format!("{} on {withheld} of {}", paint(WARN, "withheld"), count(all, "host"));
         }
-        How::Complete if bad == 0 => {
+        RolloutOutcome::Complete if bad == 0 => {
             parts.push(format!("{changed} of {} changed in {waves}", count(all, "host")));
             format!("{} in {time}", paint(if withheld > 0 { WARN } else { GOOD }, "converged"))
         }
-        How::Complete => {
+        RolloutOutcome::Complete => {
             parts.push(format!("{} (`maxFailures` allows it)", not_well(rolled)));
-            let well = number(&|verdict| matches!(verdict, Verdict::Changed | Verdict::Settled));
+            let well = number(&|verdict| matches!(verdict, HostVerdict::Changed | HostVerdict::Settled));
             format!("{} on {well} of {} in {time}", paint(WARN, "converged"), count(all, "host"))
         }
-        How::NotBegun => {
-            let sick = number(&|verdict| verdict == Verdict::Refused(Outcome::Unhealthy));
+        RolloutOutcome::NotBegun => {
+            let sick = number(&|verdict| verdict == HostVerdict::Refused(Outcome::Unhealthy));
             parts.push(format!("{}; nothing was touched anywhere", hindered(all, bad - sick, sick)));
             paint(BAD, "not begun")
         }
-        How::Stopped => {
+        RolloutOutcome::Stopped => {
             parts.push(format!("{} of {} failed in {waves}", rolled.ending.failed, count(all, "host")));
             format!("{} after {time}", paint(BAD, "stopped"))
         }
-        How::Withheld => {
+        RolloutOutcome::Withheld => {
             parts.push(format!("changes may not be made any more after {waves}"));
             format!("{} after {time}", paint(WARN, "stopped"))
         }
-        How::Interrupted => {
+        RolloutOutcome::Interrupted => {
             parts.push(format!("{changed} of {} changed in {waves}", count(all, "host")));
             format!("{} after {time}", paint(WARN, "interrupted"))
         }
@@ -128,7 +129,7 @@ fn result(rolled: &Rolled) -> String {
     if withheld > 0 {
         parts.push(format!("{withheld} withheld"));
     }
-    if left > 0 && rolled.ending.how != How::NotBegun {
+    if left > 0 && rolled.ending.how != RolloutOutcome::NotBegun {
         parts.push(format!("{left} not touched"));
     }
     format!("{head}: {}", parts.join(", "))
@@ -235,7 +236,7 @@ fn turns(waves: &[Wave]) -> Option<String> {
 
 /// What no host says by itself: that one of them is to run the migrations, or by whose record nobody is.
 fn migrations(app: &App, looked: &Looked) -> Option<String> {
-    let drifts = looked.hosts.iter().any(|host| host.verdict == Verdict::NotReached);
+    let drifts = looked.hosts.iter().any(|host| host.verdict == HostVerdict::NotReached);
     if app.release.migrate.is_empty() || !drifts {
         return None;
     }
@@ -309,7 +310,7 @@ fn heading(hosts: &[HostName], width: Option<usize>) -> String {
 
 /// `14 hosts: 12 with drift, 1 with nothing to do, 1 not reached`.
 fn numbers(looked: &Looked) -> String {
-    let mut kinds: Vec<(Verdict, usize)> = Vec::new();
+    let mut kinds: Vec<(HostVerdict, usize)> = Vec::new();
     for host in &looked.hosts {
         match kinds.iter_mut().find(|(verdict, _)| *verdict == host.verdict) {
             Some((_, number)) => *number += 1,
@@ -317,10 +318,10 @@ fn numbers(looked: &Looked) -> String {
         }
     }
     kinds.sort_unstable();
-    let kind = |(verdict, number): &(Verdict, usize)| {
+    let kind = |(verdict, number): &(HostVerdict, usize)| {
         let word = match verdict {
-            Verdict::NotReached => "with drift",
-            Verdict::Settled => "with nothing to do",
+            HostVerdict::NotReached => "with drift",
+            HostVerdict::Settled => "with nothing to do",
             other => word(*other),
         };
         paint(colour(*verdict), format!("{number} {word}"))
@@ -338,8 +339,8 @@ pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
     for host in &looked.hosts {
         let seen = host.summary.as_ref().filter(|summary| summary.observed);
         let state = match host.verdict {
-            Verdict::Settled => Cell::styled(GOOD, "ready"),
-            Verdict::NotReached => Cell::styled(WARN, "drift"),
+            HostVerdict::Settled => Cell::styled(GOOD, "ready"),
+            HostVerdict::NotReached => Cell::styled(WARN, "drift"),
             other => Cell::styled(colour(other), word(other)),
         };
         let [workers, fresh] = workers(seen);

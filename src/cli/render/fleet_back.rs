@@ -9,7 +9,7 @@ use super::words::{count, safe};
 use crate::fleet::report::Rolled;
 use crate::model::app::App;
 use crate::model::length::took;
-use crate::model::rollout::{How, Verdict};
+use crate::model::rollout::{HostVerdict, RolloutOutcome};
 
 /// What it came to: one clear line, then host by host, then what went wrong, and how the release is let in again.
 #[must_use]
@@ -17,10 +17,10 @@ pub fn gone_back(app: &App, rolled: &Rolled, manifest: Option<&str>, width: Opti
     let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), result(rolled));
     text.push_str(&each(app, &rolled.hosts, width));
     // Of those that have gone back, all that is wrong is that the release is kept out.
-    for host in rolled.hosts.iter().filter(|host| host.verdict != Verdict::GoneBack) {
+    for host in rolled.hosts.iter().filter(|host| host.verdict != HostVerdict::GoneBack) {
         text.push_str(&troubles(host));
     }
-    if rolled.hosts.iter().any(|host| matches!(host.verdict, Verdict::GoneBack | Verdict::NotHealthy)) {
+    if rolled.hosts.iter().any(|host| matches!(host.verdict, HostVerdict::GoneBack | HostVerdict::NotHealthy)) {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
@@ -34,22 +34,22 @@ pub fn gone_back(app: &App, rolled: &Rolled, manifest: Option<&str>, width: Opti
 }
 
 fn result(rolled: &Rolled) -> String {
-    let number = |is: &dyn Fn(Verdict) -> bool| rolled.hosts.iter().filter(|host| is(host.verdict)).count();
+    let number = |is: &dyn Fn(HostVerdict) -> bool| rolled.hosts.iter().filter(|host| is(host.verdict)).count();
     let all = count(rolled.hosts.len(), "host");
-    let back = number(&|verdict| matches!(verdict, Verdict::GoneBack | Verdict::NotHealthy));
+    let back = number(&|verdict| matches!(verdict, HostVerdict::GoneBack | HostVerdict::NotHealthy));
     // Gone back all the same.
-    let sick = number(&|verdict| verdict == Verdict::NotHealthy);
-    let bad = number(&|verdict| is_bad(verdict) && verdict != Verdict::NotHealthy);
-    let left = number(&|verdict| matches!(verdict, Verdict::NotReached | Verdict::Unseen));
+    let sick = number(&|verdict| verdict == HostVerdict::NotHealthy);
+    let bad = number(&|verdict| is_bad(verdict) && verdict != HostVerdict::NotHealthy);
+    let left = number(&|verdict| matches!(verdict, HostVerdict::NotReached | HostVerdict::Unseen));
     let time = took(rolled.took);
     let head = match rolled.ending.how {
-        How::Interrupted => format!("{} after {time}", paint(WARN, "interrupted")),
+        RolloutOutcome::Interrupted => format!("{} after {time}", paint(WARN, "interrupted")),
         _ if bad > 0 => format!("{} after {time}", paint(BAD, "not taken back everywhere")),
         _ if back == 0 => return format!("{}, it is in force on none of {all}", paint(GOOD, "nothing to take back")),
         _ if sick > 0 => format!("{}, but not healthy everywhere, in {time}", paint(BAD, "taken back")),
         _ => format!("{} in {time}", paint(GOOD, "taken back")),
     };
-    let cut_short = rolled.ending.how == How::Interrupted;
+    let cut_short = rolled.ending.how == RolloutOutcome::Interrupted;
     let mut parts = vec![format!("{}on {back} of {all}", if cut_short { "taken back " } else { "" })];
     for (number, word) in [(sick, "not healthy there"), (bad, "failed"), (left, "not touched")] {
         if number > 0 {

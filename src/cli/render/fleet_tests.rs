@@ -4,12 +4,12 @@ use super::*;
 use crate::cli::render::board::{Board, Hint};
 use crate::decide::testing::{app, id};
 use crate::documents::wire::{Report, Shown, Status};
-use crate::fleet::ask::{Answer, Silence};
+use crate::fleet::ask::{Answer, Unanswered};
 use crate::fleet::phase::Phase;
 use crate::fleet::reach::{Broken, Unreached};
 use crate::fleet::report::Migrations;
 use crate::model::report::{Outcome, Problem};
-use crate::model::rollout::Ending;
+use crate::model::rollout::RolloutEnding;
 
 fn the_app() -> App {
     app("r2", Vec::new())
@@ -40,7 +40,7 @@ fn summary(current: &str, fresh: u32) -> Summary {
     }
 }
 
-fn host(text: &str, verdict: Verdict, current: Option<&str>, done: usize) -> HostReport {
+fn host(text: &str, verdict: HostVerdict, current: Option<&str>, done: usize) -> HostReport {
     HostReport {
         verdict,
         summary: current.map(|current| summary(current, 2)),
@@ -50,10 +50,10 @@ fn host(text: &str, verdict: Verdict, current: Option<&str>, done: usize) -> Hos
     }
 }
 
-fn of(how: How, waves: usize, hosts: Vec<HostReport>) -> Rolled {
+fn of(how: RolloutOutcome, waves: usize, hosts: Vec<HostReport>) -> Rolled {
     let each = hosts.iter().map(|host| (host.name.clone(), host.verdict)).collect();
     Rolled {
-        ending: Ending { how, failed: hosts.iter().filter(|host| is_bad(host.verdict)).count(), hosts: each },
+        ending: RolloutEnding { how, failed: hosts.iter().filter(|host| is_bad(host.verdict)).count(), hosts: each },
         hosts,
         waves,
         migrations: Migrations::default(),
@@ -61,8 +61,8 @@ fn of(how: How, waves: usize, hosts: Vec<HostReport>) -> Rolled {
     }
 }
 
-fn unreached(broken: Broken, message: &str, help: &str, in_hand: bool) -> Silence {
-    Silence::Unreached(Unreached { broken, message: message.to_owned(), help: Some(help.to_owned()), in_hand })
+fn unreached(broken: Broken, message: &str, help: &str, in_hand: bool) -> Unanswered {
+    Unanswered::Unreached(Unreached { broken, message: message.to_owned(), help: Some(help.to_owned()), in_hand })
 }
 
 fn report(outcome: Outcome, current: &str, shown: &str, diff: &str) -> Report {
@@ -81,15 +81,15 @@ fn report(outcome: Outcome, current: &str, shown: &str, diff: &str) -> Report {
 #[test]
 fn a_rollout_ends_with_a_line_for_each_host() {
     let converged = vec![
-        host("web1", Verdict::Changed, Some("r2"), 5),
-        host("web2", Verdict::Changed, Some("r2"), 5),
-        host("web3", Verdict::Settled, Some("r2"), 0),
+        host("web1", HostVerdict::Changed, Some("r2"), 5),
+        host("web2", HostVerdict::Changed, Some("r2"), 5),
+        host("web3", HostVerdict::Settled, Some("r2"), 0),
     ];
     let mut failed = vec![
-        host("web1", Verdict::TakenBack, Some("r1"), 9),
-        host("web2", Verdict::RolledBack, Some("r1"), 8),
-        host("web3", Verdict::NotReached, Some("r1"), 0),
-        host("web4", Verdict::Lost, None, 0),
+        host("web1", HostVerdict::TakenBack, Some("r1"), 9),
+        host("web2", HostVerdict::RolledBack, Some("r1"), 8),
+        host("web3", HostVerdict::NotReached, Some("r1"), 0),
+        host("web4", HostVerdict::Lost, None, 0),
     ];
     failed[1].trouble(Trouble {
         message: "not healthy: `status == 200` does not hold: status = 500".to_owned(),
@@ -106,43 +106,43 @@ fn a_rollout_ends_with_a_line_for_each_host() {
         .into(),
     );
     let mut not_begun =
-        vec![host("web1", Verdict::Unreachable, None, 0), host("web2", Verdict::NotReached, Some("r1"), 0)];
+        vec![host("web1", HostVerdict::Unreachable, None, 0), host("web2", HostVerdict::NotReached, Some("r1"), 0)];
     not_begun[0].trouble(
         unreached(Broken::HostKey, "the key of `web1` is not the known one", "find out why before you trust it", false)
             .into(),
     );
     let mut unhealthy = vec![
-        host("web1", Verdict::Refused(Outcome::Unhealthy), Some("r2"), 0),
-        host("web2", Verdict::NotReached, Some("r1"), 0),
+        host("web1", HostVerdict::Refused(Outcome::Unhealthy), Some("r2"), 0),
+        host("web2", HostVerdict::NotReached, Some("r1"), 0),
     ];
     unhealthy[0].trouble(Trouble::new("not healthy: no answer"));
     let hindered = [&unhealthy[..], &unhealthy[..1], &not_begun[..1]].concat();
     let settled: Vec<HostReport> =
-        (1..=14).map(|number| host(&format!("web{number}"), Verdict::Settled, Some("r2"), 0)).collect();
+        (1..=14).map(|number| host(&format!("web{number}"), HostVerdict::Settled, Some("r2"), 0)).collect();
     let mut mixed = settled.clone();
-    mixed[3] = host("web4", Verdict::Changed, Some("r2"), 1);
+    mixed[3] = host("web4", HostVerdict::Changed, Some("r2"), 1);
     let allowed = vec![
-        host("web1", Verdict::Changed, Some("r2"), 5),
-        host("web2", Verdict::Unreachable, None, 0),
-        host("web3", Verdict::RolledBack, Some("r1"), 8),
-        host("web4", Verdict::Withheld, Some("r1"), 0),
+        host("web1", HostVerdict::Changed, Some("r2"), 5),
+        host("web2", HostVerdict::Unreachable, None, 0),
+        host("web3", HostVerdict::RolledBack, Some("r1"), 8),
+        host("web4", HostVerdict::Withheld, Some("r1"), 0),
     ];
     let mut allowed_many: Vec<HostReport> =
-        (1..=4).map(|number| host(&format!("web{number}"), Verdict::Unreachable, None, 0)).collect();
-    allowed_many.push(host("web5", Verdict::Changed, Some("r2"), 5));
+        (1..=4).map(|number| host(&format!("web{number}"), HostVerdict::Unreachable, None, 0)).collect();
+    allowed_many.push(host("web5", HostVerdict::Changed, Some("r2"), 5));
     let interrupted =
-        vec![host("web1", Verdict::Changed, Some("r2"), 5), host("web2", Verdict::NotReached, Some("r1"), 0)];
+        vec![host("web1", HostVerdict::Changed, Some("r2"), 5), host("web2", HostVerdict::NotReached, Some("r1"), 0)];
     let rows = [
-        ("converged", of(How::Complete, 2, converged)),
-        ("stopped", of(How::Stopped, 2, failed)),
-        ("not_begun", of(How::NotBegun, 0, not_begun)),
-        ("unhealthy", of(How::NotBegun, 0, unhealthy)),
-        ("hindered", of(How::NotBegun, 0, hindered)),
-        ("settled", of(How::Complete, 0, settled)),
-        ("mixed", of(How::Complete, 1, mixed)),
-        ("allowed", of(How::Complete, 2, allowed)),
-        ("allowed_many", of(How::Complete, 2, allowed_many)),
-        ("interrupted", of(How::Interrupted, 1, interrupted)),
+        ("converged", of(RolloutOutcome::Complete, 2, converged)),
+        ("stopped", of(RolloutOutcome::Stopped, 2, failed)),
+        ("not_begun", of(RolloutOutcome::NotBegun, 0, not_begun)),
+        ("unhealthy", of(RolloutOutcome::NotBegun, 0, unhealthy)),
+        ("hindered", of(RolloutOutcome::NotBegun, 0, hindered)),
+        ("settled", of(RolloutOutcome::Complete, 0, settled)),
+        ("mixed", of(RolloutOutcome::Complete, 1, mixed)),
+        ("allowed", of(RolloutOutcome::Complete, 2, allowed)),
+        ("allowed_many", of(RolloutOutcome::Complete, 2, allowed_many)),
+        ("interrupted", of(RolloutOutcome::Interrupted, 1, interrupted)),
         ("left_out", Rolled::left_out(["web1", "web2"].iter().map(|text| name(text)))),
     ];
     for (case, rolled) in rows {
@@ -223,7 +223,7 @@ fn problems_of_a_host_that_cannot_be_changed_are_told() {
     looked.take(0, Duration::ZERO, Ok(Answer { report: Some(Box::new(blocked)), ..Answer::default() }));
     let looked = looked.done(Duration::ZERO);
     assert_eq!(looked.hosts[0].troubles.len(), 1);
-    assert_eq!(looked.hosts[0].verdict, Verdict::Refused(Outcome::Failed));
+    assert_eq!(looked.hosts[0].verdict, HostVerdict::Refused(Outcome::Failed));
 }
 
 #[test]
@@ -233,14 +233,14 @@ fn the_board_fits_any_terminal() {
     let mut board = Board::new("shop  r2", names.iter());
     let second = Duration::from_secs;
     let rows = [
-        ("web1", Phase::Ended(Verdict::Changed)),
+        ("web1", Phase::Ended(HostVerdict::Changed)),
         ("web2", Phase::Changing { step: "restart shop-worker:shop-worker_00 (pid 4711)".to_owned() }),
         ("web3", Phase::Holding { length: second(10) }),
         ("web4", Phase::Lost { again_in: second(2) }),
-        ("web5", Phase::Ended(Verdict::Unreachable)),
+        ("web5", Phase::Ended(HostVerdict::Unreachable)),
         ("web6", Phase::Seen { actions: 4 }),
         ("web7", Phase::Copying { size: 14_000_000 }),
-        ("web8", Phase::Ended(Verdict::Settled)),
+        ("web8", Phase::Ended(HostVerdict::Settled)),
     ];
     for (host, phase) in &rows {
         board.phase(&name(host), phase, second(3));
@@ -270,16 +270,16 @@ fn the_board_fits_any_terminal() {
 fn a_release_taken_back_by_hand_is_told_host_by_host() {
     let kept_out = || Trouble::new("release `r2` was taken back: orders are lost");
     let mut back = vec![
-        host("web1", Verdict::GoneBack, Some("r1"), 4),
-        host("web2", Verdict::GoneBack, Some("r1"), 4),
-        host("web3", Verdict::Settled, Some("r1"), 0),
+        host("web1", HostVerdict::GoneBack, Some("r1"), 4),
+        host("web2", HostVerdict::GoneBack, Some("r1"), 4),
+        host("web3", HostVerdict::Settled, Some("r1"), 0),
     ];
     back.iter_mut().take(2).for_each(|host| host.trouble(kept_out()));
     let mut failed = vec![
-        host("web1", Verdict::GoneBack, Some("r1"), 4),
-        host("web2", Verdict::NotTakenBack, None, 0),
-        host("web3", Verdict::NotHealthy, Some("r1"), 4),
-        host("web4", Verdict::Unreachable, None, 0),
+        host("web1", HostVerdict::GoneBack, Some("r1"), 4),
+        host("web2", HostVerdict::NotTakenBack, None, 0),
+        host("web3", HostVerdict::NotHealthy, Some("r1"), 4),
+        host("web4", HostVerdict::Unreachable, None, 0),
     ];
     failed[1].trouble(Trouble {
         help: Some("commit a manifest with another release".to_owned()),
@@ -288,16 +288,17 @@ fn a_release_taken_back_by_hand_is_told_host_by_host() {
     failed[2].trouble(Trouble::new("not healthy: `status == 200` does not hold: status = 500"));
     failed[3].trouble(unreached(Broken::Connect, "cannot connect to `web4`", "is it up?", false).into());
     let interrupted = vec![
-        host("web1", Verdict::GoneBack, Some("r1"), 4),
-        host("web2", Verdict::NotReached, Some("r2"), 0),
-        host("web3", Verdict::Unseen, None, 0),
+        host("web1", HostVerdict::GoneBack, Some("r1"), 4),
+        host("web2", HostVerdict::NotReached, Some("r2"), 0),
+        host("web3", HostVerdict::Unseen, None, 0),
     ];
-    let nowhere = vec![host("web1", Verdict::Settled, Some("r1"), 0), host("web2", Verdict::Settled, Some("r1"), 0)];
+    let nowhere =
+        vec![host("web1", HostVerdict::Settled, Some("r1"), 0), host("web2", HostVerdict::Settled, Some("r1"), 0)];
     let rows = [
-        ("everywhere", of(How::Complete, 0, back)),
-        ("failed", of(How::Complete, 0, failed)),
-        ("interrupted", of(How::Interrupted, 0, interrupted)),
-        ("nowhere", of(How::Complete, 0, nowhere)),
+        ("everywhere", of(RolloutOutcome::Complete, 0, back)),
+        ("failed", of(RolloutOutcome::Complete, 0, failed)),
+        ("interrupted", of(RolloutOutcome::Interrupted, 0, interrupted)),
+        ("nowhere", of(RolloutOutcome::Complete, 0, nowhere)),
     ];
     for (case, rolled) in rows {
         let told = crate::cli::render::fleet_back::gone_back(&the_app(), &rolled, Some("shop.yaml"), Some(100));

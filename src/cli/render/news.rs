@@ -1,7 +1,7 @@
 //! What is worth a line of its own in the work over many hosts, in words. Pure.
 
 use super::words::count;
-use crate::fleet::phase::News;
+use crate::fleet::phase::FleetNews;
 use crate::model::fleet::HostName;
 use crate::model::length::limit;
 
@@ -10,25 +10,25 @@ const NAMED: usize = 8;
 
 /// The line, as it comes: what it quotes may not be fit for a terminal. None for what is told elsewhere.
 #[must_use]
-pub fn words(news: &News<'_>) -> Option<String> {
+pub fn words(news: &FleetNews<'_>) -> Option<String> {
     Some(match news {
-        News::Wave { wave, hosts, migrate } => {
+        FleetNews::Wave { wave, hosts, migrate } => {
             let named: Vec<&str> = hosts.iter().take(NAMED).map(HostName::as_str).collect();
             let more = hosts.len().saturating_sub(named.len());
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let migrates = if *migrate { ", which runs the migrations" } else { "" };
             format!("wave {wave}: {}{more}{migrates}", named.join(", "))
         }
-        News::Hold { wave, hosts, length } => {
+        FleetNews::Hold { wave, hosts, length } => {
             let have = if hosts.len() == 1 { "has" } else { "have" };
             format!("wave {wave}: {} {have} to stay healthy for {}", count(hosts.len(), "host"), limit(*length))
         }
-        News::Pause { before, length } => format!("pause of {} before wave {before}", limit(*length)),
-        News::Lost { why, again_in: _ } => format!("lost: {why}"),
-        News::Stopping(text) | News::Note(text) => (*text).to_owned(),
-        News::Trouble(trouble) => trouble.told(),
+        FleetNews::Pause { before, length } => format!("pause of {} before wave {before}", limit(*length)),
+        FleetNews::Lost { why, again_in: _ } => format!("lost: {why}"),
+        FleetNews::Stopping(text) | FleetNews::Note(text) => (*text).to_owned(),
+        FleetNews::Trouble(trouble) => trouble.told(),
         // The summary tells.
-        News::Ended { .. } => return None,
+        FleetNews::Ended { .. } => return None,
     })
 }
 
@@ -38,7 +38,7 @@ mod tests {
 
     use super::*;
     use crate::fleet::report::Trouble;
-    use crate::model::rollout::How;
+    use crate::model::rollout::RolloutOutcome;
 
     #[test]
     fn each_is_one_line_or_none() {
@@ -47,19 +47,19 @@ mod tests {
         let (length, again_in) = (Duration::from_mins(10), Duration::from_secs(2));
         let trouble = Trouble { causes: vec!["no route".to_owned()], ..Trouble::new("cannot reach it") };
         let rows = [
-            (News::Wave { wave: 1, hosts: one, migrate: true }, Some("wave 1: web1, which runs the migrations")),
+            (FleetNews::Wave { wave: 1, hosts: one, migrate: true }, Some("wave 1: web1, which runs the migrations")),
             (
-                News::Wave { wave: 3, hosts: &hosts, migrate: false },
+                FleetNews::Wave { wave: 3, hosts: &hosts, migrate: false },
                 Some("wave 3: web1, web2, web3, web4, web5, web6, web7, web8 and 2 more"),
             ),
-            (News::Hold { wave: 1, hosts: one, length }, Some("wave 1: 1 host has to stay healthy for 10m")),
-            (News::Hold { wave: 2, hosts: two, length }, Some("wave 2: 2 hosts have to stay healthy for 10m")),
-            (News::Pause { before: 3, length }, Some("pause of 10m before wave 3")),
-            (News::Lost { why: "broken pipe", again_in }, Some("lost: broken pipe")),
-            (News::Stopping("no more"), Some("no more")),
-            (News::Note("a note"), Some("a note")),
-            (News::Trouble(&trouble), Some("cannot reach it: no route")),
-            (News::Ended { how: Some(How::Complete), hosts: &[], took: length }, None),
+            (FleetNews::Hold { wave: 1, hosts: one, length }, Some("wave 1: 1 host has to stay healthy for 10m")),
+            (FleetNews::Hold { wave: 2, hosts: two, length }, Some("wave 2: 2 hosts have to stay healthy for 10m")),
+            (FleetNews::Pause { before: 3, length }, Some("pause of 10m before wave 3")),
+            (FleetNews::Lost { why: "broken pipe", again_in }, Some("lost: broken pipe")),
+            (FleetNews::Stopping("no more"), Some("no more")),
+            (FleetNews::Note("a note"), Some("a note")),
+            (FleetNews::Trouble(&trouble), Some("cannot reach it: no route")),
+            (FleetNews::Ended { how: Some(RolloutOutcome::Complete), hosts: &[], took: length }, None),
         ];
         for (news, expected) in rows {
             assert_eq!(words(&news).as_deref(), expected, "{news:?}");

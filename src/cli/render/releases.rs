@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::style::{BAD, DIM, GOOD, PLAIN, STRONG, WARN};
 use super::table::{Cell, Table};
 use super::words::bytes;
-use crate::model::inventory::{ReleaseStatus, Standing};
+use crate::model::inventory::{ReleaseStanding, ReleaseStatus};
 use crate::model::length::age;
 
 /// A table in colour, in at most `width` columns where that is possible.
@@ -16,7 +16,8 @@ pub fn releases(items: &[ReleaseStatus], now: Timestamp, width: Option<usize>) -
     for one in items {
         let unknown = || Cell::styled(DIM, "?").right();
         let dash = || Cell::styled(DIM, "-");
-        let there = one.state != Standing::Absent && (one.made.is_some() || one.size_bytes.is_some() || one.current);
+        let there =
+            one.state != ReleaseStanding::Absent && (one.made.is_some() || one.size_bytes.is_some() || one.current);
         table.row([
             Cell::styled(if one.current { STRONG } else { PLAIN }, &one.id),
             state(one),
@@ -39,10 +40,10 @@ pub fn releases(items: &[ReleaseStatus], now: Timestamp, width: Option<usize>) -
 
 fn state(one: &ReleaseStatus) -> Cell {
     let style = match one.state {
-        Standing::Good => GOOD,
-        Standing::Quarantined => BAD,
-        Standing::HalfMade | Standing::Absent => WARN,
-        Standing::Unproven | Standing::Unknown => PLAIN,
+        ReleaseStanding::Good => GOOD,
+        ReleaseStanding::Quarantined => BAD,
+        ReleaseStanding::HalfMade | ReleaseStanding::Absent => WARN,
+        ReleaseStanding::Unproven | ReleaseStanding::Unknown => PLAIN,
     };
     let mut words = Vec::new();
     if one.current {

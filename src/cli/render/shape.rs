@@ -18,7 +18,7 @@ use crate::model::drift::{Drift, ServiceStale, StaleBecause};
 use crate::model::names::MemberName;
 use crate::model::observed::{MemberState, Observed, Stray, Worker};
 use crate::model::process::Known;
-use crate::model::status::Verdict;
+use crate::model::status::WorkerVerdict;
 
 #[derive(Serialize)]
 struct Shape<'a> {
@@ -224,7 +224,7 @@ fn group_seen<'a>(app: &'a App, observed: &'a Observed, group: &'a WorkerGroup) 
 
 fn member_seen(app: &App, observed: &Observed, group: &WorkerGroup, worker: &Worker) -> Member {
     let status = worker_status(app, observed, group, worker);
-    let alive = status.verdict != Verdict::Down;
+    let alive = status.verdict != WorkerVerdict::Down;
     Member {
         name: worker.member.to_string(),
         state: worker.state.to_string(),

@@ -8,7 +8,7 @@ use crate::decide::testing::{app, id, member, noon, process, seconds_before};
 use crate::documents::sudoers::SudoRules;
 use crate::model::action::Action;
 use crate::model::finding::{Finding, Severity, Spot};
-use crate::model::inventory::{ReleaseStatus, Standing, Use};
+use crate::model::inventory::{ReleaseStanding, ReleaseStatus, Use};
 use crate::model::journal::{JournalEntry, JournalEvent};
 use crate::model::names::GroupName;
 use crate::model::record::{Judge, Quarantine};
@@ -75,7 +75,7 @@ fn histories() {
 #[test]
 fn releases() {
     let at = |minutes: i64| Some(seconds_before(noon(), minutes * 60));
-    let one = |name: &str, state: Standing, minutes: i64| ReleaseStatus {
+    let one = |name: &str, state: ReleaseStanding, minutes: i64| ReleaseStatus {
         id: id(name),
         current: false,
         desired: false,
@@ -100,21 +100,25 @@ fn releases() {
     };
     let worker = |pid| Use { process: process(pid), member: Some(member(pid)) };
     let items = [
-        ReleaseStatus { surplus: true, ..one("20260101-1", Standing::Good, 9000) },
+        ReleaseStatus { surplus: true, ..one("20260101-1", ReleaseStanding::Good, 9000) },
         ReleaseStatus {
             used_by: vec![Use { process: process(7), member: None }],
-            ..one("20260105-1", Standing::Good, 7000)
+            ..one("20260105-1", ReleaseStanding::Good, 7000)
         },
-        ReleaseStatus { made: None, size_bytes: None, ..one("20260107-1", Standing::Absent, 6000) },
-        ReleaseStatus { size_bytes: None, ..one("20260108-1", Standing::HalfMade, 5000) },
+        ReleaseStatus { made: None, size_bytes: None, ..one("20260107-1", ReleaseStanding::Absent, 6000) },
+        ReleaseStatus { size_bytes: None, ..one("20260108-1", ReleaseStanding::HalfMade, 5000) },
         ReleaseStatus {
             current: true,
             origin: Some("4a5b6c7 of main".to_owned()),
             used_by: vec![worker(101), worker(102)],
-            ..one("20260110-1", Standing::Good, 300)
+            ..one("20260110-1", ReleaseStanding::Good, 300)
         },
-        ReleaseStatus { desired: true, quarantine: Some(quarantine), ..one("20260111-1", Standing::Quarantined, 30) },
-        one("20260112-1", Standing::Unknown, 1),
+        ReleaseStatus {
+            desired: true,
+            quarantine: Some(quarantine),
+            ..one("20260111-1", ReleaseStanding::Quarantined, 30)
+        },
+        one("20260112-1", ReleaseStanding::Unknown, 1),
     ];
     insta::assert_snapshot!("releases", plain(&list::releases(&items, noon(), None)));
     insta::assert_snapshot!("releases_narrow", plain(&list::releases(&items, noon(), Some(80))));

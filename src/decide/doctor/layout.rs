@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::app::App;
-use crate::model::facts::{AppFacts, FileKind, HostFacts, Standing};
+use crate::model::facts::{AppFacts, FileKind, HostFacts, PathFacts};
 use crate::model::finding::{Finding, Severity};
 use crate::model::process::Known;
 
@@ -64,7 +64,7 @@ fn of_root(app: &App, host: &HostFacts, facts: &AppFacts) -> Vec<Finding> {
     found
 }
 
-fn inside<'a>(facts: &'a AppFacts, path: &str) -> Option<&'a Standing> {
+fn inside<'a>(facts: &'a AppFacts, path: &str) -> Option<&'a PathFacts> {
     facts.inside.get(path)?.known()?.as_ref()
 }
 
@@ -74,7 +74,7 @@ fn current(app: &App, facts: &AppFacts) -> Finding {
     let (current, releases) = (current.display(), releases.display());
     match (inside(facts, "current"), &facts.current) {
         (None, _) => Finding::ok(CHECK, "`current` is not there yet"),
-        (Some(Standing { kind: FileKind::Link, .. }), target) => {
+        (Some(PathFacts { kind: FileKind::Link, .. }), target) => {
             let target = target.as_ref().map(|target| target.display().to_string()).unwrap_or_default();
             if facts.serving.is_none() {
                 return Finding::new(
@@ -96,7 +96,7 @@ fn current(app: &App, facts: &AppFacts) -> Finding {
             .why("there is no way back to it after the first switch")
             .mend(format!("cp -a {current}/. {releases}/before-trueup && ln -sfnT releases/before-trueup {current}"))
         }
-        (Some(Standing { kind: kind @ (FileKind::File | FileKind::Other), .. }), _) => {
+        (Some(PathFacts { kind: kind @ (FileKind::File | FileKind::Other), .. }), _) => {
             let what = if *kind == FileKind::File { "a file" } else { "neither a directory nor a link" };
             Finding::new(CHECK, Severity::Error, format!("`{current}` is {what}, where a link belongs"))
                 .why("trueup never removes what it did not make")
@@ -136,7 +136,7 @@ fn real(app: &App, facts: &AppFacts) -> Vec<Finding> {
     wrong.collect()
 }
 
-fn devices(app: &App, root: &Standing, facts: &AppFacts) -> Finding {
+fn devices(app: &App, root: &PathFacts, facts: &AppFacts) -> Finding {
     const CHECK: &str = "layout.fileSystem";
     let elsewhere = |path: &&str| {
         inside(facts, path).is_some_and(|one| one.kind == FileKind::Directory && one.device != root.device)
@@ -156,7 +156,7 @@ fn devices(app: &App, root: &Standing, facts: &AppFacts) -> Finding {
 }
 
 /// Whether who runs trueup may write to the root at all.
-fn writable(app: &App, root: &Standing, host: &HostFacts) -> Finding {
+fn writable(app: &App, root: &PathFacts, host: &HostFacts) -> Finding {
     const CHECK: &str = "layout.writable";
     let who = &host.user;
     let bit = match () {
@@ -173,9 +173,9 @@ fn writable(app: &App, root: &Standing, host: &HostFacts) -> Finding {
         .mend(format!("sudo chown {}: {}", who.name, app.root))
 }
 
-fn open_to_all(app: &App, root: &Standing, facts: &AppFacts) -> Vec<Finding> {
+fn open_to_all(app: &App, root: &PathFacts, facts: &AppFacts) -> Vec<Finding> {
     let places = [("", Some(root)), ("releases", inside(facts, "releases"))];
-    let open = |one: &Standing| one.kind == FileKind::Directory && one.mode & 0o1002 == 0o002;
+    let open = |one: &PathFacts| one.kind == FileKind::Directory && one.mode & 0o1002 == 0o002;
     let open = places.into_iter().filter(|(_, standing)| standing.is_some_and(open));
     open.map(|(path, _)| {
         let path = app.root.path().join(path);

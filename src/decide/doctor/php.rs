@@ -3,7 +3,8 @@
 use super::nginx::{self, Serving};
 use crate::model::app::App;
 use crate::model::facts::{
-    AppFacts, CONTROL_TIMEOUT, Configuration, Fpm, HostFacts, Person, Section, Setting, control_timeout, drops_requests,
+    AppFacts, CONTROL_TIMEOUT, Configuration, Fpm, HostFacts, HostUser, Section, Setting, control_timeout,
+    drops_requests,
 };
 use crate::model::finding::{Finding, Severity, Spot};
 use crate::model::process::Known;
@@ -139,7 +140,7 @@ fn user(app: &App, fpm: &Fpm, pool: &Section, facts: &AppFacts) -> Option<Findin
 }
 
 /// Whether what the manifest calls writable has a group of this user.
-fn may_write(app: &App, fpm: &Fpm, web: &str, owner: &Person, facts: &AppFacts) -> bool {
+fn may_write(app: &App, fpm: &Fpm, web: &str, owner: &HostUser, facts: &AppFacts) -> bool {
     let Some(Known::Known(own)) = fpm.groups.get(web) else { return false };
     let writable = app.release.shared.writable.iter().map(|path| facts.inside.get(&format!("shared/{path}")));
     let groups: Vec<u32> = writable.filter_map(|one| Some(one?.known()?.as_ref()?.gid)).collect();

@@ -1,6 +1,6 @@
 //! Which way to the managers is open for who runs trueup.
 
-use crate::model::facts::{AppFacts, Door};
+use crate::model::facts::{AppFacts, ManagerAccess};
 use crate::model::finding::{Finding, Severity};
 
 const CHECK: &str = "rights";
@@ -14,11 +14,11 @@ pub(super) fn findings(facts: &AppFacts) -> Vec<Finding> {
     facts.rights.iter().map(|right| of_door(&right.what, &right.door)).collect()
 }
 
-fn of_door(what: &str, door: &Door) -> Finding {
+fn of_door(what: &str, door: &ManagerAccess) -> Finding {
     match door {
-        Door::Own => Finding::ok(CHECK, format!("{what}: nothing stands in the way")),
-        Door::Socket(path) => Finding::ok(CHECK, format!("{what}: by the socket `{}`", path.display())),
-        Door::Shut(why, help) => {
+        ManagerAccess::Own => Finding::ok(CHECK, format!("{what}: nothing stands in the way")),
+        ManagerAccess::Socket(path) => Finding::ok(CHECK, format!("{what}: by the socket `{}`", path.display())),
+        ManagerAccess::Shut(why, help) => {
             let finding = Finding::new(CHECK, Severity::Error, format!("{what}: {why}"))
                 .why("trueup can neither look at them nor change them");
             match help {
@@ -26,16 +26,16 @@ fn of_door(what: &str, door: &Door) -> Finding {
                 None => finding,
             }
         }
-        Door::Unknown(why) => Finding::unknown(CHECK, format!("{what}: {why}"), "sudo -l"),
-        Door::Sudo { needed, refused, password } if refused.is_empty() && !password => {
+        ManagerAccess::Unknown(why) => Finding::unknown(CHECK, format!("{what}: {why}"), "sudo -l"),
+        ManagerAccess::Sudo { needed, refused, password } if refused.is_empty() && !password => {
             Finding::ok(CHECK, format!("{what}: by sudo, which allows all of {needed} commands"))
         }
-        Door::Sudo { refused, .. } if refused.is_empty() => {
+        ManagerAccess::Sudo { refused, .. } if refused.is_empty() => {
             Finding::new(CHECK, Severity::Error, format!("{what}: sudo allows the commands, and asks for a password"))
                 .why("nobody is there to type it")
                 .mend(format!("# as root: `NOPASSWD:` in the rules\n{RULES}"))
         }
-        Door::Sudo { needed, refused, .. } => {
+        ManagerAccess::Sudo { needed, refused, .. } => {
             let found = format!("{what}: sudo does not allow {} of {needed} commands", refused.len());
             let mut lines: Vec<String> =
                 refused.iter().take(SHOWN).map(|one| format!("# missing: NOPASSWD: {one}")).collect();

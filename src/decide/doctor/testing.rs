@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::decide::testing::{app as wanted, group, supervisord as by_supervisord};
 use crate::model::app::{ConnectTo, Manager, Supervisord};
-use crate::model::facts::{Configuration, FileKind, Person, Section, Setting, Space, Standing, Unit};
+use crate::model::facts::{Configuration, FileKind, HostUser, PathFacts, Section, Setting, Space, Unit};
 use crate::model::finding::Spot;
 use crate::model::health::{HealthContract, Probe, Rule};
 use crate::model::names::{GroupName, Root};
@@ -41,17 +41,17 @@ pub(super) fn written(text: &str) -> Configuration {
     Configuration { file: PathBuf::from("/etc/php/8.2/fpm/file"), sections, unread: vec![] }
 }
 
-pub(super) fn deploy() -> Person {
-    Person { name: "deploy".to_owned(), uid: 1000, groups: vec![1000], group_names: vec!["deploy".to_owned()] }
+pub(super) fn deploy() -> HostUser {
+    HostUser { name: "deploy".to_owned(), uid: 1000, groups: vec![1000], group_names: vec!["deploy".to_owned()] }
 }
 
-pub(super) fn directory(uid: u32) -> Standing {
-    Standing { kind: FileKind::Directory, device: 1, uid, gid: uid, mode: 0o755 }
+pub(super) fn directory(uid: u32) -> PathFacts {
+    PathFacts { kind: FileKind::Directory, device: 1, uid, gid: uid, mode: 0o755 }
 }
 
 /// A host without fault, run by root.
 pub(super) fn good_host() -> HostFacts {
-    let root = Person { name: "root".to_owned(), uid: 0, groups: vec![0], group_names: vec!["root".to_owned()] };
+    let root = HostUser { name: "root".to_owned(), uid: 0, groups: vec![0], group_names: vec!["root".to_owned()] };
     let unit = "[Service]\nExecStart=/usr/local/bin/trueup reconcile\nKillMode=process";
     HostFacts {
         user: root,
@@ -72,7 +72,7 @@ pub(super) fn good_host() -> HostFacts {
 
 /// The same for an App at `/srv/shop`.
 pub(super) fn good_app() -> AppFacts {
-    let link = Standing { kind: FileKind::Link, ..directory(1000) };
+    let link = PathFacts { kind: FileKind::Link, ..directory(1000) };
     let inside = [("current", link), ("releases", directory(1000)), ("shared", directory(1000))];
     let space = Space {
         bytes: 100 << 30,

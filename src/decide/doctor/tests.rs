@@ -4,7 +4,7 @@ use super::testing::{deploy, directory, good_app, good_host, said, shop, written
 use super::*;
 use crate::decide::testing::{builtin, group};
 use crate::model::app::RestartOn;
-use crate::model::facts::{Door, FileKind, Person, Right, Space, Standing, Unit};
+use crate::model::facts::{FileKind, HostUser, ManagerAccess, PathFacts, Right, Space, Unit};
 use crate::model::names::RelativePath;
 use crate::model::process::Known;
 
@@ -17,13 +17,13 @@ fn a_good_host_has_nothing_wrong() {
 
 #[test]
 fn the_root_and_what_is_in_it() {
-    let seen = |path: &str, standing: Option<Standing>| {
+    let seen = |path: &str, standing: Option<PathFacts>| {
         let mut facts = good_app();
         facts.inside.insert(path.to_owned(), Known::Known(standing));
         facts
     };
-    let open = Standing { mode: 0o777, ..directory(1000) };
-    let of = |kind| Standing { kind, ..directory(1000) };
+    let open = PathFacts { mode: 0o777, ..directory(1000) };
+    let of = |kind| PathFacts { kind, ..directory(1000) };
     let rows: Vec<(&str, AppFacts, &[&str])> = vec![
         ("real directory", seen("current", Some(directory(1000))), &["error layout.current"]),
         ("a file", seen("current", Some(of(FileKind::File))), &["error layout.current"]),
@@ -36,9 +36,9 @@ fn the_root_and_what_is_in_it() {
         ("dangling", AppFacts { serving: None, ..good_app() }, &["warning layout.current"]),
         ("outside", AppFacts { current: Some("/opt/x".into()), ..good_app() }, &["note layout.current"]),
         ("absolute", AppFacts { current: Some("/srv/shop/releases/r1".into()), ..good_app() }, &[]),
-        ("elsewhere", seen("shared", Some(Standing { device: 2, ..directory(1000) })), &["warning layout.fileSystem"]),
+        ("elsewhere", seen("shared", Some(PathFacts { device: 2, ..directory(1000) })), &["warning layout.fileSystem"]),
         ("open releases", seen("releases", Some(open)), &["warning layout.openToAll"]),
-        ("sticky", seen("releases", Some(Standing { mode: 0o1777, ..open })), &[]),
+        ("sticky", seen("releases", Some(PathFacts { mode: 0o1777, ..open })), &[]),
         ("of root", AppFacts { serving: Some(directory(0)), ..good_app() }, &["warning layout.owner"]),
         ("shared of root", seen("shared/storage", Some(directory(0))), &["warning layout.owner"]),
         ("absent", AppFacts { root: Known::Known(None), ..good_app() }, &["note layout.root"]),
@@ -50,12 +50,12 @@ fn the_root_and_what_is_in_it() {
     }
     for (person, mode, expected) in [
         (deploy(), 0o755, vec![]),
-        (Person { uid: 7, groups: vec![7], ..deploy() }, 0o755, vec!["error layout.writable"]),
-        (Person { uid: 7, groups: vec![1000], ..deploy() }, 0o775, vec![]),
-        (Person { uid: 7, groups: vec![1000], ..deploy() }, 0o755, vec!["error layout.writable"]),
+        (HostUser { uid: 7, groups: vec![7], ..deploy() }, 0o755, vec!["error layout.writable"]),
+        (HostUser { uid: 7, groups: vec![1000], ..deploy() }, 0o775, vec![]),
+        (HostUser { uid: 7, groups: vec![1000], ..deploy() }, 0o755, vec!["error layout.writable"]),
     ] {
         let host = HostFacts { user: person, ..good_host() };
-        let facts = AppFacts { root: Known::Known(Some(Standing { mode, ..directory(1000) })), ..good_app() };
+        let facts = AppFacts { root: Known::Known(Some(PathFacts { mode, ..directory(1000) })), ..good_app() };
         assert_eq!(said(&app(&shop(), &host, &facts)), expected, "{:?} {mode:o}", host.user);
     }
 }
@@ -98,16 +98,16 @@ fn room_for_the_next_releases() {
 
 #[test]
 fn the_ways_to_managers() {
-    let sudo = |refused: &[&str], password| Door::Sudo {
+    let sudo = |refused: &[&str], password| ManagerAccess::Sudo {
         needed: 9,
         refused: refused.iter().map(|&one| one.to_owned()).collect(),
         password,
     };
-    let rows: Vec<(Door, &[&str])> = vec![
-        (Door::Own, &[]),
-        (Door::Socket("/run/s.sock".into()), &[]),
-        (Door::Shut("no".to_owned(), None), &["error rights"]),
-        (Door::Unknown("no sudo".to_owned()), &["unknown rights"]),
+    let rows: Vec<(ManagerAccess, &[&str])> = vec![
+        (ManagerAccess::Own, &[]),
+        (ManagerAccess::Socket("/run/s.sock".into()), &[]),
+        (ManagerAccess::Shut("no".to_owned(), None), &["error rights"]),
+        (ManagerAccess::Unknown("no sudo".to_owned()), &["unknown rights"]),
         (sudo(&[], false), &[]),
         (sudo(&[], true), &["error rights"]),
         (sudo(&["/usr/bin/supervisorctl status"], false), &["error rights"]),

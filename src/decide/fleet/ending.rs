@@ -2,51 +2,51 @@
 
 use super::has_failed;
 use crate::model::report::Outcome;
-use crate::model::rollout::{Applied, Doing, Ending, Found, HostState, How, TakenBack, Verdict};
+use crate::model::rollout::{Applied, Doing, Found, HostState, HostVerdict, RolloutEnding, RolloutOutcome, TakenBack};
 
 /// Most hosts that a reason names.
 const NAMED: usize = 3;
 
 /// The end, with what became of every host.
-pub(super) fn ended(how: How, hosts: &[HostState]) -> Ending {
+pub(super) fn ended(how: RolloutOutcome, hosts: &[HostState]) -> RolloutEnding {
     let failed = hosts.iter().filter(|host| has_failed(host)).count();
-    Ending { how, failed, hosts: hosts.iter().map(|host| (host.name.clone(), verdict(host))).collect() }
+    RolloutEnding { how, failed, hosts: hosts.iter().map(|host| (host.name.clone(), verdict(host))).collect() }
 }
 
-fn verdict(host: &HostState) -> Verdict {
+fn verdict(host: &HostState) -> HostVerdict {
     match (host.taken_back, host.applied) {
-        (Some(TakenBack::Ended { is_back: true }), _) => Verdict::TakenBack,
-        (Some(_), _) => Verdict::NotTakenBack,
-        (None, _) if host.doing == Some(Doing::TakeBack) => Verdict::NotTakenBack,
+        (Some(TakenBack::Ended { is_back: true }), _) => HostVerdict::TakenBack,
+        (Some(_), _) => HostVerdict::NotTakenBack,
+        (None, _) if host.doing == Some(Doing::TakeBack) => HostVerdict::NotTakenBack,
         (None, Some(applied)) => after(applied, host.held),
-        (None, None) if host.doing == Some(Doing::Apply) => Verdict::Lost,
+        (None, None) if host.doing == Some(Doing::Apply) => HostVerdict::Lost,
         (None, None) => before(host.found),
     }
 }
 
-fn after(applied: Applied, held: Option<bool>) -> Verdict {
+fn after(applied: Applied, held: Option<bool>) -> HostVerdict {
     match applied {
-        Applied::Ended { outcome: Outcome::Converged, .. } if held == Some(false) => Verdict::NotHealthy,
-        Applied::Ended { outcome: Outcome::Converged, .. } => Verdict::Changed,
-        Applied::Ended { outcome: Outcome::RolledBack, .. } => Verdict::RolledBack,
-        Applied::Ended { outcome: Outcome::Withheld, .. } => Verdict::Withheld,
-        Applied::Ended { outcome, .. } => Verdict::Failed(outcome),
-        Applied::NotBegun => Verdict::Unreachable,
-        Applied::Refused => Verdict::Declined,
-        Applied::Lost => Verdict::Lost,
+        Applied::Ended { outcome: Outcome::Converged, .. } if held == Some(false) => HostVerdict::NotHealthy,
+        Applied::Ended { outcome: Outcome::Converged, .. } => HostVerdict::Changed,
+        Applied::Ended { outcome: Outcome::RolledBack, .. } => HostVerdict::RolledBack,
+        Applied::Ended { outcome: Outcome::Withheld, .. } => HostVerdict::Withheld,
+        Applied::Ended { outcome, .. } => HostVerdict::Failed(outcome),
+        Applied::NotBegun => HostVerdict::Unreachable,
+        Applied::Refused => HostVerdict::Declined,
+        Applied::Lost => HostVerdict::Lost,
     }
 }
 
-fn before(found: Option<Found>) -> Verdict {
+fn before(found: Option<Found>) -> HostVerdict {
     match found {
-        None => Verdict::Unseen,
-        Some(Found::Unreachable) => Verdict::Unreachable,
-        Some(Found::Refused) => Verdict::Declined,
+        None => HostVerdict::Unseen,
+        Some(Found::Unreachable) => HostVerdict::Unreachable,
+        Some(Found::Refused) => HostVerdict::Declined,
         Some(Found::Seen { outcome, .. }) => match outcome {
-            Outcome::Converged => Verdict::Settled,
-            Outcome::Drift => Verdict::NotReached,
-            Outcome::Withheld => Verdict::Withheld,
-            other => Verdict::Refused(other),
+            Outcome::Converged => HostVerdict::Settled,
+            Outcome::Drift => HostVerdict::NotReached,
+            Outcome::Withheld => HostVerdict::Withheld,
+            other => HostVerdict::Refused(other),
         },
     }
 }
@@ -60,15 +60,17 @@ pub(super) fn why<'a>(failed: impl Iterator<Item = &'a HostState>) -> String {
     format!("the rollout was stopped: {}{more}", named.join(", "))
 }
 
-fn word(verdict: Verdict) -> &'static str {
+fn word(verdict: HostVerdict) -> &'static str {
     match verdict {
-        Verdict::RolledBack => "failed its gate",
-        Verdict::NotHealthy => "did not stay healthy",
-        Verdict::Unreachable => "could not be reached",
-        Verdict::Declined => "refused",
-        Verdict::Lost => "was lost in the middle of its pass",
-        Verdict::Refused(Outcome::Quarantined) | Verdict::Failed(Outcome::Quarantined) => "keeps the release out",
-        Verdict::Refused(Outcome::Unhealthy) | Verdict::Failed(Outcome::Unhealthy) => "is not healthy",
+        HostVerdict::RolledBack => "failed its gate",
+        HostVerdict::NotHealthy => "did not stay healthy",
+        HostVerdict::Unreachable => "could not be reached",
+        HostVerdict::Declined => "refused",
+        HostVerdict::Lost => "was lost in the middle of its pass",
+        HostVerdict::Refused(Outcome::Quarantined) | HostVerdict::Failed(Outcome::Quarantined) => {
+            "keeps the release out"
+        }
+        HostVerdict::Refused(Outcome::Unhealthy) | HostVerdict::Failed(Outcome::Unhealthy) => "is not healthy",
         _ => "failed",
     }
 }

@@ -16,7 +16,9 @@ use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::{Applied, Doing, Ending, Found, HostState, How, Next, Order, Progress, Terms, Verdict};
+use crate::model::rollout::{
+    Applied, Doing, Found, HostState, HostVerdict, Next, Order, Progress, RolloutEnding, RolloutOutcome, Terms,
+};
 
 /// What may be begun now. An order is repeated, for whoever it is left for, until all of it has been begun; while
 /// something is in hand and nothing more may be begun, that is [`Next::Wait`].
@@ -30,18 +32,18 @@ pub fn next(terms: &Terms, progress: &Progress) -> Next {
     }
     // Passes go to their end, and are heard to it. To see whether somebody stays healthy is for who goes on.
     let awaited = progress.hosts.iter().any(|host| host.doing.is_some_and(|doing| doing != Doing::Hold));
-    if awaited { Next::Wait } else { Next::Done(ended(How::Interrupted, &progress.hosts)) }
+    if awaited { Next::Wait } else { Next::Done(ended(RolloutOutcome::Interrupted, &progress.hosts)) }
 }
 
 /// How it ends where nobody waits any more for what is in hand: passes are lost, and who was to be taken back is not.
 #[must_use]
-pub fn abandoned(terms: &Terms, progress: &Progress) -> Ending {
-    let mut ending = ended(How::Interrupted, &progress.hosts);
+pub fn abandoned(terms: &Terms, progress: &Progress) -> RolloutEnding {
+    let mut ending = ended(RolloutOutcome::Interrupted, &progress.hosts);
     let course = Course { terms, progress };
     if course.is_failed() {
         let due = course.due();
         let due = ending.hosts.iter_mut().filter(|(name, _)| due.iter().any(|host| host.name == *name));
-        due.for_each(|(_, verdict)| *verdict = Verdict::NotTakenBack);
+        due.for_each(|(_, verdict)| *verdict = HostVerdict::NotTakenBack);
     }
     ending
 }
@@ -97,14 +99,14 @@ impl<'a> Course<'a> {
         }
         let failed = self.is_failed();
         if failed && !hosts.iter().any(is_begun) {
-            return Next::Done(ended(How::NotBegun, hosts));
+            return Next::Done(ended(RolloutOutcome::NotBegun, hosts));
         }
         let is_over =
             |host: &HostState| matches!(host.applied, Some(Applied::Ended { outcome: Outcome::Withheld, .. }));
         if failed {
             self.stop()
         } else if hosts.iter().any(is_over) {
-            if is_busy(hosts) { Next::Wait } else { Next::Done(ended(How::Withheld, hosts)) }
+            if is_busy(hosts) { Next::Wait } else { Next::Done(ended(RolloutOutcome::Withheld, hosts)) }
         } else {
             self.waves()
         }
@@ -135,7 +137,7 @@ impl<'a> Course<'a> {
         }
         let due = self.due();
         if due.is_empty() {
-            return Next::Done(ended(How::Stopped, hosts));
+            return Next::Done(ended(RolloutOutcome::Stopped, hosts));
         }
         let reason = || why(hosts.iter().filter(|host| has_failed(host)));
         // Whether the others stay healthy decides nothing any more, and it may take long to know.
@@ -178,7 +180,7 @@ impl<'a> Course<'a> {
                 return idle(&unproven).map_or(Next::Wait, order);
             }
         }
-        Next::Done(ended(How::Complete, &self.progress.hosts))
+        Next::Done(ended(RolloutOutcome::Complete, &self.progress.hosts))
     }
 
     /// The one that runs the migrations: the first that changes, which one where nothing was begun does not. None where

@@ -12,7 +12,8 @@ use crate::model::app::OnFailure;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{
-    Applied, Doing, Ending, Found, HostState, How, Next, Order, Patience, Progress, TakenBack, Terms, Verdict,
+    Applied, Doing, Found, HostState, HostVerdict, Next, Order, Patience, Progress, RolloutEnding, RolloutOutcome,
+    TakenBack, Terms,
 };
 
 fn amount() -> impl Strategy<Value = Amount> {
@@ -230,7 +231,7 @@ fn play(
     choices: u64,
     forks: usize,
     interrupt: Option<usize>,
-) -> (Progress, Seen, Ending) {
+) -> (Progress, Seen, RolloutEnding) {
     let mut progress = hosts(fates);
     let mut hands = Hands { choices, forks, in_hand: Vec::new() };
     let mut seen = Seen::default();
@@ -274,31 +275,31 @@ proptest! {
         let drift = progress.hosts.iter().filter(|host| host.found.is_some_and(is_drift));
         let drift: Vec<&HostName> = drift.map(|host| &host.name).collect();
         match ending.how {
-            How::Complete => {
+            RolloutOutcome::Complete => {
                 prop_assert!(drift.iter().all(|name| seen.applied.contains(name)));
                 prop_assert!(failures(&progress) <= terms.max_failures);
             }
-            How::NotBegun => {
+            RolloutOutcome::NotBegun => {
                 prop_assert!(seen.applied.is_empty() && failures(&progress) > terms.max_failures);
             }
-            How::Stopped if terms.on_failure == OnFailure::Rollback => {
+            RolloutOutcome::Stopped if terms.on_failure == OnFailure::Rollback => {
                 for (host, (_, verdict)) in progress.hosts.iter().zip(&ending.hosts) {
-                    let back = matches!(verdict, Verdict::TakenBack | Verdict::NotTakenBack);
+                    let back = matches!(verdict, HostVerdict::TakenBack | HostVerdict::NotTakenBack);
                     prop_assert_eq!(back, is_to_go_back(host), "{:?}", host);
                 }
             }
-            How::Stopped | How::Withheld => prop_assert!(seen.taken_back.is_empty()),
-            How::Interrupted => prop_assert!(interrupt.is_some()),
+            RolloutOutcome::Stopped | RolloutOutcome::Withheld => prop_assert!(seen.taken_back.is_empty()),
+            RolloutOutcome::Interrupted => prop_assert!(interrupt.is_some()),
         }
         for (host, (_, verdict)) in progress.hosts.iter().zip(&ending.hosts) {
             let touched = seen.applied.contains(&host.name);
             let left = matches!(
                 verdict,
-                Verdict::Settled | Verdict::NotReached | Verdict::Refused(_) | Verdict::Unseen
+                HostVerdict::Settled | HostVerdict::NotReached | HostVerdict::Refused(_) | HostVerdict::Unseen
             );
             prop_assert_eq!(touched, !left && host.applied.is_some(), "{:?} {:?}", verdict, host);
-            if *verdict == Verdict::Unseen {
-                prop_assert_eq!(ending.how, How::Interrupted);
+            if *verdict == HostVerdict::Unseen {
+                prop_assert_eq!(ending.how, RolloutOutcome::Interrupted);
             }
         }
         if terms.migrates && seen.migrated.is_none() && !seen.applied.is_empty() {

@@ -8,7 +8,7 @@ use crate::model::app::OnFailure;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
 use crate::model::rollout::{
-    Applied, Ending, Found, HostState, Next, Order, Patience, Progress, TakenBack, Terms, Verdict,
+    Applied, Found, HostState, HostVerdict, Next, Order, Patience, Progress, RolloutEnding, TakenBack, Terms,
 };
 
 pub const HOLD: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ pub fn hosts(fates: &[Fate]) -> Progress {
 }
 
 /// Does at once all that is ordered; what was ordered, in short, and the end.
-pub fn play(terms: &Terms, fates: &[Fate]) -> (Vec<String>, Ending) {
+pub fn play(terms: &Terms, fates: &[Fate]) -> (Vec<String>, RolloutEnding) {
     let mut progress = hosts(fates);
     let mut told = Vec::new();
     for _ in 0..100 {
@@ -99,6 +99,6 @@ pub fn end(host: &mut HostState, fate: Fate, order: &Order) {
     }
 }
 
-pub fn verdicts(ending: &Ending) -> Vec<Verdict> {
+pub fn verdicts(ending: &RolloutEnding) -> Vec<HostVerdict> {
     ending.hosts.iter().map(|(_, verdict)| *verdict).collect()
 }

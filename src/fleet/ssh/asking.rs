@@ -16,7 +16,7 @@ use super::scripts::{self, Needed};
 use super::trouble::{Again, Trouble};
 use super::{Given, Ssh};
 use crate::documents::wire::{Request, voice};
-use crate::fleet::reach::{Broken, Heard, Unreached, Way};
+use crate::fleet::reach::{Broken, ConnectionNews, HostSaid, Unreached};
 use crate::model::fleet::FleetHost;
 
 /// How long the far side may take to its first word: the digest of the program, on a slow disk.
@@ -56,7 +56,7 @@ pub(super) struct Asking<'a> {
     ssh: &'a Ssh,
     host: &'a FleetHost,
     request: Request,
-    heard: &'a mut (dyn FnMut(Heard) + Send),
+    heard: &'a mut (dyn FnMut(HostSaid) + Send),
     /// It may have reached the far side.
     sent: bool,
     /// The far side has said its hello, on one connection or another.
@@ -79,7 +79,7 @@ impl<'a> Asking<'a> {
         ssh: &'a Ssh,
         host: &'a FleetHost,
         request: &Request,
-        heard: &'a mut (dyn FnMut(Heard) + Send),
+        heard: &'a mut (dyn FnMut(HostSaid) + Send),
     ) -> Self {
         let request = request.clone();
         let left = (!request.operation.changes()).then_some(LOOK);
@@ -125,7 +125,7 @@ impl<'a> Asking<'a> {
             };
             if stage != Stage::Unmet {
                 self.lost = true;
-                (self.heard)(Heard::Way(Way::Lost { why: trouble.message, again_in: pause }));
+                (self.heard)(HostSaid::Connection(ConnectionNews::Lost { why: trouble.message, again_in: pause }));
             }
             tokio::time::sleep(pause).await;
         }
@@ -160,7 +160,7 @@ impl<'a> Asking<'a> {
         let heard = &mut *self.heard;
         let connecting = || {
             if !lost {
-                heard(Heard::Way(Way::Connecting));
+                heard(HostSaid::Connection(ConnectionNews::Connecting));
             }
         };
         let Given { connection, fresh } = self.ssh.connection(target, connecting).await?;
@@ -239,9 +239,9 @@ impl<'a> Asking<'a> {
                 "what stood for trueup in `{}` on `{target}` was not what we had put there; it was not run, and is replaced",
                 needed.cache
             );
-            (self.heard)(Heard::Way(Way::Note(note)));
+            (self.heard)(HostSaid::Connection(ConnectionNews::Note(note)));
         }
-        (self.heard)(Heard::Way(Way::Copying { size: program.size }));
+        (self.heard)(HostSaid::Connection(ConnectionNews::Copying { size: program.size }));
         let Given { connection, .. } = self.ssh.connection(&self.host.ssh, || ()).await?;
         if let Err(trouble) = copy(target, &connection, program).await {
             if trouble.broken == Broken::Lost {

@@ -38,8 +38,8 @@ fn with_asking(from: u64, work: impl FnOnce(&mut Asking<'_>)) -> Vec<u64> {
         manifest: String::new(),
     };
     let mut said = Vec::new();
-    let mut heard = |one: Heard| {
-        if let Heard::Line(line) = one {
+    let mut heard = |one: HostSaid| {
+        if let HostSaid::Line(line) = one {
             said.push(line.seq);
         }
     };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use openssh::Session;
 use tokio::process::Command;
 
-use super::control::{Place, is_dead};
+use super::control::{ControlPath, is_dead};
 use super::options::Options;
 use super::resolved::resolved;
 use super::trouble::{self, Again, Trouble};
@@ -33,7 +33,7 @@ const WORDS: u64 = 64 * 1024;
 #[derive(Debug)]
 pub struct Connection {
     session: Session,
-    place: Place,
+    place: ControlPath,
     /// It was there before this run; whoever made it may have gone long ago, and the network, too.
     pub old: bool,
 }
@@ -43,7 +43,7 @@ impl Connection {
     ///
     /// # Errors
     /// There is no way to the host.
-    pub async fn open(target: &SshTarget, options: &Options, place: Place) -> Result<Self, Trouble> {
+    pub async fn open(target: &SshTarget, options: &Options, place: ControlPath) -> Result<Self, Trouble> {
         let kept = place.kept();
         let old = kept.is_some();
         let socket = match kept {
@@ -73,7 +73,7 @@ impl Connection {
     }
 }
 
-async fn connect(target: &SshTarget, options: &Options, place: &Place) -> Result<PathBuf, Trouble> {
+async fn connect(target: &SshTarget, options: &Options, place: &ControlPath) -> Result<PathBuf, Trouble> {
     let local = |error: std::io::Error, what: &str| {
         let trouble = Trouble::new(Broken::Connect, format!("{what}: {error}"));
         match error.kind() {

@@ -96,7 +96,7 @@ impl ControlFolder {
     }
 
     /// Where the connection to that host is kept.
-    pub fn place(&self, target: &SshTarget, options: &Options) -> Place {
+    pub fn place(&self, target: &SshTarget, options: &Options) -> ControlPath {
         let mut digest = Sha256::new();
         let mut add = |part: &str| digest.update(format!("{}:{part}", part.len()));
         add(target.as_str());
@@ -111,7 +111,7 @@ impl ControlFolder {
         add(&std::env::var("SSH_AUTH_SOCK").unwrap_or_default());
         let mut name = hexadecimal(&digest.finalize());
         name.truncate(16);
-        Place { link: self.path.join(&name), folder: self.path.clone(), name }
+        ControlPath { link: self.path.join(&name), folder: self.path.clone(), name }
     }
 }
 
@@ -141,13 +141,13 @@ fn is_ours_alone(found: &Metadata) -> bool {
 
 /// Where the connection to one host is kept.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct ControlPath {
     folder: PathBuf,
     name: String,
     link: PathBuf,
 }
 
-impl Place {
+impl ControlPath {
     /// The socket of a connection that was left open; none when nobody listens there.
     pub fn kept(&self) -> Option<PathBuf> {
         let socket = self.folder.join(fs::read_link(&self.link).ok()?);

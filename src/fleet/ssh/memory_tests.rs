@@ -20,12 +20,12 @@ use crate::documents::wire::{Ended, Hello, Operation};
 use crate::fleet::ask::Asker;
 use crate::fleet::groups::Looked;
 use crate::fleet::look::look;
-use crate::fleet::phase::Unwatched;
+use crate::fleet::phase::SilentFleet;
 use crate::fleet::reach::Reach;
 use crate::fleet::ssh::control::ControlFolder;
 use crate::fleet::ssh::conversation::{Lines, listen};
 use crate::fleet::ssh::options::Options;
-use crate::fleet::work::{Target, Wish, Work};
+use crate::fleet::work::{StopWish, Target, Work};
 use crate::model::names::HostName;
 use crate::model::ssh::SshTarget;
 
@@ -112,7 +112,7 @@ impl Reach for Hostile {
         &self,
         host: &FleetHost,
         request: &Request,
-        heard: &mut (dyn FnMut(Heard) + Send),
+        heard: &mut (dyn FnMut(HostSaid) + Send),
     ) -> Result<(), Unreached> {
         let number: usize = host.name.as_str()[3..].parse().unwrap();
         let mut asking = Asking::new(&self.0, host, request, heard);
@@ -146,9 +146,9 @@ fn hear_a_hostile_fleet() {
         Target { host: FleetHost { name, ssh, labels, vars }, manifest: String::new() }
     };
     let targets: Vec<Target> = (0..hosts()).map(target).collect();
-    let (_sender, wish) = watch::channel(Wish::GoOn);
+    let (_sender, wish) = watch::channel(StopWish::GoOn);
     let asker = Asker::new("test");
-    let work = Work::new(&fleet, &Unwatched, &asker, FORKS, wish);
+    let work = Work::new(&fleet, &SilentFleet, &asker, FORKS, wish);
     let mut looked = Looked::new(targets.iter().map(|target| target.host.name.clone()), true);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let operation = Operation::DryRun { ignore_windows: false, retry: false };

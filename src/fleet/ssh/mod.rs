@@ -35,7 +35,7 @@ use self::control::ControlFolder;
 use self::options::Options;
 use self::program::Program;
 use self::trouble::Trouble;
-use super::reach::{Broken, Heard, Reach, Unreached};
+use super::reach::{Broken, HostSaid, Reach, Unreached};
 use crate::documents::wire::Request;
 use crate::model::fleet::FleetHost;
 use crate::model::ssh::SshTarget;
@@ -147,7 +147,7 @@ impl Reach for Ssh {
         &self,
         host: &FleetHost,
         request: &Request,
-        heard: &mut (dyn FnMut(Heard) + Send),
+        heard: &mut (dyn FnMut(HostSaid) + Send),
     ) -> Result<(), Unreached> {
         asking::Asking::new(self, host, request, heard).ask().await
     }

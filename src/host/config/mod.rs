@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::way::{self, Astray, Wanted};
+use super::way::{self, OpenError, Wanted};
 
 /// More of a file than this is not read.
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -22,7 +22,7 @@ const LIMIT: u64 = 4 * 1024 * 1024;
 /// It is not there, may not be read, is no file, or is larger than any configuration.
 pub fn text(path: &Path) -> io::Result<String> {
     let (opened, _) = way::open(path, Wanted::File).map_err(|astray| match astray {
-        Astray::Failed(error) => error.into(),
+        OpenError::Failed(error) => error.into(),
         astray => io::Error::other(astray.to_string()),
     })?;
     let mut bytes = Vec::new();

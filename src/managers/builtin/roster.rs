@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::kept::{self, Kept};
+use crate::host::state_file::{self, StateFile};
 use crate::model::names::{MemberName, Root};
 use crate::model::process::{Pid, ProcessId, StartTicks};
 use crate::ports::HostError;
@@ -43,13 +43,13 @@ impl Roster {
     /// nothing of the workers.
     pub(super) fn read(root: &Root) -> Result<Self, HostError> {
         let path = file(root);
-        let why = match kept::read(root, NAME) {
-            Ok(Kept::Absent) => return Ok(Self::default()),
-            Ok(Kept::Bytes(text)) => match serde_json::from_slice(&text) {
+        let why = match state_file::read(root, NAME) {
+            Ok(StateFile::Absent) => return Ok(Self::default()),
+            Ok(StateFile::Bytes(text)) => match serde_json::from_slice(&text) {
                 Ok(roster) => return Ok(roster),
                 Err(error) => error.to_string(),
             },
-            Ok(Kept::Damaged(damage)) => damage,
+            Ok(StateFile::Damaged(damage)) => damage,
             Err(error) => return Err(HostError::io(format!("cannot read `{}`", path.display()), &error)),
         };
         tracing::warn!(path = %path.display(), why, "damaged list of workers; they are looked for by environment");

@@ -1,4 +1,4 @@
-//! Starts, replaces and stops one member through a [`Door`], and waits for the outcome.
+//! Starts, replaces and stops one member through a [`Client`], and waits for the outcome.
 //!
 //! supervisord notices an exit at its own tick, up to a second or two later, unless somebody talks to it. So
 //! while it has something to notice it is asked again and again; while a worker finishes its job, its pidfd
@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep};
 
-use super::descendants::{Family, KILL_GRACE, ends_by};
-use super::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal};
+use super::client::{Client, Info, Pace, Settings, StartAnswer, StopSignal};
+use super::process_tree::{KILL_GRACE, ProcessTree, ends_by};
 use crate::host::proc::{identify, identify_child};
 use crate::host::signal::killed;
 use crate::model::names::MemberName;
@@ -34,7 +34,7 @@ const LOOKS_AT_EXITED: u32 = 3;
 
 /// One member to act on.
 pub(super) struct Act<'a, D> {
-    door: &'a D,
+    client: &'a D,
     member: &'a MemberName,
     stop_timeout: Duration,
     settings: Settings,
@@ -61,10 +61,10 @@ impl Asking {
     }
 }
 
-impl<'a, D: Door> Act<'a, D> {
+impl<'a, D: Client> Act<'a, D> {
     /// Prepares to act, which takes the program's settings.
-    pub(super) async fn on(door: &'a D, member: &'a MemberName, stop_timeout: Duration) -> Self {
-        Self { door, member, stop_timeout, settings: door.settings(member).await }
+    pub(super) async fn on(client: &'a D, member: &'a MemberName, stop_timeout: Duration) -> Self {
+        Self { client, member, stop_timeout, settings: client.settings(member).await }
     }
 
     /// Returns when the member runs.
@@ -90,7 +90,7 @@ impl<'a, D: Door> Act<'a, D> {
         if process.is_some_and(|process| process != current) {
             return self.bring_up(None).await;
         }
-        let Some(family) = Family::hold(current).await? else {
+        let Some(family) = ProcessTree::hold(current).await? else {
             return self.bring_up(Some(current)).await;
         };
         self.signal(&family, self.settings.stop_signal).await?;
@@ -107,15 +107,15 @@ impl<'a, D: Door> Act<'a, D> {
     /// `TimedOut` for a process that survives even SIGKILL.
     pub(super) async fn stop(&self) -> Result<(), HostError> {
         let deadline = Instant::now() + self.stop_timeout;
-        let mut asking = Asking::at(self.door.pace());
+        let mut asking = Asking::at(self.client.pace());
         // More than one where supervisord starts it again before our stop reaches it.
-        let mut families: Vec<Family> = Vec::new();
+        let mut families: Vec<ProcessTree> = Vec::new();
         let (mut exited, mut killed) = (0, false);
         loop {
-            let info = self.door.info(self.member).await?;
+            let info = self.client.info(self.member).await?;
             let process = info.pid.map(identify).transpose()?.flatten();
-            if let Some(process) = process.filter(|process| families.last().map(Family::id) != Some(*process)) {
-                families.extend(Family::hold(process).await?);
+            if let Some(process) = process.filter(|process| families.last().map(ProcessTree::id) != Some(*process)) {
+                families.extend(ProcessTree::hold(process).await?);
             }
             match info.state {
                 MemberState::Stopped | MemberState::Failed => break,
@@ -126,13 +126,13 @@ impl<'a, D: Door> Act<'a, D> {
                     }
                 }
                 MemberState::Running | MemberState::Starting | MemberState::Backoff => {
-                    self.door.stop(self.member).await?;
+                    self.client.stop(self.member).await?;
                 }
                 MemberState::Stopping => {
                     if let Some(family) = families.last() {
                         killed |= self.see_it_end(family, deadline).await?;
                     } else if Instant::now() >= deadline && !killed {
-                        self.door.signal(self.member, StopSignal::KILL).await?;
+                        self.client.signal(self.member, StopSignal::KILL).await?;
                         killed = true;
                     }
                 }
@@ -151,19 +151,19 @@ impl<'a, D: Door> Act<'a, D> {
 
     /// Signals the main process alone: by its pidfd, which cannot hit a successor, or through supervisord
     /// where it is not ours to signal.
-    async fn signal(&self, family: &Family, signal: StopSignal) -> Result<(), HostError> {
+    async fn signal(&self, family: &ProcessTree, signal: StopSignal) -> Result<(), HostError> {
         match signal.to_rustix().map(|signal| family.signal_main(signal)) {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) if error != Errno::PERM => Err(HostError::io(
                 format!("cannot signal {} of `{}`", family.id(), self.member),
                 &std::io::Error::from(error),
             )),
-            _ => self.door.signal(self.member, signal).await,
+            _ => self.client.signal(self.member, signal).await,
         }
     }
 
     /// Waits for the main process to end; kills it at the deadline and says so.
-    async fn see_it_end(&self, family: &Family, deadline: Instant) -> Result<bool, HostError> {
+    async fn see_it_end(&self, family: &ProcessTree, deadline: Instant) -> Result<bool, HostError> {
         if family.main_ends_by(deadline).await {
             return Ok(false);
         }
@@ -179,7 +179,7 @@ impl<'a, D: Door> Act<'a, D> {
     }
 
     /// Ends what the main process left behind; at once where that had to be killed itself.
-    async fn sweep(&self, family: Family, deadline: Instant, killed: bool) -> Result<(), HostError> {
+    async fn sweep(&self, family: ProcessTree, deadline: Instant, killed: bool) -> Result<(), HostError> {
         let signal = self.settings.stop_signal.to_rustix().filter(|_| !killed);
         family.sweep(signal, deadline).await
     }
@@ -188,9 +188,9 @@ impl<'a, D: Door> Act<'a, D> {
     /// compared, so its start is waited for.
     async fn shown(&self) -> Result<Info, HostError> {
         let deadline = Instant::now() + self.settings.start_time + PATIENCE;
-        let mut asking = Asking::at(self.door.pace());
+        let mut asking = Asking::at(self.client.pace());
         loop {
-            let info = self.door.info(self.member).await?;
+            let info = self.client.info(self.member).await?;
             if info.state != MemberState::Starting || info.pid.is_some() || Instant::now() >= deadline {
                 return Ok(info);
             }
@@ -202,11 +202,11 @@ impl<'a, D: Door> Act<'a, D> {
     async fn bring_up(&self, old: Option<ProcessId>) -> Result<(), HostError> {
         let (mut starts, mut tried) = (0, false);
         let mut deadline = Instant::now() + self.settings.start_time + PATIENCE;
-        let mut asking = Asking::at(self.door.pace());
+        let mut asking = Asking::at(self.client.pace());
         // When the successor was first seen, so that supervisord is not asked before it can have lasted.
         let mut seen: Option<Instant> = None;
         loop {
-            let info = self.door.info(self.member).await?;
+            let info = self.client.info(self.member).await?;
             // Reaped between the answer and this look it is nobody's: only a living other one makes it a successor's.
             let is_old = match old.filter(|old| info.pid == Some(old.pid)) {
                 Some(old) => identify(old.pid)?.is_none_or(|now| now == old),
@@ -223,7 +223,7 @@ impl<'a, D: Door> Act<'a, D> {
                 MemberState::Stopping => {
                     self.see_stopped(&info).await?;
                     deadline = Instant::now() + self.settings.start_time + PATIENCE;
-                    (asking, seen) = (Asking::at(self.door.pace()), None);
+                    (asking, seen) = (Asking::at(self.client.pace()), None);
                     continue;
                 }
                 MemberState::Exited | MemberState::Failed if tried => return Err(self.failed(&info).await),
@@ -231,13 +231,13 @@ impl<'a, D: Door> Act<'a, D> {
                     return Err(self.too_long(&info, "is stopped again and again by somebody else"));
                 }
                 MemberState::Stopped | MemberState::Exited | MemberState::Failed => {
-                    if let StartAnswer::Refused(why) = self.door.start(self.member).await? {
+                    if let StartAnswer::Refused(why) = self.client.start(self.member).await? {
                         return Err(self.refused(&why));
                     }
                     starts += 1;
                     tried = true;
                     deadline = Instant::now() + self.settings.start_time + PATIENCE;
-                    (asking, seen) = (Asking::at(self.door.pace()), None);
+                    (asking, seen) = (Asking::at(self.client.pace()), None);
                     continue;
                 }
                 MemberState::Unknown => return Err(self.lost(&info)),
@@ -272,9 +272,9 @@ impl<'a, D: Door> Act<'a, D> {
         if let Some(process) = info.pid.map(identify).transpose()?.flatten() {
             ends_by(process, deadline).await?;
         }
-        let mut asking = Asking::at(self.door.pace());
+        let mut asking = Asking::at(self.client.pace());
         loop {
-            let info = self.door.info(self.member).await?;
+            let info = self.client.info(self.member).await?;
             if info.state != MemberState::Stopping {
                 return Ok(());
             }
@@ -290,7 +290,7 @@ impl<'a, D: Door> Act<'a, D> {
         if !info.detail.is_empty() {
             message = format!("{message} ({})", info.detail);
         }
-        let words = self.door.last_words(self.member).await;
+        let words = self.client.last_words(self.member).await;
         if !words.is_empty() {
             message = format!("{message}; its log ends with:\n{words}");
         }

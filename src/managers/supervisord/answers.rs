@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dxr::{Fault, FaultResponse, MethodResponse, TryFromValue, Value};
 
-use super::door::{Info, Settings, StopSignal, since};
+use super::client::{Info, Settings, StopSignal, since};
 use crate::model::observed::MemberState;
 use crate::model::process::Pid;
 

@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::door::Info;
+use super::client::Info;
 use crate::model::app::Supervisord;
 use crate::ports::{HostError, HostErrorKind, Listed};
 

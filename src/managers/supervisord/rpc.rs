@@ -1,4 +1,4 @@
-//! The door through the socket: XML-RPC over HTTP over a unix socket, on one connection that is kept alive.
+//! The client through the socket: XML-RPC over HTTP over a unix socket, on one connection that is kept alive.
 //!
 //! supervisord is single-threaded, so calls take turns here instead of opening a second connection.
 //! A call costs less than a millisecond. Faults arrive as HTTP 200 and are looked for first.
@@ -12,7 +12,7 @@ use dxr::{Fault, MethodCall, TryFromValue, Value};
 use reqwest::StatusCode;
 
 use super::answers::{ConfigInfo, ProcessInfo, Program, last_lines, parse};
-use super::door::{Door, Info, Pace, Settings, StartAnswer, StopSignal, unknown_member};
+use super::client::{Client, Info, Pace, Settings, StartAnswer, StopSignal, unknown_member};
 use crate::model::names::MemberName;
 use crate::ports::{HostError, HostErrorKind};
 
@@ -221,7 +221,7 @@ impl Rpc {
     }
 }
 
-impl Door for Rpc {
+impl Client for Rpc {
     async fn all(&self) -> Result<Vec<Info>, HostError> {
         let value = self.demand("supervisor.getAllProcessInfo", Vec::new()).await?;
         let infos = Vec::<ProcessInfo>::try_from_value(&value).map_err(|error| self.nonsense(&error))?;

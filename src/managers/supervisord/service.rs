@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::act::Act;
-use super::door::{Door, Info, StopSignal};
+use super::client::{Client, Info, StopSignal};
 use super::{Supervisord, Way, members};
 use crate::host::proc;
-use crate::managers::crew::{self, Crew};
+use crate::managers::old_processes::{self, OldProcesses};
 use crate::managers::services::{self, php_fpm};
 use crate::model::app::Supervisord as Configured;
 use crate::model::names::{GroupName, MemberName};
@@ -110,7 +110,7 @@ fn state(processes: &[&Info], table: &ProcessTable) -> ServiceState {
     // Each process has to be new before the service is: the oldest of all counts. One that cannot be told hides all.
     let mains = || processes.iter().map(|info| info.pid.map(|main| (info, main)));
     let started = |(info, main): (&&Info, Pid)| table.get(main).map(|process| process.started).or(info.moment());
-    state.oldest = earliest(mains().map(|main| main.and_then(|(_, main)| crew::oldest(table, main))));
+    state.oldest = earliest(mains().map(|main| main.and_then(|(_, main)| old_processes::oldest(table, main))));
     state.started = earliest(mains().map(|main| main.and_then(started)));
     state.renewed = state.oldest.or(state.started);
     state.can_reload =
@@ -133,48 +133,53 @@ fn reload_signal(main: &[String]) -> Option<StopSignal> {
     nginx.then_some(StopSignal::HUP)
 }
 
-async fn renew_all<D: Door>(door: &D, processes: &[&Info], how: Renewal, timeout: Duration) -> Result<(), HostError> {
+async fn renew_all<D: Client>(
+    client: &D,
+    processes: &[&Info],
+    how: Renewal,
+    timeout: Duration,
+) -> Result<(), HostError> {
     for info in processes {
         let member = info.member()?;
         match how {
-            Renewal::Restart => restart(door, &member, timeout).await?,
-            Renewal::Reload => reload(door, &member, timeout).await?,
+            Renewal::Restart => restart(client, &member, timeout).await?,
+            Renewal::Reload => reload(client, &member, timeout).await?,
         }
     }
     Ok(())
 }
 
-async fn restart<D: Door>(door: &D, member: &MemberName, timeout: Duration) -> Result<(), HostError> {
-    Act::on(door, member, timeout).await.replace(None).await
+async fn restart<D: Client>(client: &D, member: &MemberName, timeout: Duration) -> Result<(), HostError> {
+    Act::on(client, member, timeout).await.replace(None).await
 }
 
-async fn reload<D: Door>(door: &D, member: &MemberName, timeout: Duration) -> Result<(), HostError> {
+async fn reload<D: Client>(client: &D, member: &MemberName, timeout: Duration) -> Result<(), HostError> {
     let deadline = Instant::now() + timeout;
-    let info = door.info(member).await?;
+    let info = client.info(member).await?;
     let Some(main) = info.pid.filter(|_| info.state == MemberState::Running) else {
         let message = format!("cannot reload `{member}`, which does not run: it is {}", info.state);
         return Err(HostError::new(HostErrorKind::Other, message)
             .with_help(format!("see `supervisorctl tail {member} stderr` for why")));
     };
     let before = proc::identify(main)?;
-    let crew = Crew::below(main).await?;
-    let table = crew::walk().await?;
+    let old_processes = OldProcesses::below(main).await?;
+    let table = old_processes::walk().await?;
     let signal = table.get(main).and_then(|process| reload_signal(&process.command));
     let signal = signal.ok_or_else(|| unknown_signal(member))?;
-    door.signal(member, signal).await?;
-    crew.see_gone(Some(main), deadline).await.map_err(|error| {
+    client.signal(member, signal).await?;
+    old_processes.see_gone(Some(main), deadline).await.map_err(|error| {
         let message = format!("{timeout:?} after the reload of `{member}` {}", error.message);
         HostError { message, ..error }
             .with_help("give the service a longer `timeout` if they finish what they have in hand")
     })?;
-    if !crew.is_empty() {
-        crew::see_new(main).await?;
+    if !old_processes.is_empty() {
+        old_processes::see_new(main).await?;
     }
     if before.is_some() && proc::identify(main)? == before {
         return Ok(());
     }
     // php-fpm ends by a reload where its configuration is wrong: told with its last words, if it does not come back.
-    Act::on(door, member, timeout).await.replace(before).await
+    Act::on(client, member, timeout).await.replace(before).await
 }
 
 fn unknown_signal(member: &MemberName) -> HostError {

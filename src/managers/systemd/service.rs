@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::unit::{self, Details};
 use super::{STEADY, Systemd};
 use crate::host::proc::identify;
-use crate::managers::crew::{self, Crew};
+use crate::managers::old_processes::{self, OldProcesses};
 use crate::managers::services;
 use crate::managers::systemctl::{self, Verb};
 use crate::model::process::{Pid, ProcessTable};
@@ -47,7 +47,7 @@ impl Systemd {
         let (_, detail) = unit::state(&details.active, &details.sub, &details.result);
         let state = ServiceState { up: details.is_up(), detail, can_reload: serving.can_reload, ..Default::default() };
         let Some(main) = details.main_process.filter(|_| state.up) else { return Ok(state) };
-        let oldest = crew::oldest(table, main);
+        let oldest = old_processes::oldest(table, main);
         Ok(ServiceState {
             oldest,
             children: u32::try_from(table.descendants(main).len()).unwrap_or(u32::MAX),
@@ -86,18 +86,18 @@ impl Systemd {
         deadline: Instant,
         timeout: Duration,
     ) -> Result<(), HostError> {
-        let crew = OptionFuture::from(before.main_process.map(Crew::below)).await.transpose()?;
+        let old_processes = OptionFuture::from(before.main_process.map(OldProcesses::below)).await.transpose()?;
         self.see_done(Verb::Reload, unit, deadline, timeout).await?;
         let now = self.bus.serving(unit).await?;
         if now.reload_result != "success" {
             let message = format!("`{unit}` does not reload: {}", now.reload_result);
             return Err(with_last_words(unit, message).await);
         }
-        if let Some(crew) = crew {
-            let gone = crew.see_gone(now.details.main_process, deadline).await;
+        if let Some(old_processes) = old_processes {
+            let gone = old_processes.see_gone(now.details.main_process, deadline).await;
             gone.map_err(|error| too_old(unit, Renewal::Reload, timeout, &error))?;
-            if let Some(main) = now.details.main_process.filter(|_| !crew.is_empty()) {
-                crew::see_new(main).await?;
+            if let Some(main) = now.details.main_process.filter(|_| !old_processes.is_empty()) {
+                old_processes::see_new(main).await?;
             }
         }
         self.see_up(unit, Renewal::Reload).await
@@ -110,7 +110,7 @@ impl Systemd {
         deadline: Instant,
         timeout: Duration,
     ) -> Result<(), HostError> {
-        let crew = OptionFuture::from(before.main_process.map(Crew::with)).await.transpose()?;
+        let old_processes = OptionFuture::from(before.main_process.map(OldProcesses::with)).await.transpose()?;
         self.see_done(Verb::Restart, unit, deadline, timeout).await?;
         if self.bus.details(unit).await?.hit_start_limit() {
             // Restarts that were wanted count like those of a crash loop: forget them, once.
@@ -118,9 +118,9 @@ impl Systemd {
             self.see_done(Verb::Restart, unit, deadline, timeout).await?;
         }
         self.see_up(unit, Renewal::Restart).await?;
-        match crew {
-            Some(crew) => {
-                let gone = crew.see_gone(None, deadline).await;
+        match old_processes {
+            Some(old_processes) => {
+                let gone = old_processes.see_gone(None, deadline).await;
                 gone.map_err(|error| too_old(unit, Renewal::Restart, timeout, &error))
             }
             None => Ok(()),

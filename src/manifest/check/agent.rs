@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Base, Checker, LABEL, LEAST, each, optional};
-use crate::manifest::node::{Node, Place, cut};
+use crate::manifest::node::{Cursor, Node, cut};
 use crate::manifest::shape::{self, AgentDocument, Text};
 use crate::manifest::yaml::{Finding, line_of};
 use crate::model::agent::{
@@ -28,11 +28,11 @@ pub(in crate::manifest) fn check(
     findings: &mut Vec<Finding>,
 ) -> Option<AgentConfig> {
     let mut checker = Checker::new(source, base, findings);
-    checker.agent(document, &Place::root(tree))
+    checker.agent(document, &Cursor::root(tree))
 }
 
 impl Checker<'_> {
-    fn agent(&mut self, document: &AgentDocument, at: &Place<'_>) -> Option<AgentConfig> {
+    fn agent(&mut self, document: &AgentDocument, at: &Cursor<'_>) -> Option<AgentConfig> {
         let name = document.metadata.as_ref().and_then(|metadata| metadata.name.as_ref());
         // What is said of an App's name holds for a host's, too.
         let name = name.map(|name| self.accept(&at.key("metadata").key("name"), AppName::new(name), LABEL));
@@ -55,7 +55,7 @@ impl Checker<'_> {
         })
     }
 
-    fn agent_source(&mut self, source: &shape::AgentSource, at: &Place<'_>) -> Option<AgentSource> {
+    fn agent_source(&mut self, source: &shape::AgentSource, at: &Cursor<'_>) -> Option<AgentSource> {
         match source {
             shape::AgentSource::Dir(directory) => {
                 const HELP: &str = "write the directory with the manifests: an absolute path, or one that starts with `./` or `../` and is then relative to this file's own directory";
@@ -66,7 +66,7 @@ impl Checker<'_> {
         }
     }
 
-    fn agent_git(&mut self, git: &shape::AgentSourceGit, at: &Place<'_>) -> Option<GitOptions> {
+    fn agent_git(&mut self, git: &shape::AgentSourceGit, at: &Cursor<'_>) -> Option<GitOptions> {
         let url = git.url.as_ref().and_then(|url| self.git_url(url, &at.key("url")));
         let branch = match &git.branch {
             Some(Text(name)) => self.reference(name, &at.key("branch")),
@@ -86,13 +86,13 @@ impl Checker<'_> {
         })
     }
 
-    fn listen(&mut self, text: &str, at: &Place<'_>) -> Option<SocketAddr> {
+    fn listen(&mut self, text: &str, at: &Cursor<'_>) -> Option<SocketAddr> {
         let help = "write an address and a port, such as `127.0.0.1:9180`";
         let made = text.parse::<SocketAddr>().map_err(|_| format!("no address with a port: `{}`", cut(text)));
         self.accept(at, made, help)
     }
 
-    fn webhooks(&mut self, webhooks: &shape::Webhooks, at: &Place<'_>) -> Option<Webhooks> {
+    fn webhooks(&mut self, webhooks: &shape::Webhooks, at: &Cursor<'_>) -> Option<Webhooks> {
         let mut one = |hook: &Option<shape::Hook>, key: &str| -> Option<Option<SecretSource>> {
             let Some(hook) = hook else { return Some(None) };
             self.secret(hook.secret.as_ref()?, &at.key(key).key("secret")).map(Some)
@@ -103,7 +103,7 @@ impl Checker<'_> {
         Some(Webhooks { gitlab: gitlab?, github: github?, gitea: gitea? })
     }
 
-    fn notification(&mut self, notification: &shape::Notification, at: &Place<'_>) -> Option<Notification> {
+    fn notification(&mut self, notification: &shape::Notification, at: &Cursor<'_>) -> Option<Notification> {
         let name = notification.name.as_ref();
         let name = name.and_then(|name| self.accept(&at.key("name"), AppName::new(name), LABEL));
         let to = notification.to.as_ref().and_then(|to| self.recipient(to, &at.key("to")));
@@ -117,7 +117,7 @@ impl Checker<'_> {
         Some(Notification { name: name?.as_str().to_owned(), to: to?, severity, apps: apps? })
     }
 
-    fn notifications_differ(&mut self, all: &[shape::Notification], list: &Place<'_>) {
+    fn notifications_differ(&mut self, all: &[shape::Notification], list: &Cursor<'_>) {
         for (position, one) in all.iter().enumerate() {
             let Some(name) = &one.name else { continue };
             let before = all.iter().take(position).position(|earlier| earlier.name.as_ref() == Some(name));
@@ -130,7 +130,7 @@ impl Checker<'_> {
         }
     }
 
-    fn recipient(&mut self, to: &shape::Recipient, at: &Place<'_>) -> Option<Recipient> {
+    fn recipient(&mut self, to: &shape::Recipient, at: &Cursor<'_>) -> Option<Recipient> {
         match to {
             shape::Recipient::Webhook(webhook) => {
                 let at = at.key("webhook");
@@ -151,7 +151,7 @@ impl Checker<'_> {
         }
     }
 
-    fn address(&mut self, url: &shape::EnvValue, at: &Place<'_>) -> Option<Address> {
+    fn address(&mut self, url: &shape::EnvValue, at: &Cursor<'_>) -> Option<Address> {
         match url {
             shape::EnvValue::Text(text) => self.safe_url(text, at).map(Address::Plain),
             shape::EnvValue::File(path) => self.secret_file(path, &at.key("file")).map(Address::Secret),
@@ -159,7 +159,7 @@ impl Checker<'_> {
         }
     }
 
-    fn safe_url(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    fn safe_url(&mut self, text: &str, at: &Cursor<'_>) -> Option<String> {
         if is_safe_url(text) {
             return Some(text.to_owned());
         }
@@ -168,7 +168,7 @@ impl Checker<'_> {
         None
     }
 
-    fn commit_status(&mut self, status: &shape::CommitStatus, at: &Place<'_>) -> Option<CommitStatus> {
+    fn commit_status(&mut self, status: &shape::CommitStatus, at: &Cursor<'_>) -> Option<CommitStatus> {
         let (forge, key, api, default, token) = match status {
             shape::CommitStatus::Gitlab(gitlab) => (Forge::GitLab, "gitlab", &gitlab.api, GITLAB, &gitlab.token),
             shape::CommitStatus::Github(github) => (Forge::GitHub, "github", &github.api, GITHUB, &github.token),
@@ -190,7 +190,7 @@ impl Checker<'_> {
         Some(CommitStatus { forge, api: api?.trim_end_matches('/').to_owned(), project: project?, token: token? })
     }
 
-    fn gitlab_project(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    fn gitlab_project(&mut self, text: &str, at: &Cursor<'_>) -> Option<String> {
         let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         if number || (text.contains('/') && text.split('/').all(is_segment)) {
             return Some(text.to_owned());
@@ -200,7 +200,7 @@ impl Checker<'_> {
         None
     }
 
-    fn github_repository(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    fn github_repository(&mut self, text: &str, at: &Cursor<'_>) -> Option<String> {
         if text.split('/').count() == 2 && text.split('/').all(is_segment) {
             return Some(text.to_owned());
         }

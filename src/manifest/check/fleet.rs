@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::{Checked, Checker, LABEL, each, texts};
 use crate::manifest::fill::{Filled, fill, misplaced};
-use crate::manifest::node::{Node, Place, Span, cut};
+use crate::manifest::node::{Cursor, Node, Span, cut};
 use crate::manifest::shape::{self, Document, Hosts, Spec, Text};
 use crate::manifest::yaml::{FINDINGS, Finding, line_of};
 use crate::model::amount::Amount;
-use crate::model::fleet::{Fleet, FleetHost, HostName, Pick, Rollout, SshTarget};
+use crate::model::fleet::{Fleet, FleetHost, HostName, HostPattern, Rollout, SshTarget};
 use crate::model::nearest::nearest;
 
 /// Who it is that has no directory.
@@ -29,7 +29,7 @@ pub(super) fn check(
     findings: &mut Vec<Finding>,
 ) -> Checked {
     let before = findings.len();
-    let at = Place::root(tree);
+    let at = Cursor::root(tree);
     let mut checker = Checker::new(source, Err(WHO), findings);
     let fleet = checker.fleet(spec, listed, &at.key("spec"));
     findings.extend(misplaced(tree, source));
@@ -74,7 +74,7 @@ pub(in crate::manifest) fn check_hosts(
     findings: &mut Vec<Finding>,
 ) -> Option<Vec<FleetHost>> {
     let before = findings.len();
-    let found = Checker::new(source, Err(WHO), findings).hosts(hosts, &Place::root(tree));
+    let found = Checker::new(source, Err(WHO), findings).hosts(hosts, &Cursor::root(tree));
     found.filter(|_| findings.len() == before)
 }
 
@@ -118,7 +118,7 @@ impl Tally {
 }
 
 impl Checker<'_> {
-    fn fleet(&mut self, spec: &Spec, listed: Option<&[FleetHost]>, at: &Place<'_>) -> Option<Fleet> {
+    fn fleet(&mut self, spec: &Spec, listed: Option<&[FleetHost]>, at: &Cursor<'_>) -> Option<Fleet> {
         let hosts = match spec.hosts.as_ref()? {
             Hosts::List(hosts) => self.hosts(hosts, &at.key("hosts")),
             Hosts::File(_) => listed.map(<[FleetHost]>::to_vec),
@@ -130,7 +130,7 @@ impl Checker<'_> {
         Some(Fleet { hosts: hosts?, rollout: rollout? })
     }
 
-    fn hosts(&mut self, hosts: &[shape::Host], list: &Place<'_>) -> Option<Vec<FleetHost>> {
+    fn hosts(&mut self, hosts: &[shape::Host], list: &Cursor<'_>) -> Option<Vec<FleetHost>> {
         let mut names: HashMap<String, Span> = HashMap::new();
         let mut places: Vec<(SshTarget, Span)> = Vec::new();
         each(hosts, |position, host| {
@@ -169,7 +169,7 @@ impl Checker<'_> {
     }
 
     /// A host that is there already, maybe as another user's.
-    fn is_twice(&mut self, at: &Place<'_>, ssh: &SshTarget, earlier: &SshTarget, first: &Span) {
+    fn is_twice(&mut self, at: &Cursor<'_>, ssh: &SshTarget, earlier: &SshTarget, first: &Span) {
         let rule = "no host is changed twice";
         if ssh.user() == earlier.user() {
             return self.is_first(at, Some(first.clone()), &format!("a host at `{ssh}`"), rule);
@@ -182,7 +182,7 @@ impl Checker<'_> {
         self.find(at.span.clone(), format!("`{ssh}` and `{earlier}` are one host"), help);
     }
 
-    fn is_first(&mut self, at: &Place<'_>, first: Option<Span>, what: &str, rule: &str) {
+    fn is_first(&mut self, at: &Cursor<'_>, first: Option<Span>, what: &str, rule: &str) {
         if let Some(first) = first {
             let line = line_of(self.source, first.start);
             let help = format!("the first stands in line {line}; {rule}");
@@ -190,7 +190,7 @@ impl Checker<'_> {
         }
     }
 
-    fn labels(&mut self, host: &shape::Host, at: &Place<'_>) -> bool {
+    fn labels(&mut self, host: &shape::Host, at: &Cursor<'_>) -> bool {
         let mut sound = true;
         for (key, Text(value)) in &host.labels {
             // What can be a name can be written behind `--limit` without quotes.
@@ -203,7 +203,7 @@ impl Checker<'_> {
         sound
     }
 
-    fn vars(&mut self, host: &shape::Host, at: &Place<'_>) -> bool {
+    fn vars(&mut self, host: &shape::Host, at: &Cursor<'_>) -> bool {
         let mut sound = true;
         for name in host.vars.keys() {
             let first = |c: char| c.is_ascii_alphabetic() || c == '_';
@@ -220,7 +220,7 @@ impl Checker<'_> {
         &mut self,
         rollout: &shape::FleetRollout,
         hosts: Option<&[FleetHost]>,
-        at: &Place<'_>,
+        at: &Cursor<'_>,
     ) -> Option<Rollout> {
         const SHARE: &str = "write how many hosts, such as `1` or `25%`; at most `100%`";
         let unless = Rollout::default();
@@ -248,22 +248,22 @@ impl Checker<'_> {
     }
 
     /// Somebody in `order`; whether there is such a host is seen where hosts are known.
-    fn pick(&mut self, text: &str, hosts: Option<&[FleetHost]>, at: &Place<'_>) -> Option<Pick> {
+    fn pick(&mut self, text: &str, hosts: Option<&[FleetHost]>, at: &Cursor<'_>) -> Option<HostPattern> {
         let pick = if text.contains('=') {
-            self.accept(at, Pick::label(text).ok_or("no `LABEL=VALUE`"), "write both, such as `zone=eu`")?
+            self.accept(at, HostPattern::label(text).ok_or("no `LABEL=VALUE`"), "write both, such as `zone=eu`")?
         } else {
-            Pick::Host(self.accept(at, HostName::new(text), "write the name of a host, or `LABEL=VALUE`")?)
+            HostPattern::Host(self.accept(at, HostName::new(text), "write the name of a host, or `LABEL=VALUE`")?)
         };
         let Some(hosts) = hosts.filter(|hosts| !hosts.iter().any(|host| pick.is_for(host))) else { return Some(pick) };
         match &pick {
-            Pick::Host(name) => {
+            HostPattern::Host(name) => {
                 let help = match nearest(name.as_str(), hosts.iter().map(|host| host.name.as_str())) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "write the name of a host, or `LABEL=VALUE`".to_owned(),
                 };
                 self.find(at.span.clone(), format!("`{}` names no host: `{name}`", at.path), help);
             }
-            Pick::Label { key, value } => {
+            HostPattern::Label { key, value } => {
                 let message = format!("`{}` is for no host: none has `{}: {}`", at.path, cut(key), cut(value));
                 self.find(at.span.clone(), message, "correct it, or label a host so");
             }

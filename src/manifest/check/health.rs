@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Checker, LEAST, each, optional, texts, url};
 use crate::decide::health::{self, ProbeKind};
-use crate::manifest::node::{Place, cut};
+use crate::manifest::node::{Cursor, cut};
 use crate::manifest::shape;
 use crate::model::app::ConnectTo;
 use crate::model::health::{HealthContract, Probe, Rule};
@@ -28,7 +28,7 @@ impl Checker<'_> {
         &mut self,
         health: &shape::Health,
         root: Option<&Root>,
-        at: &Place<'_>,
+        at: &Cursor<'_>,
     ) -> Option<HealthContract> {
         let kind = self.one_probe(health, at);
         let http = health.http.as_ref().map(|http| (self.http(http, &at.key("http")), &http.timeout, "http"));
@@ -62,7 +62,7 @@ impl Checker<'_> {
         })
     }
 
-    fn one_probe(&mut self, health: &shape::Health, at: &Place<'_>) -> Option<ProbeKind> {
+    fn one_probe(&mut self, health: &shape::Health, at: &Cursor<'_>) -> Option<ProbeKind> {
         let written = [
             health.http.as_ref().map(|_| ("http", ProbeKind::Http)),
             health.file.as_ref().map(|_| ("file", ProbeKind::File)),
@@ -81,7 +81,7 @@ impl Checker<'_> {
         first.map(|(_, kind)| kind)
     }
 
-    fn http(&mut self, http: &shape::Http, at: &Place<'_>) -> Option<Probe> {
+    fn http(&mut self, http: &shape::Http, at: &Cursor<'_>) -> Option<Probe> {
         let url = http.url.as_ref().and_then(|url| self.url(url, &at.key("url")));
         let connect_to = http.connect_to.as_ref().map(|target| self.connect_to(target, &at.key("connectTo")));
         let ca_file = http.ca_file.as_ref().map(|path| self.absolute(path, &at.key("caFile")));
@@ -108,7 +108,7 @@ impl Checker<'_> {
         })
     }
 
-    fn url(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    fn url(&mut self, text: &str, at: &Cursor<'_>) -> Option<String> {
         const EXAMPLE: &str = "http://localhost/health";
         let (wrong, help) = match url::parse(text, "http", EXAMPLE) {
             Err(told) => told,
@@ -126,7 +126,7 @@ impl Checker<'_> {
         None
     }
 
-    fn connect_to(&mut self, text: &str, at: &Place<'_>) -> Option<ConnectTo> {
+    fn connect_to(&mut self, text: &str, at: &Cursor<'_>) -> Option<ConnectTo> {
         let path = text.strip_prefix("unix:").unwrap_or(text);
         if Path::new(path).is_absolute() {
             return Some(ConnectTo::Unix(PathBuf::from(path)));
@@ -140,7 +140,7 @@ impl Checker<'_> {
         None
     }
 
-    fn file(&mut self, file: &shape::File, root: Option<&Root>, at: &Place<'_>) -> Option<Probe> {
+    fn file(&mut self, file: &shape::File, root: Option<&Root>, at: &Cursor<'_>) -> Option<Probe> {
         let max_age = file.max_age.as_ref().map(|age| self.duration(Some(age), &at.key("maxAge"), LEAST, LEAST));
         let path = file.path.as_ref().and_then(|path| {
             if Path::new(path).is_absolute() {
@@ -152,7 +152,7 @@ impl Checker<'_> {
         Some(Probe::File { path: path?, max_age: optional(max_age)? })
     }
 
-    fn rule(&mut self, rule: &str, kind: Option<ProbeKind>, at: &Place<'_>) -> Option<Rule> {
+    fn rule(&mut self, rule: &str, kind: Option<ProbeKind>, at: &Cursor<'_>) -> Option<Rule> {
         // Without a probe nobody knows which names exist; its absence has been told.
         let error = match health::check(rule, kind?) {
             Ok(()) => return Some(Rule(rule.to_owned())),

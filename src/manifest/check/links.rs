@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Checker, each};
-use crate::manifest::node::{Place, Span, cut};
+use crate::manifest::node::{Cursor, Span, cut};
 use crate::manifest::shape;
 use crate::model::names::RelativePath;
 use crate::model::release::Shared;
@@ -20,7 +20,7 @@ impl Checker<'_> {
     pub(super) fn linked(
         &mut self,
         release: &shape::Release,
-        at: &Place<'_>,
+        at: &Cursor<'_>,
     ) -> Option<(Shared, BTreeMap<RelativePath, RelativePath>)> {
         const HELP: &str = "write a path inside the release, without `..`, such as `storage`";
         let place = at.key("shared");

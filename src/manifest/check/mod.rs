@@ -26,7 +26,7 @@ pub(super) use agent::check as check_agent;
 pub(super) use fleet::check_hosts;
 
 use super::duration;
-use super::node::{Node, Place, Span, cut};
+use super::node::{Cursor, Node, Span, cut};
 use super::shape::{self, Document, DurationText, Run, Strays, Text};
 use super::yaml::{FINDINGS, Finding, line_of};
 use crate::model::app::{App, CommandLine, OnFailure, RestartOn, SecretSource, StrayPolicy};
@@ -97,7 +97,7 @@ pub(super) fn check(
     }
     let before = findings.len();
     let mut checker = Checker::new(source, base, findings);
-    let app = checker.app(document, &Place::root(tree));
+    let app = checker.app(document, &Cursor::root(tree));
     let claims = checker.claims;
     Checked { app: app.filter(|_| findings.len() == before), claims, fleet: None }
 }
@@ -126,12 +126,12 @@ impl Checker<'_> {
         }
     }
 
-    fn claim(&mut self, at: &Place<'_>, what: String, part: Option<String>, help: &'static str) {
+    fn claim(&mut self, at: &Cursor<'_>, what: String, part: Option<String>, help: &'static str) {
         self.claims.push(Claim { what, part, span: at.span.clone(), help, hosts: self.hosts.clone() });
     }
 
     /// What a constructor of the model accepts; else its reason and the remedy.
-    fn accept<T, E: Display>(&mut self, at: &Place<'_>, made: Result<T, E>, help: &str) -> Option<T> {
+    fn accept<T, E: Display>(&mut self, at: &Cursor<'_>, made: Result<T, E>, help: &str) -> Option<T> {
         match made {
             Ok(made) => Some(made),
             Err(error) => {
@@ -141,7 +141,7 @@ impl Checker<'_> {
         }
     }
 
-    fn app(&mut self, document: &Document, at: &Place<'_>) -> Option<App> {
+    fn app(&mut self, document: &Document, at: &Cursor<'_>) -> Option<App> {
         let (meta, metadata) = (at.key("metadata"), document.metadata.as_ref());
         let name = metadata.and_then(|metadata| metadata.name.as_ref());
         let name = name.and_then(|name| {
@@ -189,7 +189,7 @@ impl Checker<'_> {
         })
     }
 
-    fn root(&mut self, text: &str, at: &Place<'_>) -> Option<Root> {
+    fn root(&mut self, text: &str, at: &Cursor<'_>) -> Option<Root> {
         const HELP: &str = "a root is absolute, or starts with `./` or `../` and is then relative to the manifest's own directory; it has no `..` further in";
         let path = self.beside(text, at)?;
         let root = self.accept(at, Root::new(path), HELP)?;
@@ -198,7 +198,7 @@ impl Checker<'_> {
     }
 
     /// A path that may be meant relative to the manifest's directory: it says so by how it begins.
-    fn beside(&mut self, text: &str, at: &Place<'_>) -> Option<PathBuf> {
+    fn beside(&mut self, text: &str, at: &Cursor<'_>) -> Option<PathBuf> {
         if !matches!(text.split('/').next(), Some("." | "..")) {
             return Some(PathBuf::from(text));
         }
@@ -235,7 +235,7 @@ impl Checker<'_> {
     }
 
     /// Names of environment variables, as keys of a map.
-    fn variables<'n>(&mut self, names: impl Iterator<Item = &'n String>, at: &Place<'_>) -> bool {
+    fn variables<'n>(&mut self, names: impl Iterator<Item = &'n String>, at: &Cursor<'_>) -> bool {
         let mut sound = true;
         for name in names {
             if name.is_empty() || name.contains('=') {
@@ -247,7 +247,7 @@ impl Checker<'_> {
         sound
     }
 
-    fn restart_on(&mut self, watched: &[shape::RestartOn], list: &Place<'_>) -> Option<Vec<RestartOn>> {
+    fn restart_on(&mut self, watched: &[shape::RestartOn], list: &Cursor<'_>) -> Option<Vec<RestartOn>> {
         each(watched, |position, watched| {
             let at = list.item(position);
             let path = watched.path.as_ref().and_then(|path| self.inside(path, &at.key("path"), "the root"));
@@ -257,23 +257,23 @@ impl Checker<'_> {
     }
 
     /// A path that stays inside of something.
-    fn inside(&mut self, path: &str, at: &Place<'_>, of: &str) -> Option<RelativePath> {
+    fn inside(&mut self, path: &str, at: &Cursor<'_>, of: &str) -> Option<RelativePath> {
         let help = format!("write a path relative to {of}, without `..`, such as `shared/.env`");
         self.inside_with(path, at, &help)
     }
 
-    fn inside_with(&mut self, path: &str, at: &Place<'_>, help: &str) -> Option<RelativePath> {
+    fn inside_with(&mut self, path: &str, at: &Cursor<'_>, help: &str) -> Option<RelativePath> {
         self.accept(at, RelativePath::new(path), help)
     }
 
-    fn absolute(&mut self, path: &str, at: &Place<'_>) -> Option<PathBuf> {
+    fn absolute(&mut self, path: &str, at: &Cursor<'_>) -> Option<PathBuf> {
         let path = PathBuf::from(path);
         let made = if path.is_absolute() { Ok(path) } else { Err(NameError::NotAbsolute) };
         self.accept(at, made, "write a path that begins with `/`")
     }
 
     /// Where a secret is read from.
-    fn secret(&mut self, source: &shape::Password, at: &Place<'_>) -> Option<SecretSource> {
+    fn secret(&mut self, source: &shape::Password, at: &Cursor<'_>) -> Option<SecretSource> {
         match source {
             shape::Password::File(file) => self.secret_file(file, &at.key("file")),
             shape::Password::EnvVar(name) => self.secret_variable(name, &at.key("envVar")),
@@ -281,12 +281,12 @@ impl Checker<'_> {
     }
 
     /// A file whose first line is a secret.
-    fn secret_file(&mut self, path: &str, at: &Place<'_>) -> Option<SecretSource> {
+    fn secret_file(&mut self, path: &str, at: &Cursor<'_>) -> Option<SecretSource> {
         self.absolute(path, at).map(SecretSource::File)
     }
 
     /// A variable of trueup itself that has a secret in it.
-    fn secret_variable(&mut self, name: &str, at: &Place<'_>) -> Option<SecretSource> {
+    fn secret_variable(&mut self, name: &str, at: &Cursor<'_>) -> Option<SecretSource> {
         if name.is_empty() || name.contains(['=', ' ', '$', '\0']) {
             let message = format!("`{}` is no name of an environment variable", at.path);
             self.find(at.span.clone(), message, "write its name only, without `$`, such as `SUPERVISOR_PASSWORD`");
@@ -299,7 +299,7 @@ impl Checker<'_> {
     fn duration(
         &mut self,
         text: Option<&DurationText>,
-        at: &Place<'_>,
+        at: &Cursor<'_>,
         least: Duration,
         unless: Duration,
     ) -> Option<Duration> {
@@ -318,7 +318,7 @@ impl Checker<'_> {
         }
     }
 
-    fn command(&mut self, run: &Run, at: &Place<'_>) -> Option<CommandLine> {
+    fn command(&mut self, run: &Run, at: &Cursor<'_>) -> Option<CommandLine> {
         let (command, program) = match run {
             Run::Line(line) => (CommandLine::Shell(line.clone()), Some(line)),
             Run::Arguments(arguments) => (CommandLine::Arguments(arguments.clone()), arguments.first()),

@@ -1,7 +1,7 @@
 //! The release as a whole.
 
 use super::{Checker, each, optional};
-use crate::manifest::node::Place;
+use crate::manifest::node::Cursor;
 use crate::manifest::shape::{self, Text};
 use crate::model::names::ReleaseId;
 use crate::model::release::{Hooks, Release};
@@ -10,7 +10,7 @@ use crate::model::release::{Hooks, Release};
 const KEEP: u32 = 5;
 
 impl Checker<'_> {
-    pub(super) fn release(&mut self, release: &shape::Release, at: &Place<'_>) -> Option<Release> {
+    pub(super) fn release(&mut self, release: &shape::Release, at: &Cursor<'_>) -> Option<Release> {
         let id = release.id.as_ref().and_then(|Text(id)| {
             let help = "write the name of one directory in `releases/`, such as `20260111-150000`";
             self.accept(&at.key("id"), ReleaseId::new(id), help)
@@ -38,7 +38,7 @@ impl Checker<'_> {
         })
     }
 
-    fn hooks(&mut self, hooks: &shape::Hooks, at: &Place<'_>) -> Option<Hooks> {
+    fn hooks(&mut self, hooks: &shape::Hooks, at: &Cursor<'_>) -> Option<Hooks> {
         let before_switch = self.steps(&hooks.before_switch, &at.key("beforeSwitch"));
         let after_switch = self.steps(&hooks.after_switch, &at.key("afterSwitch"));
         let after_rollback = self.steps(&hooks.after_rollback, &at.key("afterRollback"));

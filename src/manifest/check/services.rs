@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Checker, LABEL, LEAST, LOGIN, each, optional};
-use crate::manifest::node::{Place, cut};
+use crate::manifest::node::{Cursor, cut};
 use crate::manifest::shape;
 use crate::model::names::{GroupName, UserName};
 use crate::model::service::{OnRelease, Service, ServiceManager};
@@ -17,11 +17,11 @@ const OTHER_UNITS: [&str; 10] =
     ["socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"];
 
 impl Checker<'_> {
-    pub(super) fn services(&mut self, services: &[shape::Service], list: &Place<'_>) -> Option<Vec<Service>> {
+    pub(super) fn services(&mut self, services: &[shape::Service], list: &Cursor<'_>) -> Option<Vec<Service>> {
         each(services, |position, service| self.service(service, &list.item(position)))
     }
 
-    fn service(&mut self, service: &shape::Service, at: &Place<'_>) -> Option<Service> {
+    fn service(&mut self, service: &shape::Service, at: &Cursor<'_>) -> Option<Service> {
         let name = service.name.as_ref().and_then(|name| {
             let at = at.key("name");
             self.named.push(("a service", name.clone(), at.span.clone()));
@@ -46,7 +46,7 @@ impl Checker<'_> {
         })
     }
 
-    fn service_manager(&mut self, manager: &shape::ServiceManager, at: &Place<'_>) -> Option<ServiceManager> {
+    fn service_manager(&mut self, manager: &shape::ServiceManager, at: &Cursor<'_>) -> Option<ServiceManager> {
         match manager {
             shape::ServiceManager::Systemd(systemd) => {
                 let unit = self.unit(systemd.unit.as_ref()?, &at.key("systemd").key("unit"))?;
@@ -75,7 +75,7 @@ impl Checker<'_> {
     }
 
     /// Whether there is a command for what the service is to do.
-    fn is_able(&mut self, manager: &ServiceManager, on_release: OnRelease, at: &Place<'_>) -> bool {
+    fn is_able(&mut self, manager: &ServiceManager, on_release: OnRelease, at: &Cursor<'_>) -> bool {
         let ServiceManager::Command { reload, restart, .. } = manager else { return true };
         let (needed, word) = match on_release {
             OnRelease::Auto if reload.is_none() => ("reload", "auto"),
@@ -93,7 +93,7 @@ impl Checker<'_> {
         false
     }
 
-    fn unit(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    fn unit(&mut self, text: &str, at: &Cursor<'_>) -> Option<String> {
         const EXAMPLE: &str = "write the name of a service, such as `php8.2-fpm` or `php8.2-fpm.service`";
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@');
         let name = text.strip_suffix(".service").unwrap_or(text);

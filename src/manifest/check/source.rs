@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Checker, url};
-use crate::manifest::node::{Place, Span, cut};
+use crate::manifest::node::{Cursor, Span, cut};
 use crate::manifest::shape::{self, SizeText, Text};
 use crate::manifest::size;
 use crate::model::names::Root;
@@ -15,7 +15,7 @@ const LIMIT: u64 = 4 << 30;
 const SCHEMES: [&str; 5] = ["https", "ssh", "git", "http", "file"];
 
 impl Checker<'_> {
-    pub(super) fn source(&mut self, source: &shape::Source, at: &Place<'_>) -> Option<Source> {
+    pub(super) fn source(&mut self, source: &shape::Source, at: &Cursor<'_>) -> Option<Source> {
         match source {
             shape::Source::Dir(directory) => {
                 const HELP: &str = "write the directory that is to become the release: an absolute path, or one that starts with `./` or `../` and is then relative to the manifest's own directory";
@@ -28,14 +28,14 @@ impl Checker<'_> {
     }
 
     /// An absolute path, or one beside the manifest.
-    pub(super) fn on_this_host(&mut self, text: &str, at: &Place<'_>, help: &str) -> Option<PathBuf> {
+    pub(super) fn on_this_host(&mut self, text: &str, at: &Cursor<'_>, help: &str) -> Option<PathBuf> {
         let path = self.beside(text, at)?;
         // What is said of a root holds for a source, too.
         let path = self.accept(at, Root::new(path), help)?;
         Some(path.path().to_owned())
     }
 
-    fn git(&mut self, git: &shape::SourceGit, at: &Place<'_>) -> Option<Source> {
+    fn git(&mut self, git: &shape::SourceGit, at: &Cursor<'_>) -> Option<Source> {
         let url = git.url.as_ref().and_then(|url| self.git_url(url, &at.key("url")));
         let revision = match (&git.commit, &git.reference) {
             (Some(Text(commit)), None) => self.commit(commit, &at.key("commit")).map(Revision::Commit),
@@ -55,7 +55,7 @@ impl Checker<'_> {
     }
 
     /// Only what cannot be taken for an option, and no helper program that a URL can name.
-    pub(super) fn git_url(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    pub(super) fn git_url(&mut self, text: &str, at: &Cursor<'_>) -> Option<String> {
         const EXAMPLE: &str = "write a URL such as `https://host/team/repo.git`, `git@host:team/repo.git`, or the absolute path of a repository";
         let mut refuse = |span: Span, why: &str| {
             self.find(span, format!("`{}` {why}", at.path), EXAMPLE);
@@ -94,7 +94,7 @@ impl Checker<'_> {
         }
     }
 
-    fn commit(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    fn commit(&mut self, text: &str, at: &Cursor<'_>) -> Option<String> {
         if (7..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Some(text.to_ascii_lowercase());
         }
@@ -103,7 +103,7 @@ impl Checker<'_> {
         None
     }
 
-    pub(super) fn reference(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    pub(super) fn reference(&mut self, text: &str, at: &Cursor<'_>) -> Option<String> {
         // As `git check-ref-format` has it.
         let odd =
             |c: char| c.is_whitespace() || c.is_control() || matches!(c, '~' | '^' | ':' | '?' | '*' | '[' | '\\');
@@ -124,7 +124,7 @@ impl Checker<'_> {
         None
     }
 
-    fn archive(&mut self, archive: &shape::SourceArchive, at: &Place<'_>) -> Option<Source> {
+    fn archive(&mut self, archive: &shape::SourceArchive, at: &Cursor<'_>) -> Option<Source> {
         let location = match (&archive.path, &archive.url) {
             (Some(path), None) => {
                 const HELP: &str = "write an absolute path, or one that starts with `./` or `../` and is then relative to the manifest's own directory";
@@ -152,7 +152,7 @@ impl Checker<'_> {
         })
     }
 
-    fn archive_url(&mut self, text: &str, has_digest: bool, at: &Place<'_>) -> Option<String> {
+    fn archive_url(&mut self, text: &str, has_digest: bool, at: &Cursor<'_>) -> Option<String> {
         const EXAMPLE: &str = "https://host/app.tar.gz";
         let place = at.key("url");
         let wrong = match url::parse(text, "https", EXAMPLE) {
@@ -174,7 +174,7 @@ impl Checker<'_> {
         (is_url && has_digest).then(|| text.to_owned())
     }
 
-    fn sha256(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    fn sha256(&mut self, text: &str, at: &Cursor<'_>) -> Option<String> {
         if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Some(text.to_ascii_lowercase());
         }
@@ -183,7 +183,7 @@ impl Checker<'_> {
         None
     }
 
-    fn size(&mut self, text: Option<&SizeText>, at: &Place<'_>) -> Option<u64> {
+    fn size(&mut self, text: Option<&SizeText>, at: &Cursor<'_>) -> Option<u64> {
         let Some(SizeText(text)) = text else { return Some(LIMIT) };
         match size::parse(text) {
             Ok(0) => {

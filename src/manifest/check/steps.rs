@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Checker, LEAST, LOGIN, each, optional};
-use crate::manifest::node::Place;
+use crate::manifest::node::Cursor;
 use crate::manifest::shape::{self, Step};
 use crate::model::names::UserName;
 use crate::model::release::{CommandStep, EnvValue, STEP_VARIABLES};
@@ -13,11 +13,11 @@ use crate::model::release::{CommandStep, EnvValue, STEP_VARIABLES};
 const TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Checker<'_> {
-    pub(super) fn steps(&mut self, steps: &[Step], list: &Place<'_>) -> Option<Vec<CommandStep>> {
+    pub(super) fn steps(&mut self, steps: &[Step], list: &Cursor<'_>) -> Option<Vec<CommandStep>> {
         each(steps, |position, step| self.step(step, &list.item(position)))
     }
 
-    fn step(&mut self, step: &Step, at: &Place<'_>) -> Option<CommandStep> {
+    fn step(&mut self, step: &Step, at: &Cursor<'_>) -> Option<CommandStep> {
         let map = match step {
             Step::Map(map) => map,
             Step::Command(run) => {
@@ -47,7 +47,7 @@ impl Checker<'_> {
     fn environment(
         &mut self,
         env: &BTreeMap<String, shape::EnvValue>,
-        at: &Place<'_>,
+        at: &Cursor<'_>,
     ) -> Option<BTreeMap<String, EnvValue>> {
         let mut sound = self.variables(env.keys(), at);
         for name in env.keys().filter(|name| STEP_VARIABLES.contains(&name.as_str())) {

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::{Checker, each, optional};
 use crate::decide::windows;
-use crate::manifest::node::{Place, cut};
+use crate::manifest::node::{Cursor, cut};
 use crate::manifest::shape;
 use crate::model::nearest::nearest;
 use crate::model::sync::{SyncPolicy, Window, WindowKind};
@@ -19,7 +19,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const WINDOWS: usize = 50;
 
 impl Checker<'_> {
-    pub(super) fn sync(&mut self, sync: &shape::Sync, at: &Place<'_>) -> Option<SyncPolicy> {
+    pub(super) fn sync(&mut self, sync: &shape::Sync, at: &Cursor<'_>) -> Option<SyncPolicy> {
         let unless = SyncPolicy::default();
         let interval = self.second_or_more(sync.interval.as_ref(), &at.key("interval"), unless.interval);
         let list = at.key("windows");
@@ -45,7 +45,7 @@ impl Checker<'_> {
     pub(super) fn second_or_more(
         &mut self,
         text: Option<&shape::DurationText>,
-        at: &Place<'_>,
+        at: &Cursor<'_>,
         unless: Duration,
     ) -> Option<Duration> {
         let found = self.duration(text, at, Duration::ZERO, unless)?;
@@ -60,7 +60,7 @@ impl Checker<'_> {
         None
     }
 
-    fn window(&mut self, window: &shape::SyncWindow, at: &Place<'_>) -> Option<Window> {
+    fn window(&mut self, window: &shape::SyncWindow, at: &Cursor<'_>) -> Option<Window> {
         let kind = window.kind.map(|kind| match kind {
             shape::SyncWindowKind::Allow => WindowKind::Allow,
             shape::SyncWindowKind::Deny => WindowKind::Deny,
@@ -85,7 +85,7 @@ impl Checker<'_> {
         })
     }
 
-    fn schedule(&mut self, text: &str, at: &Place<'_>) -> Option<String> {
+    fn schedule(&mut self, text: &str, at: &Cursor<'_>) -> Option<String> {
         const HELP: &str = "write minute, hour, day of the month, month and day of the week, such as `0 22 * * *` for every night at ten, or `30 8 * * MON-FRI`";
         let error = match windows::check(text) {
             Ok(()) => return Some(text.to_owned()),
@@ -102,7 +102,7 @@ impl Checker<'_> {
         None
     }
 
-    fn time_zone(&mut self, name: &str, at: &Place<'_>) -> Option<TimeZone> {
+    fn time_zone(&mut self, name: &str, at: &Cursor<'_>) -> Option<TimeZone> {
         if let Ok(found) = TimeZone::get(name) {
             return Some(found);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Checker, LABEL, LEAST, each, optional, texts};
-use crate::manifest::node::{Place, cut};
+use crate::manifest::node::{Cursor, cut};
 use crate::manifest::shape;
 use crate::model::amount::Amount;
 use crate::model::app::{Builtin, Drain, Manager, Supervisord, Systemd, TemplateUnit, WorkerGroup};
@@ -19,11 +19,11 @@ const SHARE: &str = "write how many workers may be down at a time, such as `1` o
 const MIN_HEALTHY: Duration = Duration::from_secs(3);
 
 impl Checker<'_> {
-    pub(super) fn workers(&mut self, groups: &[shape::WorkerGroup], list: &Place<'_>) -> Option<Vec<WorkerGroup>> {
+    pub(super) fn workers(&mut self, groups: &[shape::WorkerGroup], list: &Cursor<'_>) -> Option<Vec<WorkerGroup>> {
         each(groups, |position, group| self.group(group, &list.item(position)))
     }
 
-    fn group(&mut self, group: &shape::WorkerGroup, at: &Place<'_>) -> Option<WorkerGroup> {
+    fn group(&mut self, group: &shape::WorkerGroup, at: &Cursor<'_>) -> Option<WorkerGroup> {
         let name = group.name.as_ref().and_then(|name| {
             let at = at.key("name");
             self.named.push(("a worker group", name.clone(), at.span.clone()));
@@ -66,13 +66,13 @@ impl Checker<'_> {
         })
     }
 
-    fn drain(&mut self, drain: &shape::Drain, at: &Place<'_>) -> Option<Drain> {
+    fn drain(&mut self, drain: &shape::Drain, at: &Cursor<'_>) -> Option<Drain> {
         let run = drain.run.as_ref().and_then(|run| self.command(run, &at.key("run")));
         let timeout = self.duration(drain.timeout.as_ref(), &at.key("timeout"), LEAST, DRAIN_TIMEOUT);
         Some(Drain { run: run?, timeout: timeout? })
     }
 
-    fn manager(&mut self, manager: &shape::Manager, at: &Place<'_>) -> Option<Manager> {
+    fn manager(&mut self, manager: &shape::Manager, at: &Cursor<'_>) -> Option<Manager> {
         match manager {
             shape::Manager::Supervisord(supervisord) => {
                 let at = at.key("supervisord");
@@ -90,7 +90,7 @@ impl Checker<'_> {
     }
 
     /// Services may share a program with others, worker groups may not.
-    fn claim_supervisord(&mut self, supervisord: &shape::Supervisord, at: &Place<'_>) {
+    fn claim_supervisord(&mut self, supervisord: &shape::Supervisord, at: &Cursor<'_>) {
         let Some(group) = &supervisord.group else { return };
         let daemon = supervisord.socket.as_ref().map(|socket| format!(" at `{}`", cut(socket))).unwrap_or_default();
         let what = format!("a worker group over supervisord's group `{}`{daemon}", cut(group));
@@ -99,7 +99,7 @@ impl Checker<'_> {
         self.claim(&at.key("group"), what, supervisord.program.clone(), help);
     }
 
-    pub(super) fn supervisord(&mut self, supervisord: &shape::Supervisord, at: &Place<'_>) -> Option<Supervisord> {
+    pub(super) fn supervisord(&mut self, supervisord: &shape::Supervisord, at: &Cursor<'_>) -> Option<Supervisord> {
         let socket = supervisord.socket.as_ref().map(|socket| self.absolute(socket, &at.key("socket")));
         let password = supervisord.password.as_ref().map(|password| self.secret(password, &at.key("password")));
         let program = supervisord.program.as_ref().map(|name| self.supervisord_name(name, &at.key("program")));
@@ -113,7 +113,7 @@ impl Checker<'_> {
         })
     }
 
-    fn supervisord_name(&mut self, name: &str, at: &Place<'_>) -> Option<String> {
+    fn supervisord_name(&mut self, name: &str, at: &Cursor<'_>) -> Option<String> {
         let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | '[' | ']' | '*');
         if name.is_empty() || name.contains(odd) {
             let help = "write the name as in supervisord's `[group:NAME]` or `[program:NAME]`, without `:*`";
@@ -123,7 +123,7 @@ impl Checker<'_> {
         Some(name.to_owned())
     }
 
-    fn systemd(&mut self, systemd: &shape::Systemd, at: &Place<'_>) -> Option<Systemd> {
+    fn systemd(&mut self, systemd: &shape::Systemd, at: &Cursor<'_>) -> Option<Systemd> {
         let text = systemd.unit.as_ref()?;
         let at = at.key("unit");
         let Some(unit) = TemplateUnit::new(text) else {
@@ -146,7 +146,7 @@ impl Checker<'_> {
     pub(super) fn amount(
         &mut self,
         share: Option<&shape::Share>,
-        at: &Place<'_>,
+        at: &Cursor<'_>,
         unless: Amount,
         help: &str,
     ) -> Option<Amount> {

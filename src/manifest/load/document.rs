@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Loader;
 use crate::manifest::check::{Base, Checked, check};
 use crate::manifest::conform::conform;
-use crate::manifest::node::{self, Node, Place, Tree};
+use crate::manifest::node::{self, Cursor, Node, Tree};
 use crate::manifest::schema::SCHEMA;
 use crate::manifest::shape::{Document, Hosts};
 use crate::manifest::yaml::Finding;
@@ -50,7 +50,7 @@ impl Loader {
             match self.place_of_hosts(written, path).and_then(|file| self.hosts(&file).map(|hosts| (file, hosts))) {
                 Ok((file, hosts)) => (hosts_file, listed) = (Some(file), hosts),
                 Err((message, help)) => {
-                    let at = Place::root(&tree).key("spec").key("hosts").key("file");
+                    let at = Cursor::root(&tree).key("spec").key("hosts").key("file");
                     findings.push(Finding::new(at.span, format!("`{}` {message}", at.path)).help(help));
                 }
             }

@@ -6,7 +6,7 @@ use crate::model::amount::Amount;
 use crate::model::app::OnFailure;
 use crate::model::fleet::HostName;
 use crate::model::report::Outcome;
-use crate::model::rollout::{Doing, Found, How, Next, Order, TakenBack, Terms, Verdict};
+use crate::model::rollout::{Doing, Found, HostVerdict, Next, Order, RolloutOutcome, TakenBack, Terms};
 
 /// What would be done is what is done: the first of those that can change go first, in waves without those that need
 /// nothing.
@@ -78,7 +78,7 @@ fn who_has_to_stay_healthy_is_taken_back_at_once() {
     assert_eq!(hosts.iter().map(HostName::as_str).collect::<Vec<_>>(), ["h0", "h1", "h2"]);
     let halting = Terms { on_failure: OnFailure::Halt, ..terms };
     let Next::Done(ending) = next(&halting, &progress) else { panic!() };
-    assert_eq!(verdicts(&ending), [Verdict::Changed, Verdict::NotHealthy, Verdict::Changed]);
+    assert_eq!(verdicts(&ending), [HostVerdict::Changed, HostVerdict::NotHealthy, HostVerdict::Changed]);
 }
 
 /// Whoever wants no more hosts does not want a failed release kept.
@@ -97,11 +97,14 @@ fn an_interruption_lets_what_has_failed_be_taken_back() {
     let ending = abandoned(&terms(), &progress);
     assert_eq!(
         (ending.how, verdicts(&ending)),
-        (How::Interrupted, vec![Verdict::NotTakenBack, Verdict::NotTakenBack, Verdict::RolledBack])
+        (
+            RolloutOutcome::Interrupted,
+            vec![HostVerdict::NotTakenBack, HostVerdict::NotTakenBack, HostVerdict::RolledBack]
+        )
     );
     progress.hosts[1].taken_back = Some(TakenBack::Ended { is_back: true });
     let Next::Done(ending) = next(&terms(), &progress) else { panic!() };
-    assert_eq!((ending.how, ending.failed), (How::Stopped, 1));
+    assert_eq!((ending.how, ending.failed), (RolloutOutcome::Stopped, 1));
 }
 
 #[test]
@@ -116,8 +119,8 @@ fn an_interruption_awaits_what_is_in_hand_and_begins_nothing() {
     progress.hosts[0].applied = Some(GOOD);
     progress.hosts[0].doing = Some(Doing::Hold);
     let Next::Done(ending) = next(&terms(), &progress) else { panic!() };
-    assert_eq!(ending.how, How::Interrupted);
-    assert_eq!(verdicts(&ending), [Verdict::Changed, Verdict::NotReached, Verdict::NotReached]);
+    assert_eq!(ending.how, RolloutOutcome::Interrupted);
+    assert_eq!(verdicts(&ending), [HostVerdict::Changed, HostVerdict::NotReached, HostVerdict::NotReached]);
     assert_eq!(ending.exit_code(), 1);
 }
 

@@ -6,7 +6,7 @@ use super::super::scripts::NeededLines;
 use super::super::trouble::{Again, Trouble};
 use super::{Asking, NOISE_LIMIT, Turn};
 use crate::documents::wire::{BEAT, Beat, FIRST, Failed, Line, What, read};
-use crate::fleet::reach::{Broken, Heard, Way};
+use crate::fleet::reach::{Broken, ConnectionNews, HostSaid};
 
 /// Who hears the lines of one conversation.
 pub(super) struct Listening<'b, 'a> {
@@ -95,7 +95,7 @@ impl<'b, 'a> Listening<'b, 'a> {
         if hello {
             if asking.lost {
                 asking.lost = false;
-                (asking.heard)(Heard::Way(Way::Back));
+                (asking.heard)(HostSaid::Connection(ConnectionNews::Back));
             }
             if std::mem::replace(&mut asking.met, true) {
                 return None;
@@ -111,7 +111,7 @@ impl<'b, 'a> Listening<'b, 'a> {
             }
         }
         let end = matches!(line.what, What::End(_));
-        (asking.heard)(Heard::Line(Box::new(line)));
+        (asking.heard)(HostSaid::Line(Box::new(line)));
         end.then_some(Ok(Turn::Ended))
     }
 

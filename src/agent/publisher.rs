@@ -1,6 +1,6 @@
 //! What the loop does, as far as somebody else should hear of it: notifications and commit statuses.
 //!
-//! In: each thing as it happens. Out: [`Telling`]s and [`Verdict`]s to whoever takes them; none where nobody does, who
+//! In: each thing as it happens. Out: [`Telling`]s and [`CommitVerdict`]s to whoever takes them; none where nobody does, who
 //! is not taken for one who knows it. What of it is news is decided in `decide::telling`; who is told from now on is
 //! told what is wrong already. Nothing in here waits.
 
@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::forge::{StatusPoster, Verdict};
-use super::notify::Teller;
+use super::forge::{CommitVerdict, StatusPoster};
+use super::notify::NotificationQueue;
 use super::source::{SourceProblem, SourceProblemKind};
 use crate::decide::schedule::ScheduleState;
-use crate::decide::telling::{Besides, CommitState, Told, ToldOfSource, commit_state};
+use crate::decide::telling::{Besides, CommitState, ToldOfApp, ToldOfSource, commit_state};
 use crate::documents::agent::Revision;
 use crate::model::app::App;
 use crate::model::names::{AppName, Root};
@@ -22,8 +22,8 @@ use crate::model::telling::{News, Severity, Telling};
 
 /// Tells of what happens.
 #[derive(Debug, Default)]
-pub struct Herald {
-    teller: Option<Teller>,
+pub struct Publisher {
+    teller: Option<NotificationQueue>,
     poster: Option<StatusPoster>,
     source: ToldOfSource,
     apps: BTreeMap<AppName, Known>,
@@ -36,7 +36,7 @@ pub struct Herald {
 /// What was said of one App.
 #[derive(Debug, Default)]
 struct Known {
-    told: Told,
+    told: ToldOfApp,
     /// The commit in force when its pass began.
     passing: Option<String>,
     /// The last commit that was said to be pending or judged.
@@ -49,18 +49,18 @@ struct Known {
 
 /// What people know of an App, and which of them: that outlives the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct Heard {
+pub(super) struct NotifiedState {
     #[serde(flatten)]
-    told: Told,
+    told: ToldOfApp,
     /// Those who have heard it, by their names; none: whoever is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     by: Option<BTreeSet<String>>,
 }
 
-impl Herald {
+impl Publisher {
     /// Tells these; each is left out where it is none.
     #[must_use]
-    pub fn new(teller: Option<Teller>, poster: Option<StatusPoster>) -> Self {
+    pub fn new(teller: Option<NotificationQueue>, poster: Option<StatusPoster>) -> Self {
         Self { teller, poster, ..Self::default() }
     }
 
@@ -76,7 +76,7 @@ impl Herald {
 
     /// Those who are told.
     fn names(&self) -> BTreeSet<String> {
-        self.teller.iter().flat_map(Teller::names).cloned().collect()
+        self.teller.iter().flat_map(NotificationQueue::names).cloned().collect()
     }
 
     fn tell(&self, telling: Telling) {
@@ -87,7 +87,7 @@ impl Herald {
 
     fn post(&self, commit: &str, app: Option<&AppName>, state: CommitState, reason: String) {
         if let Some(poster) = &self.poster {
-            poster.report(Verdict { commit: commit.to_owned(), app: app.cloned(), state, reason });
+            poster.report(CommitVerdict { commit: commit.to_owned(), app: app.cloned(), state, reason });
         }
     }
 
@@ -209,14 +209,14 @@ impl Herald {
     }
 
     /// What people know of an App; none: nothing.
-    pub(super) fn heard(&self, app: &AppName) -> Option<Heard> {
+    pub(super) fn heard(&self, app: &AppName) -> Option<NotifiedState> {
         let known = self.apps.get(app)?;
         let by = self.names().difference(&known.new).cloned().collect();
-        Some(Heard { told: known.told.clone(), by: Some(by) })
+        Some(NotifiedState { told: known.told.clone(), by: Some(by) })
     }
 
     /// What an earlier agent has told people of an App. Those who are told now and were not then are new.
-    pub(super) fn recall(&mut self, app: &AppName, heard: Heard) {
+    pub(super) fn recall(&mut self, app: &AppName, heard: NotifiedState) {
         let new = heard.by.map(|by| self.names().difference(&by).cloned().collect()).unwrap_or_default();
         let known = self.apps.entry(app.clone()).or_default();
         (known.told, known.new) = (heard.told, new);
@@ -251,7 +251,7 @@ impl Herald {
             let is_telling = report.outcome != Outcome::Interrupted;
             let new = if is_telling { std::mem::take(&mut known.new) } else { BTreeSet::new() };
             if !new.is_empty() {
-                let mut wrong = Told::default().of(app, report, besides(), commit.as_deref());
+                let mut wrong = ToldOfApp::default().of(app, report, besides(), commit.as_deref());
                 wrong.retain(|one| one.news.severity() == Severity::Error && !tellings.contains(one));
                 for one in wrong {
                     teller.tell_only(&new, one);
@@ -283,5 +283,5 @@ impl Herald {
 }
 
 #[cfg(test)]
-#[path = "herald_tests.rs"]
+#[path = "publisher_tests.rs"]
 mod tests;

@@ -12,11 +12,11 @@ use crate::ports::{HostError, HostErrorKind};
 
 /// Keeps every other agent out for as long as it lives. The kernel lets go when its holder dies, however that is.
 #[derive(Debug)]
-pub struct Alone {
+pub struct AgentLock {
     lock: File,
 }
 
-impl Alone {
+impl AgentLock {
     /// Makes the directory where it is missing, and takes it.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ impl Alone {
     }
 }
 
-impl Drop for Alone {
+impl Drop for AgentLock {
     fn drop(&mut self) {
         // Closing would do, but for a child that was forked in this moment and has not come to its program yet.
         let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
@@ -82,12 +82,12 @@ mod tests {
     fn the_second_is_told_who_the_first_is() {
         let room = tempfile::tempdir().unwrap();
         let state = room.path().join("lib/state");
-        let first = Alone::claim(&state).unwrap();
-        let error = Alone::claim(&state).unwrap_err();
+        let first = AgentLock::claim(&state).unwrap();
+        let error = AgentLock::claim(&state).unwrap_err();
         let words = format!("an agent (pid {}) has `{}` already", std::process::id(), state.display());
         assert_eq!(error.message, words);
-        Alone::claim(&room.path().join("other")).unwrap();
+        AgentLock::claim(&room.path().join("other")).unwrap();
         drop(first);
-        Alone::claim(&state).unwrap();
+        AgentLock::claim(&state).unwrap();
     }
 }

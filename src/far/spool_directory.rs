@@ -21,11 +21,11 @@ const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
 
 /// A directory of spools, which belongs to one user and is nobody else's to read.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct SpoolDirectory {
     directory: PathBuf,
 }
 
-impl Place {
+impl SpoolDirectory {
     /// That directory.
     #[must_use]
     pub fn at(directory: impl Into<PathBuf>) -> Self {

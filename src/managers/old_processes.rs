@@ -1,7 +1,7 @@
 //! The processes by which a daemon answers requests, and how to know that all of them are new.
 //!
 //! A reload is done by the daemon itself, in its own time: the request for it comes back at once. What proves it
-//! is that every process below the main one that was there before is gone. Begin at [`Crew::below`].
+//! is that every process below the main one that was there before is gone. Begin at [`OldProcesses::below`].
 
 use std::time::Duration;
 
@@ -34,13 +34,13 @@ pub(super) async fn walk() -> Result<ProcessTable, HostError> {
 
 /// The processes that a daemon is to be rid of.
 #[derive(Debug)]
-pub(super) struct Crew {
+pub(super) struct OldProcesses {
     old: Vec<ProcessId>,
     /// When they were looked at; nothing older may be left.
     seen: Timestamp,
 }
 
-impl Crew {
+impl OldProcesses {
     /// Looks at what works below `main` now; to be called right before the daemon is asked to reload.
     ///
     /// # Errors
@@ -57,11 +57,11 @@ impl Crew {
     /// The same and `main` itself: for a restart.
     ///
     /// # Errors
-    /// As [`Crew::below`].
+    /// As [`OldProcesses::below`].
     pub(super) async fn with(main: Pid) -> Result<Self, HostError> {
-        let mut crew = Self::below(main).await?;
-        crew.old.extend(proc::identify(main)?);
-        Ok(crew)
+        let mut old_processes = Self::below(main).await?;
+        old_processes.old.extend(proc::identify(main)?);
+        Ok(old_processes)
     }
 
     /// Whether there was nobody below the main process.
@@ -185,10 +185,13 @@ mod tests {
 
     #[test]
     fn what_is_left_is_what_was_there_or_is_as_old() {
-        let crew = Crew { old: vec![process(11, 10, 0, false).id], seen: Timestamp::from_millisecond(10_000).unwrap() };
+        let old_processes = OldProcesses {
+            old: vec![process(11, 10, 0, false).id],
+            seen: Timestamp::from_millisecond(10_000).unwrap(),
+        };
         let main = process(10, 1, 1_000, false);
         let left = |processes: Vec<ProcessSummary>, main| -> Vec<u32> {
-            crew.left(&table(processes), main).iter().map(|process| process.id.pid.0).collect()
+            old_processes.left(&table(processes), main).iter().map(|process| process.id.pid.0).collect()
         };
         let rows = [
             (vec![main.clone(), process(11, 10, 2_000, false)], vec![11]),
@@ -224,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_is_not_there_has_no_crew() {
-        let error = Crew::below(Pid(u32::MAX - 1)).await.unwrap_err();
+        let error = OldProcesses::below(Pid(u32::MAX - 1)).await.unwrap_err();
         assert_eq!(error.kind, HostErrorKind::Other);
         assert!(error.message.contains("has just ended"), "{error}");
     }
@@ -234,10 +237,10 @@ mod tests {
         let mut child = tokio::process::Command::new("sleep").arg("60").spawn().unwrap();
         let own = Pid(std::process::id());
         let id = proc::identify(Pid(child.id().unwrap())).unwrap().unwrap();
-        let crew = Crew { old: vec![id], seen: Timestamp::UNIX_EPOCH };
-        let error = crew.see_gone(Some(own), Instant::now() + Duration::from_millis(50)).await.unwrap_err();
+        let old_processes = OldProcesses { old: vec![id], seen: Timestamp::UNIX_EPOCH };
+        let error = old_processes.see_gone(Some(own), Instant::now() + Duration::from_millis(50)).await.unwrap_err();
         assert!(error.message.contains(&format!("pid {} (`sleep 60`", id.pid)), "{error}");
         child.start_kill().unwrap();
-        crew.see_gone(Some(own), Instant::now() + Duration::from_secs(20)).await.unwrap();
+        old_processes.see_gone(Some(own), Instant::now() + Duration::from_secs(20)).await.unwrap();
     }
 }

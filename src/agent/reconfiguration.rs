@@ -1,14 +1,14 @@
 //! What the agent's own configuration says when it is read again, while the loop goes on.
 
-use super::herald::Herald;
+use super::publisher::Publisher;
 use crate::documents::agent::Configuration;
 use crate::model::agent::GitOptions;
 
 /// What is different from now on; nothing of it, as far as the configuration could not be used.
 #[derive(Debug, Default)]
-pub struct Renewal {
+pub struct Reconfiguration {
     /// Who is told; none: those who were told before.
-    pub herald: Option<Herald>,
+    pub publisher: Option<Publisher>,
     /// How the branch is followed; none: as before.
     pub git: Option<GitOptions>,
     /// How the configuration stands.

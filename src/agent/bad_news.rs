@@ -28,7 +28,7 @@ pub(super) enum BadNews {
 
 /// Bad news that was seen, and is not believed yet.
 #[derive(Debug, Default)]
-pub(super) struct Doubt(Option<Doubted>);
+pub(super) struct PendingBadNews(Option<Doubted>);
 
 #[derive(Debug)]
 struct Doubted {
@@ -39,7 +39,7 @@ struct Doubted {
     calm: Timestamp,
 }
 
-impl Doubt {
+impl PendingBadNews {
     /// A look has shown this; none: nothing bad. When to look again before it is believed; none: it may be believed.
     pub(super) fn hear(&mut self, news: Option<BadNews>, now: Timestamp) -> Option<Timestamp> {
         let known = self.0.take();
@@ -107,7 +107,7 @@ mod tests {
             ),
         ];
         for (name, looks, believed) in rows {
-            let mut doubt = Doubt::default();
+            let mut doubt = PendingBadNews::default();
             let mut found = None;
             for (shown, when) in looks {
                 if *shown == "-" {

@@ -10,12 +10,12 @@ const ROOM: usize = 256 << 20;
 
 /// How much room there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shelf {
+pub struct DocumentBudget {
     /// None where nobody wants any.
     left: Option<usize>,
 }
 
-impl Shelf {
+impl DocumentBudget {
     /// An empty one; on one that is not wanted nothing is kept.
     #[must_use]
     pub fn new(wanted: bool) -> Self {
@@ -60,25 +60,25 @@ mod tests {
             ("", "leftOut"),
         ];
         for (text, expected) in rows {
-            let (mut shelf, mut slot) = (Shelf::new(true), None);
-            shelf.keep(&mut slot, &host, "App", text);
+            let (mut budget, mut slot) = (DocumentBudget::new(true), None);
+            budget.keep(&mut slot, &host, "App", text);
             let kept = slot.unwrap();
             assert!(kept.contains(expected) && kept.contains("\"host\":\"web1\""), "{text}: {kept}");
         }
         let long = format!("{{\"text\":\"{}\"}}", "x".repeat(600));
-        let mut shelf = Shelf { left: Some(1_500) };
+        let mut budget = DocumentBudget { left: Some(1_500) };
         let mut slots = [None, None, None];
         // The last one of each host counts, however often it has spoken.
         for round in 0..3 {
             for slot in &mut slots {
-                shelf.keep(slot, &host, "PassReport", &long);
+                budget.keep(slot, &host, "PassReport", &long);
             }
             let long = slots.iter().flatten().filter(|kept| kept.len() > 600).count();
             assert_eq!(long, 2, "round {round}: {slots:?}");
             assert!(slots.iter().flatten().any(|kept| kept.contains("\"leftOut\":{\"parts\":[\"all\"]")));
         }
         let mut slot = None;
-        Shelf::new(false).keep(&mut slot, &host, "App", &long);
+        DocumentBudget::new(false).keep(&mut slot, &host, "App", &long);
         assert_eq!(slot, None);
     }
 }

@@ -9,14 +9,14 @@ const NAMED: usize = 5;
 
 /// What the line says of one App.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Of<'a> {
+pub(super) struct AppSummary<'a> {
     pub(super) name: &'a str,
     /// How its last pass ended that has seen the host; none: none has.
     pub(super) ended: Option<Outcome>,
 }
 
 /// One line over all Apps.
-pub(super) fn line(apps: &[Of<'_>]) -> String {
+pub(super) fn line(apps: &[AppSummary<'_>]) -> String {
     let all = apps.len();
     let mut line = format!("{all} App{}", if all == 1 { "" } else { "s" });
     let waiting = apps.iter().filter(|app| app.ended.is_none()).count();
@@ -66,8 +66,8 @@ mod tests {
         ];
         for (ended, expected) in rows {
             let names = ["a", "b", "c", "d", "e", "f"];
-            let apps: Vec<Of<'_>> =
-                names.into_iter().zip(ended).map(|(name, ended)| Of { name, ended: *ended }).collect();
+            let apps: Vec<AppSummary<'_>> =
+                names.into_iter().zip(ended).map(|(name, ended)| AppSummary { name, ended: *ended }).collect();
             assert_eq!(line(&apps), expected);
         }
     }

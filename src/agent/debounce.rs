@@ -8,14 +8,14 @@ use crate::decide::schedule::later;
 
 /// Something that is looked at once it has been quiet for a while.
 #[derive(Debug, Clone)]
-pub struct Quiet {
+pub struct Debounce {
     calm: Duration,
     at_most: Duration,
     /// The first and the last stirring that has not been looked at.
     stirred: Option<(Timestamp, Timestamp)>,
 }
 
-impl Quiet {
+impl Debounce {
     /// At rest. A look comes when nothing has stirred for `calm`, and `at_most` so long after the first stirring.
     #[must_use]
     pub fn new(calm: Duration, at_most: Duration) -> Self {
@@ -42,13 +42,13 @@ impl Quiet {
 /// Something that is gone for a moment when it is made anew, and that is believed to be gone when it still is after a
 /// while.
 #[derive(Debug, Clone)]
-pub(super) struct Gap {
+pub(super) struct Absence {
     believed_after: Duration,
     /// Since when it is gone; none: it is there, or it is believed to be gone.
     since: Option<Timestamp>,
 }
 
-impl Gap {
+impl Absence {
     /// None yet. One that lasts for `believed_after` is believed.
     pub(super) fn new(believed_after: Duration) -> Self {
         Self { believed_after, since: None }
@@ -85,7 +85,7 @@ mod tests {
             ("without end", &[0, 90, 180, 270, 360, 450], Some(500)),
         ];
         for (name, stirrings, due) in rows {
-            let mut quiet = Quiet::new(Duration::from_millis(100), Duration::from_millis(500));
+            let mut quiet = Debounce::new(Duration::from_millis(100), Duration::from_millis(500));
             for when in stirrings {
                 quiet.stir(at(*when));
             }

@@ -16,7 +16,7 @@ pub const LIMIT: u64 = 16 * 1024 * 1024;
 
 /// What stands in a file.
 #[derive(Debug)]
-pub enum Kept {
+pub enum StateFile {
     /// There is no such file, or not even a folder for it.
     Absent,
     /// Its bytes.
@@ -29,14 +29,14 @@ pub enum Kept {
 ///
 /// # Errors
 /// It may be there, and cannot be read: not permitted, say, or no more descriptors.
-pub fn read(root: &Root, name: &str) -> io::Result<Kept> {
+pub fn read(root: &Root, name: &str) -> io::Result<StateFile> {
     match bytes(root, name) {
-        Ok(Ok(bytes)) => Ok(Kept::Bytes(bytes)),
-        Ok(Err(damage)) => Ok(Kept::Damaged(damage)),
-        Err(Errno::NOENT) => Ok(Kept::Absent),
-        Err(Errno::LOOP | Errno::MLINK) => Ok(Kept::Damaged("it is a link".to_owned())),
-        Err(Errno::NOTDIR) => Ok(Kept::Damaged("its folder is none, or a link".to_owned())),
-        Err(Errno::NXIO) => Ok(Kept::Damaged("it is no file".to_owned())),
+        Ok(Ok(bytes)) => Ok(StateFile::Bytes(bytes)),
+        Ok(Err(damage)) => Ok(StateFile::Damaged(damage)),
+        Err(Errno::NOENT) => Ok(StateFile::Absent),
+        Err(Errno::LOOP | Errno::MLINK) => Ok(StateFile::Damaged("it is a link".to_owned())),
+        Err(Errno::NOTDIR) => Ok(StateFile::Damaged("its folder is none, or a link".to_owned())),
+        Err(Errno::NXIO) => Ok(StateFile::Damaged("it is no file".to_owned())),
         Err(error) => Err(error.into()),
     }
 }
@@ -85,13 +85,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::new(directory.path()).unwrap();
         let absent = Root::new(directory.path().join("absent")).unwrap();
-        assert!(matches!(read(&absent, "x").unwrap(), Kept::Absent));
-        assert!(matches!(read(&root, "x").unwrap(), Kept::Absent));
+        assert!(matches!(read(&absent, "x").unwrap(), StateFile::Absent));
+        assert!(matches!(read(&root, "x").unwrap(), StateFile::Absent));
         let path = |name: &str| root.state().join(name);
         fs::create_dir(root.state()).unwrap();
-        assert!(matches!(read(&root, "x").unwrap(), Kept::Absent));
+        assert!(matches!(read(&root, "x").unwrap(), StateFile::Absent));
         fs::write(path("good"), "good").unwrap();
-        assert!(matches!(read(&root, "good").unwrap(), Kept::Bytes(bytes) if bytes == b"good"));
+        assert!(matches!(read(&root, "good").unwrap(), StateFile::Bytes(bytes) if bytes == b"good"));
 
         let fifo = std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap();
         assert!(fifo.success());
@@ -109,12 +109,12 @@ mod tests {
             ("socket", "no file"),
         ] {
             match read(&root, name).unwrap() {
-                Kept::Damaged(damage) => assert!(damage.contains(words), "{name}: {damage}"),
+                StateFile::Damaged(damage) => assert!(damage.contains(words), "{name}: {damage}"),
                 other => panic!("{name}: {other:?}"),
             }
         }
         fs::rename(root.state(), directory.path().join("elsewhere")).unwrap();
         symlink("elsewhere", root.state()).unwrap();
-        assert!(matches!(read(&root, "good").unwrap(), Kept::Damaged(_)));
+        assert!(matches!(read(&root, "good").unwrap(), StateFile::Damaged(_)));
     }
 }

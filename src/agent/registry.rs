@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{debug, info, warn};
 
-use super::herald::Heard;
+use super::publisher::NotifiedState;
 use super::state::{check_version, replace};
 use crate::host::blocking;
 use crate::manifest::shape::Document;
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How an App stands with the manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Standing {
+pub enum Lifecycle {
     /// They name it.
     InForce,
     /// They do not, and its workers are being stopped.
@@ -44,25 +44,25 @@ pub enum Standing {
 
 /// An App that an earlier agent has known.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct KnownApp {
     /// Its last manifest.
     pub(super) loaded: Loaded,
-    pub(super) standing: Standing,
+    pub(super) standing: Lifecycle,
     /// It came from where manifests come from now. Of one that did not, nobody has said that it should go.
     pub(super) here: bool,
     /// What people know of it.
-    pub(super) heard: Option<Heard>,
+    pub(super) heard: Option<NotifiedState>,
 }
 
 /// Which Apps there were, and are.
 #[derive(Debug)]
-pub struct Roll {
+pub struct AppRegistry {
     /// None: nothing is written down.
     directory: Option<PathBuf>,
     /// Where manifests come from, and what this host is called among them.
     from: String,
     /// What an earlier agent has known, until it is taken up.
-    before: Vec<Known>,
+    before: Vec<KnownApp>,
     /// Left running.
     orphans: BTreeMap<AppName, Arc<Loaded>>,
     /// Roots that their Apps have left for other ones, and at which everything was left as it was.
@@ -93,17 +93,17 @@ struct Written {
 #[derive(Serialize, Deserialize)]
 struct Listed<'a, D> {
     name: Cow<'a, str>,
-    standing: Standing,
+    standing: Lifecycle,
     /// The file that it stood in; none: the standard input.
     file: Option<Cow<'a, str>>,
     line: usize,
     #[serde(default, rename = "told", skip_serializing_if = "Option::is_none")]
-    heard: Option<Heard>,
+    heard: Option<NotifiedState>,
     manifest: D,
 }
 
 /// An App, how it stands, and what people know of it.
-pub(super) type Seated<'s> = (&'s Loaded, Standing, Option<Heard>);
+pub(super) type RegisteredApp<'s> = (&'s Loaded, Lifecycle, Option<NotifiedState>);
 
 /// A file that is to be written.
 pub(super) struct Writing {
@@ -111,7 +111,7 @@ pub(super) struct Writing {
     text: Vec<u8>,
 }
 
-impl Roll {
+impl AppRegistry {
     /// Remembers nothing, and writes nothing down.
     #[must_use]
     pub fn none() -> Self {
@@ -145,19 +145,19 @@ impl Roll {
 
     /// Apps that were in force when an earlier agent ended, until they are taken up.
     pub(super) fn expected(&self) -> impl Iterator<Item = &AppName> {
-        let in_force = self.before.iter().filter(|known| known.standing == Standing::InForce);
+        let in_force = self.before.iter().filter(|known| known.standing == Lifecycle::InForce);
         in_force.map(|known| &known.loaded.app.name)
     }
 
     /// The manifests that were in force when an earlier agent ended, as far as they came from where they come from now;
     /// none once they are taken up.
     pub(super) fn in_force(&self) -> Vec<Loaded> {
-        let known = self.before.iter().filter(|known| known.here && known.standing == Standing::InForce);
+        let known = self.before.iter().filter(|known| known.here && known.standing == Lifecycle::InForce);
         known.map(|known| known.loaded.clone()).collect()
     }
 
     /// What an earlier agent has known; once.
-    pub(super) fn take_up(&mut self) -> Vec<Known> {
+    pub(super) fn take_up(&mut self) -> Vec<KnownApp> {
         std::mem::take(&mut self.before)
     }
 
@@ -213,16 +213,16 @@ impl Roll {
         self.stale = true;
     }
 
-    /// What is to be written down, where something has changed and nothing is being written. `seats` are the Apps that
+    /// What is to be written down, where something has changed and nothing is being written. `tracked` are the Apps that
     /// something is done for, with what people know of each.
-    pub(super) fn due<'s>(&mut self, seats: impl Iterator<Item = Seated<'s>>) -> Option<Writing> {
+    pub(super) fn due<'s>(&mut self, tracked: impl Iterator<Item = RegisteredApp<'s>>) -> Option<Writing> {
         let directory = self.directory.as_ref()?;
         if !self.stale || self.writing {
             return None;
         }
-        let mut apps: Vec<Listed<'_, &Document>> = seats.map(listed).collect();
+        let mut apps: Vec<Listed<'_, &Document>> = tracked.map(listed).collect();
         for loaded in self.left() {
-            apps.push(listed((loaded, Standing::Orphaned, None)));
+            apps.push(listed((loaded, Lifecycle::Orphaned, None)));
         }
         let written = serde_json::to_vec(&ToWrite { version: VERSION, from: &self.from, apps });
         // A document is made of texts, numbers, lists and maps of texts: it always has a JSON form.
@@ -258,7 +258,7 @@ impl Writing {
     }
 }
 
-fn listed((loaded, standing, heard): Seated<'_>) -> Listed<'_, &Document> {
+fn listed((loaded, standing, heard): RegisteredApp<'_>) -> Listed<'_, &Document> {
     Listed {
         heard,
         name: loaded.app.name.as_str().into(),
@@ -269,15 +269,15 @@ fn listed((loaded, standing, heard): Seated<'_>) -> Listed<'_, &Document> {
     }
 }
 
-fn read(text: &[u8], from: &str) -> Result<Vec<Known>, String> {
+fn read(text: &[u8], from: &str) -> Result<Vec<KnownApp>, String> {
     let written: Written = serde_json::from_slice(text).map_err(|error| format!("it makes no sense: {error}"))?;
     check_version(written.version, VERSION)?;
     let here = written.from == from;
-    let mut known: Vec<Known> = written.apps.into_iter().filter_map(|listed| known(&listed, here)).collect();
-    let orphaned = known.iter().filter(|one| one.standing == Standing::Orphaned);
+    let mut known: Vec<KnownApp> = written.apps.into_iter().filter_map(|listed| known(&listed, here)).collect();
+    let orphaned = known.iter().filter(|one| one.standing == Lifecycle::Orphaned);
     let gone = gone(orphaned.map(|one| one.loaded.app.root.path().to_owned()).collect(), PATIENCE, is_gone);
     known.retain(|one| {
-        let stays = one.standing != Standing::Orphaned || !gone.contains(one.loaded.app.root.path());
+        let stays = one.standing != Lifecycle::Orphaned || !gone.contains(one.loaded.app.root.path());
         if !stays {
             let app = &one.loaded.app.name;
             info!(%app, "it is no longer in the manifests, and its root is gone: it is forgotten");
@@ -287,7 +287,7 @@ fn read(text: &[u8], from: &str) -> Result<Vec<Known>, String> {
     Ok(known)
 }
 
-fn known(listed: &Listed<'_, Value>, here: bool) -> Option<Known> {
+fn known(listed: &Listed<'_, Value>, here: bool) -> Option<KnownApp> {
     let source = manifest::Source { path: listed.file.as_ref().map(|file| PathBuf::from(&**file)), line: listed.line };
     let loaded = match load_again(&listed.manifest, source) {
         Ok(loaded) => loaded,
@@ -296,7 +296,7 @@ fn known(listed: &Listed<'_, Value>, here: bool) -> Option<Known> {
             return None;
         }
     };
-    Some(Known { loaded, standing: listed.standing, here, heard: listed.heard.clone() })
+    Some(KnownApp { loaded, standing: listed.standing, here, heard: listed.heard.clone() })
 }
 
 /// Of which roots nothing is left, as far as that can be told in time: dead mounts hold up nobody, however many there
@@ -343,8 +343,8 @@ mod tests {
         manifest::load(&[path], &mut io::empty()).unwrap().remove(0)
     }
 
-    fn rows(known: &[Known]) -> Vec<(String, Standing, bool, Option<Heard>)> {
-        let row = |one: &Known| (one.loaded.app.name.to_string(), one.standing, one.here, one.heard.clone());
+    fn rows(known: &[KnownApp]) -> Vec<(String, Lifecycle, bool, Option<NotifiedState>)> {
+        let row = |one: &KnownApp| (one.loaded.app.name.to_string(), one.standing, one.here, one.heard.clone());
         known.iter().map(row).collect()
     }
 
@@ -376,21 +376,21 @@ mod tests {
         fs::create_dir(&state).unwrap();
         let all = [("app", "./app"), ("leaves", "./leaves"), ("old", "./old"), ("vanished", "./vanished")];
         let all = all.map(|(name, root)| loaded(&manifests, name, root));
-        let heard = Heard::default();
-        let mut roll = Roll::open(&state, "here".to_owned());
-        assert!(roll.before.is_empty() && roll.due(std::iter::empty()).is_none(), "nothing has changed");
+        let heard = NotifiedState::default();
+        let mut registry = AppRegistry::open(&state, "here".to_owned());
+        assert!(registry.before.is_empty() && registry.due(std::iter::empty()).is_none(), "nothing has changed");
         for orphan in &all[2..] {
-            roll.left_running(Arc::new(orphan.clone()));
+            registry.left_running(Arc::new(orphan.clone()));
         }
-        let seats =
-            || [(&all[0], Standing::InForce, Some(heard.clone())), (&all[1], Standing::Leaving, None)].into_iter();
+        let tracked =
+            || [(&all[0], Lifecycle::InForce, Some(heard.clone())), (&all[1], Lifecycle::Leaving, None)].into_iter();
         // What a killed agent has left half-written.
         fs::write(state.join("apps.json.new"), "{").unwrap();
-        let writing = roll.due(seats()).unwrap();
-        roll.touch();
-        assert!(roll.due(seats()).is_none(), "one after the other");
-        roll.written(&writing.write().await);
-        assert!(roll.due(seats()).is_some());
+        let writing = registry.due(tracked()).unwrap();
+        registry.touch();
+        assert!(registry.due(tracked()).is_none(), "one after the other");
+        registry.written(&writing.write().await);
+        assert!(registry.due(tracked()).is_some());
 
         assert_eq!(fs::metadata(state.join(NAME)).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
@@ -399,18 +399,18 @@ mod tests {
             fs::remove_file(manifests.join(format!("{name}.yaml"))).unwrap();
         }
         for (from, here) in [("here", true), ("elsewhere", false)] {
-            let mut roll = Roll::open(&state, from.to_owned());
-            assert_eq!(roll.expected().map(AppName::as_str).collect::<Vec<_>>(), ["app"]);
-            let known = roll.take_up();
+            let mut registry = AppRegistry::open(&state, from.to_owned());
+            assert_eq!(registry.expected().map(AppName::as_str).collect::<Vec<_>>(), ["app"]);
+            let known = registry.take_up();
             let row = |name: &str, standing, heard| (name.to_owned(), standing, here, heard);
             let expected = [
-                row("app", Standing::InForce, Some(heard.clone())),
-                row("leaves", Standing::Leaving, None),
-                row("old", Standing::Orphaned, None),
+                row("app", Lifecycle::InForce, Some(heard.clone())),
+                row("leaves", Lifecycle::Leaving, None),
+                row("old", Lifecycle::Orphaned, None),
             ];
             assert_eq!(rows(&known), expected, "but for what is gone altogether");
             assert!(known.iter().zip(&all).all(|(known, before)| known.loaded == *before), "{known:?}");
-            assert!(roll.take_up().is_empty());
+            assert!(registry.take_up().is_empty());
         }
     }
 
@@ -418,13 +418,13 @@ mod tests {
     async fn what_makes_no_sense_is_told_and_nothing_is_known() {
         let room = tempfile::tempdir().unwrap();
         let one = loaded(room.path(), "app", "/srv/app");
-        let mut roll = Roll::open(room.path(), String::new());
-        roll.touch();
-        let writing = roll.due([(&one, Standing::InForce, None)].into_iter()).unwrap();
+        let mut registry = AppRegistry::open(room.path(), String::new());
+        registry.touch();
+        let writing = registry.due([(&one, Lifecycle::InForce, None)].into_iter()).unwrap();
         writing.write().await.unwrap();
         let file = room.path().join(NAME);
         let good = fs::read_to_string(&file).unwrap();
-        assert_eq!(Roll::open(room.path(), String::new()).before.len(), 1);
+        assert_eq!(AppRegistry::open(room.path(), String::new()).before.len(), 1);
         let rows = [
             String::new(),
             good[..good.len() / 2].to_owned(),
@@ -434,15 +434,15 @@ mod tests {
         for text in rows {
             assert_ne!(text, good);
             fs::write(&file, &text).unwrap();
-            assert!(Roll::open(room.path(), String::new()).before.is_empty(), "{text}");
+            assert!(AppRegistry::open(room.path(), String::new()).before.is_empty(), "{text}");
         }
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        let mut roll = Roll::open(room.path(), String::new());
-        roll.touch();
-        let failed = roll.due(std::iter::empty()).unwrap().write().await;
-        roll.written(&failed);
-        assert!(failed.is_err() && roll.due(std::iter::empty()).is_some(), "it is tried again");
-        assert!(Roll::none().due(std::iter::empty()).is_none());
+        let mut registry = AppRegistry::open(room.path(), String::new());
+        registry.touch();
+        let failed = registry.due(std::iter::empty()).unwrap().write().await;
+        registry.written(&failed);
+        assert!(failed.is_err() && registry.due(std::iter::empty()).is_some(), "it is tried again");
+        assert!(AppRegistry::none().due(std::iter::empty()).is_none());
     }
 }

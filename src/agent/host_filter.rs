@@ -26,14 +26,14 @@ pub fn names(config: &AgentConfig) -> Vec<String> {
 
 /// A source, without what is for other hosts only.
 #[derive(Debug)]
-pub struct Own<S> {
+pub struct HostFilter<S> {
     source: S,
     names: Vec<String>,
     /// The Apps with hosts of which none is this one, as they were warned of last.
     strange: Option<(Option<String>, Vec<AppName>)>,
 }
 
-impl<S: Source> Own<S> {
+impl<S: Source> HostFilter<S> {
     /// What `source` holds for the host of one of these names.
     #[must_use]
     pub fn new(source: S, names: Vec<String>) -> Self {
@@ -74,7 +74,7 @@ impl<S: Source> Own<S> {
     }
 }
 
-impl<S: Source> Source for Own<S> {
+impl<S: Source> Source for HostFilter<S> {
     async fn resume(&mut self) -> Option<Found> {
         let Found { revision, apps } = self.source.resume().await?;
         let own = self.own(revision.as_ref(), apps).await;
@@ -121,7 +121,7 @@ mod tests {
     const LOCAL: &str =
         "apiVersion: trueup/v1\nkind: App\nmetadata: {name: local}\nspec: {root: /srv/local, release: {id: r1}}\n";
 
-    async fn found(own: &mut Own<Directory>) -> Vec<(String, u32)> {
+    async fn found(own: &mut HostFilter<Directory>) -> Vec<(String, u32)> {
         let apps = own.look().await.unwrap().apps;
         assert!(apps.iter().all(|one| one.fleet.is_none()));
         apps.iter()
@@ -138,7 +138,7 @@ mod tests {
         std::fs::write(manifests.join("shop.yaml"), SHOP).unwrap();
         std::fs::write(manifests.join("local.yaml"), LOCAL).unwrap();
         std::fs::write(&list, "- {name: web1, vars: {n: 1}}\n- {name: web2, vars: {n: 7}}\n").unwrap();
-        let mut own = Own::new(Directory::new(vec![manifests.clone()]), vec!["web2".to_owned()]);
+        let mut own = HostFilter::new(Directory::new(vec![manifests.clone()]), vec!["web2".to_owned()]);
         let row = |name: &str, count| (name.to_owned(), count);
         assert_eq!(found(&mut own).await, [row("local", 0), row("shop", 7)]);
         let paths = own.wakes().paths;
@@ -158,7 +158,7 @@ mod tests {
         std::fs::create_dir(&manifests).unwrap();
         std::fs::write(manifests.join("shop.yaml"), SHOP).unwrap();
         let list = |hosts: &str| std::fs::write(room.path().join("hosts.list"), hosts).unwrap();
-        let mut own = Own::new(Directory::new(vec![manifests.clone()]), vec!["web1".to_owned()]);
+        let mut own = HostFilter::new(Directory::new(vec![manifests.clone()]), vec!["web1".to_owned()]);
         let log = room.path().join("log");
         let file = Arc::new(std::fs::File::create(&log).unwrap());
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(file).finish();

@@ -27,7 +27,7 @@ enum Deed {
     Left,
 }
 
-fn tell(herald: &mut Herald, wish: &App, deed: Deed) {
+fn tell(publisher: &mut Publisher, wish: &App, deed: Deed) {
     let revision = |commit: &str| Revision {
         commit: commit.to_owned(),
         subject: String::new(),
@@ -36,31 +36,31 @@ fn tell(herald: &mut Herald, wish: &App, deed: Deed) {
         signed_by: None,
     };
     match deed {
-        Deed::Well(commit) => herald.well(Some(&revision(commit)), noon()),
+        Deed::Well(commit) => publisher.well(Some(&revision(commit)), noon()),
         Deed::Refused(commit) => {
             let (kind, message) = (SourceProblemKind::Wrong, "web.yaml:3: wrong".to_owned());
             let revision = Some(revision(commit));
-            herald.refused(&SourceProblem { kind, revision, message, help: None, mistakes: Vec::new() }, noon());
+            publisher.refused(&SourceProblem { kind, revision, message, help: None, mistakes: Vec::new() }, noon());
         }
-        Deed::Stands => herald.stands(wish),
-        Deed::Began => herald.began(&wish.name),
+        Deed::Stands => publisher.stands(wish),
+        Deed::Began => publisher.began(&wish.name),
         Deed::Ended(outcome) => {
             let state = Schedule::new(wish.sync.clone(), 1).state(noon());
-            herald.ended(wish, &report(wish, outcome, &[]), &state, false);
+            publisher.ended(wish, &report(wish, outcome, &[]), &state, false);
         }
-        Deed::Orphaned => herald.orphaned(&wish.name, true, noon()),
-        Deed::Leaves => herald.orphaned(&wish.name, false, noon()),
-        Deed::Left => herald.left(&wish.name),
+        Deed::Orphaned => publisher.orphaned(&wish.name, true, noon()),
+        Deed::Leaves => publisher.orphaned(&wish.name, false, noon()),
+        Deed::Left => publisher.left(&wish.name),
     }
 }
 
 /// The statuses of the App that are told, each with its commit.
 fn told(deeds: &[Deed]) -> Vec<String> {
     let (queue, mut posted) = mpsc::channel(64);
-    let mut herald = Herald::new(None, Some(StatusPoster::into(queue)));
+    let mut publisher = Publisher::new(None, Some(StatusPoster::into(queue)));
     let wish = app("r1", Vec::new());
     for deed in deeds {
-        tell(&mut herald, &wish, *deed);
+        tell(&mut publisher, &wish, *deed);
     }
     let all = std::iter::from_fn(|| posted.try_recv().ok()).inspect(|one| assert!(!one.reason.is_empty(), "{one:?}"));
     all.filter(|one| one.app.is_some()).map(|one| format!("{} {:?}", one.commit, one.state)).collect()
@@ -173,34 +173,35 @@ fn each_commit_has_its_statuses_and_its_end() {
 #[test]
 fn what_is_wrong_is_told_to_whoever_has_not_heard_of_it() {
     let ((queue, mut all), (apart, mut some)) = (mpsc::channel(64), mpsc::channel(64));
-    let told_are = |names: &[&str]| Herald::new(Some(Teller::into_both(queue.clone(), apart.clone(), names)), None);
-    let (mut herald, wish) = (Herald::default(), app("r1", Vec::new()));
-    let mut heard = |herald: &mut Herald, outcome| {
-        tell(herald, &wish, Deed::Refused("c1"));
-        tell(herald, &wish, Deed::Ended(outcome));
+    let told_are =
+        |names: &[&str]| Publisher::new(Some(NotificationQueue::into_both(queue.clone(), apart.clone(), names)), None);
+    let (mut publisher, wish) = (Publisher::default(), app("r1", Vec::new()));
+    let mut heard = |publisher: &mut Publisher, outcome| {
+        tell(publisher, &wish, Deed::Refused("c1"));
+        tell(publisher, &wish, Deed::Ended(outcome));
         let all = std::iter::from_fn(|| all.try_recv().ok()).map(|one: Telling| format!("all: {}", one.news));
         let some = std::iter::from_fn(|| some.try_recv().ok())
             .map(|(names, one): (BTreeSet<String>, Telling)| format!("{names:?}: {}", one.news));
         all.chain(some).collect::<Vec<_>>()
     };
     let nothing: [&str; 0] = [];
-    assert_eq!(heard(&mut herald, Outcome::Unhealthy), nothing);
-    assert_eq!(herald.heard(&wish.name).map(|heard| heard.told), Some(Told::default()), "nobody was told");
-    herald.renew(told_are(&["chat"]));
-    assert_eq!(heard(&mut herald, Outcome::Unhealthy), ["all: ManifestsInvalid", "all: Unhealthy"]);
-    assert_eq!(heard(&mut herald, Outcome::Unhealthy), nothing);
-    herald.renew(told_are(&["chat", "mail", "pager"]));
+    assert_eq!(heard(&mut publisher, Outcome::Unhealthy), nothing);
+    assert_eq!(publisher.heard(&wish.name).map(|heard| heard.told), Some(ToldOfApp::default()), "nobody was told");
+    publisher.renew(told_are(&["chat"]));
+    assert_eq!(heard(&mut publisher, Outcome::Unhealthy), ["all: ManifestsInvalid", "all: Unhealthy"]);
+    assert_eq!(heard(&mut publisher, Outcome::Unhealthy), nothing);
+    publisher.renew(told_are(&["chat", "mail", "pager"]));
     let new = ["ManifestsInvalid", "Unhealthy"].map(|news| format!("{{\"mail\", \"pager\"}}: {news}"));
-    assert_eq!(heard(&mut herald, Outcome::Unhealthy), new);
-    assert_eq!(heard(&mut herald, Outcome::Unhealthy), nothing);
+    assert_eq!(heard(&mut publisher, Outcome::Unhealthy), new);
+    assert_eq!(heard(&mut publisher, Outcome::Unhealthy), nothing);
     // What is new is told to all of them, once.
-    herald.renew(told_are(&["pager", "other"]));
+    publisher.renew(told_are(&["pager", "other"]));
     let new = ["all: RolledBack", "{\"other\"}: ManifestsInvalid"];
-    assert_eq!(heard(&mut herald, Outcome::RolledBack), new);
-    herald.renew(told_are(&["pager", "last"]));
-    tell(&mut herald, &wish, Deed::Well("c1"));
+    assert_eq!(heard(&mut publisher, Outcome::RolledBack), new);
+    publisher.renew(told_are(&["pager", "last"]));
+    tell(&mut publisher, &wish, Deed::Well("c1"));
     let new = ["all: SourceRecovered", "all: ManifestsInvalid", "all: Recovered"];
-    assert_eq!(heard(&mut herald, Outcome::Converged), new);
+    assert_eq!(heard(&mut publisher, Outcome::Converged), new);
 }
 
 /// Whoever is new after a restart is as new as after a reload, until a pass has come to its end.
@@ -209,18 +210,19 @@ fn what_is_wrong_is_told_over_a_restart_to_whoever_has_not_heard_of_it() {
     use Outcome::{Converged, Interrupted, Unhealthy};
     let ((queue, mut all), (apart, mut some)) = (mpsc::channel(64), mpsc::channel(64));
     let wish = app("r1", Vec::new());
-    let mut heard: Option<Heard> = None;
+    let mut heard: Option<NotifiedState> = None;
     let mut agent = |names: &[&str], outcomes: &[Outcome]| {
-        let mut herald = Herald::new(Some(Teller::into_both(queue.clone(), apart.clone(), names)), None);
+        let mut publisher =
+            Publisher::new(Some(NotificationQueue::into_both(queue.clone(), apart.clone(), names)), None);
         if let Some(heard) = &heard {
             // As it is written down.
             let text = serde_json::to_string(heard).unwrap();
-            herald.recall(&wish.name, serde_json::from_str(&text).unwrap());
+            publisher.recall(&wish.name, serde_json::from_str(&text).unwrap());
         }
         for outcome in outcomes {
-            tell(&mut herald, &wish, Deed::Ended(*outcome));
+            tell(&mut publisher, &wish, Deed::Ended(*outcome));
         }
-        heard = herald.heard(&wish.name);
+        heard = publisher.heard(&wish.name);
         let all = std::iter::from_fn(|| all.try_recv().ok()).map(|one: Telling| format!("all: {}", one.news));
         let some = std::iter::from_fn(|| some.try_recv().ok())
             .map(|(names, one): (BTreeSet<String>, Telling)| format!("{names:?}: {}", one.news));
@@ -241,8 +243,8 @@ fn what_is_wrong_is_told_over_a_restart_to_whoever_has_not_heard_of_it() {
         assert_eq!(agent(names, outcomes), expected, "agent {number}");
     }
     // One that an earlier trueup has written down says nothing of who has heard it.
-    let old: Heard = serde_json::from_str(&serde_json::to_string(&Told::default()).unwrap()).unwrap();
-    assert_eq!(old, Heard::default());
+    let old: NotifiedState = serde_json::from_str(&serde_json::to_string(&ToldOfApp::default()).unwrap()).unwrap();
+    assert_eq!(old, NotifiedState::default());
 }
 
 /// Whatever happens in which order: only what is in force now is open, and what was good is never given up.

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tracing::info;
 
+use super::debounce::{Absence, Debounce};
 use super::edits::Edits;
 use super::orders::{Operated, Operation};
-use super::quiet::{Gap, Quiet};
 use super::senses::Member;
 use crate::decide::schedule::{Ended, Schedule, ScheduleState, later};
 use crate::engine::interrupt::Interrupt;
@@ -32,7 +32,7 @@ const CALM_AT_MOST: Duration = Duration::from_millis(100);
 const GAP: Duration = Duration::from_secs(1);
 
 /// One App's place in the loop.
-pub(super) struct Seat {
+pub(super) struct TrackedApp {
     /// Its manifest in force.
     pub(super) loaded: Arc<Loaded>,
     /// Its turns.
@@ -47,7 +47,7 @@ pub(super) struct Seat {
     pub(super) passed: bool,
     /// How the last one ended that has seen the host.
     pub(super) outcome: Option<Outcome>,
-    pub(super) came: Came,
+    pub(super) came: FirstSeen,
     /// It has disappeared from the manifests; when its workers are stopped, it leaves.
     pub(super) leaving: bool,
     /// The turn in which they are stopped. A pass that began before it disappeared has left them running.
@@ -57,9 +57,9 @@ pub(super) struct Seat {
     /// Its root as it was last seen, by whatever pass.
     pub(super) layout: Option<Layout>,
     /// Changes at its root that nobody has looked at.
-    pub(super) stirred: Quiet,
+    pub(super) stirred: Debounce,
     /// The link was not there at the last look between two passes.
-    gap: Gap,
+    gap: Absence,
     /// Changes of its files that nobody has looked at.
     pub(super) edits: Edits,
     /// When its application is asked next, between two passes.
@@ -67,12 +67,12 @@ pub(super) struct Seat {
     /// What its application last said was well.
     well: bool,
     /// What people have asked for.
-    pub(super) errands: VecDeque<Errand>,
+    pub(super) errands: VecDeque<PendingOperation>,
 }
 
 /// When it came into force first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum FirstSeen {
     /// Since the agent began.
     Now,
     /// Before: workers of ours may be there, whether it has had a pass or not.
@@ -90,12 +90,12 @@ struct Busy {
 }
 
 /// What a person has asked for, and where the answer goes.
-pub(super) struct Errand {
+pub(super) struct PendingOperation {
     pub(super) what: Operation,
     pub(super) reply: oneshot::Sender<Result<Operated, HostError>>,
 }
 
-impl Seat {
+impl TrackedApp {
     /// `host` is another number for each host: what befalls many of them at once must not have all come back in step.
     pub(super) fn new(loaded: Loaded, host: u64) -> Self {
         let mut seed = DefaultHasher::new();
@@ -109,13 +109,13 @@ impl Seat {
             failures: 0,
             passed: false,
             outcome: None,
-            came: Came::Now,
+            came: FirstSeen::Now,
             leaving: false,
             seen_off: None,
             last: None,
             layout: None,
-            stirred: Quiet::new(CALM, CALM_AT_MOST),
-            gap: Gap::new(GAP),
+            stirred: Debounce::new(CALM, CALM_AT_MOST),
+            gap: Absence::new(GAP),
             edits: Edits::new(),
             ask_at: None,
             well: true,
@@ -144,7 +144,7 @@ impl Seat {
 
     /// Takes the place of one at another root, and returns what people have asked of that one. What is under way there
     /// is waited for: both may have managers in common.
-    pub(super) fn succeed(&mut self, before: Self) -> VecDeque<Errand> {
+    pub(super) fn succeed(&mut self, before: Self) -> VecDeque<PendingOperation> {
         self.busy = before.busy.map(|busy| Busy { former_root: true, ..busy });
         before.errands
     }
@@ -161,7 +161,7 @@ impl Seat {
 
     /// Workers of ours may be there: one that was never looked at has none.
     pub(super) fn may_have_workers(&self) -> bool {
-        self.passed || self.passes() || self.came == Came::Before
+        self.passed || self.passes() || self.came == FirstSeen::Before
     }
 
     /// A pass in hand may prepare what is not wanted any more: a long build of it need not be waited for.

@@ -74,13 +74,13 @@ fn watched(pidfd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
 
 /// One worker's main process and its descendants.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(super) struct ProcessTree {
     main: Held,
     descendants: Vec<Held>,
     leads_group: bool,
 }
 
-impl Family {
+impl ProcessTree {
     /// Takes hold of a process and of all that descends from it; none when it is gone.
     ///
     /// # Errors
@@ -303,7 +303,7 @@ mod tests {
         let mut ready = String::new();
         std::io::BufReader::new(wrapper.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let id = identify(Pid(wrapper.id())).unwrap().unwrap();
-        let family = Family::hold(id).await.unwrap().unwrap();
+        let family = ProcessTree::hold(id).await.unwrap().unwrap();
         let children: Vec<ProcessId> = family.descendants.iter().map(|held| held.id).collect();
         assert!(!children.is_empty());
         family.signal_main(Signal::KILL).unwrap();
@@ -314,6 +314,6 @@ mod tests {
         assert!(Instant::now() >= soon, "the child ignores TERM and is killed at the deadline, not before");
         assert!(children.iter().all(|child| stat(child.pid).unwrap().is_none_or(|now| now.id != *child)));
         wrapper.wait().unwrap();
-        assert!(Family::hold(id).await.unwrap().is_none());
+        assert!(ProcessTree::hold(id).await.unwrap().is_none());
     }
 }

@@ -63,7 +63,7 @@ enum OneOfApp {
 
 /// Everything that is counted.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct Counters {
     registry: Registry,
     passes: Family<Ended, Counter>,
     seconds: Family<OfApp, Histogram, fn() -> Histogram>,
@@ -77,9 +77,9 @@ pub(super) struct Tally {
     of_apps: Mutex<BTreeMap<String, BTreeSet<OneOfApp>>>,
 }
 
-impl Default for Tally {
+impl Default for Counters {
     fn default() -> Self {
-        let mut tally = Self {
+        let mut counters = Self {
             registry: Registry::with_prefix("trueup"),
             passes: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
@@ -91,28 +91,28 @@ impl Default for Tally {
             requests: Family::default(),
             of_apps: Mutex::default(),
         };
-        let registry = &mut tally.registry;
-        registry.register("passes", "Passes, by how they ended", tally.passes.clone());
-        registry.register("pass_duration_seconds", "How long passes took", tally.seconds.clone());
-        registry.register("wakes", "Reasons for passes", tally.wakes.clone());
-        registry.register("actions", "Actions that were tried, by what came of them", tally.actions.clone());
+        let registry = &mut counters.registry;
+        registry.register("passes", "Passes, by how they ended", counters.passes.clone());
+        registry.register("pass_duration_seconds", "How long passes took", counters.seconds.clone());
+        registry.register("wakes", "Reasons for passes", counters.wakes.clone());
+        registry.register("actions", "Actions that were tried, by what came of them", counters.actions.clone());
         registry.register(
             "corrections",
             "Actions that succeeded although the manifest had not changed since the host was brought to it",
-            tally.corrections.clone(),
+            counters.corrections.clone(),
         );
         registry.register(
             "rollbacks",
             "Passes that put the last proven release in force again",
-            tally.rollbacks.clone(),
+            counters.rollbacks.clone(),
         );
-        registry.register("webhooks", "Webhooks that arrived, by what came of them", tally.webhooks.clone());
-        registry.register("http_requests", "Requests that were answered", tally.requests.clone());
-        tally
+        registry.register("webhooks", "Webhooks that arrived, by what came of them", counters.webhooks.clone());
+        registry.register("http_requests", "Requests that were answered", counters.requests.clone());
+        counters
     }
 }
 
-impl Tally {
+impl Counters {
     pub(super) fn registry(&self) -> &Registry {
         &self.registry
     }

@@ -1,6 +1,6 @@
 //! What a way into supervisord can do: the same four requests through the socket and through `supervisorctl`.
 //!
-//! A door only asks; it never waits for an outcome. Waiting is the business of [`super::act`], which is
+//! A client only asks; it never waits for an outcome. Waiting is the business of [`super::act`], which is
 //! written once for all doors.
 
 use std::future::Future;
@@ -123,7 +123,7 @@ pub(in crate::managers) struct Pace {
 }
 
 /// A way into one supervisord.
-pub(in crate::managers) trait Door: Send + Sync {
+pub(in crate::managers) trait Client: Send + Sync {
     /// All processes of all groups, by one request.
     fn all(&self) -> impl Future<Output = Result<Vec<Info>, HostError>> + Send;
 
