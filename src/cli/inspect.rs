@@ -16,6 +16,7 @@ use super::options::fleet::Look;
 use super::options::inspect::Diff;
 use super::options::{Format, Global, Paths};
 use super::output::{Output, say, yaml};
+use super::render::preview::DryRun;
 use super::render::problem::Complaint;
 use super::render::status::Entry;
 use super::render::style::{DIM, paint};
@@ -222,16 +223,17 @@ pub(super) fn say_who_is_at_work(reports: &[PassReport]) {
 #[must_use]
 pub fn previews(loaded: &[Loaded], reports: &[PassReport], output: Output) -> String {
     let markdown = output.format == Format::Markdown;
-    let one = |(one, report): (&Loaded, &PassReport)| match &report.before {
-        None if markdown => markdown::unobserved(&report.app, &report.problems),
-        None => report::unobserved(report),
-        Some(observed) if markdown => {
-            markdown::preview(&one.app, observed, &report.difference, &report.plan, report.withheld.as_ref())
-        }
-        Some(observed) => {
-            let withheld = report.withheld.as_ref();
-            preview::preview(&one.app, observed, &report.difference, &report.plan, withheld, output.width)
-        }
+    let one = |(one, report): (&Loaded, &PassReport)| {
+        let Some(observed) = &report.before else {
+            return if markdown {
+                markdown::unobserved(&report.app, &report.problems)
+            } else {
+                report::unobserved(report)
+            };
+        };
+        let (difference, plan, withheld) = (&report.difference, &report.plan, report.withheld.as_ref());
+        let dry_run = DryRun { app: &one.app, observed, difference, plan, withheld };
+        if markdown { markdown::preview(&dry_run) } else { preview::preview(&dry_run, output.width) }
     };
     let previews: Vec<String> = loaded.iter().zip(reports).map(one).collect();
     // Settled Apps are one line each and stand close together.

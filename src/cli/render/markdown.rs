@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::health::is_not_asked;
 use super::plan::{how, when};
+use super::preview::DryRun;
 use super::remedy::typed;
 use super::shape;
 use super::style::plain;
@@ -18,17 +19,11 @@ use crate::model::drift::Difference;
 use crate::model::names::AppName;
 use crate::model::observed::{Aim, Observed};
 use crate::model::report::Problem;
-use crate::model::sync::Withheld;
 
 /// What would be done to one App: a line that sums up, the difference folded away, a table of steps.
 #[must_use]
-pub fn preview(
-    app: &App,
-    observed: &Observed,
-    difference: &Difference,
-    plan: &Plan,
-    withheld: Option<&Withheld>,
-) -> String {
+pub fn preview(dry_run: &DryRun<'_>) -> String {
+    let DryRun { app, observed, difference, plan, withheld } = *dry_run;
     let mut text =
         format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, summary(app, observed, difference, plan));
     // Writing to a string cannot fail.

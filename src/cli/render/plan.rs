@@ -10,6 +10,7 @@ use crate::model::action::{Action, Plan, Step};
 use crate::model::app::{App, Manager, WorkerGroup};
 use crate::model::length::limit;
 use crate::model::names::GroupName;
+use crate::model::process::ProcessId;
 use crate::model::release::Source;
 use crate::model::service::{Renewal, ServiceManager};
 
@@ -76,8 +77,6 @@ fn numbers(numbers: &[usize]) -> String {
 /// What exactly an action does to this host.
 #[must_use]
 pub fn how(app: &App, action: &Action) -> String {
-    let manager = |group: &GroupName| app.group(group).map(|group| &group.manager);
-    let patience = |group: &GroupName| app.group(group).map_or_else(|| "a while".to_owned(), |g| limit(g.stop_timeout));
     match action {
         Action::LiftQuarantine { id } => format!("note that {id} may be tried again"),
         Action::FetchRelease { id } => {
@@ -116,52 +115,64 @@ pub fn how(app: &App, action: &Action) -> String {
                 None => format!("note that {group} knows this content of {path}"),
             }
         }
-        Action::StartWorker { group, .. } => match manager(group) {
+        Action::StartWorker { group, .. } => match manager(app, group) {
             Some(Manager::Supervisord(_)) => "supervisord starts it; wait until it runs".to_owned(),
             Some(Manager::Systemd(_)) => "systemd starts and enables the unit; wait until it runs".to_owned(),
             Some(Manager::Builtin(builtin)) => format!("start `{}` in the release; wait until it runs", builtin.run),
             None => "start it".to_owned(),
         },
-        Action::RestartWorker { group, process, .. } => {
-            let whom = process.map_or_else(|| "its process".to_owned(), |process| process.to_string());
-            let time = patience(group);
-            let replaced = match manager(group) {
-                Some(Manager::Supervisord(_)) => format!(
-                    "send {whom} its stop signal, wait up to {time} for its job, then kill it; supervisord starts its successor"
-                ),
-                Some(Manager::Systemd(_)) => {
-                    format!(
-                        "systemd restarts the unit: {whom} has up to {time} for its job, less if its `TimeoutStopSec` is shorter"
-                    )
-                }
-                Some(Manager::Builtin(builtin)) => format!(
-                    "SIGTERM to {whom}, wait up to {time} for its job, then SIGKILL; start `{}` in the release",
-                    builtin.run
-                ),
-                None => "restart it".to_owned(),
-            };
-            drained(app, group) + &replaced
-        }
-        Action::StopWorker { group, .. } => {
-            let time = patience(group);
-            let stopped = match manager(group) {
-                Some(Manager::Supervisord(_)) => {
-                    format!("supervisord stops it: up to {time} for its job, less if its `stopwaitsecs` is shorter")
-                }
-                Some(Manager::Systemd(_)) => {
-                    format!(
-                        "systemd stops and disables the unit: up to {time} for its job, less if its `TimeoutStopSec` is shorter"
-                    )
-                }
-                Some(Manager::Builtin(_)) | None => format!("SIGTERM, wait up to {time} for its job, then SIGKILL"),
-            };
-            drained(app, group) + &stopped
-        }
+        Action::RestartWorker { group, process, .. } => restarted(app, group, *process),
+        Action::StopWorker { group, .. } => stopped(app, group),
         Action::EnableWorker { .. } => "systemd enables the unit, so that it starts at boot".to_owned(),
         Action::StopStray { process } => {
             format!("SIGTERM to {process}, wait up to {}, then SIGKILL", limit(app.stray_grace()))
         }
     }
+}
+
+fn manager<'a>(app: &'a App, group: &GroupName) -> Option<&'a Manager> {
+    app.group(group).map(|group| &group.manager)
+}
+
+fn patience(app: &App, group: &GroupName) -> String {
+    app.group(group).map_or_else(|| "a while".to_owned(), |group| limit(group.stop_timeout))
+}
+
+fn restarted(app: &App, group: &GroupName, process: Option<ProcessId>) -> String {
+    let whom = process.map_or_else(|| "its process".to_owned(), |process| process.to_string());
+    let time = patience(app, group);
+    let replaced = match manager(app, group) {
+        Some(Manager::Supervisord(_)) => format!(
+            "send {whom} its stop signal, wait up to {time} for its job, then kill it; supervisord starts its successor"
+        ),
+        Some(Manager::Systemd(_)) => {
+            format!(
+                "systemd restarts the unit: {whom} has up to {time} for its job, less if its `TimeoutStopSec` is shorter"
+            )
+        }
+        Some(Manager::Builtin(builtin)) => format!(
+            "SIGTERM to {whom}, wait up to {time} for its job, then SIGKILL; start `{}` in the release",
+            builtin.run
+        ),
+        None => "restart it".to_owned(),
+    };
+    drained(app, group) + &replaced
+}
+
+fn stopped(app: &App, group: &GroupName) -> String {
+    let time = patience(app, group);
+    let stopped = match manager(app, group) {
+        Some(Manager::Supervisord(_)) => {
+            format!("supervisord stops it: up to {time} for its job, less if its `stopwaitsecs` is shorter")
+        }
+        Some(Manager::Systemd(_)) => {
+            format!(
+                "systemd stops and disables the unit: up to {time} for its job, less if its `TimeoutStopSec` is shorter"
+            )
+        }
+        Some(Manager::Builtin(_)) | None => format!("SIGTERM, wait up to {time} for its job, then SIGKILL"),
+    };
+    drained(app, group) + &stopped
 }
 
 /// What is run before a group loses workers; once, for all that go together.

@@ -22,19 +22,27 @@ use crate::model::observed::{Aim, Observed};
 use crate::model::record::Judge;
 use crate::model::sync::Withheld;
 
+/// What a pass over an App would do, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct DryRun<'a> {
+    /// The App as it is wished for.
+    pub app: &'a App,
+    /// The host as it was seen.
+    pub observed: &'a Observed,
+    /// What differs between the two.
+    pub difference: &'a Difference,
+    /// What would close the drift.
+    pub plan: &'a Plan,
+    /// Why nothing would be done all the same.
+    pub withheld: Option<&'a Withheld>,
+}
+
 /// What would be done, in colour, in at most `width` columns where that is possible.
 /// Nothing to do: one line.
 #[must_use]
-pub fn preview(
-    app: &App,
-    observed: &Observed,
-    difference: &Difference,
-    plan: &Plan,
-    withheld: Option<&Withheld>,
-    width: Option<usize>,
-) -> String {
-    let mut text = format!("{}\n", headline(app, observed, difference, plan, withheld));
-    let wish = app;
+pub fn preview(dry_run: &DryRun<'_>, width: Option<usize>) -> String {
+    let mut text = format!("{}\n", headline(dry_run));
+    let DryRun { app: wish, observed, difference, plan, withheld } = *dry_run;
     let aimed = aimed(wish, &observed.aim);
     let app = &*aimed;
     let warnings: String =
@@ -76,29 +84,13 @@ pub fn preview(
 }
 
 /// One line: the App, the desired release, what there is to do.
-#[must_use]
-pub fn headline(
-    app: &App,
-    observed: &Observed,
-    difference: &Difference,
-    plan: &Plan,
-    withheld: Option<&Withheld>,
-) -> String {
-    format!(
-        "{}  {}  {}",
-        paint(STRONG, &app.name),
-        safe(app.release.id.as_str()),
-        summary(app, observed, difference, plan, withheld)
-    )
+fn headline(dry_run: &DryRun<'_>) -> String {
+    let app = dry_run.app;
+    format!("{}  {}  {}", paint(STRONG, &app.name), safe(app.release.id.as_str()), summary(dry_run))
 }
 
-fn summary(
-    app: &App,
-    observed: &Observed,
-    difference: &Difference,
-    plan: &Plan,
-    withheld: Option<&Withheld>,
-) -> String {
+fn summary(dry_run: &DryRun<'_>) -> String {
+    let DryRun { app, observed, difference, plan, withheld } = *dry_run;
     let healthy = observed.health.as_ref().is_none_or(|verdict| verdict.healthy);
     let but = withheld.map(|withheld| format!(", but {}", why(withheld, observed.at))).unwrap_or_default();
     if !difference.blockers.is_empty() {

@@ -142,7 +142,7 @@ fn seen<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
         ServiceStale::OlderThanSwitch | ServiceStale::Switched => "what was there before the switch".to_owned(),
         ServiceStale::Config(path) => format!("what it read before {path} changed"),
     });
-    shape(app, release, services, workers, strays(observed, |_| true), health)
+    shape(app, Spec { release, services, workers, strays: strays(observed, |_| true), health })
 }
 
 fn wanted<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
@@ -150,7 +150,7 @@ fn wanted<'a>(app: &'a App, observed: &'a Observed) -> Shape<'a> {
     let strays = strays(observed, |stray| !stray.is_stopped(app.strays));
     let release = Release { id: app.release.id.to_string(), lacks: Vec::new(), to_come: None, surplus: Vec::new() };
     let services = services(&diff(app, observed).drift, |_| app.release.id.to_string());
-    shape(app, release, services, workers, strays, app.health.as_ref().map(|_| healthy()))
+    shape(app, Spec { release, services, workers, strays, health: app.health.as_ref().map(|_| healthy()) })
 }
 
 /// What the release, or the record of the one in force, lacks by this drift.
@@ -176,16 +176,8 @@ fn services(drift: &[Drift], serves: impl Fn(&ServiceStale) -> String) -> Vec<Se
     stale.collect()
 }
 
-fn shape<'a>(
-    app: &'a App,
-    release: Release,
-    services: Vec<Serving>,
-    workers: Vec<Group<'a>>,
-    strays: Vec<String>,
-    health: Option<String>,
-) -> Shape<'a> {
-    let metadata = Metadata { name: app.name.as_str() };
-    Shape { metadata, spec: Spec { release, services, workers, strays, health } }
+fn shape<'a>(app: &'a App, spec: Spec<'a>) -> Shape<'a> {
+    Shape { metadata: Metadata { name: app.name.as_str() }, spec }
 }
 
 fn healthy() -> String {

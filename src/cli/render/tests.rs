@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cli::render::preview::DryRun;
 use crate::cli::render::status::Entry;
 use crate::cli::render::testing::{
     Scene, blocked, by_script, coloured, denied, deploy, kept_out, mess, outside, plain, scenes, settled, stalled,
@@ -16,24 +17,28 @@ use crate::decide::testing::{self, id, in_state, member, noon, process, seen};
 use crate::decide::withhold::{Permit, withheld};
 use crate::decide::{explain, status as decide};
 use crate::documents::pass;
-use crate::model::action::Action;
+use crate::model::action::{Action, Plan};
+use crate::model::drift::Difference;
 use crate::model::holder::Holder;
 use crate::model::names::GroupName;
 use crate::model::observed::{Link, MemberState};
 use crate::model::report::{Outcome, PassReport, Problem, Tried};
 use crate::model::sync::Withheld;
 
+fn dry_run<'a>(
+    scene: &'a Scene,
+    difference: &'a Difference,
+    plan: &'a Plan,
+    withheld: Option<&'a Withheld>,
+) -> DryRun<'a> {
+    DryRun { app: &scene.app, observed: &scene.observed, difference, plan, withheld }
+}
+
 fn previewed(scene: &Scene, width: Option<usize>) -> String {
     let difference = diff(&scene.app, &scene.observed);
     let withheld = withheld(&scene.app, &scene.observed, &difference, Permit::default());
-    preview::preview(
-        &scene.app,
-        &scene.observed,
-        &difference,
-        &plan_for(&scene.app, &difference),
-        withheld.as_ref(),
-        width,
-    )
+    let plan = plan_for(&scene.app, &difference);
+    preview::preview(&dry_run(scene, &difference, &plan, withheld.as_ref()), width)
 }
 
 #[test]
@@ -58,13 +63,8 @@ fn previews_as_markdown() {
     for (name, scene) in scenes() {
         let difference = diff(&scene.app, &scene.observed);
         let plan = plan_for(&scene.app, &difference);
-        let text = markdown::preview(
-            &scene.app,
-            &scene.observed,
-            &difference,
-            &plan,
-            withheld(&scene.app, &scene.observed, &difference, Permit::default()).as_ref(),
-        );
+        let withheld = withheld(&scene.app, &scene.observed, &difference, Permit::default());
+        let text = markdown::preview(&dry_run(&scene, &difference, &plan, withheld.as_ref()));
         assert!(!text.contains('\u{1b}'), "no colours in Markdown");
         insta::assert_snapshot!(format!("markdown_{name}"), text);
     }
@@ -81,7 +81,7 @@ fn of_health_nobody_is_warned_before_anything_was_ever_in_force() {
     for (scene, warned) in [(without_link(false), false), (without_link(true), true), (unhealthy(), true)] {
         let difference = diff(&scene.app, &scene.observed);
         let plan = plan_for(&scene.app, &difference);
-        let comment = markdown::preview(&scene.app, &scene.observed, &difference, &plan, None);
+        let comment = markdown::preview(&dry_run(&scene, &difference, &plan, None));
         for text in [plain(&previewed(&scene, None)), comment] {
             assert_eq!(text.contains("not healthy"), warned, "{text}");
         }
