@@ -43,7 +43,11 @@ const SOON: Duration = Duration::from_secs(2);
 pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u8, Failure> {
     output.refuse_markdown("rollback")?;
     let body = json!({"to": options.to.as_ref().map(ReleaseId::as_str), "reason": options.reason});
-    let app = match whose("rollback", &options.one, Some(&options.hosts), &options.agent, &body, output)? {
+    let app = match whose(
+        &options.one,
+        Some(&options.hosts),
+        &AgentRequest { verb: "rollback", body, at: &options.agent, output },
+    )? {
         Whose::Agents(code) => return Ok(code),
         Whose::Theirs(written) => return by_hand::rollback(&written, options, global, output),
         Whose::Ours(app) => app,
@@ -67,7 +71,11 @@ pub fn rollback(options: &Rollback, global: &Global, output: Output) -> Result<u
 pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Failure> {
     output.refuse_markdown("retry")?;
     let body = json!({ "ignoreWindows": options.ignore_windows });
-    let app = match whose("retry", &options.one, Some(&options.hosts), &options.agent, &body, output)? {
+    let app = match whose(
+        &options.one,
+        Some(&options.hosts),
+        &AgentRequest { verb: "retry", body, at: &options.agent, output },
+    )? {
         Whose::Agents(code) => return Ok(code),
         Whose::Theirs(written) => return by_hand::retry(&written, options, global, output),
         Whose::Ours(app) => app,
@@ -90,7 +98,7 @@ pub fn retry(options: &Retry, global: &Global, output: Output) -> Result<u8, Fai
 pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
     output.refuse_markdown("suspend")?;
     let body = json!({"reason": options.reason});
-    let app = match whose("suspend", &options.one, None, &options.agent, &body, output)? {
+    let app = match whose(&options.one, None, &AgentRequest { verb: "suspend", body, at: &options.agent, output })? {
         Whose::Agents(code) => return Ok(code),
         Whose::Theirs(written) => return Err(not_here(&written)),
         Whose::Ours(app) => app,
@@ -106,11 +114,13 @@ pub fn suspend(options: &Suspend, output: Output) -> Result<u8, Failure> {
 /// When the manifests are wrong, or it cannot be written down.
 pub fn resume(options: &Resume, output: Output) -> Result<u8, Failure> {
     output.refuse_markdown("resume")?;
-    let app = match whose("resume", &options.one, None, &options.agent, &json!({}), output)? {
-        Whose::Agents(code) => return Ok(code),
-        Whose::Theirs(written) => return Err(not_here(&written)),
-        Whose::Ours(app) => app,
-    };
+    let app =
+        match whose(&options.one, None, &AgentRequest { verb: "resume", body: json!({}), at: &options.agent, output })?
+        {
+            Whose::Agents(code) => return Ok(code),
+            Whose::Theirs(written) => return Err(not_here(&written)),
+            Whose::Ours(app) => app,
+        };
     let wait = options.wait.wait;
     let work = async |host: &LocalHost| operate::resume(host, &app, wait).await;
     tell(&app, &on_this_host("trueup resume", None, None, work)??, output)
@@ -130,14 +140,7 @@ enum Whose {
 ///
 /// Without a PATH the agent's own manifest counts: it may come from git, and not be anywhere here. Whoever chooses
 /// among `hosts` means these, whatever this host is.
-fn whose(
-    verb: &str,
-    which: &One,
-    hosts: Option<&Hosts>,
-    at: &Agent,
-    body: &Value,
-    output: Output,
-) -> Result<Whose, Failure> {
+fn whose(which: &One, hosts: Option<&Hosts>, request: &AgentRequest<'_>) -> Result<Whose, Failure> {
     if hosts.is_some_and(Hosts::is_choice) {
         return Ok(Whose::Theirs(Box::new(named(&which.app, &which.paths)?)));
     }
@@ -147,11 +150,8 @@ fn whose(
         Some(Whose::Ours(app)) => Some(&app.root),
         Some(Whose::Agents(_) | Whose::Theirs(_)) | None => None,
     };
-    let by_agent = if matches!(known, Some(Whose::Theirs(_))) {
-        ByAgent::Not(None)
-    } else {
-        by_agent(verb, &which.app, root, at, body, output)?
-    };
+    let by_agent =
+        if matches!(known, Some(Whose::Theirs(_))) { ByAgent::Not(None) } else { by_agent(&which.app, root, request)? };
     let unknown = match by_agent {
         ByAgent::Done(code) => return Ok(Whose::Agents(code)),
         ByAgent::Not(unknown) => unknown,
@@ -175,6 +175,18 @@ fn found(which: &One) -> Result<Whose, Failure> {
     })
 }
 
+/// What the agent of this host is asked for, where it looks after the App.
+struct AgentRequest<'a> {
+    /// The verb, as the command line and the agent's API have it.
+    verb: &'static str,
+    /// What the verb is given.
+    body: Value,
+    /// Where the agent is.
+    at: &'a Agent,
+    /// How its answer is printed.
+    output: Output,
+}
+
 /// What the agent has to do with it.
 enum ByAgent {
     /// It has done it: the exit code.
@@ -184,14 +196,8 @@ enum ByAgent {
 }
 
 /// Has the agent do it that looks after the App, and has it in that root where one is known.
-fn by_agent(
-    verb: &str,
-    app: &str,
-    root: Option<&Root>,
-    at: &Agent,
-    body: &Value,
-    output: Output,
-) -> Result<ByAgent, Failure> {
+fn by_agent(app: &str, root: Option<&Root>, request: &AgentRequest<'_>) -> Result<ByAgent, Failure> {
+    let AgentRequest { verb, body, at, output } = request;
     if at.no_agent {
         return Ok(ByAgent::Not(None));
     }
@@ -200,9 +206,9 @@ fn by_agent(
         match agent.about().await {
             Ok(about) if about.looks_after(app, root) => {
                 let waits = Waits { what: &format!("was asked to {verb} `{app}`"), silence: SOON };
-                let asked = agent.post(&format!("/api/v1/apps/{app}/{verb}"), body, output, waits).await;
+                let asked = agent.post(&format!("/api/v1/apps/{app}/{verb}"), body, *output, waits).await;
                 // From here on nobody but the agent knows what has been done.
-                let code = asked.map_err(|why| agent.broken_off(&why))?.show(output)?;
+                let code = asked.map_err(|why| agent.broken_off(&why))?.show(*output)?;
                 agent.note(" has done it");
                 return Ok(ByAgent::Done(code));
             }

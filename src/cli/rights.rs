@@ -18,6 +18,8 @@ use crate::documents::List;
 use crate::documents::evidence::Evidence;
 use crate::documents::sudoers::SudoRules;
 use crate::engine::evidence;
+use crate::model::app::App;
+use crate::ports::HostError;
 
 /// Prints which release every process runs that names one.
 ///
@@ -52,6 +54,27 @@ fn unquoted(failure: Failure) -> Failure {
         ),
         other => other,
     }
+}
+
+/// Says why one of the rules of an App is not among them.
+fn say_missing(app: &App, what: &str, error: HostError) {
+    let complaint = Complaint::new(format!("no rules for the {what} of `{}`", app.name)).cause(error.message);
+    say(&Complaint { help: error.help, ..complaint }.render());
+}
+
+/// Says why `trueup evidence` is not among the rules of a user, who could put another program in its place.
+fn say_replaceable(user: &str, part: &Path) {
+    let message = format!("no rule for `trueup evidence`: `{user}` could replace `{}`", part.display());
+    let help = "install trueup where only root writes, such as /usr/local/bin, and run it from there";
+    say(&Complaint::new(message).help(help).render());
+}
+
+/// Says of Apps with hosts what no rule on this host helps with.
+fn warn_of_fleets(apps: &[String]) {
+    let message = format!("over SSH nobody asks `trueup evidence`: {}", apps.join(", "));
+    let help =
+        "a rollout from elsewhere judges workers of another user by when they started, unless it logs in as root";
+    say(&Complaint::new(message).help(help).render_as_warning());
 }
 
 /// Prints the rules.
@@ -105,9 +128,7 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
                 }
                 Err(error) => {
                     complete = false;
-                    let complaint = Complaint::new(format!("no rules for the {} of `{}`", one.what, app.name));
-                    let complaint = complaint.cause(error.message);
-                    say(&Complaint { help: error.help, ..complaint }.render());
+                    say_missing(app, &one.what, error);
                 }
             }
         }
@@ -115,26 +136,16 @@ pub fn sudoers(options: &Sudoers, output: Output) -> Result<u8, Failure> {
             continue;
         }
         // Whoever could put another program in its place would be root.
-        match user.could_replace(&program)? {
-            None => rules.push(SudoRules {
-                user: name,
-                what: "which releases processes of other users run".to_owned(),
-                commands: spelled.clone(),
-            }),
-            Some(part) => {
-                complete = false;
-                let message =
-                    format!("no rule for `trueup evidence`: `{}` could replace `{}`", user.name, part.display());
-                let help = "install trueup where only root writes, such as /usr/local/bin, and run it from there";
-                say(&Complaint::new(message).help(help).render());
-            }
+        if let Some(part) = user.could_replace(&program)? {
+            complete = false;
+            say_replaceable(&user.name, &part);
+            continue;
         }
+        let what = "which releases processes of other users run".to_owned();
+        rules.push(SudoRules { user: name, what, commands: spelled.clone() });
     }
     if !of_fleets.is_empty() && !told.is_empty() {
-        let message = format!("over SSH nobody asks `trueup evidence`: {}", of_fleets.join(", "));
-        let help =
-            "a rollout from elsewhere judges workers of another user by when they started, unless it logs in as root";
-        say(&Complaint::new(message).help(help).render_as_warning());
+        warn_of_fleets(&of_fleets);
     }
     match output.format {
         Format::Text | Format::Markdown => output.text(&text::sudoers(&rules))?,
