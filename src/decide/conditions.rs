@@ -148,7 +148,6 @@ fn drift(app: &App, difference: &Difference, groups: &[GroupStatus]) -> Vec<Obje
     let mut object = |certain, workers, reason, message: String| {
         objections.push(Objection { certain, workers, reason, message });
     };
-    let number = |which: fn(&Drift) -> bool| difference.drift.iter().filter(|drift| which(drift)).count();
     for drift in &difference.drift {
         match drift {
             Drift::ReleaseNotFetched { desired, .. } => {
@@ -180,12 +179,34 @@ fn drift(app: &App, difference: &Difference, groups: &[GroupStatus]) -> Vec<Obje
             _ => {}
         }
     }
+    objections.extend(drift_of_workers(difference, groups));
+    let strays = difference.drift.iter().filter(|drift| matches!(drift, Drift::StrayRunning { .. })).count();
+    if strays > 0 {
+        let message = format!("{strays} {} to be stopped", does(strays, "stray is", "strays are"));
+        objections.push(Objection { certain: true, workers: false, reason: Reason::StraysRunning, message });
+    }
+    if let Some(message) = settling(difference) {
+        objections.push(Objection { certain: true, workers: true, reason: Reason::Progressing, message });
+    }
+    objections
+}
+
+fn does(count: usize, one: &'static str, many: &'static str) -> &'static str {
+    if count == 1 { one } else { many }
+}
+
+/// One objection for each kind of drift that workers have, with their number.
+fn drift_of_workers(difference: &Difference, groups: &[GroupStatus]) -> Vec<Objection> {
+    let mut objections = Vec::new();
+    let mut object = |certain, workers, reason, message: String| {
+        objections.push(Objection { certain, workers, reason, message });
+    };
+    let number = |which: fn(&Drift) -> bool| difference.drift.iter().filter(|drift| which(drift)).count();
     let wanted: u32 = groups.iter().map(|group| group.desired).sum();
     let of_wanted = |count: usize| match wanted {
         1 => "the worker".to_owned(),
         _ => format!("{count} of {wanted} workers"),
     };
-    let does = |count: usize, one: &str, many: &str| if count == 1 { one.to_owned() } else { many.to_owned() };
     let stale = number(|drift| matches!(drift, Drift::WorkerStale { .. }));
     if stale > 0 {
         let message = format!("{} {} stale", of_wanted(stale), does(stale, "is", "are"));
@@ -214,14 +235,6 @@ fn drift(app: &App, difference: &Difference, groups: &[GroupStatus]) -> Vec<Obje
     if volatile > 0 {
         let message = format!("{} would not come back after a reboot", of_wanted(volatile));
         object(true, false, Reason::WorkersNotEnabled, message);
-    }
-    let strays = number(|drift| matches!(drift, Drift::StrayRunning { .. }));
-    if strays > 0 {
-        let message = format!("{strays} {} to be stopped", does(strays, "stray is", "strays are"));
-        object(true, false, Reason::StraysRunning, message);
-    }
-    if let Some(message) = settling(difference) {
-        object(true, true, Reason::Progressing, message);
     }
     objections
 }

@@ -244,7 +244,7 @@ impl<'a, H: Host> Pass<'a, H> {
         observed
     }
 
-    /// Rounds until nothing is left that an action closes, then the last question for health.
+    /// Rounds until nothing is left that an action closes, then the end of the pass.
     async fn converge(&mut self, first: Observed, mut slot: Option<SemaphorePermit<'_>>) {
         let (host, wish) = (self.host, self.app);
         let pass = self.report.pass.clone();
@@ -312,28 +312,40 @@ impl<'a, H: Host> Pass<'a, H> {
             }
             journaled = true;
             counted = counted || self.count(&executor, &plan).await;
-            let tried = executor.execute(&plan, &observed).await;
-            let failed = tried.iter().any(|one| one.problem.is_some());
-            // Whoever asks for an end is told what was not finished, not that it went wrong.
-            let cut_short = executor.ended_in(next, &observed);
-            self.cut_short = cut_short;
-            let problems = tried.iter().filter_map(|one| one.problem.clone());
-            self.report.problems.extend(problems.filter(|problem| problem.lasting || !cut_short));
-            let Some(mut next) = self.look_again(probing_after(&app, &observed), &observed).await else { break };
-            self.note_helpless(&executor, &mut next, &tried).await;
-            let blame = gate::blame(&app, &next, &tried);
-            observed = next;
-            self.report.tried.extend(tried);
-            if let Some(reason) = blame {
-                let Some(next) = self.keep_out(&executor, &observed, reason).await else { break };
-                observed = next;
-            } else if failed {
+            if !self.act(&executor, &app, &plan, &mut observed).await {
                 break;
             }
             patience = Patience::new(wish, host.now());
         }
-        let app = aimed(wish, &observed.aim);
-        let executor = Executor::new(host, wish, &app, round);
+        self.conclude(observed, round, journaled).await;
+    }
+
+    /// Does what comes next of a plan, and looks again. Tells whether the pass goes on.
+    async fn act(&mut self, executor: &Executor<'_, H>, app: &App, plan: &Plan, observed: &mut Observed) -> bool {
+        let tried = executor.execute(plan, observed).await;
+        let failed = tried.iter().any(|one| one.problem.is_some());
+        // Whoever asks for an end is told what was not finished, not that it went wrong.
+        let cut_short = executor.ended_in(plan.next(), observed);
+        self.cut_short = cut_short;
+        let problems = tried.iter().filter_map(|one| one.problem.clone());
+        self.report.problems.extend(problems.filter(|problem| problem.lasting || !cut_short));
+        let Some(mut next) = self.look_again(probing_after(app, observed), observed).await else { return false };
+        self.note_helpless(executor, &mut next, &tried).await;
+        let blame = gate::blame(app, &next, &tried);
+        *observed = next;
+        self.report.tried.extend(tried);
+        if let Some(reason) = blame {
+            let Some(next) = self.keep_out(executor, observed, reason).await else { return false };
+            *observed = next;
+            return true;
+        }
+        !failed
+    }
+
+    /// The last question for health, and what is reported and noted of the pass in the end.
+    async fn conclude(&mut self, mut observed: Observed, round: Round<'_>, journaled: bool) {
+        let app = aimed(self.app, &observed.aim);
+        let executor = Executor::new(self.host, self.app, &app, round);
         self.report.remaining = diff(&app, &observed);
         self.ask_until_healthy(&mut observed, &executor).await;
         self.hold(&mut observed).await;
