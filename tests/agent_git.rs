@@ -16,7 +16,7 @@ use support::git::git;
 use support::local::dead_port;
 use support::{Unit, require_host};
 use trueup::agent::git::GitSource;
-use trueup::agent::own::Own;
+use trueup::agent::host_filter::HostFilter;
 use trueup::agent::source::{Found, Source, SourceProblem, SourceProblemKind};
 use trueup::host::spawn::Shim;
 use trueup::model::agent::GitOptions;
@@ -305,7 +305,7 @@ async fn a_commit_that_this_host_cannot_follow_leaves_the_last_good_one() {
     let (app, twin) = (site.room.path().join("app"), site.room.path().join("twin"));
     fs::create_dir(&app).unwrap();
     symlink("app", &twin).unwrap();
-    let start = || Own::new(Site::source(site.room.path(), &site.options), vec!["web01".to_owned()]);
+    let start = || HostFilter::new(Site::source(site.room.path(), &site.options), vec!["web01".to_owned()]);
     let commit_of = |found: Option<Found>| found.unwrap().revision.unwrap().commit;
     let add = |name: &str, root: &Path| {
         let text = format!(
