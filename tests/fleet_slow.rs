@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::SOON;
 use support::asking::{Asked, ask, ask_aloud, held, lay_out, options, request};
 use support::cable::Cable;
 use support::network::{Network, slim_program};
@@ -74,7 +75,7 @@ fn a_rollout_to_hosts_far_away_waits_for_few_answers() {
         }
         for host in network.hosts() {
             assert_eq!(host.read_link(&format!("{ROOT}/current")), Some(format!("releases/{release}")));
-            host.wait_until("its worker", Duration::from_secs(30), || host.pids_of(WORKER).len() == 1);
+            host.wait_until("its worker", SOON, || host.pids_of(WORKER).len() == 1);
             let [worker] = host.pids_of(WORKER)[..] else { panic!("one worker on {}", host.name()) };
             let at = host.read_link(&format!("/proc/{worker}/cwd")).unwrap();
             assert!(at.ends_with(release), "{}: {at}", host.name());
@@ -108,7 +109,7 @@ fn a_host_that_answers_late_is_not_taken_for_dead() {
     let heard = Arc::new(Mutex::new(Asked::default()));
     thread::scope(|scope| {
         let asking = scope.spawn(|| ask_aloud(&network, &options, "web1", &request, &heard));
-        host.wait_until("the step", Duration::from_secs(30), || host.exists("/tmp/begun") || asking.is_finished());
+        host.wait_until("the step", SOON, || host.exists("/tmp/begun") || asking.is_finished());
         // It is asked each second whether it is there, and given up with the third question without an answer.
         network.cable(0, Cable::long(options.alive_interval * 3 / 2));
         // Longer than it may say nothing: that it is heard all the while is the point.

@@ -207,7 +207,7 @@ fn a_host_that_is_not_there_is_told_soon() {
     network.cut(0);
     let began = Instant::now();
     refused(&network, &options, "web1", Broken::Connect, &["does not answer"]);
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     network.heal(0);
     answers(&network, &options, "web1");
 }
@@ -244,9 +244,7 @@ fn a_kept_connection_is_used_again_and_a_dead_one_is_no_trouble() {
     assert_eq!(sessions(), "3");
     let closing = Options { idle: Duration::ZERO, ..options.clone() };
     answers(&network, &closing, "web1");
-    host.wait_until("the end of the closed one", Duration::from_secs(10), || {
-        host.pids_of("sshd: deploy@notty").len() <= 1
-    });
+    host.wait_until("the end of the closed one", SOON, || host.pids_of("sshd: deploy@notty").len() <= 1);
     network.stop_sshd(0);
 }
 

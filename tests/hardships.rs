@@ -227,7 +227,7 @@ fn a_huge_journal_costs_no_memory_and_hides_nothing_that_comes_after_it() {
     let shop = Shop::new();
     shop.two_workers();
     let journal = shop.state("journal.jsonl");
-    std::fs::OpenOptions::new().write(true).open(&journal).unwrap().set_len(5 << 30).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&journal).unwrap().set_len(1 << 40).unwrap();
     let began = std::time::Instant::now();
     let told = |output: &Output| -> usize {
         let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
@@ -238,7 +238,8 @@ fn a_huge_journal_costs_no_memory_and_hides_nothing_that_comes_after_it() {
     let output = shop.after("export TRUEUP_LOG=warn; ulimit -v 2000000", "history");
     assert_eq!(told(&output), 0);
     assert!(text(&output.stderr).contains("only its end is read"), "{output:?}");
-    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    // To read all of it would take many minutes.
+    assert!(began.elapsed() < std::time::Duration::from_mins(1), "{:?}", began.elapsed());
     shop.write("{builtin: {run: [sleep, \"601\"]}}", "");
     shop.two_workers();
     assert_eq!(told(&shop.after("ulimit -v 2000000", "history")), 1);
@@ -318,7 +319,7 @@ fn a_rule_that_takes_too_long_holds_nothing_up() {
     let output = shop.command("status").output().unwrap();
     let all = format!("{} {}", text(&output.stdout), text(&output.stderr));
     assert!(all.contains("the rule took too long") || all.contains("the rules took longer than 1s"), "{all}");
-    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < std::time::Duration::from_mins(1), "{:?}", began.elapsed());
 }
 
 #[test]

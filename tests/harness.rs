@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use support::fixtures::{self, Program, Site, Template};
-use support::{Host, Unit, require_host};
+use support::{Host, SOON, Unit, require_host};
 
 /// Outer pids of this machine whose command line begins with `mark`.
 fn outer_processes(mark: &str) -> Vec<u32> {
@@ -24,9 +24,7 @@ fn outer_processes(mark: &str) -> Vec<u32> {
 /// Waits until a process works there: for systemd it is started before it has changed its directory.
 #[track_caller]
 fn works_in(host: &Host, pid: u32, directory: &str) {
-    host.wait_until(directory, Duration::from_secs(10), || {
-        host.read_link(&format!("/proc/{pid}/cwd")).as_deref() == Some(directory)
-    });
+    host.wait_until(directory, SOON, || host.read_link(&format!("/proc/{pid}/cwd")).as_deref() == Some(directory));
 }
 
 #[test]
@@ -68,11 +66,11 @@ fn commands_tell_how_they_ended() {
 
     let mut sleeper =
         host.spawn_as("deploy", &["sh", "-c", "trap 'exit 5' TERM; echo $$; while :; do sleep 0.05; done"]);
-    host.wait_until("the sleeper's word", Duration::from_secs(10), || !sleeper.stdout().is_empty());
+    host.wait_until("the sleeper's word", SOON, || !sleeper.stdout().is_empty());
     assert_eq!(sleeper.stdout().trim(), sleeper.pid().to_string());
     assert!(host.is_alive(sleeper.pid()));
     sleeper.signal("TERM");
-    assert_eq!(sleeper.wait(Duration::from_secs(10)).code, 5);
+    assert_eq!(sleeper.wait(SOON).code, 5);
     assert!(!host.is_alive(sleeper.pid()));
 }
 
@@ -101,11 +99,11 @@ fn supervisord_runs_php_workers_from_the_current_release() {
     let busy = site.give_job(1.0);
     assert!(pids.contains(&busy));
     host.run(&["kill", "-s", "TERM", &busy.to_string()]).ok();
-    host.wait_until("the busy worker's end", Duration::from_secs(10), || !host.is_alive(busy));
+    host.wait_until("the busy worker's end", SOON, || !host.is_alive(busy));
     assert!(given.elapsed() > Duration::from_secs(1), "cut short after {:?}", given.elapsed());
     let told: Vec<String> = site.events().into_iter().filter(|line| line.pid == busy).map(|line| line.event).collect();
     assert_eq!(told, ["started", "job-begun", "job-done", "stopped"]);
-    host.wait_until("a worker of r2", Duration::from_secs(10), || {
+    host.wait_until("a worker of r2", SOON, || {
         site.events().iter().any(|line| line.release == "r2" && line.event == "started")
     });
 }
@@ -125,7 +123,7 @@ fn python_and_wrapped_workers_have_their_habits() {
     let [shell] = wrapped.pids()[..] else { panic!("{:?}", wrapped.status()) };
     let child: u32 = host.run(&["pgrep", "-P", &shell.to_string()]).ok().parse().expect("one child");
     host.run(&["kill", "-s", "TERM", &shell.to_string()]).ok();
-    host.wait_until("the wrapper's end", Duration::from_secs(10), || !host.is_alive(shell));
+    host.wait_until("the wrapper's end", SOON, || !host.is_alive(shell));
     assert!(host.is_alive(child), "the child outlives its wrapper");
 }
 
@@ -179,7 +177,7 @@ fn hosts_live_side_by_side_and_leave_nothing_behind() {
         host.sh(&script).ok();
     }
     let seen = || outer_processes(&mark).len();
-    support::wait_until("both processes, seen from outside", Duration::from_secs(10), || seen() == 2);
+    support::wait_until("both processes, seen from outside", SOON, || seen() == 2);
     assert_eq!(first.pids_of(&mark).len(), 1);
 
     let inits = [first.init_pid(), second.init_pid()];

@@ -4,11 +4,9 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::fixtures::Site;
 use support::manifest::{Manifest, footprint, journal, loaded};
-use support::{Host, require_host};
+use support::{Host, SOON, require_host};
 
 const ROOT: &str = "/srv/app";
 const MANAGER: &str = r#"{builtin: {run: [php, artisan, "queue:work"], env: {QUEUE: high}}}"#;
@@ -35,7 +33,7 @@ fn member(host: &Host, number: u32) -> Vec<u32> {
 fn pids(host: &Host) -> [u32; 2] {
     [1, 2].map(|number| {
         let mut found = Vec::new();
-        host.wait_until("one process for each worker", Duration::from_secs(10), || {
+        host.wait_until("one process for each worker", SOON, || {
             found = member(host, number);
             found.len() == 1
         });
@@ -88,7 +86,7 @@ fn a_worker_that_died_is_started() {
     site.switch("r2");
     let manifest = manifest.release("r2");
     host.run(&["kill", "-s", "KILL", &fresh.to_string()]).ok();
-    host.wait_until("its end", Duration::from_secs(10), || !host.is_alive(fresh));
+    host.wait_until("its end", SOON, || !host.is_alive(fresh));
     let pass = manifest.reconcile().converged();
     assert_eq!(pass.tried(), ["restartWorker default/2", "startWorker default/1"]);
     let [first, second] = pids(&host);
@@ -96,7 +94,7 @@ fn a_worker_that_died_is_started() {
     assert!(first != fresh && second != stale);
 
     host.run(&["kill", "-s", "TERM", &second.to_string()]).ok();
-    host.wait_until("its end", Duration::from_secs(10), || !host.is_alive(second));
+    host.wait_until("its end", SOON, || !host.is_alive(second));
     assert_eq!(manifest.reconcile().converged().tried(), ["startWorker default/2"]);
     let [same, third] = pids(&host);
     assert_eq!(same, first);
@@ -115,7 +113,7 @@ fn one_stale_of_two_is_restarted_and_the_other_keeps_its_pid() {
     Manifest::new(&host, &site, "r1", manager).reconcile().converged();
     let [fresh, stale] = pids(&host);
     site.switch("r2");
-    host.wait_until("the trap", Duration::from_secs(10), || host.exists(&format!("/tmp/ready.{fresh}")));
+    host.wait_until("the trap", SOON, || host.exists(&format!("/tmp/ready.{fresh}")));
     host.run(&["kill", "-s", "USR1", &fresh.to_string()]).ok();
     loaded(&host, [fresh, fresh], "r2");
 
@@ -159,9 +157,7 @@ fn a_worker_that_exits_at_once_is_tried_again_and_reported_with_its_words() {
     // Mended, the next pass brings it up.
     let site = site.file("r1", "bad.sh", "exec php artisan queue:work\n");
     Manifest::new(&host, &site, "r1", "{builtin: {run: sh bad.sh}}").count(1).reconcile().converged();
-    host.wait_until("the worker behind its wrappers", Duration::from_secs(10), || {
-        host.pids_of("queue:work").len() == 1
-    });
+    host.wait_until("the worker behind its wrappers", SOON, || host.pids_of("queue:work").len() == 1);
 }
 
 #[test]

@@ -4,11 +4,9 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::fixtures::{Site, Template, main_pid};
 use support::manifest::{Manifest, footprint, journal, loaded};
-use support::{Host, require_host};
+use support::{Host, SOON, require_host};
 
 const ROOT: &str = "/srv/app";
 const MANAGER: &str = "{systemd: {unit: app-worker@}}";
@@ -137,7 +135,7 @@ fn a_worker_beyond_its_start_limit_is_tried_again_and_reported_with_its_words() 
     host.write("/etc/systemd/system/app-worker@.service", &template);
     host.run(&["systemctl", "daemon-reload"]).ok();
     host.run(&["systemctl", "start", &unit(2)]);
-    host.wait_until("the start limit", Duration::from_secs(20), || state(&host, 2).starts_with("failed"));
+    host.wait_until("the start limit", SOON, || state(&host, 2).starts_with("failed"));
 
     let manifest = Manifest::new(&host, &site, "r1", MANAGER);
     let (pass, _) = manifest.reconcile_until_failed();

@@ -17,7 +17,7 @@ use trueup::model::process::{Pid, ProcessId, ProcessTable, StartTicks};
 use trueup::model::release::Release;
 use trueup::ports::{GroupOf, HostError, Managers};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 
 /// Runs inside the host.
 #[test]
@@ -318,7 +318,7 @@ fn a_stubborn_worker_is_killed_with_its_children_after_its_time() {
     let answer = group.replace("w@1.service", Some(old), Duration::from_secs(1));
     ok(&answer);
     let took = answer["took_ms"].as_u64().unwrap();
-    assert!((1000..20_000).contains(&took), "{took}");
+    assert!((1000..60_000).contains(&took), "{took}");
     assert_ne!(group.process("w@1.service"), old);
     let left = children();
     assert_eq!(before.iter().filter(|pid| left.contains(pid)).count(), 1, "{before:?} {left:?}");

@@ -340,6 +340,7 @@ mod tests {
     fn what_is_told_to_nobody_is_in_the_log_with_its_number() {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&heard);
+        let _second = crate::agent::testing::second_listener();
         let log = tracing_subscriber::fmt().with_writer(move || Heard(Arc::clone(&writer))).with_ansi(false).finish();
         tracing::subscriber::with_default(log, || {
             let room = tempfile::tempdir().unwrap();

@@ -78,7 +78,10 @@ async fn whoever_is_asked_too_often_is_asked_again_and_whoever_forbids_it_is_not
 async fn a_client_is_kept_until_a_post_reaches_nobody_or_it_is_old() {
     let poster = Poster::default();
     let made = || poster.kept().as_ref().map(|kept| kept.made);
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound and not listening: nobody else is given it meanwhile.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let gone = taken.local_addr().unwrap();
     let answer = || "HTTP/1.1 500 no\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned();
     answered(&poster, answer()).await.unwrap_err();
     let first = made();

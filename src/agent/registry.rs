@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn dead_mounts_are_waited_for_together_and_hide_nothing_of_other_roots() {
-        let mounts: BTreeSet<PathBuf> = (0..4).map(|number| PathBuf::from(format!("/dead/{number}"))).collect();
+        let mounts: BTreeSet<PathBuf> = (0..20).map(|number| PathBuf::from(format!("/dead/{number}"))).collect();
         let left = PathBuf::from("/srv/left");
         let roots = || mounts.iter().cloned().chain([PathBuf::from("/srv/gone"), left.clone()]).collect();
         let look = |root: &Path| {
@@ -362,7 +362,7 @@ mod tests {
         let patience = Duration::from_secs(2);
         let began = Instant::now();
         assert_eq!(gone(roots(), patience, look), BTreeSet::from([PathBuf::from("/srv/gone")]));
-        assert!(began.elapsed() < patience * 2, "one after the other");
+        assert!(began.elapsed() < patience * 10, "one after the other");
         let began = Instant::now();
         assert_eq!(gone(BTreeSet::from([left]), Duration::from_mins(10), look), BTreeSet::new());
         assert!(began.elapsed() < Duration::from_mins(1), "all have answered");

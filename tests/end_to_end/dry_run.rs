@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::support::fixtures::{Program, Site};
 use crate::support::passes::{Listing, Manifest};
-use crate::support::{Host, Unit, require_host};
+use crate::support::{Host, SOON, Unit, require_host};
 
 /// Where a write of ours could go.
 const WATCHED: [&str; 4] = ["/srv/app", "/etc/trueup", "/run/supervisor.sock", "/tmp"];
@@ -45,9 +45,7 @@ fn a_dry_run_names_what_the_journal_tells_afterwards_and_touches_nothing() {
     host.run(&["supervisorctl", "stop", "app-worker:app-worker_02"]).ok();
     let stray = host.spawn_as("deploy", &["php", "/srv/app/releases/r1/artisan", "queue:work"]);
     let pid = stray.pid();
-    host.wait_until("the stray at work", std::time::Duration::from_secs(10), || {
-        site.events().iter().any(|line| line.pid == pid)
-    });
+    host.wait_until("the stray at work", SOON, || site.events().iter().any(|line| line.pid == pid));
     let keys = "manager: {supervisord: {group: app-worker}}, restartOn: [{path: shared/.env, run: 'true'}]";
     let manifest = Manifest::new(&host, "app", &site, "r2").workers("default", 4, keys).with("strays: stop");
     manifest.write();

@@ -1,10 +1,8 @@
 //! Which release a worker runs, told by each rung of the ladder, before and after a switch.
 
-use std::time::Duration;
-
 use crate::support::fixtures::{Program, Site};
 use crate::support::passes::Manifest;
-use crate::support::{Host, Unit, require_host};
+use crate::support::{Host, SOON, Unit, require_host};
 
 const GROUP: &str = "w";
 const RESTART: &str = "restart w:w";
@@ -80,7 +78,7 @@ fn a_wrapper_and_its_child_go_together() {
     // The shell's command line says only `current`; its child holds the script open, and outlives a signal to it.
     let child = |id: &str| host.pids_of(&format!("/srv/app/releases/{id}/artisan queue:work"));
     let workers = Program::wrapper(GROUP, &site).start();
-    host.wait_until("the wrapped worker", Duration::from_secs(10), || child("r1").len() == 1);
+    host.wait_until("the wrapped worker", SOON, || child("r1").len() == 1);
     let manifest = Manifest::new(&host, "app", &site, "r2").supervisord(GROUP, 1);
     assert_eq!(manifest.seen(), ["stale r1 entryScript"]);
     manifest.reconcile().converged_by(&["switch r2", RESTART]);
@@ -98,13 +96,13 @@ fn a_shell_line_and_its_children_go_together() {
     let workers = Program::new(&host, GROUP, line).start();
     let children = || host.pids_of("php /srv/app/current/artisan queue:work").into_iter();
     let forked = || children().filter(|pid| !workers.pids().contains(pid)).collect::<Vec<u32>>();
-    host.wait_until("both children", Duration::from_secs(10), || forked().len() == 2);
+    host.wait_until("both children", SOON, || forked().len() == 2);
     let old = forked();
     let manifest = Manifest::new(&host, "app", &site, "r2").supervisord(GROUP, 1);
     assert_eq!(manifest.seen(), ["stale r1 entryScript"]);
     manifest.reconcile().converged_by(&["switch r2", RESTART]);
     assert!(old.iter().all(|pid| !host.is_alive(*pid)), "{old:?} {:?}", forked());
-    host.wait_until("both successors", Duration::from_secs(10), || forked().len() == 2);
+    host.wait_until("both successors", SOON, || forked().len() == 2);
     assert_eq!(manifest.seen(), ["fresh r2 entryScript"]);
     manifest.reconcile().converged_by(&[]);
 }
@@ -122,7 +120,7 @@ fn a_child_left_on_the_old_release_makes_its_worker_mixed_and_stale() {
         .set("stopasgroup", "true")
         .set("startsecs", "3")
         .start();
-    host.wait_until("both to settle", Duration::from_secs(10), || host.exists("/srv/app/shared/ready"));
+    host.wait_until("both to settle", SOON, || host.exists("/srv/app/shared/ready"));
     site.switch("r2");
     let manifest = Manifest::new(&host, "app", &site, "r2").supervisord(GROUP, 1);
     assert_eq!(manifest.seen(), ["stale mixed workingDirectory"]);

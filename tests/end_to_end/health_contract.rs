@@ -2,7 +2,7 @@
 
 use crate::support::fixtures::Site;
 use crate::support::passes::Manifest;
-use crate::support::{Background, Host, require_host};
+use crate::support::{Background, Host, SOON, require_host};
 
 /// Answers every request with the contents of `/run/answer`, and writes down when it was asked and for which host.
 const SERVER: &str = r#"
@@ -36,7 +36,7 @@ fn serve<'host>(host: &'host Host, at: &str) -> Background<'host> {
     answer(host, 200, r#"{"status": "healthy"}"#);
     host.run(&["rm", "-f", "/run/serving", "/run/asked"]).ok();
     let server = host.spawn(&["python3", "/usr/local/bin/serve.py", at]);
-    host.wait_until("the server", std::time::Duration::from_secs(20), || host.exists("/run/serving"));
+    host.wait_until("the server", SOON, || host.exists("/run/serving"));
     server
 }
 

@@ -1,10 +1,8 @@
 //! When a pass may act, where it stops, and what it leaves alone.
 
-use std::time::Duration;
-
 use crate::support::fixtures::{Program, Site};
 use crate::support::passes::{Listing, Manifest};
-use crate::support::{Unit, require_host};
+use crate::support::{SOON, Unit, require_host};
 
 #[test]
 fn a_suspended_app_is_looked_at_and_left_alone() {
@@ -42,16 +40,16 @@ fn an_interrupted_pass_finishes_the_step_in_hand_and_says_what_is_left() {
         }
         site.end_job(busy);
     };
-    let (path, soon) = (manifest.write(), Duration::from_secs(30));
+    let path = manifest.write();
     let mut pass = host.spawn(&["trueup", "reconcile", &path]);
-    host.wait_until("the link to move", soon, || site.current_release().as_deref() == Some("r2"));
-    host.wait_until("the restart to begin", soon, || {
+    host.wait_until("the link to move", SOON, || site.current_release().as_deref() == Some("r2"));
+    host.wait_until("the restart to begin", SOON, || {
         manifest.journal().iter().any(|line| line["event"] == "begin" && line["action"] == "restartWorker")
     });
     pass.signal("INT");
-    host.wait_until("the wish to be heard", soon, || pass.stderr().contains("finishing the step in hand"));
+    host.wait_until("the wish to be heard", SOON, || pass.stderr().contains("finishing the step in hand"));
     site.end_job(busy);
-    let ended = pass.wait(soon);
+    let ended = pass.wait(SOON);
     assert_eq!(ended.code, 1, "{ended}");
     for said in ["interrupted", "left to do", "app-worker:app-worker_01"] {
         assert!(ended.stdout.contains(said), "{said}: {ended}");
@@ -84,7 +82,7 @@ fn one_failing_app_does_not_hold_the_other() {
     assert!(output.stdout.contains("release `r2` is not in `/srv/bad/releases`"), "{output}");
     assert_eq!(good.current_release().as_deref(), Some("r2"));
     let worker = good_workers.pids()[0];
-    host.wait_until("its script", Duration::from_secs(10), || {
+    host.wait_until("its script", SOON, || {
         host.read_link(&format!("/proc/{worker}/fd/3")).as_deref() == Some("/srv/good/releases/r2/artisan")
     });
     assert_eq!((bad.current_release().as_deref(), bad_workers.pids()), (Some("r1"), kept));
@@ -146,13 +144,12 @@ fn a_step_that_is_told_to_end_along_with_its_pass_does_not_speak_against_the_rel
     let manifest = Manifest::new(&host, "app", &site, "r2").made(making);
     let path = manifest.write();
     let mut pass = host.spawn(&["trueup", "reconcile", &path]);
-    let soon = Duration::from_secs(30);
-    host.wait_until("the step", soon, || host.run(&["pgrep", "-x", "sleep"]).success());
+    host.wait_until("the step", SOON, || host.run(&["pgrep", "-x", "sleep"]).success());
     // As a shutdown does, and a logout where nobody may stay.
     pass.signal("TERM");
-    host.wait_until("the wish to be heard", soon, || pass.stderr().contains("finishing the step in hand"));
+    host.wait_until("the wish to be heard", SOON, || pass.stderr().contains("finishing the step in hand"));
     host.run(&["pkill", "-TERM", "-x", "sleep"]).ok();
-    let ended = pass.wait(soon);
+    let ended = pass.wait(SOON);
     assert_eq!((ended.code, ended.stdout.contains("interrupted")), (1, true), "{ended}");
     assert_eq!(site.current_release().as_deref(), Some("r1"));
 

@@ -1,10 +1,8 @@
 //! A trueup that is no root, and workers of another user: only their start time is to be seen, unless sudo tells more.
 
-use std::time::Duration;
-
 use crate::support::fixtures::{Program, Site, Workers};
 use crate::support::passes::Manifest;
-use crate::support::{Host, Unit, require_host};
+use crate::support::{Host, SOON, Unit, require_host};
 
 const RESTART: &str = "restart app-worker:app-worker";
 
@@ -27,7 +25,7 @@ fn manifest<'host>(host: &'host Host, site: &Site<'_>) -> Manifest<'host> {
 #[track_caller]
 fn has_loaded(host: &Host, worker: u32, release: &str) {
     let script = format!("/srv/app/releases/{release}/artisan");
-    host.wait_until("the worker's script", Duration::from_secs(10), || {
+    host.wait_until("the worker's script", SOON, || {
         host.read_link(&format!("/proc/{worker}/fd/3")).as_deref() == Some(&*script)
     });
 }
@@ -88,7 +86,7 @@ fn a_worker_started_just_before_the_switch_is_never_called_fresh() {
         host.run(&["supervisorctl", "restart", "app-worker"]).ok();
         workers.wait_until_running();
         let pid = workers.pids()[0];
-        host.wait_until("the worker to open its script", Duration::from_secs(10), || {
+        host.wait_until("the worker to open its script", SOON, || {
             host.read_link(&format!("/proc/{pid}/fd/3")).as_deref() == Some("/srv/app/releases/r1/artisan")
         });
         site.switch("r2");
@@ -138,7 +136,7 @@ fn by_a_witness_a_stranger_is_judged_by_what_it_runs() {
     host.run(&["supervisorctl", "restart", "app-worker"]).ok();
     workers.wait_until_running();
     let pid = workers.pids()[0];
-    host.wait_until("the worker to open its script", Duration::from_secs(30), || {
+    host.wait_until("the worker to open its script", SOON, || {
         host.read_link(&format!("/proc/{pid}/fd/3")).as_deref() == Some("/srv/app/releases/r2/artisan")
     });
     site.switch("r2");
@@ -172,7 +170,7 @@ fn one_look_asks_once_and_without_the_rule_the_start_has_to_do() {
     manifest.reconcile();
     let before = asked(&host);
     manifest.reconcile().converged_by(&[]);
-    host.wait_until("sudo's log", Duration::from_secs(30), || asked(&host) > before);
+    host.wait_until("sudo's log", SOON, || asked(&host) > before);
     assert_eq!(asked(&host), before + 1, "a pass with nothing to do looks once");
 
     // Its own workers show it everything: nobody is asked.

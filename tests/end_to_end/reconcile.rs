@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::fixtures::{Program, Site, Workers};
 use crate::support::passes::{Listing, Manifest};
-use crate::support::{Host, Unit, require_host};
+use crate::support::{Host, SOON, Unit, require_host};
 
 const FIRST: &str = "app-worker:app-worker_00";
 const SECOND: &str = "app-worker:app-worker_01";
@@ -34,7 +34,7 @@ fn pids(workers: &Workers<'_>) -> [Option<u32>; 2] {
 fn log_calls(host: &Host) {
     host.sh("sed -i 's/^\\[supervisord\\]/&\\nloglevel=trace/' /etc/supervisor/supervisord.conf").ok();
     host.run(&["systemctl", "restart", "supervisor.service"]).ok();
-    host.wait_until("supervisord's return", Duration::from_secs(30), || host.run(&["supervisorctl", "pid"]).success());
+    host.wait_until("supervisord's return", SOON, || host.run(&["supervisorctl", "pid"]).success());
 }
 
 /// The calls that supervisord got so far, without their arguments.
@@ -126,7 +126,7 @@ fn a_worker_given_up_is_tried_again_with_growing_pauses_and_reported() {
     let program = Program::new(&host, "app-worker", "sh /usr/local/bin/work %(process_num)d").numprocs(2);
     let workers = program.set("startretries", "0").install();
     host.run(&["supervisorctl", "update"]).ok();
-    host.wait_until("one FATAL and one RUNNING", Duration::from_secs(20), || {
+    host.wait_until("one FATAL and one RUNNING", SOON, || {
         let states: Vec<String> = workers.status().into_iter().map(|worker| worker.state).collect();
         states == ["RUNNING", "FATAL"]
     });
@@ -211,7 +211,7 @@ fn a_group_that_mixes_programs_needs_the_program_named() {
         let status = host.run(&["supervisorctl", "status"]).stdout;
         status.lines().filter(|line| line.starts_with("all:") && line.contains("RUNNING")).count()
     };
-    host.wait_until("all three", Duration::from_secs(20), || all() == 3);
+    host.wait_until("all three", SOON, || all() == 3);
     assert_eq!((queue.group(), mails.group()), ("queue", "mails"));
 
     let plain = Manifest::new(&host, "app", &site, "r2").supervisord("all", 3).reconcile_for_people();

@@ -1,13 +1,8 @@
 //! Processes of old releases that no group owns: reported, stopped where that is asked for; orphans always.
 
-use std::time::Duration;
-
 use crate::support::fixtures::{Program, Site};
 use crate::support::passes::Manifest;
-use crate::support::{Unit, require_host};
-
-/// Far longer than any of this takes.
-const SOON: Duration = Duration::from_secs(10);
+use crate::support::{SOON, Unit, require_host};
 
 #[test]
 fn a_worker_started_by_hand_is_reported_and_stopped_only_when_asked_for() {
@@ -16,7 +11,7 @@ fn a_worker_started_by_hand_is_reported_and_stopped_only_when_asked_for() {
     let workers = Program::php("app-worker", &site).start();
     let mut by_hand = host.spawn(&["php", "/srv/app/releases/r1/artisan", "queue:work"]);
     let pid = by_hand.pid();
-    host.wait_until("the stray at work", Duration::from_secs(10), || {
+    host.wait_until("the stray at work", SOON, || {
         site.events().iter().any(|line| line.release == "r1" && line.pid == pid)
     });
     let manifest = || Manifest::new(&host, "app", &site, "r2").supervisord("app-worker", 1);
@@ -29,7 +24,7 @@ fn a_worker_started_by_hand_is_reported_and_stopped_only_when_asked_for() {
 
     let pass = manifest().with("strays: stop").reconcile();
     pass.converged_by(&[&format!("stop stray {pid}")]);
-    let ended = by_hand.wait(Duration::from_secs(10));
+    let ended = by_hand.wait(SOON);
     assert_eq!(ended.code, 0, "gently: it ended by itself");
     assert!(site.events().iter().any(|line| line.pid == pid && line.event == "stopped"));
     assert_eq!(workers.pids(), owned);
@@ -46,11 +41,11 @@ fn what_somebody_may_have_in_hand_is_left_and_said() {
     let mut annas = host.spawn_as("anna", &["sh", "-c", there]);
     let mut roots = host.spawn(&["sh", "-c", there]);
     let mut at_work = host.spawn_as("deploy", &["script", "--quiet", "--command", there, "/dev/null"]);
-    host.wait_until("all of them", Duration::from_secs(10), || host.sh("pgrep -xc sleep").stdout.trim() == "4");
+    host.wait_until("all of them", SOON, || host.sh("pgrep -xc sleep").stdout.trim() == "4");
 
     let manifest = Manifest::new(&host, "app", &site, "r2").with("strays: stop");
     manifest.reconcile().converged_by(&[&format!("stop stray {}", ours.pid())]);
-    ours.wait(Duration::from_secs(10));
+    ours.wait(SOON);
     assert!(annas.is_running() && roots.is_running() && at_work.is_running());
     let said = manifest.reconcile_for_people();
     let said = format!("{}{}", said.stdout, said.stderr);
@@ -69,11 +64,11 @@ fn what_a_container_runs_at_the_same_path_is_no_stray() {
     let mut contained = host.spawn(&["unshare", "--mount", "sh", "-c", &own_srv]);
     // Mounts of its own, as a sandboxed service has, but the same releases.
     let mut sandboxed = host.spawn(&["unshare", "--mount", "sh", "-c", at_work]);
-    host.wait_until("both", Duration::from_secs(10), || host.sh("pgrep -xc sleep").stdout.trim() == "2");
+    host.wait_until("both", SOON, || host.sh("pgrep -xc sleep").stdout.trim() == "2");
 
     let manifest = Manifest::new(&host, "app", &site, "r2").with("strays: stop");
     manifest.reconcile().converged_by(&[&format!("stop stray {}", sandboxed.pid())]);
-    sandboxed.wait(Duration::from_secs(10));
+    sandboxed.wait(SOON);
     assert!(contained.is_running());
 }
 
@@ -128,7 +123,7 @@ fn orphans_of_a_killed_supervisord_are_stopped_beside_their_successors() {
     let orphans = workers.pids();
     let supervisord = host.run(&["supervisorctl", "pid"]).ok().to_owned();
     host.run(&["kill", "-KILL", &supervisord]).ok();
-    host.wait_until("another supervisord with workers", Duration::from_secs(30), || {
+    host.wait_until("another supervisord with workers", SOON, || {
         let status = workers.status();
         status.len() == 2 && status.iter().all(|worker| worker.state == "RUNNING")
     });
@@ -160,9 +155,7 @@ fn while_supervisord_is_away_its_workers_are_left_alone() {
     let orphans = workers.pids();
     let supervisord = host.run(&["supervisorctl", "pid"]).ok().to_owned();
     host.run(&["kill", "-KILL", &supervisord]).ok();
-    host.wait_until("its end", Duration::from_secs(10), || {
-        !host.run(&["systemctl", "is-active", "supervisor.service"]).success()
-    });
+    host.wait_until("its end", SOON, || !host.run(&["systemctl", "is-active", "supervisor.service"]).success());
     let said = Manifest::new(&host, "app", &site, "r2").supervisord("app-worker", 1).reconcile_for_people();
     assert_eq!(said.code, 1, "{said}");
     assert!(said.stdout.contains("supervisor"), "{said}");
@@ -186,9 +179,9 @@ fn what_another_trueup_has_in_hand_is_no_stray() {
     host.run(&["touch", "/tmp/hold"]).ok();
     let path = manifest().write();
     let mut asking = host.spawn(&["trueup", "status", &path]);
-    host.wait_until("the question", Duration::from_secs(10), || host.exists("/tmp/asked"));
+    host.wait_until("the question", SOON, || host.exists("/tmp/asked"));
     let by_hand = host.spawn(&["php", "/srv/app/releases/r1/artisan", "queue:work"]);
-    host.wait_until("the stray at work", Duration::from_secs(10), || {
+    host.wait_until("the stray at work", SOON, || {
         site.events().iter().any(|line| line.event == "started" && line.pid == by_hand.pid())
     });
     let owned = workers.pids();
@@ -196,6 +189,6 @@ fn what_another_trueup_has_in_hand_is_no_stray() {
     assert_eq!(workers.pids(), owned);
     assert!(asking.is_running());
     host.run(&["rm", "/tmp/hold"]).ok();
-    let answer = asking.wait(Duration::from_secs(10));
+    let answer = asking.wait(SOON);
     assert!(answer.stdout.contains("healthy"), "{answer}");
 }

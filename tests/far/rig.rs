@@ -283,11 +283,11 @@ pub fn numbers(lines: &[Line]) -> Vec<u64> {
     lines[1..].iter().map(|line| line.seq).collect()
 }
 
-/// Asks until it is so; fails after 20 seconds.
+/// Asks until it is so; fails after a minute.
 pub fn wait_until(what: &str, is: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what} did not happen");
+        assert!(begun.elapsed() < PROMPT, "{what} did not happen");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

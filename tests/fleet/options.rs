@@ -135,7 +135,7 @@ fn most_at_a_time(network: &Network) -> i32 {
 #[test]
 fn so_many_hosts_are_asked_at_a_time_and_waited_for_so_long() {
     let Some(network) = open_shops(3) else { return };
-    // It has ended before its answer is there.
+    // It has ended before its answer is there, and takes long enough that two at a time would be seen.
     let script = format!(
         "[ \"$*\" != far ] || {{ date +%s%N >>{TURNS}; sleep 1; while [ -e {UNANSWERED} ]; do sleep 0.1; done; \
          date +%s%N >>{TURNS}; }}"

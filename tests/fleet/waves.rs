@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::shop::{MANIFEST, ROOT, SOON, WORKER, furnish, is_whole, reconcile, reconciling, switches, want};
+use crate::shop::{MANIFEST, ROOT, WORKER, furnish, is_whole, reconcile, switches, want};
 use crate::support::network::Network;
 use crate::support::passes::Listing;
 
@@ -67,17 +67,15 @@ fn one_health_answer_that_is_missed_stops_no_rollout() {
     let Some(network) = Network::bare(2) else { return };
     furnish(&network, &["r1"]);
     let canary = network.host(0);
-    // Once, as often as the file is put there.
+    // Once, after the end of its pass: when it has to stay healthy.
     let release = format!("{ROOT}/releases/r1");
-    canary.write(&format!("{release}/healthy"), "#!/bin/sh\n! mv miss missed 2>/dev/null\n");
-    want(&network, "r1", "batch: 100%, healthyFor: 5s");
-    let mut rolling = reconciling(&network, &[]);
-    network.control.wait_until("the canary to have to stay healthy", SOON, || {
-        rolling.stderr().contains("wave 1: 1 host has to stay healthy for 5s")
-    });
-    canary.write(&format!("{release}/miss"), "");
-    let done = rolling.wait(SOON);
+    let is_over = format!("grep -q passEnded {ROOT}/.trueup/journal.jsonl");
+    let script = format!("#!/bin/sh\n[ -e missed ] || ! {is_over} || {{ >missed; exit 1; }}\n");
+    canary.write(&format!("{release}/healthy"), &script);
+    want(&network, "r1", "batch: 100%, healthyFor: 1s");
+    let done = reconcile(&network, &[]);
     assert_eq!(done.code, 0, "{done}");
+    assert!(done.stderr.contains("wave 1: 1 host has to stay healthy for 1s"), "{done}");
     assert!(done.stderr.contains("web1  not healthy (1 of 2): "), "{done}");
     assert!(canary.exists(&format!("{release}/missed")), "it was asked, and did not answer well: {done}");
     network.hosts().iter().for_each(|host| is_whole(host, "r1"));

@@ -27,7 +27,7 @@ use trueup::model::release::Release;
 use trueup::model::service::{OnRelease, Renewal, Service, ServiceManager};
 use trueup::ports::HostError;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 const FPM: &str = "php8.2-fpm.service";
 const FPM_CONFIG: &str = "/etc/php/8.2/fpm/php-fpm.conf";
 

@@ -53,6 +53,7 @@ fn ten_thousand_wrong_webhooks_are_refused_and_the_agent_goes_on_deploying() {
                 let mut worst = worst.lock().unwrap();
                 *worst = worst.max(asked.elapsed());
                 drop(worst);
+                // So often a person or a monitor may ask: one who asked without a pause would be a flood of its own.
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
@@ -128,6 +129,7 @@ fn never_finish(init: u32, over: &AtomicBool) {
                 open.push(stream);
             }
         }
+        // Those that were left are made up for so often, and not at once: they are slow.
         std::thread::sleep(Duration::from_millis(200));
     }
 }

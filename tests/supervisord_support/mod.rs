@@ -118,7 +118,7 @@ impl Daemon {
             .spawn()
             .unwrap();
         let daemon = Self { dir, child };
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while std::os::unix::net::UnixStream::connect(daemon.socket()).is_err() {
             assert!(Instant::now() < deadline, "supervisord does not come up");
             std::thread::sleep(Duration::from_millis(20));
@@ -311,7 +311,7 @@ pub fn group(name: &str) -> WorkerGroup {
         username: None,
         password: None,
     });
-    let stop_timeout = Duration::from_secs(20);
+    let stop_timeout = Duration::from_mins(1);
     WorkerGroup { stop_timeout, ..WorkerGroup::new(GroupName::new("default").unwrap(), 1, manager) }
 }
 
@@ -329,9 +329,9 @@ pub fn alive(pid: Pid) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }
 
-/// Looks again until it is so, for at most 20 s.
+/// Looks again until it is so, for at most a minute.
 pub async fn eventually(what: &str, so: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !so().await {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Background, Host, Output};
+use super::{Background, Host, Output, SOON};
 
 /// The variable that holds the request, inside.
 const REQUEST: &str = "TRUEUP_TEST_DOOR";
@@ -98,6 +98,6 @@ impl Asked<'_> {
     /// Ends the one who answers, as a crash would.
     pub fn kill(mut self) {
         self.background.signal("KILL");
-        let _ = self.background.wait(Duration::from_secs(10));
+        let _ = self.background.wait(SOON);
     }
 }

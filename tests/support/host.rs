@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const BOOT: Duration = Duration::from_mins(1);
 /// How long one foreground command may take before it is killed (exit code 124).
 const COMMAND_SECONDS: &str = "120";
+/// How long what happens soon may take on a busy machine.
+pub const SOON: Duration = Duration::from_mins(1);
 /// How often a condition is looked at again.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Where the harness keeps its own files inside a host.
@@ -290,7 +292,7 @@ impl Host {
             .spawn()
             .expect("nsenter starts");
         let mut pid = None;
-        self.wait_until("a background command to start", Duration::from_secs(30), || {
+        self.wait_until("a background command to start", SOON, || {
             let text = std::fs::read_to_string(self.root_path().join(format!("{}.pid", &files[1..])));
             pid = text.ok().and_then(|text| text.trim().parse().ok());
             pid.is_some()

@@ -36,14 +36,14 @@ pub fn requires_root() -> bool {
     root
 }
 
-/// Asks until there is an answer; fails after 20 seconds.
+/// Asks until there is an answer; fails after a minute.
 pub fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "it did not happen");
+        assert!(begun.elapsed() < Duration::from_mins(1), "it did not happen");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

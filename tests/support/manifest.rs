@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::fixtures::Site;
-use super::{Host, Output};
+use super::{Host, Output, SOON};
 
 /// One App with one group of workers called `default`.
 #[derive(Clone)]
@@ -227,10 +227,9 @@ pub fn release_of(host: &Host, pid: u32) -> Option<String> {
 }
 
 /// Waits until PHP workers have opened the script of a release: only then does anything tell what they run.
-pub fn loaded(host: &Host, pids: [u32; 2], release: &str) {
+#[track_caller]
+pub fn loaded(host: &Host, pids: impl IntoIterator<Item = u32>, release: &str) {
     for pid in pids {
-        host.wait_until("the worker's script", Duration::from_secs(10), || {
-            release_of(host, pid).as_deref() == Some(release)
-        });
+        host.wait_until("the worker's script", SOON, || release_of(host, pid).as_deref() == Some(release));
     }
 }

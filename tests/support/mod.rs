@@ -44,7 +44,7 @@ pub mod network;
 pub mod passes;
 pub mod place;
 
-pub use host::{Background, Host, Output, Unit, host_or_skip, wait_until};
+pub use host::{Background, Host, Output, SOON, Unit, host_or_skip, wait_until};
 
 /// Boots a host, or leaves the test early with a visible reason where none can be booted.
 macro_rules! require_host {

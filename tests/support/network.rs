@@ -20,7 +20,7 @@ use super::cable::{Cable, Means, Relay, netem};
 use super::host::{Host, Unit, host_or_skip, wait_until};
 
 /// How long an sshd may take to listen, or a link to carry.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 
 /// Where the rig keeps its own files on a host.
 const RIG: &str = "/etc/ssh/rig";
