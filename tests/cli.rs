@@ -684,7 +684,7 @@ fn a_pass_that_is_told_to_ignore_hang_ups_goes_on() {
 
 /// As `rsync --delete` does to a root that it mirrors a tree into.
 #[test]
-fn a_pass_whose_lock_is_removed_does_not_switch() {
+fn a_pass_whose_lock_is_removed_neither_switches_nor_removes() {
     let place = tempfile::tempdir().expect("makes a directory");
     let root = place.path().join("shop");
     for directory in [root.join("releases/r1"), place.path().join("made")] {
@@ -692,24 +692,36 @@ fn a_pass_whose_lock_is_removed_does_not_switch() {
         std::fs::write(directory.join("index.html"), "").expect("writes");
     }
     std::os::unix::fs::symlink("releases/r1", root.join("current")).expect("makes a link");
-    let manifest = |step: &str| {
+    let pass = |release: &str, keys: &str| {
         let text = format!(
-            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release:\n    id: r2\n    \
-             source: {{dir: {{path: ./made}}}}\n    build: [{{run: \"{step}\"}}]\n",
+            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: shop}}\nspec:\n  root: {}\n  release:\n    \
+             id: {release}\n    source: {{dir: {{path: ./made}}}}\n    keep: 1\n    {keys}\n",
             root.display(),
         );
         std::fs::write(place.path().join("shop.yaml"), text).expect("writes");
-        in_place(place.path(), &["reconcile", "shop.yaml", "--color", "never"])
+        let output = in_place(place.path(), &["reconcile", "shop.yaml", "--color", "never"]);
+        (output.status.code(), format!("{}{}", out(&output), err(&output)))
     };
-    let output = manifest("rm -rf $ROOT/.trueup");
-    let told = format!("{}{}", out(&output), err(&output));
-    assert!(told.contains(".trueup/lock` was removed while this pass held it"), "{told}");
-    assert!(told.contains("rsync --exclude"), "{told}");
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    let ends = |release: &str, keys: &str| {
+        let (code, told) = pass(release, keys);
+        assert_eq!(code, Some(1), "{keys}: {told}");
+        assert!(told.contains(".trueup/lock` was removed while this pass held it"), "{keys}: {told}");
+        assert!(told.contains("rsync --exclude"), "{keys}: {told}");
+    };
     let current = || std::fs::read_link(root.join("current")).expect("is a link");
-    assert_eq!(current(), Path::new("releases/r1"), "{told}");
-
-    let output = manifest("true");
-    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
-    assert_eq!(current(), Path::new("releases/r2"));
+    let whole = "build: [{run: \"rm -rf $ROOT/.trueup\"}]";
+    let before = "hooks: {beforeSwitch: [{run: \"rm $ROOT/.trueup/lock\"}]}";
+    for keys in [whole, before] {
+        ends("r2", keys);
+        assert_eq!(current(), Path::new("releases/r1"), "{keys}");
+    }
+    for release in ["r2", "r3"] {
+        let (code, told) = pass(release, "build: [{run: \"true\"}]");
+        assert_eq!((code, current()), (Some(0), Path::new("releases").join(release)), "{told}");
+    }
+    let (code, told) = pass("r4", "");
+    assert_eq!((code, root.join("releases/r2").exists()), (Some(0), false), "{told}");
+    ends("r5", "hooks: {afterSwitch: [{run: \"rm $ROOT/.trueup/lock\"}]}");
+    assert!(root.join("releases/r3").exists(), "what is not needed any more is removed by whoever has the lock");
+    assert_eq!(current(), Path::new("releases/r5"));
 }

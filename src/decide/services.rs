@@ -231,6 +231,9 @@ mod tests {
         };
         let just_proven = ReleaseRecord { proven: Some(seconds_before(noon(), 60)), ..record("r2", 3) };
         let proven = Observed { records: vec![just_proven.clone()], ..silent.clone() };
+        // By a clock that was ahead: proven, and then switched to once more.
+        let before = ReleaseRecord { switched: Some(seconds_before(noon(), -60)), ..just_proven.clone() };
+        let before = Observed { records: vec![ReleaseRecord { proven: Some(noon()), ..before }], ..silent.clone() };
         let adopted = ReleaseRecord { switched: None, ..just_proven };
         let adopted = Observed { records: vec![adopted], ..silent.clone() };
         let serves = |other: &str| Some(ServiceStale::Serves(other.to_owned()));
@@ -247,6 +250,7 @@ mod tests {
                 Observed { serving: saying(&["r1"]).serving, ..proven },
                 serves("r1"),
             ),
+            ("was good before it was switched to again", &app, before, Some(ServiceStale::OlderThanSwitch)),
             ("somebody else moved the link", &app, adopted, Some(ServiceStale::OlderThanSwitch)),
         ];
         for (name, app, observed, expected) in rows {

@@ -302,6 +302,20 @@ mod tests {
         assert_eq!(left(&root), ["r2"]);
     }
 
+    #[test]
+    fn what_an_earlier_process_of_our_number_has_left_aside_is_in_nobodys_way() {
+        let (_directory, root) = site();
+        let opened = open_root(&root).unwrap();
+        let releases = directory(opened.as_fd(), OsStr::new("releases")).unwrap();
+        let pid = std::process::id();
+        for number in 0..100 {
+            fs::create_dir_all(root.releases().join(format!("{REMOVED}{pid}-{number}/half"))).unwrap();
+        }
+        let hidden = set_aside(releases.as_fd(), OsStr::new("r1")).unwrap();
+        assert!(root.releases().join(hidden).join("deep/er/file").exists());
+        assert!(!root.release(&id("r1")).exists());
+    }
+
     #[tokio::test]
     async fn leftovers_of_killed_removals_go_and_nothing_of_a_similar_name() {
         let (directory, root) = site();

@@ -11,6 +11,8 @@ use crate::decide::testing::{app, builtin, group, id, record};
 use crate::model::app::RestartOn;
 use crate::model::names::{GroupName, RelativePath};
 use crate::model::observed::{Link, MemberState};
+use crate::model::record::ReleaseRecord;
+use crate::model::release::Source;
 use crate::model::report::{Mode, Outcome};
 use crate::model::service::{OnRelease, Service, ServiceManager};
 use crate::ports::HostErrorKind;
@@ -109,4 +111,24 @@ fn what_cannot_be_put_right_neither_saves_a_sick_release_nor_fells_a_good_one() 
             });
         }
     }
+}
+
+/// What was switched to, and is made anew since: somebody else's link to it puts nobody's deployment to the test.
+#[test]
+fn a_release_that_is_made_anew_was_not_switched_to() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut world = about_to_switch();
+        let before = ReleaseRecord { proven: None, recipe: Some("before".to_owned()), ..record("r2", 20) };
+        assert!(before.switched.is_some());
+        world.records.insert(id("r2"), before);
+        world.app.release.source = Some(Source::Dir { path: "/srv/build/r2".into() });
+        world.app.fingerprint.recipe = "now".to_owned();
+        world.flaw = Some(Flaw::Source);
+        let host = SimHost::new(world);
+        let report = pass(&host, Mode::Apply).await.unwrap();
+        let world = host.world();
+        let record = world.records.get(&id("r2")).unwrap();
+        assert_eq!((record.recipe.as_deref(), record.switched), (Some("now"), None), "{record:?}\n{report:#?}");
+    });
 }

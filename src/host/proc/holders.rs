@@ -259,4 +259,43 @@ mod tests {
         assert_eq!(told, [(0, children[0].id(), open), (1, children[1].id(), works)]);
         assert_eq!(holders(&directories).unwrap(), []);
     }
+
+    #[test]
+    fn whoever_runs_or_has_mapped_a_file_holds_a_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().canonicalize().unwrap();
+        let directories = ["runs", "maps"].map(|name| place.join(name));
+        for directory in &directories {
+            std::fs::create_dir(directory).unwrap();
+        }
+        let sleep = ["/bin/sleep", "/usr/bin/sleep"].into_iter().find(|path| Path::new(path).exists()).unwrap();
+        let (program, library) = (place.join("runs/sleep"), place.join("maps/library"));
+        std::fs::copy(sleep, &program).unwrap();
+        // Any library will do, and this process has one.
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let of_ours = maps.split_whitespace().find(|word| word.contains("/libgcc_s.so")).unwrap();
+        std::fs::copy(of_ours, &library).unwrap();
+        // Waited for: only who has come to its program shows it.
+        let ready = |command: &mut Command, shows: &Path| {
+            let child = command.arg("600").stdin(Stdio::null()).current_dir("/").spawn().unwrap();
+            let maps = format!("/proc/{}/maps", child.id());
+            while !std::fs::read_to_string(&maps).unwrap().contains(shows.to_str().unwrap()) {
+                std::thread::yield_now();
+            }
+            child
+        };
+        let mut children = [
+            ready(&mut Command::new(&program), &program),
+            ready(Command::new(sleep).env("LD_PRELOAD", &library), &library),
+        ];
+        let found = holders(&directories).unwrap();
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let told: Vec<_> = found.iter().map(|one| (one.directory, one.process.pid.0, one.seen.clone())).collect();
+        let runs = format!("executable {}", program.display());
+        let maps = format!("mapped file {}", library.display());
+        assert_eq!(told, [(0, children[0].id(), runs), (1, children[1].id(), maps)]);
+    }
 }
