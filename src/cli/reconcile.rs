@@ -16,6 +16,7 @@ use super::options::reconcile::Reconcile;
 use super::options::{Format, Global};
 use super::output::{Output, say};
 use super::person::person;
+use super::put_back;
 use super::render::older::older;
 use super::render::problem::Complaint;
 use super::render::{self, report};
@@ -42,6 +43,9 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
     let (here, theirs) = fleet::part(loaded?, &options.hosts);
     let apps = fleet::chosen(&theirs, &options.hosts)?;
     fleet::refuse_own_environment(&apps)?;
+    if !options.dry_run {
+        put_back::warn(&here, &selection.paths, in_force)?;
+    }
     let here = Here::reconcile(&here, options, global, output)?;
     if theirs.is_empty() {
         here.print()?;
