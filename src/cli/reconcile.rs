@@ -162,7 +162,9 @@ fn roll_out(here: &Here<'_>, apps: &[One<'_>], global: &Global) -> Result<u8, Fa
             return Err(failure);
         }
     };
-    here.print_with(apps, &came.each, |one, rolled| render::fleet::rolled(&one.loaded.app, rolled, output.width))?;
+    here.print_with(apps, &came.each, |one, rolled| {
+        render::fleet::rolled(&one.loaded.app, &one.fleet.hosts, rolled, output.width)
+    })?;
     Ok(worst([here.code(), came.code(|rolled| rolled.ending.exit_code())].into_iter()))
 }
 
