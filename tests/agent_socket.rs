@@ -153,6 +153,38 @@ fn the_socket_is_for_root_and_operators_and_a_stale_one_is_replaced() {
 }
 
 #[test]
+fn a_pass_by_a_path_warns_of_an_agent_that_puts_its_own_back() {
+    let host = require_host!("agent-put-back", []);
+    let site = Site::new(&host, "/srv/app").release("r1").release("r2").current("r1");
+    manifest(&host, &site, "r1");
+    let _agent = agent(&host, &[]);
+    host.run(&["trueup", "reconcile", "--request"]).ok();
+    host.sh("mkdir /srv/own && cp /etc/trueup/manifests/* /srv/own/app.yaml").ok();
+    let by_path = &["trueup", "reconcile", "/srv/own/app.yaml"];
+    let same = host.run(by_path);
+    assert!(same.success() && !same.stderr.contains("warning"), "what it has in force: {same}");
+
+    host.sh("sed -i 's/{id: r1}/{id: r2}/' /srv/own/app.yaml").ok();
+    let other = host.run(by_path);
+    assert!(other.ok().starts_with("app  r2  converged"), "{other}");
+    assert_eq!(other.stderr.matches("warning: ").count(), 1, "{other}");
+    for words in
+        ["looks after `/srv/app`, too", "release `r1` by `/etc/trueup/manifests/app.yaml`", "   help: put the change"]
+    {
+        assert!(other.stderr.contains(words), "{words}: {other}");
+    }
+    host.wait_until("what was told", GENEROUS, || site.current_release().as_deref() == Some("r1"));
+
+    // What it advises helps.
+    host.sh("sed -i 's/^spec:$/spec:\\n  sync: {suspend: true}/' /etc/trueup/manifests/*").ok();
+    host.wait_until("the agent to leave it alone", GENEROUS, || {
+        get(&host, "/apps/app")["spec"]["sync"]["suspend"] == true
+    });
+    let meanwhile = host.run(by_path);
+    assert!(meanwhile.ok().starts_with("app  r2  converged") && !meanwhile.stderr.contains("warning"), "{meanwhile}");
+}
+
+#[test]
 fn without_a_path_what_the_agent_has_in_force_is_looked_at() {
     let host = require_host!("agent-in-force", []);
     let site = Site::new(&host, "/srv/app").release("r1").release("r2").current("r1");

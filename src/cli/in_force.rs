@@ -140,7 +140,7 @@ impl Asked {
 }
 
 /// The App that the agent has under that name, as if it had been loaded here.
-fn again(known: &Known, documents: &[Value], about: &About) -> Result<Loaded, Failure> {
+pub(super) fn again(known: &Known, documents: &[Value], about: &About) -> Result<Loaded, Failure> {
     let named = |document: &&Value| document.pointer("/metadata/name").is_some_and(|name| *name == known.name);
     // Between two questions it may have gone.
     let found = documents.iter().find(named);

@@ -89,7 +89,9 @@ pub fn status(options: &Look, global: &Global, output: Output) -> Result<u8, Fai
         output.document(&fleet::app_list(own, &apps, &came.each))?;
     } else {
         let own = own.as_ref().map(|own| own.text(output)).unwrap_or_default();
-        let face = |one: &fleet::One<'_>, looked: &_| render::fleet::status(&one.loaded.app, looked, output.width);
+        let face = |one: &fleet::One<'_>, looked: &_| {
+            render::fleet::status(&one.loaded.app, &one.fleet.hosts, looked, output.width)
+        };
         output.text(&fleet::joined(own, &apps, &came.each, face))?;
     }
     let theirs = came.code(fleet::status_code);

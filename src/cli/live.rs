@@ -183,13 +183,27 @@ impl Listener for Live {
 }
 
 /// Why something is not well.
-fn why(event: &Event) -> Option<String> {
+#[must_use]
+pub fn why(event: &Event) -> Option<String> {
     match event {
         Event::Unhealthy { verdict, .. } => Some(first(verdict)),
         Event::Failed { error, .. } => Some(error.clone()),
         Event::KeptOut { reason, .. } => Some(reason.clone()),
         Event::Begun { .. } | Event::Done { .. } | Event::Settling { .. } => None,
     }
+}
+
+/// The same for another reason.
+#[must_use]
+pub fn because(event: &Event, why: String) -> Event {
+    let mut event = event.clone();
+    match &mut event {
+        Event::Unhealthy { verdict, .. } => *verdict = HealthVerdict::unanswered(why),
+        Event::Failed { error, .. } => *error = why,
+        Event::KeptOut { reason, .. } => *reason = why,
+        Event::Begun { .. } | Event::Done { .. } | Event::Settling { .. } => {}
+    }
+    event
 }
 
 /// The first of all that speaks against the App's health.

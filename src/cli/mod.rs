@@ -39,6 +39,7 @@ pub mod options;
 pub mod output;
 pub mod own_name;
 pub mod person;
+pub mod put_back;
 pub mod reconcile;
 pub mod releases;
 pub mod render;

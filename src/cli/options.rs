@@ -37,11 +37,13 @@ pub struct Cli {
 }
 
 const ABOUT: &str = "\
-A manifest says which release, how many workers and what healthy means; trueup looks at the host, names what \
-differs, and takes the fewest steps that close the gap: it moves the `current` link, and replaces only those \
-workers that still run another release.
+A manifest describes an application (an App): which release is to be in force, how many workers run it, and what \
+healthy means. trueup looks at the host, names what differs (the drift), and takes the fewest steps that close the gap: it \
+moves the `current` link, and replaces only those workers that still run another release. To look, close the gap and look \
+again is a pass; `trueup reconcile` makes one, the agent whenever something changes.
 
 Examples:
+  trueup validate shop.yaml          whether a manifest is right; nothing is looked at
   trueup diff                        what differs here, and what would be done about it
   trueup reconcile                   do it
   trueup status manifests/shop.yaml  what one App looks like now

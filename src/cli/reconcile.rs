@@ -16,6 +16,7 @@ use super::options::reconcile::Reconcile;
 use super::options::{Format, Global};
 use super::output::{Output, say};
 use super::person::person;
+use super::put_back;
 use super::render::older::older;
 use super::render::problem::Complaint;
 use super::render::{self, report};
@@ -42,6 +43,9 @@ pub fn run(options: &Reconcile, global: &Global, output: Output) -> Result<u8, F
     let (here, theirs) = fleet::part(loaded?, &options.hosts);
     let apps = fleet::chosen(&theirs, &options.hosts)?;
     fleet::refuse_own_environment(&apps)?;
+    if !options.dry_run {
+        put_back::warn(&here, &selection.paths, in_force)?;
+    }
     let here = Here::reconcile(&here, options, global, output)?;
     if theirs.is_empty() {
         here.print()?;
@@ -158,7 +162,9 @@ fn roll_out(here: &Here<'_>, apps: &[One<'_>], global: &Global) -> Result<u8, Fa
             return Err(failure);
         }
     };
-    here.print_with(apps, &came.each, |one, rolled| render::fleet::rolled(&one.loaded.app, rolled, output.width))?;
+    here.print_with(apps, &came.each, |one, rolled| {
+        render::fleet::rolled(&one.loaded.app, &one.fleet.hosts, rolled, output.width)
+    })?;
     Ok(worst([here.code(), came.code(|rolled| rolled.ending.exit_code())].into_iter()))
 }
 

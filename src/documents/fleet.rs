@@ -64,12 +64,24 @@ pub struct FleetDocument<'a> {
     pub outcome: Option<&'static str>,
     /// How many waves were begun.
     pub waves: usize,
+    /// The waves in which its hosts would change, by a dry run or `diff`: none where nobody would; null where nothing was
+    /// looked ahead for, or not to the end.
+    pub planned_waves: Option<Vec<WaveDocument>>,
     /// What became of the migrations; null where the release has none.
     pub migrations: Option<MigrationsDocument>,
     /// How long it took.
     pub took_ms: u128,
     /// In the order of the manifest; every one of them.
     pub hosts: Vec<FleetHostDocument<'a>>,
+}
+
+/// Hosts that would change together.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct WaveDocument {
+    /// It goes first, and the others only once it is proven.
+    pub canary: bool,
+    /// In the order in which they change.
+    pub hosts: Vec<HostName>,
 }
 
 /// What became of the migrations of a release, which one host runs.

@@ -61,6 +61,11 @@ fn a_rollout_is_about_the_hosts_that_fit_and_speaks_to_those_whose_keys_are_know
     assert_eq!(refused.code, 1, "{refused}");
     assert!(refused.stdout.contains("not begun") && refused.stdout.contains("--accept-new"), "{refused}");
     assert_eq!(control.read(KNOWN), "", "{refused}");
+    // What is wrong on all three is told once, and meanwhile of the others by whose it is.
+    let told = |text: &str| text.matches("the host key of `").count();
+    assert_eq!((told(&refused.stdout), told(&refused.stderr)), (1, 1), "{refused}");
+    assert!(refused.stdout.contains("\n   also: on web2, web3\n"), "{refused}");
+    assert_eq!(refused.stderr.matches("  not reached: as on web").count(), 2, "{refused}");
     let trusted = reconcile(&network, &["--accept-new"]);
     assert_eq!(trusted.code, 0, "{trusted}");
     network.hosts().iter().for_each(|host| is_whole(host, "r1"));

@@ -1,6 +1,6 @@
 //! Who changes when: a canary and then the others, and a canary that fails.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::shop::{MANIFEST, ROOT, WORKER, furnish, is_whole, reconcile, switches, want};
 use crate::support::network::Network;
@@ -24,6 +24,10 @@ fn the_canary_goes_first_then_the_others_and_a_second_run_does_nothing() {
     assert!(shown.stdout.contains("3 hosts: web1, web2, web3"), "{shown}");
     assert!(shown.stdout.contains("\nwaves: 1 web1 (canary) · 2 web2, web3\n"), "{shown}");
     assert_eq!(shown.stdout.matches("+++ desired").count(), 1, "equal hosts are shown once: {shown}");
+    let told = reconcile(&network, &["--dry-run", "--format", "json"]);
+    let document: Value = serde_json::from_str(&told.stdout).unwrap_or_else(|_| panic!("{told}"));
+    let waves = json!([{"canary": true, "hosts": ["web1"]}, {"canary": false, "hosts": ["web2", "web3"]}]);
+    assert_eq!(document["fleets"][0]["plannedWaves"], waves, "{told}");
 
     let rolled = reconcile(&network, &[]);
     assert_eq!(rolled.code, 0, "{rolled}");

@@ -35,7 +35,7 @@ pub fn retry(written: &Loaded, options: &Retry, global: &Global, output: Output)
         }
         each
     })?;
-    show(&apps, &came, |written, rolled, width| fleet::rolled(&written.app, rolled, width), output)
+    show(&apps, &came, |one, rolled, width| fleet::rolled(&one.loaded.app, &one.fleet.hosts, rolled, width), output)
 }
 
 /// Has those of the App's hosts go back that have its release in force.
@@ -57,9 +57,9 @@ pub fn rollback(written: &Loaded, options: &Rollback, global: &Global, output: O
         }
         each
     })?;
-    let face = |written: &Loaded, rolled: &Rolled, width| {
-        let manifest = written.source.path.as_deref().map(|path| shell_word(&path.to_string_lossy()));
-        fleet_back::gone_back(&written.app, rolled, manifest.as_deref(), width)
+    let face = |one: &One<'_>, rolled: &Rolled, width| {
+        let manifest = one.loaded.source.path.as_deref().map(|path| shell_word(&path.to_string_lossy()));
+        fleet_back::gone_back(&one.loaded.app, &one.fleet.hosts, rolled, manifest.as_deref(), width)
     };
     show(&apps, &came, face, output)
 }
@@ -68,13 +68,13 @@ pub fn rollback(written: &Loaded, options: &Rollback, global: &Global, output: O
 fn show(
     apps: &[One<'_>],
     came: &HostsOutcome<Rolled>,
-    face: impl Fn(&Loaded, &Rolled, Option<usize>) -> String,
+    face: impl Fn(&One<'_>, &Rolled, Option<usize>) -> String,
     output: Output,
 ) -> Result<u8, Failure> {
     if output.is_document() {
         output.document(&pass_list(&[], apps, &came.each))?;
     } else {
-        let told = apps.iter().zip(&came.each).map(|(one, rolled)| face(one.loaded, rolled, output.width));
+        let told = apps.iter().zip(&came.each).map(|(one, rolled)| face(one, rolled, output.width));
         output.text(&told.collect::<String>())?;
     }
     Ok(came.code(|rolled| rolled.ending.exit_code()))

@@ -3,16 +3,22 @@
 use serde_json::Value;
 
 use super::chosen::One;
-use crate::documents::fleet::{FleetDocument, FleetHostDocument, FleetList, Item, MigrationsDocument, how, verdict};
+use crate::decide::fleet::Wave;
+use crate::documents::fleet::{
+    FleetDocument, FleetHostDocument, FleetList, Item, MigrationsDocument, WaveDocument, how, verdict,
+};
 use crate::documents::pass::pass;
 use crate::fleet::groups::Looked;
 use crate::fleet::report::{HostReport, Migrations, Rolled, Trouble};
 use crate::model::report::{PassReport, Problem};
+use crate::model::rollout::HostVerdict;
 
 /// What came of a verb over the hosts of one App.
 pub trait Told {
     /// Host by host.
     fn hosts(&self) -> &[HostReport];
+    /// The waves in which they would change; none where it does not say what would be done.
+    fn planned(&self, one: &One<'_>) -> Option<Vec<Wave>>;
     /// The rest of its document.
     fn document<'a>(&'a self, one: &'a One<'_>) -> FleetDocument<'a>;
 }
@@ -20,6 +26,11 @@ pub trait Told {
 impl Told for Rolled {
     fn hosts(&self) -> &[HostReport] {
         &self.hosts
+    }
+
+    /// It has been done.
+    fn planned(&self, _: &One<'_>) -> Option<Vec<Wave>> {
+        None
     }
 
     fn document<'a>(&'a self, one: &'a One<'_>) -> FleetDocument<'a> {
@@ -34,6 +45,11 @@ impl Told for Looked {
         &self.hosts
     }
 
+    fn planned(&self, one: &One<'_>) -> Option<Vec<Wave>> {
+        let all_seen = self.hosts.iter().all(|host| host.verdict != HostVerdict::Unseen);
+        all_seen.then(|| self.waves(&one.loaded.app, &one.fleet))
+    }
+
     fn document<'a>(&'a self, one: &'a One<'_>) -> FleetDocument<'a> {
         fleet(one, None, (0, self.migrations()), self.took.as_millis(), &self.hosts)
     }
@@ -42,7 +58,15 @@ impl Told for Looked {
 /// The passes of this host and of all others.
 pub fn pass_list<'a>(here: &'a [PassReport], apps: &'a [One<'_>], came: &'a [impl Told]) -> FleetList<'a> {
     let own = here.iter().map(|report| Item::Here(Box::new(pass(report)))).collect();
-    list("PassReportList", own, apps, came)
+    let mut list = list("PassReportList", own, apps, came);
+    for (document, (one, came)) in list.fleets.iter_mut().zip(apps.iter().zip(came)) {
+        document.planned_waves = came.planned(one).map(|waves| waves.into_iter().map(wave).collect());
+    }
+    list
+}
+
+fn wave(Wave { is_canary, hosts }: Wave) -> WaveDocument {
+    WaveDocument { canary: is_canary, hosts }
 }
 
 /// The Apps of this host and of all others, each with its status.
@@ -70,6 +94,7 @@ fn fleet<'a>(
         release: &app.release.id,
         outcome,
         waves,
+        planned_waves: None,
         migrations: (!app.release.migrate.is_empty()).then_some(migrations),
         took_ms,
         hosts: hosts.iter().map(host).collect(),
@@ -105,14 +130,48 @@ mod tests {
     use crate::cli::fleet::chosen;
     use crate::cli::options::fleet::Hosts;
 
+    fn app(name: &str) -> String {
+        format!(
+            "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: {name}}}\nspec:\n  root: /srv/{name}\n  \
+             hosts: [{{name: web1}}, {{name: web2}}]\n  release: {{id: r2}}\n"
+        )
+    }
+
+    #[test]
+    fn who_says_what_would_be_done_tells_the_waves() {
+        let loaded = crate::manifest::load(&["-".into()], &mut app("shop").as_bytes()).unwrap();
+        let apps = chosen(&loaded, &Hosts::default()).unwrap();
+        let looked = |verdicts: [HostVerdict; 2]| {
+            let mut looked = Looked::new(apps[0].names(), true);
+            looked.hosts.iter_mut().zip(verdicts).for_each(|(host, verdict)| host.verdict = verdict);
+            looked
+        };
+        let wave = |canary: bool, host: &str| serde_json::json!({"canary": canary, "hosts": [host]});
+        let both = [wave(true, "web1"), wave(false, "web2")];
+        let rows = [
+            ([HostVerdict::NotReached, HostVerdict::NotReached], serde_json::json!(both)),
+            ([HostVerdict::Settled, HostVerdict::NotReached], serde_json::json!([wave(false, "web2")])),
+            ([HostVerdict::Settled, HostVerdict::Settled], serde_json::json!([])),
+            // It would not be begun.
+            ([HostVerdict::Unreachable, HostVerdict::NotReached], serde_json::json!([])),
+            ([HostVerdict::NotReached, HostVerdict::Unseen], Value::Null),
+        ];
+        for (verdicts, expected) in rows {
+            let each = [looked(verdicts)];
+            let list = serde_json::to_value(pass_list(&[], &apps, &each)).unwrap();
+            assert_eq!(list["fleets"][0]["plannedWaves"], expected, "{verdicts:?}");
+            let list = serde_json::to_value(app_list(Vec::new(), &apps, &each)).unwrap();
+            assert_eq!(list["fleets"][0]["plannedWaves"], Value::Null, "a status plans nothing");
+        }
+        let done = [Rolled::left_out(apps[0].names())];
+        assert_eq!(
+            serde_json::to_value(pass_list(&[], &apps, &done)).unwrap()["fleets"][0]["plannedWaves"],
+            Value::Null
+        );
+    }
+
     #[test]
     fn an_app_whose_turn_did_not_come_is_named_with_its_hosts() {
-        let app = |name: &str| {
-            format!(
-                "apiVersion: trueup/v1\nkind: App\nmetadata: {{name: {name}}}\nspec:\n  root: /srv/{name}\n  \
-                 hosts: [{{name: web1}}, {{name: web2}}]\n  release: {{id: r2}}\n"
-            )
-        };
         let text = [app("shop"), app("blog")].join("---\n");
         let loaded = crate::manifest::load(&["-".into()], &mut text.as_bytes()).unwrap();
         let apps = chosen(&loaded, &Hosts::default()).unwrap();
@@ -131,6 +190,7 @@ mod tests {
             for host in fleets.iter().flat_map(|one| one["hosts"].as_array().unwrap()) {
                 assert!(host["verdict"] == "notLookedAt" && host["current"].is_null(), "{list}");
             }
+            assert!(fleets.iter().all(|one| one["plannedWaves"].is_null()), "nobody was looked at: {list}");
         }
     }
 }

@@ -20,7 +20,9 @@ pub fn joined<T>(own: String, apps: &[One<'_>], each: &[T], face: impl Fn(&One<'
 pub fn preview(one: &One<'_>, seen: &Looked, output: Output) -> String {
     let waves = seen.waves(&one.loaded.app, &one.fleet);
     match output.format {
-        Format::Markdown => markdown(&one.loaded.app, seen, &waves),
-        Format::Text | Format::Json | Format::Yaml => looked(&one.loaded.app, seen, &waves, output.width),
+        Format::Markdown => markdown(&one.loaded.app, &one.fleet.hosts, seen, &waves),
+        Format::Text | Format::Json | Format::Yaml => {
+            looked(&one.loaded.app, &one.fleet.hosts, seen, &waves, output.width)
+        }
     }
 }

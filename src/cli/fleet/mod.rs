@@ -5,6 +5,7 @@
 //! [`render::fleet`](super::render::fleet). What a person takes back, or tries again, is in [`by_hand`].
 
 pub mod by_hand;
+mod causes;
 pub mod chosen;
 mod documents;
 mod joined;

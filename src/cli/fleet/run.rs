@@ -73,7 +73,7 @@ impl HostsContext<'_> {
     /// Does something with the hosts of one App, watched.
     pub async fn with<T>(&self, one: &One<'_>, work: impl AsyncFnOnce(&Work<'_, Ssh>) -> T) -> T {
         let app = &one.loaded.app;
-        let names = one.targets.iter().map(|target| &target.host.name);
+        let hosts = one.targets.iter().map(|target| &target.host);
         // A log in JSON tells the same; a program that reads it wants nothing else in between.
         if self.logs {
             let logged = Logged::new(&app.name);
@@ -84,7 +84,7 @@ impl HostsContext<'_> {
             };
         }
         let title = format!("{}  {}", app.name, app.release.id);
-        let screen = Screen::new(&title, names, self.kind, self.wish.clone());
+        let screen = Screen::new(&title, hosts, self.kind, self.wish.clone());
         let done = tokio::select! {
             biased;
             ever = self.answer_wish(&screen) => never(ever),

@@ -1,7 +1,8 @@
 //! What people see while many hosts are worked on, on the standard error: on a terminal a board that is drawn over again,
 //! elsewhere one line for each thing that happens, and for steps that take long.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Mutex;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::causes::Causes;
 use super::run::Kind;
 use crate::cli::foot::{self, TICK, up, wiped, write};
 use crate::cli::live;
@@ -22,7 +24,7 @@ use crate::cli::render::words::safe;
 use crate::fleet::phase::{FleetListener, FleetNews, Phase};
 use crate::fleet::work::StopWish;
 use crate::model::event::Event;
-use crate::model::fleet::HostName;
+use crate::model::fleet::{FleetHost, HostName};
 use crate::model::rollout::HostVerdict;
 
 /// Events that come closer together are drawn together.
@@ -35,6 +37,10 @@ pub struct Screen {
     drawn: Option<Mutex<Drawn>>,
     /// Hosts whose convergence has its line already: it is told again when they have stayed healthy.
     converged: Mutex<HashSet<HostName>>,
+    /// What was told to be wrong.
+    causes: Mutex<Causes>,
+    /// Hosts that have the same trouble as another one: said with what becomes of them.
+    alike: Mutex<HashMap<HostName, String>>,
     /// The steps in hand, where each thing is told by a line.
     in_hand: Mutex<InHand>,
     kind: Kind,
@@ -52,14 +58,24 @@ impl Screen {
     /// Looks once at what the standard error is.
     pub fn new<'a>(
         title: &str,
-        hosts: impl Iterator<Item = &'a HostName>,
+        hosts: impl Iterator<Item = &'a FleetHost> + Clone,
         kind: Kind,
         wish: watch::Receiver<StopWish>,
     ) -> Self {
         let draws = foot::draws();
-        let drawn = Drawn { board: Board::new(title, hosts), lines: 0, last: None };
+        let names = hosts.clone().map(|host| &host.name);
+        let drawn = Drawn { board: Board::new(title, names), lines: 0, last: None };
         let drawn = draws.then(|| Mutex::new(drawn));
-        Self { began: Instant::now(), drawn, converged: Mutex::default(), in_hand: Mutex::default(), kind, wish }
+        Self {
+            began: Instant::now(),
+            drawn,
+            converged: Mutex::default(),
+            causes: Mutex::new(Causes::new(hosts)),
+            alike: Mutex::default(),
+            in_hand: Mutex::default(),
+            kind,
+            wish,
+        }
     }
 
     /// Keeps the times on the board right, or tells of steps that take long; never returns.
@@ -132,6 +148,10 @@ impl Screen {
 
 impl FleetListener for Screen {
     fn phase(&self, host: &HostName, phase: &Phase) {
+        let alike = self.alike.lock().ok().and_then(|mut alike| alike.remove(host));
+        if let Some(alike) = &alike {
+            self.tell(&line_as(host, phase, alike));
+        }
         if self.drawn.is_some() {
             return self.with(|drawn, now| {
                 drawn.board.phase(host, phase, now.saturating_duration_since(self.began));
@@ -146,7 +166,7 @@ impl FleetListener for Screen {
         }
         let again = *phase == Phase::Ended(HostVerdict::Changed)
             && self.converged.lock().is_ok_and(|mut told| !told.insert(host.clone()));
-        if let Some(line) = line(host, phase).filter(|_| !again) {
+        if let Some(line) = line(host, phase).filter(|_| !again && alike.is_none()) {
             say(&line);
         }
     }
@@ -160,7 +180,7 @@ impl FleetListener for Screen {
         // The board shows what a host does; what went wrong there is worth more than a moment.
         let lasts = matches!(event, Event::Failed { .. } | Event::KeptOut { .. } | Event::Unhealthy { .. });
         if (self.drawn.is_none() || lasts)
-            && let Some(line) = live::line(host, event, false)
+            && let Some(line) = live::line(host, &self.shortened(host, event), false)
         {
             self.tell(&line);
         }
@@ -171,6 +191,14 @@ impl FleetListener for Screen {
         if self.drawn.is_some() && matches!(news, FleetNews::Hold { .. }) {
             return;
         }
+        if let Some(host) = host
+            && let FleetNews::Trouble(trouble) = news
+            && let Some(alike) = self.instead(host, &trouble.told())
+            && let Ok(mut all) = self.alike.lock()
+        {
+            all.insert(host.clone(), alike);
+            return;
+        }
         if let Some(text) = news::words(news) {
             let whose = host.map(|host| format!("{}  ", paint(STRONG, safe(host.as_str())))).unwrap_or_default();
             self.tell(&format!("{whose}{}\n", safe(&text)));
@@ -179,12 +207,30 @@ impl FleetListener for Screen {
 }
 
 impl Screen {
+    /// What does instead of that cause, if another host has told it.
+    fn instead(&self, host: &HostName, cause: &str) -> Option<String> {
+        self.causes.lock().ok().and_then(|mut causes| causes.instead(host, cause))
+    }
+
+    fn shortened<'e>(&self, host: &HostName, event: &'e Event) -> Cow<'e, Event> {
+        match live::why(event).and_then(|why| self.instead(host, &why)) {
+            Some(words) => Cow::Owned(live::because(event, words)),
+            None => Cow::Borrowed(event),
+        }
+    }
+
     fn tell(&self, line: &str) {
         match &self.drawn {
             Some(_) => self.with(|drawn, now| self.draw(drawn, now, line)),
             None => say(line),
         }
     }
+}
+
+/// The line for a host that has the same trouble as another one: what has become of it, and whose trouble that is.
+fn line_as(host: &HostName, phase: &Phase, alike: &str) -> String {
+    let (style, word, _) = words(phase);
+    format!("{}  {}: {}\n", paint(STRONG, safe(host.as_str())), paint(style, word), safe(alike))
 }
 
 /// The line for what a host is at, where that is worth one.

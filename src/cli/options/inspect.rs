@@ -52,6 +52,11 @@ Exit codes:
   130 ended at once, by a second Ctrl-C";
 
 pub(super) const STATUS_HELP: &str = "\
+A table comes first, then each App with its workers. WORKERS is how many run of those that are wanted, FRESH how many \
+of those run the release and the configuration that they should, SINCE how long ago `current` was moved. STATE sums up: \
+`ready`, `drift` (a pass would change something), `kept out` (the desired release has failed here, or was rolled back by \
+hand), `not healthy`, or why nothing is changed, such as `suspended`. An App with `spec.hosts` has a line for each host.
+
 JSON and YAML are the manifests themselves with `status:` filled in: the conditions Ready, Healthy, \
 WorkersCurrent, Reconciling and Stalled, and every worker with the release that it runs. What cannot be read is \
 reported as Unknown, never as fine. Without a PATH, the manifests that a running agent has in force are used, and a note \
@@ -63,9 +68,9 @@ Examples:
   trueup status --limit zone=eu   an App with `spec.hosts`, on those with this label
   trueup status --format json | jq '.items[].status.conditions[] | select(.type == \"Ready\")'
 
-Exit codes; of several Apps the worst wins, in the order 1, 3, 2:
+Exit codes; of several Apps and hosts the worst wins, in the order 1, 3, 2:
   0   as it should be, and healthy where there is a health contract
-  1   an error: a manifest is wrong, newer ones are refused by the agent, or the host could not be looked at
+  1   an error: a manifest is wrong, newer ones are refused by the agent, or a host could not be looked at
   2   something differs, or could not be determined
   3   not healthy, or in quarantine
   64  wrong usage

@@ -50,31 +50,36 @@ pub struct ByAgent {
         ]
     )]
     pub request: bool,
-    /// With --request: do not wait
+    /// With --request: do not wait for the passes to end
     #[arg(long, requires = "request")]
     pub no_wait: bool,
 }
 
 pub(super) const RECONCILE_HELP: &str = "\
-A pass looks at the host, names what differs, closes the gap, looks again, and checks health. A settled host is left \
-alone. Outside an App's windows drift is only shown; a release that was switched to is judged at any time, and taken \
-back if it fails. With --app, mistakes in files that do not concern that App are warnings. Ctrl-C finishes the step in \
-hand, a second one leaves at once; the next pass goes on from there. Without a PATH, the manifests that a running agent \
-has in force are used, and a note says so.
+A pass looks at the host, names what differs from the manifest (the drift), closes the gap, looks again, and checks \
+health. Where nothing differs, nothing is touched. Outside an App's windows (`sync.windows`) drift is only shown; a \
+release that was switched to is judged at any time, and taken back if it fails. With --app, mistakes in files that do not \
+concern that App are warnings. Ctrl-C finishes the step in hand, a second one leaves at once; the next pass goes on from \
+there.
+
+Without a PATH, the manifests that a running agent has in force are used, and a note says so. With one, an agent that \
+has something else in force for the same root brings that back at its next pass: a warning says so beforehand, unless \
+--no-agent is given.
 
 An App with `spec.hosts` is reconciled on those hosts, over SSH: all are looked at before any is changed; then they \
 change in waves, as `spec.rollout` says, each wave proven before the next. After Ctrl-C no more hosts are begun, and \
 those at work finish; a second one leaves them to it.
 
 Examples:
-  trueup reconcile                              all Apps
+  trueup reconcile --dry-run                    what would be done, and why
+  trueup reconcile                              do it, for all Apps
   trueup reconcile --app shop --wait 2m         one App, waiting for a pass that is under way
   trueup reconcile --dry-run --format markdown  a comment for a merge request
   trueup reconcile --request --app shop         by the agent, at once
   trueup reconcile shop.yaml --limit zone=eu    an App with hosts, on those with this label
 
 Exit codes; of several Apps and hosts the worst wins, in the order 1, 3, 4, 2:
-  0   converged; with --dry-run also: there is drift
+  0   converged: nothing differs any more; with --dry-run also: there is drift
   1   an error, or drift is left; a host out of reach
   2   there is drift (only --dry-run --detailed-exitcode)
   3   not healthy, rolled back, taken back, or in quarantine

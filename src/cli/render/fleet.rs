@@ -5,16 +5,16 @@ use std::fmt::Write;
 use super::board::{colour, is_bad, word};
 use super::markdown::{cell, fence};
 use super::numbers::{Ran, numbers as numbers_of};
-use super::problem::Complaint;
+use super::shared::{Shared, shared, troubles};
 use super::style::{ADDED, BAD, DIM, GOOD, REMOVED, STRONG, WARN, paint, plain};
 use super::table::{Cell, Table, wrap};
 use super::words::{count, safe};
 use crate::decide::fleet::Wave;
 use crate::documents::wire::Summary;
 use crate::fleet::groups::{DETAILED, Group, Looked};
-use crate::fleet::report::{HostReport, Rolled, Trouble};
+use crate::fleet::report::{HostReport, Rolled};
 use crate::model::app::App;
-use crate::model::fleet::HostName;
+use crate::model::fleet::{FleetHost, HostName};
 use crate::model::length::took;
 use crate::model::report::Outcome;
 use crate::model::rollout::{HostVerdict, RolloutOutcome};
@@ -28,15 +28,13 @@ const NAMED: usize = 12;
 
 /// What a rollout came to: one clear line, then host by host, then what went wrong.
 #[must_use]
-pub fn rolled(app: &App, rolled: &Rolled, width: Option<usize>) -> String {
+pub fn rolled(app: &App, fleet: &[FleetHost], rolled: &Rolled, width: Option<usize>) -> String {
     let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), result(rolled));
     if is_left_out(rolled) {
         return text;
     }
     text.push_str(&each(app, &rolled.hosts, width));
-    for host in &rolled.hosts {
-        text.push_str(&troubles(host));
-    }
+    text.push_str(&troubles(&rolled.hosts.iter().collect::<Vec<_>>(), fleet));
     if let Some(told) = rolled.migrations.spared() {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{}: {}", paint(DIM, "note"), safe(&told));
@@ -175,27 +173,9 @@ fn done(host: &HostReport) -> Cell {
     }
 }
 
-pub(super) fn troubles(host: &HostReport) -> String {
-    let one = |trouble: &Trouble| {
-        let complaint = Complaint {
-            message: format!("{}: {}", host.name, trouble.message),
-            causes: trouble.causes.clone(),
-            help: trouble.help.clone(),
-        };
-        if is_bad(host.verdict) { complaint.render() } else { complaint.render_as_warning() }
-    };
-    let untold = match host.untold {
-        0 => String::new(),
-        more => Complaint::new(format!("{}: and {} more", host.name, count(more, "problem")))
-            .help("`trueup status` there tells all")
-            .render_as_warning(),
-    };
-    host.troubles.iter().map(one).chain([untold]).collect()
-}
-
 /// What would be done, equal hosts together.
 #[must_use]
-pub fn looked(app: &App, looked: &Looked, waves: &[Wave], width: Option<usize>) -> String {
+pub fn looked(app: &App, fleet: &[FleetHost], looked: &Looked, waves: &[Wave], width: Option<usize>) -> String {
     let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked));
     if let Some(told) = turns(waves) {
         let lines = wrap(&format!("waves: {told}"), width.unwrap_or(usize::MAX));
@@ -210,7 +190,7 @@ pub fn looked(app: &App, looked: &Looked, waves: &[Wave], width: Option<usize>) 
         // Writing to a string cannot fail.
         let _ = write!(text, "\n{}: {note}\n", paint(DIM, "note"));
     }
-    let silent: String = looked.hosts.iter().filter(|host| host.summary.is_none()).map(troubles).collect();
+    let silent = troubles(&silent(looked), fleet);
     if !silent.is_empty() {
         text.push('\n');
         text.push_str(&silent);
@@ -246,7 +226,7 @@ fn migrations(app: &App, looked: &Looked) -> Option<String> {
 
 /// The same as Markdown, for a comment on a merge request.
 #[must_use]
-pub fn markdown(app: &App, looked: &Looked, waves: &[Wave]) -> String {
+pub fn markdown(app: &App, fleet: &[FleetHost], looked: &Looked, waves: &[Wave]) -> String {
     let mut text = format!("### `{}` → `{}`\n\n{}\n", app.name, app.release.id, plain(&numbers(looked)));
     if let Some(told) = turns(waves) {
         // Writing to a string cannot fail.
@@ -267,15 +247,20 @@ pub fn markdown(app: &App, looked: &Looked, waves: &[Wave]) -> String {
     if let Some(note) = migrations(app, looked) {
         let _ = write!(text, "\nNote: {note}.\n");
     }
-    for host in looked.hosts.iter().filter(|host| host.summary.is_none()) {
-        for trouble in &host.troubles {
-            let causes = trouble.causes.iter().map(|cause| format!("<br>cause: {}", cell(cause)));
-            let help = trouble.help.iter().map(|help| format!("<br>help: {}", cell(help)));
-            let more: String = causes.chain(help).collect();
-            let _ = write!(text, "\n:warning: `{}`: {}{more}\n", host.name, cell(&trouble.message));
-        }
+    for Shared { host, trouble, others } in shared(&silent(looked), fleet) {
+        let causes = trouble.causes.iter().map(|cause| format!("<br>cause: {}", cell(cause)));
+        let help = trouble.help.iter().map(|help| format!("<br>help: {}", cell(help)));
+        let named: Vec<String> = others.iter().map(|name| format!("`{name}`")).collect();
+        let also = (!named.is_empty()).then(|| format!("<br>also: on {}", named.join(", ")));
+        let more: String = causes.chain(help).chain(also).collect();
+        let _ = write!(text, "\n:warning: `{}`: {}{more}\n", host.name, cell(&trouble.message));
     }
     text
+}
+
+/// Those that have not said how they are.
+fn silent(looked: &Looked) -> Vec<&HostReport> {
+    looked.hosts.iter().filter(|host| host.summary.is_none()).collect()
 }
 
 /// What a host says it would do, and whose processes that names.
@@ -332,7 +317,7 @@ fn numbers(looked: &Looked) -> String {
 
 /// What is: a line for each host, then those in full that are not as they should be.
 #[must_use]
-pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
+pub fn status(app: &App, fleet: &[FleetHost], looked: &Looked, width: Option<usize>) -> String {
     let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), numbers(looked));
     let header = ["HOST", "RELEASE", "WORKERS", "FRESH", "HEALTH", "STATE"];
     let mut table = Table::new(&header).give_way(&[1]).indented(2);
@@ -362,7 +347,7 @@ pub fn status(app: &App, looked: &Looked, width: Option<usize>) -> String {
         );
         let _ = writeln!(text, "\n{}", paint(DIM, hint));
     }
-    let silent: String = looked.hosts.iter().filter(|host| host.summary.is_none()).map(troubles).collect();
+    let silent = troubles(&silent(looked), fleet);
     if !silent.is_empty() {
         text.push('\n');
         text.push_str(&silent);

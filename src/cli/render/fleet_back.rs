@@ -3,23 +3,30 @@
 use std::fmt::Write;
 
 use super::board::is_bad;
-use super::fleet::{each, troubles};
+use super::fleet::each;
+use super::shared::troubles;
 use super::style::{BAD, DIM, GOOD, STRONG, WARN, paint};
 use super::words::{count, safe};
-use crate::fleet::report::Rolled;
+use crate::fleet::report::{HostReport, Rolled};
 use crate::model::app::App;
+use crate::model::fleet::FleetHost;
 use crate::model::length::took;
 use crate::model::rollout::{HostVerdict, RolloutOutcome};
 
 /// What it came to: one clear line, then host by host, then what went wrong, and how the release is let in again.
 #[must_use]
-pub fn gone_back(app: &App, rolled: &Rolled, manifest: Option<&str>, width: Option<usize>) -> String {
+pub fn gone_back(
+    app: &App,
+    fleet: &[FleetHost],
+    rolled: &Rolled,
+    manifest: Option<&str>,
+    width: Option<usize>,
+) -> String {
     let mut text = format!("{}  {}  {}\n", paint(STRONG, &app.name), safe(app.release.id.as_str()), result(rolled));
     text.push_str(&each(app, &rolled.hosts, width));
     // Of those that have gone back, all that is wrong is that the release is kept out.
-    for host in rolled.hosts.iter().filter(|host| host.verdict != HostVerdict::GoneBack) {
-        text.push_str(&troubles(host));
-    }
+    let others: Vec<&HostReport> = rolled.hosts.iter().filter(|host| host.verdict != HostVerdict::GoneBack).collect();
+    text.push_str(&troubles(&others, fleet));
     if rolled.hosts.iter().any(|host| matches!(host.verdict, HostVerdict::GoneBack | HostVerdict::NotHealthy)) {
         // Writing to a string cannot fail.
         let _ = writeln!(

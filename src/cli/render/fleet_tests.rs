@@ -7,7 +7,7 @@ use crate::documents::wire::{Report, Shown, Status};
 use crate::fleet::ask::{Answer, Unanswered};
 use crate::fleet::phase::Phase;
 use crate::fleet::reach::{Broken, Unreached};
-use crate::fleet::report::Migrations;
+use crate::fleet::report::{Migrations, Trouble};
 use crate::model::report::{Outcome, Problem};
 use crate::model::rollout::RolloutEnding;
 
@@ -116,7 +116,8 @@ fn a_rollout_ends_with_a_line_for_each_host() {
         host("web2", HostVerdict::NotReached, Some("r1"), 0),
     ];
     unhealthy[0].trouble(Trouble::new("not healthy: no answer"));
-    let hindered = [&unhealthy[..], &unhealthy[..1], &not_begun[..1]].concat();
+    let mut hindered = [&unhealthy[..], &unhealthy[..1], &not_begun[..1]].concat();
+    hindered.iter_mut().zip(1..).for_each(|(host, number)| host.name = name(&format!("web{number}")));
     let settled: Vec<HostReport> =
         (1..=14).map(|number| host(&format!("web{number}"), HostVerdict::Settled, Some("r2"), 0)).collect();
     let mut mixed = settled.clone();
@@ -146,7 +147,7 @@ fn a_rollout_ends_with_a_line_for_each_host() {
         ("left_out", Rolled::left_out(["web1", "web2"].iter().map(|text| name(text)))),
     ];
     for (case, rolled) in rows {
-        insta::assert_snapshot!(format!("fleet_{case}"), plain(&super::rolled(&the_app(), &rolled, Some(100))));
+        insta::assert_snapshot!(format!("fleet_{case}"), plain(&super::rolled(&the_app(), &[], &rolled, Some(100))));
     }
 }
 
@@ -179,10 +180,10 @@ fn equal_differences_are_shown_once() {
     assert_eq!(groups, [vec!["web1", "web3", "web4"], vec!["web2"]]);
     let wave = |is_canary, hosts: &[&str]| Wave { is_canary, hosts: hosts.iter().map(|text| name(text)).collect() };
     let waves = [wave(true, &["web1"]), wave(false, &["web3", "web4"])];
-    insta::assert_snapshot!("fleet_dry_run", plain(&super::looked(&the_app(), &looked, &waves, Some(100))));
-    insta::assert_snapshot!("fleet_dry_run_markdown", markdown(&the_app(), &looked, &waves));
+    insta::assert_snapshot!("fleet_dry_run", plain(&super::looked(&the_app(), &[], &looked, &waves, Some(100))));
+    insta::assert_snapshot!("fleet_dry_run_markdown", markdown(&the_app(), &[], &looked, &waves));
     let many: Vec<Wave> = (1..=14).map(|number| wave(false, &[format!("h{number}").as_str(); 14])).collect();
-    let told = plain(&super::looked(&the_app(), &looked, &many, None));
+    let told = plain(&super::looked(&the_app(), &[], &looked, &many, None));
     let line = told.lines().nth(1).unwrap();
     assert!(line.contains(", h1 and 2 more · 2 h2, ") && line.ends_with(", h12 and 2 more · and 2 more"), "{line}");
 }
@@ -192,7 +193,7 @@ fn what_a_host_says_means_nothing_to_markdown() {
     let mut looked = Looked::new(std::iter::once(name("web1")), false);
     looked.take(0, Duration::ZERO, Err(unreached(Broken::Connect, "<img src=x> @all\n# [a](b)", "*see* it", false)));
     looked.hosts[0].troubles[0].causes = vec!["a | <b>".to_owned()];
-    let told = markdown(&the_app(), &looked.done(Duration::ZERO), &[]);
+    let told = markdown(&the_app(), &[], &looked.done(Duration::ZERO), &[]);
     let expected =
         "\n:warning: `web1`: &lt;img src=x&gt; \\@all \\# \\[a\\](b)<br>cause: a \\| &lt;b&gt;<br>help: \\*see\\* it\n";
     assert!(told.ends_with(expected), "{told}");
@@ -211,7 +212,10 @@ fn the_state_of_hosts_is_a_table_and_what_is_not_well_in_full() {
     let silent = unreached(Broken::Auth, "`web3` does not let us in", "add this user's key there", false);
     looked.take(2, Duration::ZERO, Err(silent));
     looked.take(3, Duration::ZERO, status(1, Summary { observed: false, ..summary("r2", 2) }, "not observed\n"));
-    insta::assert_snapshot!("fleet_status", plain(&super::status(&the_app(), &looked.done(Duration::ZERO), Some(100))));
+    insta::assert_snapshot!(
+        "fleet_status",
+        plain(&super::status(&the_app(), &[], &looked.done(Duration::ZERO), Some(100)))
+    );
 }
 
 #[test]
@@ -301,7 +305,7 @@ fn a_release_taken_back_by_hand_is_told_host_by_host() {
         ("nowhere", of(RolloutOutcome::Complete, 0, nowhere)),
     ];
     for (case, rolled) in rows {
-        let told = crate::cli::render::fleet_back::gone_back(&the_app(), &rolled, Some("shop.yaml"), Some(100));
+        let told = crate::cli::render::fleet_back::gone_back(&the_app(), &[], &rolled, Some("shop.yaml"), Some(100));
         insta::assert_snapshot!(format!("fleet_back_{case}"), plain(&told));
     }
 }

@@ -25,6 +25,7 @@ pub mod releases;
 pub mod remedy;
 pub mod report;
 pub mod shape;
+pub mod shared;
 pub mod status;
 pub mod style;
 pub mod sudoers;
