@@ -74,7 +74,7 @@ impl<H: Host> Executor<'_, H> {
             plan.steps.iter().filter(|step| matches!(step.action, Action::StartWorker { .. })).collect();
         for step in starts {
             // What comes of it is seen at the next attempt.
-            Box::pin(self.step(step, look, look.layout.link_changed)).await;
+            Box::pin(self.step(step, look, look.layout.switched())).await;
         }
     }
 

@@ -91,6 +91,7 @@ pub fn world(seed: u64) -> World {
         refused: BTreeSet::new(),
         silent: BTreeSet::new(),
         now,
+        ahead: SignedDuration::ZERO,
         made,
         releases,
         fetched: None,
