@@ -259,7 +259,9 @@ impl Prober for SimHost {
         if let Err(error) = self.before(Call::Probe).await {
             return Err(ProbeFailure { message: error.message });
         }
-        let status = if self.world().is_healthy() { 200 } else { 500 };
+        let mut world = self.world();
+        let mood = world.moods.pop_front();
+        let status = if mood.unwrap_or_else(|| world.is_healthy()) { 200 } else { 500 };
         Ok(ProbeAnswer {
             status: Some(status),
             headers: std::collections::BTreeMap::new(),

@@ -102,6 +102,7 @@ pub fn world(seed: u64) -> World {
         config_unreadable: None,
         config_cached: ["r1", "r2", "r3"].map(|name| (id(name), u64::from(written < made))).into(),
         healthy: true,
+        moods: std::collections::VecDeque::new(),
         flaw: released.flaw,
         records: released.records,
         half: released.half,

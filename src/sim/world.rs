@@ -1,6 +1,6 @@
 //! The truth about a simulated host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -121,6 +121,8 @@ pub struct World {
     /// The version that the `restartOn` step has last been run for, in each release.
     pub config_cached: BTreeMap<ReleaseId, u64>,
     pub healthy: bool,
+    /// What the application answers before it answers as it is: whether it is well.
+    pub moods: VecDeque<bool>,
     /// What is wrong with the desired release.
     pub flaw: Option<Flaw>,
     pub records: BTreeMap<ReleaseId, ReleaseRecord>,
