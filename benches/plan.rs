@@ -100,6 +100,7 @@ fn seen(app: &App, host: Host) -> Observed {
     let layout = Layout {
         link: Link::Release { id: id(link) },
         link_changed: Some(at - 30.minutes()),
+        changed_by_now: None,
         releases_path: "/srv/app/releases".into(),
         releases: releases.collect(),
     };

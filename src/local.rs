@@ -27,6 +27,7 @@ use crate::ledger;
 use crate::managers::HostManagers;
 use crate::managers::sudoers::{Needed, spelled};
 use crate::model::app::{App, CommandLine};
+use crate::model::boot::Boot;
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::inventory::Witness;
 use crate::model::journal::JournalEntry;
@@ -301,9 +302,9 @@ impl Processes for LocalHost {
         signal::terminate(process, grace).await
     }
 
-    async fn boot(&self) -> String {
+    async fn boot(&self) -> Boot {
         // A few bytes from the kernel: not worth a thread.
-        proc::boot_id()
+        proc::boot()
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::app::{App, CommandLine, WorkerGroup};
+use crate::model::boot::Boot;
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::inventory::Witness;
 use crate::model::journal::JournalEntry;
@@ -120,8 +121,8 @@ pub trait Processes: Send + Sync {
     /// A process that is gone already, or whose number is used by another one, is success.
     fn terminate(&self, process: ProcessId, grace: Duration) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Names this boot of the machine; start ticks of two boots do not compare.
-    fn boot(&self) -> impl Future<Output = String> + Send;
+    /// This boot of the machine, by the clock as it goes now; start ticks of two boots do not compare.
+    fn boot(&self) -> impl Future<Output = Boot> + Send;
 }
 
 /// One App's group, to be asked for.

@@ -19,6 +19,7 @@ pub mod history;
 pub mod inventory;
 pub mod leaving;
 pub mod making;
+pub mod moment;
 pub mod operate;
 pub mod plan;
 mod reason;

@@ -57,10 +57,10 @@ fn stale(app: &App, observed: &Observed, service: &Service, state: &ServiceState
     let renewed = last_renewed(observed, service, state);
     let since = |moment: Timestamp| renewed.is_some_and(|renewed| is_clearly_after(renewed, moment));
     let to_come = !leads_to_desired(app, &observed.layout.link);
-    let since_switch = observed.layout.link_changed.is_some_and(|switched| {
-        // A clock that was set back shows the switch in the future: no renewal would be later than that.
-        since(switched) || noted(observed, service).is_some_and(|noted| noted.link == Some(switched))
-    });
+    // A clock that was set back shows the switch in the future: no renewal would be later than that.
+    let for_this_switch = |link: Timestamp| noted(observed, service).is_some_and(|noted| noted.link == Some(link));
+    let since_switch =
+        observed.layout.switched().is_some_and(since) || observed.layout.link_changed.is_some_and(for_this_switch);
     let gentle = gentlest(state);
     let by_release = match service.on_release {
         OnRelease::None => None,
@@ -81,8 +81,7 @@ fn stale(app: &App, observed: &Observed, service: &Service, state: &ServiceState
             // Nobody asked at this look, or it satisfied its gate and only does not answer any more.
             None if was_not_asked(app, observed) || passed_since_switch(app, observed) => None,
             None => {
-                let older =
-                    state.oldest.zip(observed.layout.link_changed).filter(|(oldest, switched)| oldest < switched);
+                let older = state.oldest.zip(observed.layout.switched()).filter(|(oldest, switched)| oldest < switched);
                 older.map(|_| (gentle, ServiceStale::OlderThanSwitch))
             }
         },

@@ -114,6 +114,7 @@ pub fn seen(link: &str, workers: Vec<Worker>) -> Observed {
     let layout = Layout {
         link: Link::Release { id: id(link) },
         link_changed: Some(seconds_before(noon(), 120)),
+        changed_by_now: None,
         releases_path: "/srv/app/releases".into(),
         releases: ["r1", "r2", "r3"]
             .iter()

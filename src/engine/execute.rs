@@ -79,7 +79,7 @@ impl<'a, H: Host> Executor<'a, H> {
     /// the proof and before the pruning the host is looked at again; later turns wait for that, too.
     pub async fn execute(&self, plan: &Plan, observed: &Observed) -> Vec<Tried> {
         let mut tried = Vec::new();
-        let mut switched = observed.layout.link_changed;
+        let mut switched = observed.layout.switched();
         let mut without_config: BTreeSet<GroupName> = BTreeSet::new();
         let Some(part) = plan.next().map(Part::of) else { return tried };
         let mut now: Vec<&Step> =
@@ -328,7 +328,7 @@ impl<'a, H: Host> Executor<'a, H> {
     pub async fn remember(&self, change: impl FnOnce(&mut Memory)) -> Result<(), HostError> {
         let _one_writer = self.memory.lock().await;
         let mut memory = self.host.recall(&self.app.root).await?;
-        let boot = self.host.boot().await;
+        let boot = self.host.boot().await.id;
         if memory.boot != boot {
             memory.helpless.clear();
             memory.boot = boot;

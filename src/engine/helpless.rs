@@ -47,7 +47,7 @@ fn helpless(app: &App, observed: &Observed, earlier: &[Tried], round: &[Tried]) 
         !drift.iter().any(|one| matches!(one, Drift::ConfigChanged { group: of, .. } if of == group))
     };
     // Those before were made for what the link led to then.
-    let moved = observed.layout.link_changed;
+    let moved = observed.layout.switched();
     let since = || earlier.iter().filter(|one| moved.is_some_and(|moved| one.began >= moved));
     drift
         .iter()

@@ -8,6 +8,7 @@ use tracing::warn;
 use crate::decide::gate;
 use crate::engine::execute::Executor;
 use crate::model::action::Phase;
+use crate::model::boot::Moment;
 use crate::model::memory::DueHook;
 use crate::model::names::ReleaseId;
 use crate::model::observed::{Aim, Link, Observed};
@@ -37,6 +38,7 @@ impl<H: Host> Making<'_, '_, H> {
             made: Made::Building,
             since: host.now(),
             switched: None,
+            switching: None,
             origin: None,
             ..self.known()
         };
@@ -100,8 +102,11 @@ impl<H: Host> Making<'_, '_, H> {
         }
         // Before the switch: a release that is in force without this would not be judged.
         let record = self.latest().await?;
-        let switched = Some(gate::in_order(&self.observed.records, host.now()));
-        match host.record(&app.root, &ReleaseRecord { switched, ..record }).await {
+        let boot = host.boot().await;
+        let now = host.now();
+        let switched = Some(gate::in_order(&self.observed.records, now));
+        let switching = Some(Moment { at: now, boot });
+        match host.record(&app.root, &ReleaseRecord { switched, switching, ..record }).await {
             // It was judged in its time.
             Err(error) if back => warn!(%error, "cannot write down that the release is switched to"),
             written => written?,

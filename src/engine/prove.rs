@@ -35,12 +35,13 @@ impl<H: Host> Executor<'_, H> {
         let mut carried = carriers(app, observed);
         let mut ends = 0;
         let mut attempt = 1;
+        // Nothing spoke against it at some attempt: but for what nobody could tell then, it would have passed.
+        let mut unjudged = None;
         loop {
             let look = observe(host, self.wish, Probing::Once).await?;
             let gone = lost(&carried, &look);
             carried = carriers(app, &look);
             let said = trial(app, &look);
-            let judged = !matches!(said, Trial::Unclear(_)) || !gone.is_empty();
             let against = match said {
                 Trial::Passed if gone.is_empty() => {
                     return host.record(&app.root, &passed(app, &look, host.now())).await;
@@ -51,13 +52,22 @@ impl<H: Host> Executor<'_, H> {
                     self.pause(wait).await;
                     continue;
                 }
-                Trial::Passed | Trial::TooYoung(_) => gone.iter().map(|name| format!("{name} has ended")).collect(),
-                Trial::Failed(against) | Trial::Unclear(against) => against,
+                Trial::Unclear(what) if gone.is_empty() => {
+                    unjudged = Some(what.clone());
+                    what
+                }
+                Trial::Passed | Trial::TooYoung(_) | Trial::Unclear(_) => {
+                    gone.iter().map(|name| format!("{name} has ended")).collect()
+                }
+                Trial::Failed(against) => against,
             };
             ends += u32::from(!gone.is_empty());
             self.interrupted()?;
-            if attempt >= attempts || ends >= ENDS {
-                return Err(if judged { failed(attempt, &against) } else { unclear(&against) });
+            if ends >= ENDS {
+                return Err(failed(attempt, &against));
+            }
+            if attempt >= attempts {
+                return Err(unjudged.map_or_else(|| failed(attempt, &against), |what| unclear(&what)));
             }
             let verdict = HealthVerdict::unanswered(against.join("; "));
             self.tell(&Event::Unhealthy { attempt, of: attempts, verdict });
@@ -74,7 +84,7 @@ impl<H: Host> Executor<'_, H> {
             plan.steps.iter().filter(|step| matches!(step.action, Action::StartWorker { .. })).collect();
         for step in starts {
             // What comes of it is seen at the next attempt.
-            Box::pin(self.step(step, look, look.layout.link_changed)).await;
+            Box::pin(self.step(step, look, look.layout.switched())).await;
         }
     }
 

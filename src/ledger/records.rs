@@ -138,6 +138,7 @@ mod tests {
 
     use super::*;
     use crate::ledger::testing::root;
+    use crate::model::boot::{Boot, Moment};
     use crate::model::record::{Judge, Making, Quarantine};
 
     fn id(text: &str) -> ReleaseId {
@@ -174,6 +175,7 @@ mod tests {
         for name in ids {
             let full = ReleaseRecord {
                 origin: Some("0123456".to_owned()),
+                switching: Some(Moment { at, boot: Boot { id: "b".to_owned(), at } }),
                 proven: Some(at),
                 quarantine: Some(quarantine.clone()),
                 ..of(name, Making::Built)

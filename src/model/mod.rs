@@ -10,6 +10,7 @@ pub mod action;
 pub mod agent;
 pub mod amount;
 pub mod app;
+pub mod boot;
 pub mod drift;
 pub mod event;
 pub mod facts;

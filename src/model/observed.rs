@@ -135,6 +135,8 @@ pub struct Layout {
     pub link: Link,
     /// When the link was last changed (its ctime: a rename leaves the mtime old); none without a link.
     pub link_changed: Option<Timestamp>,
+    /// The same by the clock as it goes now, where it is known that the clock was set since.
+    pub changed_by_now: Option<Timestamp>,
     /// `ROOT/releases` with all links resolved, as the kernel names it.
     pub releases_path: PathBuf,
     /// What stands in `releases/`, ordered by id.
@@ -142,6 +144,12 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// When the link was last changed, in terms of the clock as it goes now: what the start of a process compares with.
+    #[must_use]
+    pub fn switched(&self) -> Option<Timestamp> {
+        self.changed_by_now.or(self.link_changed)
+    }
+
     /// The release of that id, if its directory is there.
     #[must_use]
     pub fn release(&self, id: &ReleaseId) -> Option<&ObservedRelease> {

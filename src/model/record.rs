@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::boot::Moment;
 use super::names::ReleaseId;
 
 /// What is known of one release: `ROOT/.trueup/releases/ID.json`.
@@ -30,6 +31,9 @@ pub struct ReleaseRecord {
     /// When `current` was last moved to it by us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switched: Option<Timestamp>,
+    /// The moment right before that, by the boot that it was in: a clock that was set since changes nothing about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switching: Option<Moment>,
     /// When it last passed its gate, or was found healthy in force on a host that was new to us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<Timestamp>,
@@ -97,6 +101,7 @@ impl ReleaseRecord {
             verified: None,
             migrated: None,
             switched: None,
+            switching: None,
             proven: None,
             quarantine: None,
         }

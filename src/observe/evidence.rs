@@ -33,6 +33,17 @@ pub struct Started {
     pub at: Timestamp,
     /// Not later than this after `at`.
     pub within: Duration,
+    /// Who says so.
+    pub by: Teller,
+}
+
+/// Who says when a worker was started, and by which clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Teller {
+    /// The kernel: by the clock as it goes now.
+    Kernel,
+    /// Its manager: by the clock as it went then, as the link tells when it was changed.
+    Manager,
 }
 
 /// Judges a worker by its own facts and those of its descendants, and by what a witness said of any of them;
@@ -183,11 +194,16 @@ fn by_name(named: &[Named]) -> Option<Evidence> {
 /// Rung 4.
 fn by_start(layout: &Layout, started: Option<Started>) -> Evidence {
     let Some(started) = started else { return Evidence::unknown("its start time cannot be read") };
-    let (Link::Release { id }, Some(switched)) = (&layout.link, layout.link_changed) else {
+    let (Link::Release { id }, Some(link_changed)) = (&layout.link, layout.link_changed) else {
         return Evidence::unknown("it names no release, and current leads to none");
     };
+    let switched = match started.by {
+        Teller::Kernel => layout.switched().unwrap_or(link_changed),
+        Teller::Manager => link_changed,
+    };
     // Nobody runs a directory that was made after them, however long the link has named it.
-    let made = layout.release(id).and_then(|release| release.made).filter(|made| *made > switched);
+    let made = layout.release(id).and_then(|release| release.made);
+    let made = made.filter(|made| *made > link_changed && *made > switched);
     let (changed, what) =
         made.map_or((switched, "current was switched".to_owned()), |made| (made, format!("{id} was made")));
     let since = |from: Timestamp, to: Timestamp| to.duration_since(from);
@@ -259,7 +275,7 @@ mod tests {
         ];
         for (name, told, open, runs) in rows {
             let facts = holder(30, open);
-            let started = Started { at: facts.summary.started, within: Duration::from_millis(10) };
+            let started = Started { at: facts.summary.started, within: Duration::from_millis(10), by: Teller::Kernel };
             let told: Vec<&Evidence> = told.iter().collect();
             assert_eq!(judge(&root, &layout, &[facts], &told, Some(started)).runs, runs, "{name}");
         }
@@ -292,7 +308,7 @@ mod tests {
                 release.made = Some(seconds_before(noon(), made));
             }
             let facts = holder(began, &open);
-            let started = Started { at: facts.summary.started, within: Duration::from_millis(10) };
+            let started = Started { at: facts.summary.started, within: Duration::from_millis(10), by: Teller::Kernel };
             assert_eq!(judge(&root, &layout, &[facts], &[], Some(started)).runs, runs, "{name}");
         }
     }

@@ -14,7 +14,9 @@ use jiff::Timestamp;
 use crate::decide::aim::{aim, aimed};
 use crate::decide::freshness::numbers;
 use crate::decide::health::judge;
+use crate::decide::moment::by_now;
 use crate::model::app::App;
+use crate::model::boot::Boot;
 use crate::model::health::{HealthVerdict, ProbeAnswer, ProbeFailure};
 use crate::model::length;
 use crate::model::memory::{AppliedConfig, Memory};
@@ -25,7 +27,7 @@ use crate::model::process::{Look, Pid, ProcessFacts, ProcessTable};
 use crate::model::record::ReleaseRecord;
 use crate::model::release::Release;
 use crate::model::service::ObservedService;
-use crate::observe::evidence::Started;
+use crate::observe::evidence::{Started, Teller};
 use crate::observe::strays::Search;
 use crate::observe::suspects::Suspects;
 use crate::observe::witnesses::{Witnesses, of_process};
@@ -140,7 +142,7 @@ fn forgetful(app: &App) -> HostError {
 struct Shared<'a, H> {
     table: &'a ProcessTable,
     suspects: Suspects<'a>,
-    boot: String,
+    boot: Boot,
     witnesses: Witnesses<'a, H>,
 }
 
@@ -206,9 +208,10 @@ async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>)
         (release.empty, release.missing, release.unlinked) = (found.empty, found.missing, found.unlinked);
     }
     // Processes of another boot are other processes, whatever their numbers.
-    if memory.boot != *boot {
+    if memory.boot != boot.id {
         memory.helpless.clear();
     }
+    layout.changed_by_now = changed_by_now(&layout, &records, boot, host.now());
     let mut groups = Vec::new();
     let mut owned = BTreeSet::new();
     let mut asked = false;
@@ -258,6 +261,13 @@ async fn assemble<H: Host>(host: &H, glance: Glance<'_>, shared: &Shared<'_, H>)
         settled: memory.settled,
         ..Observed::new(host.now(), layout)
     })
+}
+
+/// When the link was last changed by the clock as it goes now, as far as we noted that.
+fn changed_by_now(layout: &Layout, records: &[ReleaseRecord], boot: &Boot, now: Timestamp) -> Option<Timestamp> {
+    let Link::Release { id } = &layout.link else { return None };
+    let noted = records.iter().find(|record| record.id == *id)?.switching.as_ref()?;
+    by_now(layout.link_changed?, noted, boot, now)
 }
 
 /// Why there is no such user as the manifest names. One that a name service is slow to tell of may well exist.
@@ -322,7 +332,7 @@ impl<H: Host> Surroundings<'_, H> {
             }
             Look::Unreadable(why) => return Err(why),
             Look::Hidden => {
-                let told = listed.started.map(|(at, within)| Started { at, within });
+                let told = listed.started.map(|(at, within)| Started { at, within, by: Teller::Manager });
                 worker.evidence = evidence::judge(&self.app.root, self.layout, &[], &[], told);
             }
             Look::Seen(facts) => return self.seen(worker, *facts).await,
@@ -335,7 +345,7 @@ impl<H: Host> Surroundings<'_, H> {
         let main = facts.summary.id;
         worker.process = Some(main);
         worker.started = Some(facts.summary.started);
-        let started = Started { at: facts.summary.started, within: TICK };
+        let started = Started { at: facts.summary.started, within: TICK, by: Teller::Kernel };
         let mut family = vec![main.pid];
         let mut all = vec![facts];
         for descendant in self.table.descendants(main.pid) {

@@ -30,13 +30,19 @@ pub async fn layout(root: &Root, has_source: bool) -> Result<Layout, HostError> 
 fn read(root: &Root, has_source: bool) -> Result<Layout, HostError> {
     if !is_there(root, has_source)? {
         let releases_path = root.releases();
-        return Ok(Layout { link: Link::Absent, link_changed: None, releases_path, releases: Vec::new() });
+        return Ok(Layout {
+            link: Link::Absent,
+            link_changed: None,
+            changed_by_now: None,
+            releases_path,
+            releases: Vec::new(),
+        });
     }
     let releases = list(&root.releases())?;
     let (link, link_changed) = link(&root.current(), &releases)?;
     // Processes are seen by real paths; a `releases/` that is not there has no other name than its own.
     let releases_path = fs::canonicalize(root.releases()).unwrap_or_else(|_| root.releases());
-    Ok(Layout { link, link_changed, releases_path, releases })
+    Ok(Layout { link, link_changed, changed_by_now: None, releases_path, releases })
 }
 
 /// Whether the root is there; it must be, unless fetching the release makes it.

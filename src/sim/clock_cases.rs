@@ -1,9 +1,11 @@
-//! Clocks that were ahead and have been set back: what they left on the host lies in the future.
+//! Clocks that are set: what one that was ahead has left on the host lies in the future, and after a leap what began before
+//! a switch seems to have begun since.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::faults::Call;
 use super::host::SimHost;
 use super::populate::{healthy_answer, settled};
 use super::schedules::pass;
@@ -58,6 +60,67 @@ async fn next_pass(host: &SimHost) -> PassReport {
     tokio::time::sleep(Duration::from_mins(1)).await;
     host.world().down_by_us.clear();
     pass(host, Mode::Apply).await.unwrap()
+}
+
+/// Makes everybody show nothing but when he started.
+fn tell_nothing(world: &mut World, shows: Shows) {
+    for process in world.processes.values_mut().filter(|process| process.owner.is_some()) {
+        process.shows = shows;
+    }
+    for member in &mut world.members {
+        member.shows = shows;
+    }
+}
+
+/// How many workers run what they should.
+fn right(world: &World) -> usize {
+    world.processes.values().filter(|process| process.owner.is_some() && world.is_right(process)).count()
+}
+
+#[test]
+fn who_is_older_than_a_switch_is_so_by_any_clock() {
+    // Of one that is hidden its manager tells, by the clock as it went then: that of one that was set back says nothing.
+    for (shows, set) in [(Shows::Silent, HOUR), (Shows::Silent, -HOUR), (Shows::Hidden, HOUR)] {
+        in_simulated_time(async {
+            let what = format!("{shows:?}, the clock is set by {set:#}");
+            let mut world = at_r1(OnRelease::Auto);
+            tell_nothing(&mut world, shows);
+            world.releases.push(id("r2"));
+            world.app.release.id = id("r2");
+            // Renewing and replacing take so long that the pass is killed meanwhile.
+            world.lasts = [(Call::Renew, Duration::from_hours(1)), (Call::Restart, Duration::from_hours(1))].into();
+            let host = SimHost::new(world);
+            let killed = tokio::time::timeout(Duration::from_secs(30), pass(&host, Mode::Apply)).await;
+            assert!(killed.is_err(), "{what}: {killed:#?}");
+            assert_eq!(host.world().link, Link::Release { id: id("r2") }, "{what}");
+            host.world().lasts.clear();
+            host.world().set_clock(set);
+            let first = next_pass(&host).await;
+            assert_eq!((restarts(&first), renewals(&first)), (2, 1), "{what}: {first:#?}");
+            assert_eq!((right(&host.world()), first.outcome), (2, Outcome::Converged), "{what}: {first:#?}");
+            assert_eq!(host.world().violations, [""; 0], "{what}");
+            let again = next_pass(&host).await;
+            assert_eq!((again.tried.len(), again.outcome), (0, Outcome::Converged), "{what}: {again:#?}");
+        });
+    }
+}
+
+#[test]
+fn who_was_replaced_after_a_switch_stays_whatever_the_clock_is_set_to() {
+    for set in [HOUR, -HOUR] {
+        in_simulated_time(async {
+            let mut world = at_r1(OnRelease::Auto);
+            tell_nothing(&mut world, Shows::Silent);
+            world.releases.push(id("r2"));
+            world.app.release.id = id("r2");
+            let host = SimHost::new(world);
+            let deployed = next_pass(&host).await;
+            assert_eq!((restarts(&deployed), deployed.outcome), (2, Outcome::Converged), "{deployed:#?}");
+            host.world().set_clock(set);
+            let again = next_pass(&host).await;
+            assert_eq!((again.tried.len(), again.outcome), (0, Outcome::Converged), "{set:#}: {again:#?}");
+        });
+    }
 }
 
 #[test]
@@ -138,12 +201,7 @@ fn what_was_told_by_a_clock_that_was_ahead_is_told_once_more_and_no_more() {
 fn workers_that_show_nothing_but_their_start_are_restarted_once_after_a_switch_that_is_still_to_come() {
     in_simulated_time(async {
         let mut world = at_r1(OnRelease::None);
-        for process in world.processes.values_mut().filter(|process| process.owner.is_some()) {
-            process.shows = Shows::Silent;
-        }
-        for member in &mut world.members {
-            member.shows = Shows::Silent;
-        }
+        tell_nothing(&mut world, Shows::Silent);
         // The pass is made a minute from now.
         world.link_changed = Some(world.now + SignedDuration::from_secs(63));
         let host = SimHost::new(world);

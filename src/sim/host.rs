@@ -11,6 +11,7 @@ use super::faults::{Call, Fault};
 use super::world::{Process, Shows, World};
 use crate::model::action::Action;
 use crate::model::app::App;
+use crate::model::boot::Boot;
 use crate::model::health::{ProbeAnswer, ProbeFailure};
 use crate::model::inventory::Witness;
 use crate::model::journal::JournalEntry;
@@ -96,7 +97,7 @@ fn failure(call: Call, what: &str) -> HostError {
 
 impl Clock for SimHost {
     fn now(&self) -> Timestamp {
-        self.world().now
+        self.world().clock()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -133,7 +134,7 @@ impl SimHost {
     }
 
     fn supervisord(world: &World) -> ProcessSummary {
-        let started = world.now - SignedDuration::from_secs(5000);
+        let started = world.clock() - SignedDuration::from_secs(5000);
         let nowhere = || Known::Known(Place { path: "/".into(), deleted: false, inode: None });
         ProcessSummary {
             id: ProcessId { pid: Pid(2), start_ticks: crate::model::process::StartTicks(1) },
@@ -248,8 +249,8 @@ impl Processes for SimHost {
         self.after(Call::StopStray, fault).await
     }
 
-    async fn boot(&self) -> String {
-        "boot".to_owned()
+    async fn boot(&self) -> Boot {
+        Boot { id: "boot".to_owned(), at: Timestamp::UNIX_EPOCH + self.world().ahead }
     }
 }
 
@@ -258,7 +259,9 @@ impl Prober for SimHost {
         if let Err(error) = self.before(Call::Probe).await {
             return Err(ProbeFailure { message: error.message });
         }
-        let status = if self.world().is_healthy() { 200 } else { 500 };
+        let mut world = self.world();
+        let mood = world.moods.pop_front();
+        let status = if mood.unwrap_or_else(|| world.is_healthy()) { 200 } else { 500 };
         Ok(ProbeAnswer {
             status: Some(status),
             headers: std::collections::BTreeMap::new(),

@@ -35,6 +35,7 @@ impl Releases for SimHost {
         Ok(Layout {
             link: world.link.clone(),
             link_changed: world.link_changed,
+            changed_by_now: None,
             releases_path: app.root.releases(),
             releases: releases.collect(),
         })
@@ -60,7 +61,7 @@ impl Releases for SimHost {
             let mut world = self.world();
             world.check_action("fetching", |action| matches!(action, Action::FetchRelease { .. }));
             world.check_overwritten(&id);
-            let (now, version) = (world.now, world.config_version);
+            let (now, version) = (world.clock(), world.config_version);
             world.fetched = Some(now);
             // Its first worker reads the file as it is: nothing was made of it in there before.
             world.config_cached.insert(id.clone(), version);
@@ -121,7 +122,7 @@ impl Releases for SimHost {
             world.check_action("the switch", |action| matches!(action, Action::SwitchCurrent { .. }));
             world.check_switched(to);
             world.link = Link::Release { id: to.clone() };
-            world.link_changed = Some(world.now);
+            world.link_changed = Some(world.clock());
         }
         self.after(Call::Switch, fault).await
     }
@@ -154,7 +155,7 @@ impl Services for SimHost {
             let mut world = self.world();
             world.check_action(SERVICE, |action| matches!(action, Action::RenewService { .. }));
             world.check_renewed(service);
-            let (now, link) = (world.now, world.link.clone());
+            let (now, link) = (world.clock(), world.link.clone());
             world.service_renewed = now;
             if let Link::Release { id } = link {
                 world.service_serves = id;

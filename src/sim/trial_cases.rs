@@ -9,6 +9,7 @@ use super::schedules::pass;
 use super::world::{Flaw, World};
 use crate::decide::testing::{app, builtin, group, id, record};
 use crate::model::app::RestartOn;
+use crate::model::health::HealthContract;
 use crate::model::names::{GroupName, RelativePath};
 use crate::model::observed::{Link, MemberState};
 use crate::model::record::ReleaseRecord;
@@ -131,4 +132,39 @@ fn a_release_that_is_made_anew_was_not_switched_to() {
         let record = world.records.get(&id("r2")).unwrap();
         assert_eq!((record.recipe.as_deref(), record.switched), (Some("now"), None), "{record:?}\n{report:#?}");
     });
+}
+
+/// It would have passed its gate at the first healthy answer, but for what nobody can tell.
+#[test]
+fn a_release_that_is_well_now_and_then_is_not_taken_back_for_what_nobody_can_tell() {
+    const ASKED: usize = 12;
+    type Unclear = fn(&mut World);
+    let unclear: [(&str, Unclear); 2] = [("a worker of which nobody knows", unknown), ("a service", unseen_service)];
+    let pairs = (0..ASKED).flat_map(|first| (first..ASKED).map(move |second| [first, second]));
+    for (sick, (name, cannot)) in pairs.flat_map(|sick| unclear.map(|unclear| (sick, unclear))) {
+        let name = format!("{name}, sick at {sick:?}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut world = about_to_switch();
+            world.app.health = Some(HealthContract { attempts: 4, ..healthy_answer() });
+            cannot(&mut world);
+            world.moods = (0..ASKED).map(|number| !sick.contains(&number)).collect();
+            let host = SimHost::new(world);
+            let report = pass(&host, Mode::Apply).await.unwrap();
+            assert_eq!(report.outcome, Outcome::Failed, "{name}: {report:#?}");
+            {
+                let mut world = host.world();
+                assert_eq!(world.link, Link::Release { id: id("r2") }, "{name}: {report:#?}");
+                let record = &world.records[&id("r2")];
+                assert!(record.kept_out().is_none() && record.proven.is_none(), "{name}: {report:#?}");
+                // Sick for good, it goes.
+                world.flaw = Some(Flaw::Unhealthy);
+                world.moods.clear();
+            }
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            pass(&host, Mode::Apply).await.unwrap();
+            assert_eq!(host.world().link, Link::Release { id: id("r1") }, "{name}");
+            assert_eq!(host.world().violations, [""; 0], "{name}");
+        });
+    }
 }

@@ -1,6 +1,6 @@
 //! The truth about a simulated host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -34,8 +34,9 @@ pub enum Shows {
 pub struct Process {
     pub id: ProcessId,
     pub parent: Pid,
+    /// By the clock as it went then.
     pub started: Timestamp,
-    /// What `/proc` makes of the start: off by some milliseconds.
+    /// What `/proc` makes of the start, by the clock as it goes now: off by some milliseconds.
     pub seen_started: Timestamp,
     pub runs: ReleaseId,
     pub shows: Shows,
@@ -102,6 +103,8 @@ pub struct World {
     /// Whoever asks for the lock of one of these roots waits for ever: its file system does not answer.
     pub silent: BTreeSet<Root>,
     pub now: Timestamp,
+    /// By so much somebody has set the clock.
+    pub ahead: SignedDuration,
     pub link: Link,
     pub link_changed: Option<Timestamp>,
     pub releases: Vec<ReleaseId>,
@@ -118,6 +121,8 @@ pub struct World {
     /// The version that the `restartOn` step has last been run for, in each release.
     pub config_cached: BTreeMap<ReleaseId, u64>,
     pub healthy: bool,
+    /// What the application answers before it answers as it is: whether it is well.
+    pub moods: VecDeque<bool>,
     /// What is wrong with the desired release.
     pub flaw: Option<Flaw>,
     pub records: BTreeMap<ReleaseId, ReleaseRecord>,
@@ -205,8 +210,8 @@ impl World {
         let process = Process {
             id: ProcessId { pid: Pid(number), start_ticks: StartTicks(u64::try_from(since_boot).unwrap()) },
             parent,
-            started: self.now,
-            seen_started: self.now + off,
+            started: self.clock(),
+            seen_started: self.clock() + off,
             config_at_start: self.config_read_in(&runs),
             runs,
             shows,
@@ -217,6 +222,20 @@ impl World {
         };
         self.processes.insert(Pid(number), process);
         Pid(number)
+    }
+
+    /// What the clock shows.
+    pub fn clock(&self) -> Timestamp {
+        self.now + self.ahead
+    }
+
+    /// Somebody sets the clock; the kernel, which counts from the boot, tells other starts from then on.
+    pub fn set_clock(&mut self, by: SignedDuration) {
+        self.ahead += by;
+        self.service_renewed += by;
+        for process in self.processes.values_mut() {
+            process.seen_started += by;
+        }
     }
 
     fn restart_on(&self) -> Option<&RestartOn> {

@@ -63,6 +63,35 @@ fn a_python_worker_without_a_directory_is_known_by_its_start() {
 }
 
 #[test]
+fn a_silent_worker_is_older_than_a_switch_by_whatever_clock_that_was_noted() {
+    let host = require_host!("clock", [Unit::Supervisor]);
+    let site = two_releases(&host);
+    Program::python(GROUP, &site).start();
+    let manifest = Manifest::new(&host, "app", &site, "r2").supervisord(GROUP, 1);
+    manifest.reconcile().converged_by(&["switch r2", RESTART]);
+    let record = "/srv/app/.trueup/releases/r2.json";
+    let noted = |at: jiff::Timestamp, booted: jiff::Timestamp| {
+        let mut json: serde_json::Value = serde_json::from_str(&host.read(record)).unwrap();
+        assert_eq!(json["switching"]["boot"]["id"], host.sh("cat /proc/sys/kernel/random/boot_id").ok().trim());
+        json["switching"]["at"] = at.to_string().into();
+        json["switching"]["boot"]["at"] = booted.to_string().into();
+        host.write(record, &json.to_string());
+    };
+    let json: serde_json::Value = serde_json::from_str(&host.read(record)).unwrap();
+    let moment = |value: &serde_json::Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let (at, booted) = (moment(&json["switching"]["at"]), moment(&json["switching"]["boot"]["at"]));
+    let hour = jiff::SignedDuration::from_hours(1);
+    // As if the clock had been an hour behind then, and had leapt before the link was changed.
+    noted(at - hour, booted - hour);
+    assert_eq!(manifest.seen(), ["fresh afterSwitch startTime"]);
+    // The same for a switch that is made after the start of this worker.
+    noted(jiff::Timestamp::now() - hour, booted - hour);
+    assert_eq!(manifest.seen(), ["stale beforeSwitch startTime"]);
+    manifest.reconcile().converged_by(&[RESTART]);
+    assert_eq!(manifest.seen(), ["fresh afterSwitch startTime"]);
+}
+
+#[test]
 fn a_compiled_worker_is_known_by_its_executable() {
     let host = require_host!("compiled", [Unit::Supervisor]);
     let site = two_releases(&host);
