@@ -3,6 +3,9 @@
 //! A record never promises what is not on disk: `building` is written before the first file,
 //! `fetched` and `built` after the last, when all of them are there to stay.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::decide::gate;
@@ -15,6 +18,10 @@ use crate::model::observed::{Aim, Link, Observed};
 use crate::model::record::{Making as Made, ReleaseRecord};
 use crate::model::release::Stage;
 use crate::ports::{Host, HostError, HostErrorKind};
+
+/// Who is told to end hears of it within this time of the first of those that are told: systemd tells one process
+/// after the other, and a busy machine takes its time over it.
+const TOLD_TOGETHER: Duration = Duration::from_secs(1);
 
 /// What one step needs to make a release.
 pub struct Making<'a, 'b, H> {
@@ -138,9 +145,7 @@ impl<H: Host> Making<'_, '_, H> {
     /// what fails after that is judged when it is done again.
     async fn judged<T>(&self, ended: Result<T, HostError>, usual: fn(HostError) -> HostError) -> Result<T, HostError> {
         let Err(error) = ended else { return ended };
-        // Where both were told at once, whoever listens for the wish to end has its turn first.
-        tokio::task::yield_now().await;
-        let asked = self.executor.interrupt.is_asked();
+        let asked = timeout(TOLD_TOGETHER, self.executor.interrupt.asked()).await.is_ok();
         Err(if asked { HostError { kind: HostErrorKind::Interrupted, ..error } } else { usual(error) })
     }
 

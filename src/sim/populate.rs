@@ -199,15 +199,19 @@ struct Released {
     half: BTreeSet<ReleaseId>,
 }
 
-/// Gives the App more or less of a release's life, and the records of what was before.
-fn lifecycle(random: &mut Random, focus: Option<Call>, wanted: &mut App, link: &Link, now: Timestamp) -> Released {
-    let step = |line: &str| CommandStep {
+/// One command of a stage.
+pub(super) fn step(line: &str) -> CommandStep {
+    CommandStep {
         run: CommandLine::Shell(line.to_owned()),
         timeout: Duration::from_mins(1),
         env: BTreeMap::new(),
         working_directory: None,
         user: None,
-    };
+    }
+}
+
+/// Gives the App more or less of a release's life, and the records of what was before.
+fn lifecycle(random: &mut Random, focus: Option<Call>, wanted: &mut App, link: &Link, now: Timestamp) -> Released {
     for (stage, line) in [(&mut wanted.release.build, "make"), (&mut wanted.release.verify, "check")] {
         if focus == Some(Call::Steps) || random.percent(20) {
             stage.push(step(line));

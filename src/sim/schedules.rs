@@ -80,7 +80,8 @@ pub(super) async fn pass(host: &SimHost, mode: Mode) -> Option<PassReport> {
     pass_by(host, &request(mode)).await
 }
 
-async fn pass_by(host: &SimHost, request: &Request) -> Option<PassReport> {
+/// The same, as it is asked for here.
+pub(super) async fn pass_by(host: &SimHost, request: &Request) -> Option<PassReport> {
     host.world().journal_failed = false;
     let app = host.world().app.clone();
     let apps = [&app];

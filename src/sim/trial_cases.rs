@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::host::SimHost;
-use super::populate::{healthy_answer, settled};
-use super::schedules::pass;
+use super::populate::{healthy_answer, settled, step};
+use super::schedules::{pass, pass_by, request};
 use super::world::{Flaw, World};
 use crate::decide::testing::{app, builtin, group, id, record};
 use crate::model::app::RestartOn;
@@ -165,6 +165,36 @@ fn a_release_that_is_well_now_and_then_is_not_taken_back_for_what_nobody_can_tel
             pass(&host, Mode::Apply).await.unwrap();
             assert_eq!(host.world().link, Link::Release { id: id("r1") }, "{name}");
             assert_eq!(host.world().violations, [""; 0], "{name}");
+        });
+    }
+}
+
+/// A logout tells one process after the other: the step may be gone before whoever makes the pass is told.
+#[test]
+fn a_step_that_ends_just_before_the_wish_to_end_is_heard_does_not_speak_against_the_release() {
+    for (after, judged) in
+        [(Duration::ZERO, false), (Duration::from_millis(700), false), (Duration::from_secs(3), true)]
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut world = about_to_switch();
+            world.releases.retain(|release| *release != id("r2"));
+            world.app.release.source = Some(Source::Dir { path: "/srv/build/r2".into() });
+            world.app.release.build = vec![step("make")];
+            world.flaw = Some(Flaw::Build);
+            let host = SimHost::new(world);
+            let request = request(Mode::Apply);
+            let told = async {
+                while !host.world().half.contains(&id("r2")) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                tokio::time::sleep(after).await;
+                request.interrupt.ask();
+            };
+            let (report, ()) = tokio::join!(pass_by(&host, &request), told);
+            let world = host.world();
+            let kept_out = world.records[&id("r2")].kept_out().is_some();
+            assert_eq!(kept_out, judged, "{after:?}: {:#?}", report.unwrap());
         });
     }
 }

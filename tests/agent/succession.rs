@@ -90,7 +90,8 @@ fn a_renamed_app_keeps_its_workers_and_its_link() {
         format!("stop stray {}", second_own[0]),
         "switch r2".to_owned(),
     ];
-    assert_eq!(done(&shop, before), expected, "each once, and no way back");
+    let since: Vec<String> = shop.journal()[before..].iter().map(ToString::to_string).collect();
+    assert_eq!(done(&shop, before), expected, "each once, and no way back: {since:#?}");
     assert_eq!(site.current_release().as_deref(), Some("r2"));
     loaded(&host, workers.pids().into_iter().chain(own()), "r2");
     let stopped = site.events().into_iter().filter(|line| line.event == "stopped").count();
