@@ -7,7 +7,7 @@
 //! a [`runner`]: a process in a session of its own that no hang-up reaches, which says its lines into a [`spool`]; fronts
 //! follow that, any number of them, from any line on. The kernel's lock on the spool is the runner's life: it is
 //! handed over by the front that made the spool, so that two of them cannot both begin, and falls with the runner, however
-//! that ends. [`place`] is where spools are kept, [`input`] reads the request, [`answer`] turns passes into lines.
+//! that ends. [`spool_directory`] is where spools are kept, [`input`] reads the request, [`answer`] turns passes into lines.
 //!
 //! # Guarantees
 //! One id, one pass. A front that dies takes nothing along; a runner that dies is told. No manifest is written down, for

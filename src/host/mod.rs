@@ -4,7 +4,7 @@
 //! a shim of our own, [`command`] runs one of an App's commands, [`config`] reads the configuration files of others,
 //! [`machine`] tells what the machine is like, [`silence`] keeps a dead mount from holding us, [`blocking`] does what
 //! may block, [`shared`] makes one look for all who ask at once, [`steps`] runs the commands of one stage of a release,
-//! [`kept`] reads a file of `ROOT/.trueup`, [`users`] says whom all that belongs to, [`witnesses`] asks what processes
+//! [`state_file`] reads a file of `ROOT/.trueup`, [`users`] says whom all that belongs to, [`witnesses`] asks what processes
 //! of other users run, [`https`] is what all HTTPS clients need, [`git`] runs the command line of git, [`way`] opens
 //! what a manifest names where users could have laid a trap.
 

@@ -49,6 +49,11 @@ fn done(manifest: &Manifest<'_>, from: usize) -> Vec<String> {
     done
 }
 
+/// The journal of a root after so many lines, for a failure's message.
+fn since(manifest: &Manifest<'_>, from: usize) -> Vec<String> {
+    manifest.journal()[from..].iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn a_renamed_app_keeps_its_workers_and_its_link() {
     let host = require_host!("agent-rename", [Unit::Supervisor]);
@@ -75,7 +80,8 @@ fn a_renamed_app_keeps_its_workers_and_its_link() {
     rename("shop", "store", "r1");
     has(&host, &["store"]);
     // What trueup itself runs bears the App's name: one is started, and the former one stopped, by its successor.
-    assert_eq!(done(&shop, before), ["start own/1".to_owned(), format!("stop stray {}", first_own[0])]);
+    let expected = ["start own/1".to_owned(), format!("stop stray {}", first_own[0])];
+    assert_eq!(done(&shop, before), expected, "{:#?}", since(&shop, before));
     assert_eq!(sorted(workers.pids()), first, "they are the same group under whatever name");
     let (second_own, before) = (own(), shop.journal().len());
     assert!(second_own.len() == 1 && second_own != first_own, "{first_own:?} {second_own:?}");
@@ -90,8 +96,7 @@ fn a_renamed_app_keeps_its_workers_and_its_link() {
         format!("stop stray {}", second_own[0]),
         "switch r2".to_owned(),
     ];
-    let since: Vec<String> = shop.journal()[before..].iter().map(ToString::to_string).collect();
-    assert_eq!(done(&shop, before), expected, "each once, and no way back: {since:#?}");
+    assert_eq!(done(&shop, before), expected, "each once, and no way back: {:#?}", since(&shop, before));
     assert_eq!(site.current_release().as_deref(), Some("r2"));
     loaded(&host, workers.pids().into_iter().chain(own()), "r2");
     let stopped = site.events().into_iter().filter(|line| line.event == "stopped").count();

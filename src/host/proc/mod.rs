@@ -137,7 +137,8 @@ pub fn facts(pid: Pid) -> Result<ProcessFacts, Unseen> {
 /// Names and values, as far as they may be read.
 pub type Environment = Known<Vec<(String, String)>>;
 
-/// The environment that a process started with, unless it wrote over it; none when it is gone or a zombie.
+/// The environment that a process started with, unless it wrote over it; none when it is gone, a zombie, or just
+/// ending: it runs nothing any more.
 ///
 /// # Errors
 /// Looking failed: it may be there.
@@ -150,7 +151,9 @@ pub fn environment(process: ProcessId) -> Result<Option<Environment>, HostError>
             return Ok(None);
         }
         let environment = read_environment(&home)?;
-        Ok(there(reader.stat(&home))?.filter(|&stat| is_it(stat)).map(|_| environment))
+        // Its memory goes before it does: what is read of that by then is half an environment, or none.
+        let is_still = |stat: &Stat| is_it(*stat) && !stat.ending;
+        Ok(there(reader.stat(&home))?.filter(is_still).map(|_| environment))
     };
     match read() {
         Err(error) if trouble::is_denied(error) => Ok(Some(Known::Unknown(trouble::why(error)))),

@@ -21,12 +21,16 @@ pub(super) struct Stat {
     pub(super) kernel: bool,
     /// Dead, waiting for its parent.
     pub(super) zombie: bool,
+    /// It is just ending: it runs nothing any more, and its memory may be gone.
+    pub(super) ending: bool,
     /// Start, in ticks since boot.
     pub(super) start: u64,
 }
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`.
 const KERNEL_THREAD: u64 = 0x0020_0000;
+/// `PF_EXITING`, of the same file.
+const EXITING: u64 = 0x0000_0004;
 
 /// Takes one line of `/proc/PID/stat` apart; none when it is no such line.
 pub(super) fn stat(line: &[u8]) -> Option<Stat> {
@@ -44,7 +48,8 @@ pub(super) fn stat(line: &[u8]) -> Option<Stat> {
     let start = fields.nth(1)?.parse().ok()?;
     // A first thread that has ended shows as `Z` while the others go on: such a process lives.
     let zombie = matches!(state, "Z" | "X" | "x") && threads < 2;
-    Some(Stat { parent, session, terminal, kernel: flags & KERNEL_THREAD != 0, zombie, start })
+    let ending = flags & EXITING != 0 && threads < 2;
+    Some(Stat { parent, session, terminal, kernel: flags & KERNEL_THREAD != 0, zombie, ending, start })
 }
 
 /// Splits what `/proc/PID/cmdline` holds.
@@ -101,15 +106,17 @@ mod tests {
     fn a_stat_line_is_read_whatever_the_program_is_called() {
         let tail = "7 70 71 0 -1 FLAGS 1 2 3 4 5 6 7 8 20 0 THREADS 0 4242 9 9";
         let rows = [
-            ("plain", "(sleep) S", "4194304", "1", (false, false)),
-            ("blanks and parentheses", "(a) R 1 (b c)) S", "4194304", "1", (false, false)),
-            ("zombie", "(x) Z", "4194304", "1", (false, true)),
-            ("zombie thread of a living process", "(x) Z", "4194304", "3", (false, false)),
-            ("kernel thread", "(kworker/0:1) I", "69238880", "1", (true, false)),
+            ("plain", "(sleep) S", "4194304", "1", (false, false, false)),
+            ("blanks and parentheses", "(a) R 1 (b c)) S", "4194304", "1", (false, false, false)),
+            ("zombie", "(x) Z", "4194304", "1", (false, true, false)),
+            ("ending", "(x) R", "4194308", "1", (false, false, true)),
+            ("its first thread is ending", "(x) R", "4194308", "3", (false, false, false)),
+            ("zombie thread of a living process", "(x) Z", "4194304", "3", (false, false, false)),
+            ("kernel thread", "(kworker/0:1) I", "69238880", "1", (true, false, false)),
         ];
-        for (name, head, flags, threads, (kernel, zombie)) in rows {
+        for (name, head, flags, threads, (kernel, zombie, ending)) in rows {
             let line = format!("12 {head} {}", tail.replace("FLAGS", flags).replace("THREADS", threads));
-            let expected = Stat { parent: 7, session: 71, terminal: false, kernel, zombie, start: 4242 };
+            let expected = Stat { parent: 7, session: 71, terminal: false, kernel, zombie, ending, start: 4242 };
             assert_eq!(stat(line.as_bytes()), Some(expected), "{name}");
         }
         // The 34th of the pseudo-terminals.

@@ -108,6 +108,23 @@ fn a_program_may_have_any_name() {
 }
 
 #[test]
+fn of_one_that_is_just_ending_no_half_environment_is_told() {
+    for _ in 0..100 {
+        let mut child = TestChild::spawn(Command::new("sleep").arg("600").env("HERE", "1"));
+        let process = identify(Pid(child.id())).unwrap().unwrap();
+        let told = |environment: &Environment| matches!(environment, Known::Known(found) if found.iter().any(|(name, _)| name == "HERE"));
+        while !environment(process).unwrap().is_some_and(|found| told(&found)) {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        while let Some(found) = environment(process).unwrap() {
+            assert!(told(&found), "{found:?}");
+        }
+        child.wait().unwrap();
+    }
+}
+
+#[test]
 fn a_zombie_is_flagged_and_has_no_facts() {
     let mut child = TestChild::spawn(Command::new("true").stdout(Stdio::piped()));
     // The pipe closes as it ends; the kernel makes it a zombie right after.
