@@ -10,6 +10,10 @@ use crate::model::process::Inode;
 
 /// Of `/proc/PID/stat`: what the walk needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a bit or a letter of the line, and says nothing of the others"
+)]
 pub(super) struct Stat {
     /// The parent's number.
     pub(super) parent: u32,
